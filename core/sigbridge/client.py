@@ -1,0 +1,142 @@
+"""What a client of either protocol can do: the one interface that both implement.
+
+Rule 1: a scenario written against `SignalingClient` cannot learn which protocol it runs on. Rule 2: replies, events and
+errors are the core's own, so that equality of messages is equality of behaviour.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sigbridge.messages import (
+    NO_CAPABILITIES,
+    Announce,
+    Announced,
+    Answer,
+    Capabilities,
+    Disconnect,
+    Disconnected,
+    Event,
+    Health,
+    HealthCheck,
+    IceCandidate,
+    ListPeers,
+    Offer,
+    OfferRelayed,
+    PeerList,
+    Relayed,
+    Reply,
+    Request,
+)
+
+
+R = TypeVar("R")
+
+
+class ConnectionClosed(Exception):
+    """The connection has ended: `reason` is the server's word for it where it said one, `reconnect` its advice."""
+
+    def __init__(self, reason: str, reconnect: bool | None = None) -> None:
+        super().__init__(f"connection closed: {reason}")
+        self.reason = reason
+        self.reconnect = reconnect
+
+
+class SignalingClient(ABC):
+    """One session with a signaling server. Use it as an async context manager; requests may overlap."""
+
+    def __init__(self) -> None:
+        self._peer_id = ""
+
+    # What a protocol implements.
+
+    @abstractmethod
+    async def call(self, request: Request) -> Reply:
+        """Send one request and wait for its reply.
+
+        Raises SignalingError where the server refuses it (nothing has changed then), ConnectionClosed where the
+        connection ends first (whether it was carried out is then unknown).
+        """
+
+    @abstractmethod
+    def events(self) -> AsyncIterator[Event]:
+        """The events in the order in which they arrive, from the first unread one on; ends when the session does."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Leave and close the connection. Harmless when it is closed already."""
+
+    @property
+    @abstractmethod
+    def closed(self) -> ConnectionClosed | None:
+        """How the connection ended, or `None` while it is open."""
+
+    # What follows from it.
+
+    @property
+    def peer_id(self) -> str:
+        """The id of the last successful announce, or empty."""
+        return self._peer_id
+
+    async def announce(
+        self,
+        peer_id: str,
+        *,
+        capabilities: Capabilities = NO_CAPABILITIES,
+        metadata: dict[str, Any] | None = None,
+        room: str = "",
+    ) -> Announced:
+        """Become the peer `peer_id` of `room`."""
+        reply = await self.call(Announce(peer_id, capabilities, metadata or {}, room))
+        self._peer_id = peer_id
+        return _expect(Announced, reply)
+
+    async def offer(self, to_peer_id: str, sdp: str, *, type: str = "") -> OfferRelayed:
+        """Relay an SDP offer."""
+        return _expect(OfferRelayed, await self.call(Offer(to_peer_id, sdp, type)))
+
+    async def answer(self, to_peer_id: str, sdp: str, *, type: str = "") -> Relayed:
+        """Relay an SDP answer, or with `type="pranswer"` a provisional one."""
+        return _expect(Relayed, await self.call(Answer(to_peer_id, sdp, type)))
+
+    async def ice_candidate(
+        self,
+        to_peer_id: str,
+        candidate: str,
+        *,
+        sdp_mid: str | None = None,
+        sdp_mline_index: int | None = None,
+        username_fragment: str | None = None,
+    ) -> Relayed:
+        """Relay an ICE candidate; an empty one says that there are no more."""
+        request = IceCandidate(to_peer_id, candidate, sdp_mid, sdp_mline_index, username_fragment)
+        return _expect(Relayed, await self.call(request))
+
+    async def disconnect(self, peer_id: str) -> Disconnected:
+        """Hang up on a peer; with one's own id: leave the room and keep the connection."""
+        return _expect(Disconnected, await self.call(Disconnect(peer_id)))
+
+    async def list_peers(
+        self, *, room: str | None = None, page_size: int = 0, page_token: str = ""
+    ) -> PeerList:
+        """A page of the room's peers in the order in which they joined."""
+        return _expect(PeerList, await self.call(ListPeers(room, page_size, page_token)))
+
+    async def health(self) -> Health:
+        """How the server is."""
+        return _expect(Health, await self.call(HealthCheck()))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _expect(kind: type[R], reply: Reply) -> R:
+    if not isinstance(reply, kind):
+        raise TypeError(f"the server answered {type(reply).__name__} where {kind.__name__} was due")
+    return reply

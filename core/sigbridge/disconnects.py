@@ -1,0 +1,26 @@
+"""Why a connection ends, in one word that is the same on both protocols, in the log and in the counters.
+
+Source: `docs/protocol.md`, section "How a connection ends". Each adapter holds the codes of its own protocol.
+"""
+
+from enum import Enum
+
+
+class DisconnectReason(Enum):
+    """Why a session ended; `reconnect` says whether its client should come back (`None`: nobody is left to tell)."""
+
+    CLIENT_LEFT = ("client_left", None)
+    DRAINING = ("draining", True)
+    SLOW_CONSUMER = ("slow_consumer", True)
+    ANNOUNCE_TIMEOUT = ("announce_timeout", True)
+    MESSAGE_TOO_BIG = ("message_too_big", True)
+    NOT_UTF8 = ("not_utf8", False)
+    PROTOCOL_ERROR = ("protocol_error", False)
+    MAX_AGE = ("max_age", True)
+    KEEPALIVE_TIMEOUT = ("keepalive_timeout", True)
+    CONNECTION_LOST = ("connection_lost", True)
+    INTERNAL_ERROR = ("internal_error", True)
+
+    def __init__(self, word: str, reconnect: bool | None) -> None:
+        self.word = word
+        self.reconnect = reconnect

@@ -1,0 +1,118 @@
+"""How a request is refused: one exception, one table of codes, every error text.
+
+Rule 1: a refused request has changed nothing, and its session goes on. Rule 2: a text names what the client sent or may
+know, never the inside of the server. Rule 3: codes are gRPC's; each adapter maps them to its protocol's own.
+Source: `docs/protocol.md`, section "Errors".
+"""
+
+from enum import IntEnum
+from typing import Any
+
+
+class Code(IntEnum):
+    """The gRPC status codes that a request or a connection can end with."""
+
+    OK = 0
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+class SignalingError(Exception):
+    """A request was refused: `code` says why to programs, `message` to people, `extra` holds what else is known."""
+
+    def __init__(self, code: Code, message: str, **extra: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.extra = extra
+
+    def data(self) -> dict[str, Any]:
+        """The JSON object that accompanies the error on both protocols."""
+        return {"code": int(self.code), "status": self.code.name, **self.extra}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SignalingError):
+            return NotImplemented
+        return (self.code, self.message, self.extra) == (other.code, other.message, other.extra)
+
+    __hash__ = Exception.__hash__
+
+    def __repr__(self) -> str:
+        return f"SignalingError({self.code.name}, {self.message!r}, {self.extra!r})"
+
+
+def invalid_params(field: str, what: str) -> SignalingError:
+    """A field is missing or wrong; `what` continues a sentence that begins with the field's name."""
+    return SignalingError(Code.INVALID_ARGUMENT, f"Invalid params: {field} {what}", field=field)
+
+
+def malformed_request() -> SignalingError:
+    """The bytes are no message of the protocol."""
+    return SignalingError(Code.INVALID_ARGUMENT, "Malformed request")
+
+
+def no_request() -> SignalingError:
+    """The message is well-formed and asks for nothing."""
+    return SignalingError(Code.INVALID_ARGUMENT, "No request provided")
+
+
+def method_not_found(name: str) -> SignalingError:
+    """There is no such method; a long name is cut, so that an error is never larger than what caused it."""
+    return SignalingError(Code.UNIMPLEMENTED, f"Method not found: {name if len(name) <= 128 else name[:128] + '…'}")
+
+
+def not_announced() -> SignalingError:
+    """The request needs a peer, and this session is none yet."""
+    return SignalingError(Code.FAILED_PRECONDITION, "Not announced: call announce first")
+
+
+def already_announced(peer_id: str) -> SignalingError:
+    """The session is this peer already, or another session is."""
+    return SignalingError(Code.ALREADY_EXISTS, f"Peer {peer_id} already announced", peer_id=peer_id)
+
+
+def peer_not_found(peer_id: str) -> SignalingError:
+    """Nobody of that id is in the sender's room."""
+    return SignalingError(Code.NOT_FOUND, f"Peer not found: {peer_id}", peer_id=peer_id)
+
+
+def peer_unavailable(peer_id: str) -> SignalingError:
+    """The target reads too slowly for its queue to take the message; sending it again later is safe."""
+    return SignalingError(Code.UNAVAILABLE, f"Peer unavailable: {peer_id}", peer_id=peer_id)
+
+
+def room_mismatch() -> SignalingError:
+    """An announced peer sees and reaches its own room only."""
+    return SignalingError(Code.PERMISSION_DENIED, "Room mismatch: an announced peer may only list its own room")
+
+
+def limit_exceeded(what: str, limit: str, value: int, retry: str) -> SignalingError:
+    """A limit is reached: `limit` is the environment variable that sets it, `retry` says when trying again helps."""
+    return SignalingError(
+        Code.RESOURCE_EXHAUSTED, f"{what} (limit {limit} is {value}): {retry}", limit=limit, value=value
+    )
+
+
+def session_ended() -> SignalingError:
+    """The session ended before the request's turn came."""
+    return SignalingError(Code.UNAVAILABLE, "Session has ended")
+
+
+def server_draining() -> SignalingError:
+    """The server is shutting down and takes nobody in."""
+    return SignalingError(Code.UNAVAILABLE, "Server is draining: connect again after a pause")
+
+
+def internal_error() -> SignalingError:
+    """A fault of ours, of which the client learns nothing more."""
+    return SignalingError(Code.INTERNAL, "Internal error")

@@ -1,0 +1,679 @@
+"""Who is here, and who must be told what.
+
+The hub is plain, synchronous Python: a request is applied as a whole, without a lock, and can be tested without a
+socket. It knows no protocol, no JSON on the wire, no protobuf and no clock.
+
+Rule 1: a refused request changes nothing. Rule 2: a session's end removes only what is its own: incarnations tell an
+old session's peer from a new one of the same id. Rule 3: what a message becomes on every wire is made before it is put
+into any outbox. Rule 4: events for other sessions leave at once; what a request causes for its own sender follows its
+reply. Rule 5: sessions that the hub must end because an event did not fit are ended after the fan-out, not during it.
+
+Source: `docs/protocol.md`, sections "Errors" and "What each request does".
+"""
+
+import base64
+import binascii
+import logging
+import re
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from sigbridge import errors
+from sigbridge.counters import Counters
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.elsewhere import Bus, Directory
+from sigbridge.errors import SignalingError
+from sigbridge.messages import (
+    Announce,
+    Announced,
+    Answer,
+    AnswerReceived,
+    Capabilities,
+    Disconnect,
+    Disconnected,
+    Event,
+    Health,
+    HealthCheck,
+    IceCandidate,
+    IceCandidateReceived,
+    Instant,
+    ListPeers,
+    Offer,
+    OfferReceived,
+    OfferRelayed,
+    PeerDisconnected,
+    PeerLeft,
+    PeerList,
+    Relayed,
+    Reply,
+    Request,
+)
+from sigbridge.offers import PendingOffers
+from sigbridge.outbox import Outbox
+from sigbridge.peer import Peer, Room
+from sigbridge.pending import Pending
+from sigbridge.results import BOOLEAN_CAPABILITIES, capabilities_object
+from sigbridge.session import Encoding, ProtocolName, Session
+from sigbridge.settings import Settings
+
+logger = logging.getLogger("sigbridge.session")
+
+Outcome: TypeAlias = Reply | SignalingError
+"""How a request ends: with its reply, or refused."""
+
+MAX_ID_BYTES = 256
+MAX_JSON_DEPTH = 32
+"""How deep metadata and extensions may nest: far above any use, far below what any JSON reader gives up at."""
+MAX_UINT32 = 0xFFFFFFFF
+
+_CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f]")
+"""Unicode category Cc, whole."""
+
+
+class Hub:
+    """The peers, rooms and pending offers of one server, and the rules between them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        now: Instant,
+        *,
+        directory: Directory | None = None,
+        bus: Bus | None = None,
+    ) -> None:
+        self.settings = settings
+        self.counters = Counters()
+        self.draining = False
+        self._directory = directory
+        self._bus = bus
+        self._started_at = now.monotonic
+        self._sessions: dict[str, Session] = {}
+        self._unannounced: dict[Session, float] = {}
+        """Sessions that must announce themselves, with the time of the last chance, the earliest first."""
+        self._rooms: dict[str, Room] = {}
+        self._offers = PendingOffers(lifetime_seconds=settings.pending_offer_seconds)
+        self._incarnations = 0
+        self.peer_count = 0
+        """Announced peers, all rooms together."""
+        self._condemned: deque[tuple[Session, DisconnectReason]] = deque()
+        self._settling = False
+        self._rules: dict[type[Any], Callable[[Session, Any, Instant], Reply | Pending[Reply]]] = {
+            Announce: self._announce,
+            Offer: self._offer,
+            Answer: self._answer,
+            IceCandidate: self._ice_candidate,
+            Disconnect: self._disconnect,
+            ListPeers: self._list_peers,
+            HealthCheck: self._health_check,
+        }
+
+    # Sessions.
+
+    def open(
+        self,
+        *,
+        protocol: ProtocolName,
+        encoding: Encoding,
+        on_end: Callable[[DisconnectReason], None],
+        now: Instant,
+        remote: str = "",
+    ) -> Session:
+        """Begin a session.
+
+        `on_end` is called once, when the session ends for a reason that the carrier did not bring itself. Raises
+        SignalingError where the server is full (RESOURCE_EXHAUSTED) or draining (UNAVAILABLE).
+        """
+        if self.draining:
+            raise errors.server_draining()
+        settings = self.settings
+        if len(self._sessions) >= settings.max_sessions:
+            raise errors.limit_exceeded(
+                "Too many sessions", "SIGNALING_MAX_SESSIONS", settings.max_sessions, "connect again later"
+            )
+        session = Session(
+            secrets.token_hex(8),
+            protocol=protocol,
+            encoding=encoding,
+            outbox=Outbox(max_messages=settings.outbox_max_messages, max_bytes=settings.outbox_max_bytes),
+            on_end=on_end,
+            opened_at=now.monotonic,
+            remote=remote,
+        )
+        self._sessions[session.id] = session
+        self._unannounced[session] = now.monotonic + settings.announce_timeout_seconds
+        self.counters.sessions[protocol] += 1
+        logger.info("session %s started: protocol=%s remote=%s", session.id, protocol, remote or "-")
+        return session
+
+    def close(self, session: Session, reason: DisconnectReason, now: Instant) -> None:
+        """End a session whose connection has ended or is being ended by its carrier. A second end is ignored."""
+        self._end(session, reason, now)
+        self._settle(now)
+
+    def end(self, session: Session, reason: DisconnectReason, now: Instant) -> None:
+        """End a session from this side: its carrier is told the reason and closes the connection."""
+        self._condemned.append((session, reason))
+        self._settle(now)
+
+    def drain(self, now: Instant) -> None:
+        """Take nobody in any more and end every session with `draining`; no events are sent from here on."""
+        self.draining = True
+        for session in list(self._sessions.values()):
+            self.end(session, DisconnectReason.DRAINING, now)
+
+    def expire(self, now: Instant) -> float:
+        """Do what is due: end offers, silent newcomers and sessions that read too slowly.
+
+        Returns the monotonic time at which it next wants to be called, at the latest.
+        """
+        settings = self.settings
+        offer_due = self._offers.expire(now.monotonic)
+        late = []
+        for session, deadline in self._unannounced.items():
+            if deadline > now.monotonic:
+                break
+            late.append((session, DisconnectReason.ANNOUNCE_TIMEOUT))
+        oldest = now.monotonic
+        for session in self._sessions.values():
+            put_at = session.outbox.oldest_at()
+            if put_at is None:
+                continue
+            if put_at + settings.send_deadline_seconds <= now.monotonic:
+                late.append((session, DisconnectReason.SLOW_CONSUMER))
+            else:
+                oldest = min(oldest, put_at)
+        self._condemned.extend(late)
+        self._settle(now)
+        next_announce = next(iter(self._unannounced.values()), now.monotonic + settings.announce_timeout_seconds)
+        due = min(next_announce, oldest + settings.send_deadline_seconds)
+        # An offer that begins later than now cannot be due before its whole lifetime has passed.
+        return min(due, now.monotonic + settings.pending_offer_seconds if offer_due is None else offer_due)
+
+    # Requests.
+
+    def apply(self, session: Session, request: Request, now: Instant) -> Outcome | Pending[Outcome]:
+        """Apply one request as a whole.
+
+        Returns its reply, a SignalingError where it is refused (nothing has changed then), or a `Pending` of either;
+        until that resolves nothing more may be applied for this session. The caller puts the encoded answer into the
+        outbox with `reply`.
+        """
+        try:
+            if session.end_reason is not None:
+                raise errors.session_ended()
+            answer = self._rules[type(request)](session, request, now)
+        except SignalingError as error:
+            return self._refused(session, request.kind, error)
+        except Exception:
+            logger.exception("session %s: %s failed", session.id, request.kind)
+            return self._refused(session, request.kind, errors.internal_error())
+        if isinstance(answer, Pending):
+            return self._awaited(session, request.kind, answer)
+        session.request_count += 1
+        self.counters.requests[session.protocol, request.kind, "ok"] += 1
+        if self._condemned:
+            self._settle(now)
+        return answer
+
+    def refuse(self, session: Session, kind: str, error: SignalingError) -> SignalingError:
+        """Count a request that never became one: its adapter could not read it. Returns the error to answer with.
+
+        `kind` must be one of the protocol's own words, or `unknown`.
+        """
+        return self._refused(session, kind, error)
+
+    def reply(self, session: Session, frame: bytes | None, now: Instant) -> None:
+        """Queue the encoded answer to a request (`None` where none is due), then what the request caused for its sender.
+
+        An answer that does not fit ends the session as `slow_consumer`.
+        """
+        if session.end_reason is not None:
+            return
+        outbox = session.outbox
+        if frame is not None:
+            if not outbox.fits_unrefusable(len(frame)):
+                self.end(session, DisconnectReason.SLOW_CONSUMER, now)
+                return
+            outbox.put_reply(frame, now.monotonic)
+        outbox.release(now.monotonic)
+
+    def query(self, protocol: ProtocolName, request: ListPeers | HealthCheck, now: Instant) -> PeerList | Health:
+        """Answer a request that needs no session; raises SignalingError where it is refused."""
+        try:
+            reply = self.health(now) if isinstance(request, HealthCheck) else self._page(request.room or "", request)
+        except SignalingError as error:
+            self.counters.requests[protocol, request.kind, error.code.name] += 1
+            raise
+        self.counters.requests[protocol, request.kind, "ok"] += 1
+        return reply
+
+    def deliver(self, room_name: str, to_peer_id: str, event: Event, from_protocol: str, now: Instant) -> None:
+        """Put an event for one peer into its outbox.
+
+        Raises SignalingError where nobody of that id is here (NOT_FOUND) or its outbox is full (UNAVAILABLE).
+        """
+        room = self._rooms.get(room_name)
+        target = room.peers.get(to_peer_id) if room is not None else None
+        if target is None:
+            raise errors.peer_not_found(to_peer_id)
+        session = target.session
+        frame = session.encoding.encode_event(event)
+        if not session.outbox.fits(len(frame)):
+            raise errors.peer_unavailable(to_peer_id)
+        session.outbox.put_event(frame, now.monotonic)
+        self.counters.events[session.protocol, event.kind] += 1
+        self.counters.relays[from_protocol, session.protocol, event.kind] += 1
+
+    def health(self, now: Instant) -> Health:
+        """How the server is; `unhealthy` while it drains."""
+        return Health(
+            status="unhealthy" if self.draining else "healthy",
+            uptime_seconds=int(now.monotonic - self._started_at),
+            connected_peers=self.peer_count,
+            metrics={
+                "pending_offers": len(self._offers),
+                "sessions": {name: self.counters.sessions[name] for name in ("grpc", "websocket")},
+                "rooms": len(self._rooms),
+            },
+        )
+
+    @property
+    def session_count(self) -> int:
+        """Open sessions, both protocols together."""
+        return len(self._sessions)
+
+    @property
+    def pending_offer_count(self) -> int:
+        """Offers that wait for their answer."""
+        return len(self._offers)
+
+    # The rules, one for each request. Each raises SignalingError before it changes anything.
+
+    def _announce(self, session: Session, request: Announce, now: Instant) -> Reply | Pending[Reply]:
+        _check_id("peer_id", request.peer_id)
+        if request.room:
+            _check_id("room", request.room)
+        settings = self.settings
+        _check_extensions(request.capabilities)
+        _check_json("metadata", request.metadata, "SIGNALING_MAX_METADATA_BYTES", settings.max_metadata_bytes)
+        _check_json(
+            "capabilities",
+            capabilities_object(request.capabilities),
+            "SIGNALING_MAX_CAPABILITIES_BYTES",
+            settings.max_capabilities_bytes,
+        )
+        if session.peer is not None:
+            raise errors.already_announced(session.peer.peer_id)
+        self._check_free(request)
+        if self._directory is None:
+            return self._admit(session, request, now)
+
+        session.announcing = True
+        answer: Pending[Reply] = Pending()
+        directory = self._directory
+
+        def granted(word: None | SignalingError, then: Instant) -> None:
+            session.announcing = False
+            if word is not None:
+                answer.resolve(word, then)
+                return
+            try:
+                if session.end_reason is not None:
+                    raise errors.session_ended()
+                self._check_free(request)
+            except SignalingError as error:
+                directory.release(request.room, request.peer_id)
+                answer.resolve(error, then)
+                return
+            answer.resolve(self._admit(session, request, then), then)
+
+        directory.claim(request.room, request.peer_id, now).then(granted)
+        return answer
+
+    def _check_free(self, request: Announce) -> None:
+        room = self._rooms.get(request.room)
+        if room is None:
+            return
+        if request.peer_id in room.peers:
+            raise errors.already_announced(request.peer_id)
+        if len(room.peers) >= self.settings.max_room_peers:
+            raise errors.limit_exceeded(
+                "Too many peers in the room",
+                "SIGNALING_MAX_ROOM_PEERS",
+                self.settings.max_room_peers,
+                "announce again when a peer has left",
+            )
+
+    def _admit(self, session: Session, request: Announce, now: Instant) -> Announced:
+        room = self._rooms.get(request.room)
+        if room is None:
+            room = self._rooms[request.room] = Room(request.room)
+        self._incarnations += 1
+        peer = Peer(
+            room=room,
+            peer_id=request.peer_id,
+            incarnation=self._incarnations,
+            capabilities=request.capabilities,
+            metadata=request.metadata,
+            session=session,
+            connected_at=int(now.unix),
+        )
+        others = list(room.peers.values())
+        if self.settings.replay_roster:
+            for other in others:
+                session.outbox.follow_up(other.joined_frame(session.encoding))
+            self.counters.events[session.protocol, "peer_joined"] += len(others)
+        self._tell(others, peer.joined.kind, peer.joined_frame, now)
+        room.peers[peer.peer_id] = peer
+        self.peer_count += 1
+        session.peer = peer
+        self._unannounced.pop(session, None)
+        return Announced(peer.peer_id, len(others), tuple(other.peer_id for other in others))
+
+    def _offer(self, session: Session, request: Offer, now: Instant) -> Reply | Pending[Reply]:
+        to = request.to_peer_id
+        self._check_sdp(to, request.sdp)
+        if request.type not in ("", "offer"):
+            raise errors.invalid_params("type", "must be offer")
+        sender = self._sender(session, to)
+        key = (sender.room.name, sender.peer_id, to)
+        offer_id = self._offers.next_id(sender.peer_id, to, now.unix)
+        event = OfferReceived(sender.peer_id, offer_id, request.sdp, "offer")
+
+        def done() -> Reply:
+            self._offers.add(key, now.monotonic)
+            return OfferRelayed(offer_id, to)
+
+        return self._relay(session, sender, to, event, now, done)
+
+    def _answer(self, session: Session, request: Answer, now: Instant) -> Reply | Pending[Reply]:
+        to = request.to_peer_id
+        self._check_sdp(to, request.sdp)
+        if request.type not in ("", "answer", "pranswer"):
+            raise errors.invalid_params("type", "must be answer or pranswer")
+        sender = self._sender(session, to)
+        type_ = request.type or "answer"
+
+        def done() -> Reply:
+            if type_ == "answer":
+                self._offers.end((sender.room.name, to, sender.peer_id))
+            return Relayed(to)
+
+        return self._relay(session, sender, to, AnswerReceived(sender.peer_id, request.sdp, type_), now, done)
+
+    def _ice_candidate(self, session: Session, request: IceCandidate, now: Instant) -> Reply | Pending[Reply]:
+        to = request.to_peer_id
+        limit = self.settings.max_candidate_bytes
+        _check_id("to_peer_id", to)
+        index = request.sdp_mline_index
+        if index is not None and not 0 <= index <= MAX_UINT32:
+            raise errors.invalid_params("sdp_mline_index", "must be a whole number from 0 to 4294967295")
+        for field, text in (
+            ("candidate", request.candidate),
+            ("sdp_mid", request.sdp_mid),
+            ("username_fragment", request.username_fragment),
+        ):
+            if text:
+                _check_size(field, text, "SIGNALING_MAX_CANDIDATE_BYTES", limit)
+        sender = self._sender(session, to)
+        event = IceCandidateReceived(
+            sender.peer_id, request.candidate, request.sdp_mid, index, request.username_fragment
+        )
+        return self._relay(session, sender, to, event, now, lambda: Relayed(to))
+
+    def _disconnect(self, session: Session, request: Disconnect, now: Instant) -> Reply | Pending[Reply]:
+        other = request.peer_id
+        _check_id("peer_id", other)
+        sender = session.peer
+        if sender is None:
+            raise errors.not_announced()
+        if other == sender.peer_id:
+            self._remove(sender, now)
+            session.peer = None
+            self._unannounced[session] = now.monotonic + self.settings.announce_timeout_seconds
+            return Disconnected(other)
+        room = sender.room.name
+
+        def done() -> Reply:
+            self._offers.end((room, sender.peer_id, other))
+            self._offers.end((room, other, sender.peer_id))
+            return Disconnected(other)
+
+        return self._relay(session, sender, other, PeerDisconnected(sender.peer_id), now, done, absent_is_fine=True)
+
+    def _list_peers(self, session: Session, request: ListPeers, now: Instant) -> Reply:
+        peer = session.peer
+        if peer is None:
+            return self._page(request.room or "", request)
+        return self._page(peer.room.name, request, own_room=True)
+
+    def _health_check(self, session: Session, request: HealthCheck, now: Instant) -> Reply:
+        return self.health(now)
+
+    # What the rules share.
+
+    def _sender(self, session: Session, to_peer_id: str) -> Peer:
+        sender = session.peer
+        if sender is None:
+            raise errors.not_announced()
+        if to_peer_id == sender.peer_id:
+            raise errors.invalid_params("to_peer_id", "is the sender itself")
+        return sender
+
+    def _check_sdp(self, to_peer_id: str, sdp: str) -> None:
+        _check_id("to_peer_id", to_peer_id)
+        if not sdp:
+            raise errors.invalid_params("sdp", "is missing")
+        _check_size("sdp", sdp, "SIGNALING_MAX_SDP_BYTES", self.settings.max_sdp_bytes)
+
+    def _relay(
+        self,
+        session: Session,
+        sender: Peer,
+        to_peer_id: str,
+        event: Event,
+        now: Instant,
+        done: Callable[[], Reply],
+        *,
+        absent_is_fine: bool = False,
+    ) -> Reply | Pending[Reply]:
+        """Bring an event to a peer of the sender's room; `done` makes the reply once its queue has taken it."""
+        room = sender.room.name
+        if self._bus is None:
+            try:
+                self.deliver(room, to_peer_id, event, session.protocol, now)
+            except SignalingError as error:
+                if not (absent_is_fine and error.code is errors.Code.NOT_FOUND):
+                    raise
+            return done()
+
+        answer: Pending[Reply] = Pending()
+
+        def arrived(word: None | SignalingError, then: Instant) -> None:
+            if word is not None and not (absent_is_fine and word.code is errors.Code.NOT_FOUND):
+                answer.resolve(word, then)
+            else:
+                answer.resolve(done(), then)
+
+        self._bus.relay(room, to_peer_id, event, session.protocol, now).then(arrived)
+        return answer
+
+    def _page(self, room_name: str, request: ListPeers, *, own_room: bool = False) -> PeerList:
+        settings = self.settings
+        if request.room:
+            _check_id("room", request.room)
+        if not 0 <= request.page_size <= MAX_UINT32:
+            raise errors.invalid_params("page_size", "must be a whole number from 0 to 4294967295")
+        after = _position(request.page_token)
+        if own_room and request.room is not None and request.room != room_name:
+            raise errors.room_mismatch()
+        room = self._rooms.get(room_name)
+        if room is None:
+            return PeerList((), 0)
+        most = min(request.page_size or settings.max_page_peers, settings.max_page_peers)
+        page: list[Peer] = []
+        size = 0
+        more = False
+        for peer in room.peers.values():
+            if peer.incarnation <= after:
+                continue
+            size += peer.listed_bytes
+            if page and (len(page) == most or size > settings.max_page_bytes):
+                more = True
+                break
+            page.append(peer)
+        return PeerList(
+            tuple(peer.info for peer in page), len(room.peers), _page_token(page[-1].incarnation) if more else ""
+        )
+
+    def _tell(
+        self, peers: Iterable[Peer], kind: str, frame_for: Callable[[Encoding], bytes], now: Instant
+    ) -> None:
+        """Put a roster event into the outboxes of `peers`; who cannot take it is ended as a slow consumer."""
+        if self.draining:
+            return
+        frames: dict[Encoding, bytes] = {}
+        targets = [peer.session for peer in peers]
+        for session in targets:
+            if session.encoding not in frames:
+                frames[session.encoding] = frame_for(session.encoding)
+        for session in targets:
+            frame = frames[session.encoding]
+            if session.outbox.fits_unrefusable(len(frame)):
+                session.outbox.put_event(frame, now.monotonic)
+                self.counters.events[session.protocol, kind] += 1
+            else:
+                self._condemned.append((session, DisconnectReason.SLOW_CONSUMER))
+
+    def _remove(self, peer: Peer, now: Instant) -> None:
+        """Take a peer out of its room and tell the others, unless a newer incarnation has its place."""
+        room = peer.room
+        present = room.peers.get(peer.peer_id)
+        if present is None or present.incarnation != peer.incarnation:
+            return
+        del room.peers[peer.peer_id]
+        self.peer_count -= 1
+        if not room.peers:
+            del self._rooms[room.name]
+        self._offers.end_all_of(room.name, peer.peer_id)
+        if self._directory is not None:
+            self._directory.release(room.name, peer.peer_id)
+        left = PeerLeft(peer.peer_id)
+        self._tell(room.peers.values(), left.kind, lambda encoding: encoding.encode_event(left), now)
+
+    def _end(self, session: Session, reason: DisconnectReason, now: Instant) -> bool:
+        if session.end_reason is not None:
+            return False
+        session.end_reason = reason
+        del self._sessions[session.id]
+        self._unannounced.pop(session, None)
+        self.counters.sessions[session.protocol] -= 1
+        self.counters.disconnects[session.protocol, reason.word] += 1
+        peer, session.peer = session.peer, None
+        if peer is not None:
+            self._remove(peer, now)
+        logger.info(
+            "session %s ended: protocol=%s room=%a peer=%a reason=%s seconds=%.3f requests=%d",
+            session.id,
+            session.protocol,
+            peer.room.name if peer is not None else None,
+            peer.peer_id if peer is not None else None,
+            reason.word,
+            now.monotonic - session.opened_at,
+            session.request_count,
+        )
+        return True
+
+    def _settle(self, now: Instant) -> None:
+        """End the condemned, and whom their leaving condemns, one after the other."""
+        if self._settling:
+            return
+        self._settling = True
+        try:
+            while self._condemned:
+                session, reason = self._condemned.popleft()
+                if self._end(session, reason, now):
+                    session.on_end(reason)
+        finally:
+            self._settling = False
+
+    def _awaited(self, session: Session, kind: str, answer: Pending[Reply]) -> Pending[Outcome]:
+        """What `apply` does after a rule, for an answer that comes later."""
+        outcome: Pending[Outcome] = Pending()
+
+        def known(word: Outcome, now: Instant) -> None:
+            if isinstance(word, SignalingError):
+                self._refused(session, kind, word)
+            else:
+                session.request_count += 1
+                self.counters.requests[session.protocol, kind, "ok"] += 1
+            outcome.resolve(word, now)
+            self._settle(now)
+
+        answer.then(known)
+        return outcome
+
+    def _refused(self, session: Session, kind: str, error: SignalingError) -> SignalingError:
+        session.request_count += 1
+        self.counters.requests[session.protocol, kind, error.code.name] += 1
+        return error
+
+
+def _check_id(field: str, text: str) -> None:
+    if not text:
+        raise errors.invalid_params(field, "is missing")
+    if len(text) > MAX_ID_BYTES or (not text.isascii() and len(text.encode()) > MAX_ID_BYTES):
+        raise errors.invalid_params(field, f"is longer than {MAX_ID_BYTES} bytes")
+    if _CONTROL_CHARACTERS.search(text):
+        raise errors.invalid_params(field, "contains control characters")
+
+
+def _check_size(field: str, text: str, limit: str, most: int) -> None:
+    if len(text) > most or (not text.isascii() and len(text.encode()) > most):
+        raise errors.limit_exceeded(f"{field} is too large", limit, most, "send it smaller")
+
+
+def _check_extensions(capabilities: Capabilities) -> None:
+    for name in BOOLEAN_CAPABILITIES:
+        if name in capabilities.extensions:
+            raise errors.invalid_params("capabilities", f"names {name} among its extensions")
+
+
+def _check_json(field: str, value: dict[str, Any], limit: str, most: int) -> None:
+    if not value:
+        return
+    if _deeper_than(value, MAX_JSON_DEPTH):
+        raise errors.invalid_params(field, f"is nested more than {MAX_JSON_DEPTH} deep")
+    if len(msgspec.json.encode(value)) > most:
+        raise errors.limit_exceeded(f"{field} is too large", limit, most, "send it smaller")
+
+
+def _deeper_than(value: object, depth: int) -> bool:
+    if isinstance(value, dict):
+        inner: Iterable[object] = value.values()
+    elif isinstance(value, list):
+        inner = value
+    else:
+        return False
+    return depth == 0 or any(_deeper_than(one, depth - 1) for one in inner)
+
+
+def _page_token(incarnation: int) -> str:
+    return base64.urlsafe_b64encode(b"after:%d" % incarnation).decode().rstrip("=")
+
+
+def _position(page_token: str) -> int:
+    """The incarnation after which a page begins; 0 for the first page."""
+    if not page_token:
+        return 0
+    try:
+        word, _, number = base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4)).partition(b":")
+        if word == b"after" and number.isdigit() and len(number) < 20:
+            return int(number)
+    except (binascii.Error, ValueError):
+        pass
+    raise errors.invalid_params("page_token", "is none that this server gave")

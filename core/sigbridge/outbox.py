@@ -1,0 +1,124 @@
+"""What waits to be sent to one session: the only queue that counts against a bound, the same on both protocols.
+
+Rule 1: replies and events leave in the order in which they were put, except Rule 2: what a request causes for its own
+sender (`follow_up`) waits until the reply is in (`release`), and while something waits, everything else for this
+session waits behind it. Rule 3: a relay is refused at the bound; what cannot be refused may use as much again.
+Rule 4: the roster that a newcomer is told counts against no bound, since a room may hold more peers than an outbox
+messages; it is bounded by the room's own limit.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+
+def _nobody() -> None:
+    """Nobody is listening yet."""
+
+
+class Outbox:
+    """A bounded first-in-first-out queue of encoded messages, with the age of its oldest entry."""
+
+    __slots__ = ("_bytes", "_entries", "_free_bytes", "_free_messages", "_held", "_max_bytes", "_max_messages", "wake")
+
+    def __init__(self, *, max_messages: int, max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._entries: deque[tuple[bytes, float]] = deque()
+        self._held: list[bytes] | None = None
+        self._bytes = 0
+        # How much of what is queued is roster, which counts against no bound (Rule 4).
+        self._free_messages = 0
+        self._free_bytes = 0
+        self.wake: Callable[[], None] = _nobody
+        """Called whenever the outbox has something to take; set by the carrier. Must not put anything."""
+
+    def __len__(self) -> int:
+        """How many messages are queued, those held back included."""
+        return len(self._entries) + (len(self._held) if self._held else 0)
+
+    @property
+    def queued_bytes(self) -> int:
+        """How many bytes are queued, those held back included."""
+        return self._bytes
+
+    def oldest_at(self) -> float | None:
+        """When the oldest entry was put (monotonic seconds), or `None` when nothing waits."""
+        return self._entries[0][1] if self._entries else None
+
+    def fits(self, size: int) -> bool:
+        """Whether a relay of `size` bytes fits; an empty outbox takes any one message."""
+        if not self._entries and self._held is None:
+            return True
+        return (
+            len(self) - self._free_messages < self._max_messages
+            and self._bytes - self._free_bytes + size <= self._max_bytes
+        )
+
+    def fits_unrefusable(self, size: int) -> bool:
+        """The same for what cannot be refused: replies, and events about the room."""
+        if not self._entries and self._held is None:
+            return True
+        return (
+            len(self) - self._free_messages < 2 * self._max_messages
+            and self._bytes - self._free_bytes + size <= 2 * self._max_bytes
+        )
+
+    def put_reply(self, frame: bytes, now: float) -> None:
+        """Queue a reply, before anything that is held back."""
+        self._bytes += len(frame)
+        self._entries.append((frame, now))
+        self.wake()
+
+    def put_event(self, frame: bytes, now: float) -> None:
+        """Queue an event that somebody else caused; it waits behind whatever is held back."""
+        self._bytes += len(frame)
+        if self._held is not None:
+            self._held.append(frame)
+            return
+        self._entries.append((frame, now))
+        self.wake()
+
+    def follow_up(self, frame: bytes) -> None:
+        """Hold back a roster event that the session's own request caused, until `release`."""
+        self._bytes += len(frame)
+        self._free_bytes += len(frame)
+        self._free_messages += 1
+        if self._held is None:
+            self._held = []
+        self._held.append(frame)
+
+    def release(self, now: float) -> None:
+        """Let go of what was held back: the reply is in."""
+        held, self._held = self._held, None
+        if held:
+            self._entries.extend((frame, now) for frame in held)
+            self.wake()
+
+    def peek(self) -> bytes | None:
+        """The oldest entry, left where it is (its age goes on counting), or `None`."""
+        return self._entries[0][0] if self._entries else None
+
+    def pop(self) -> bytes:
+        """Take the oldest entry; IndexError where there is none."""
+        frame = self._entries.popleft()[0]
+        self._bytes -= len(frame)
+        if self._free_messages:
+            self._free_messages -= 1
+            self._free_bytes = max(0, self._free_bytes - len(frame)) if self._free_messages else 0
+        return frame
+
+    def take(self, max_bytes: int) -> list[bytes]:
+        """Take the oldest entries up to about `max_bytes`, and at least one where there is one."""
+        frames: list[bytes] = []
+        size = 0
+        while self._entries and size < max_bytes:
+            frame = self.pop()
+            size += len(frame)
+            frames.append(frame)
+        return frames
+
+    def clear(self) -> None:
+        """Forget everything: the session has ended and its client cannot be told."""
+        self._entries.clear()
+        self._held = None
+        self._bytes = self._free_bytes = self._free_messages = 0

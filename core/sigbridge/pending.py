@@ -1,0 +1,38 @@
+"""An answer that must wait for something outside this process.
+
+The hub is synchronous; where it has to wait for another node's word it returns a `Pending` and is told the outcome
+later. In one process nothing ever waits, and nothing here is made.
+"""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from sigbridge.errors import SignalingError
+from sigbridge.messages import Instant
+
+T = TypeVar("T")
+
+
+class Pending(Generic[T]):
+    """An outcome that is not known yet: a value, or a `SignalingError` for a refusal."""
+
+    __slots__ = ("_callback", "_outcome")
+
+    def __init__(self) -> None:
+        self._callback: Callable[[T | SignalingError, Instant], None] | None = None
+        self._outcome: tuple[T | SignalingError, Instant] | None = None
+
+    def then(self, callback: Callable[[T | SignalingError, Instant], None]) -> None:
+        """Call `callback` with the outcome and its time: now where it is known, else when it is. One callback only."""
+        if self._callback is not None:
+            raise RuntimeError("a Pending has one callback")
+        self._callback = callback
+        if self._outcome is not None:
+            callback(*self._outcome)
+
+    def resolve(self, outcome: T | SignalingError, now: Instant) -> None:
+        """Say the outcome; a second one is ignored."""
+        if self._outcome is None:
+            self._outcome = (outcome, now)
+            if self._callback is not None:
+                self._callback(outcome, now)

@@ -1,0 +1,67 @@
+"""One open connection, as the hub sees it. A *session* is a connection; a *peer* is whom others know."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.messages import Event
+from sigbridge.outbox import Outbox
+
+if TYPE_CHECKING:
+    from sigbridge.peer import Peer
+
+ProtocolName: TypeAlias = Literal["grpc", "websocket"]
+
+
+class Encoding(Protocol):
+    """How events become bytes; one object for all sessions that speak alike, so that each event is encoded once."""
+
+    def encode_event(self, event: Event) -> bytes:
+        """The event as it goes into an outbox."""
+
+
+class Session:
+    """One connection. Its id is random, names it in the log, and is never shown to a peer."""
+
+    __slots__ = (
+        "announcing",
+        "encoding",
+        "end_reason",
+        "id",
+        "on_end",
+        "opened_at",
+        "outbox",
+        "peer",
+        "protocol",
+        "remote",
+        "request_count",
+    )
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        protocol: ProtocolName,
+        encoding: Encoding,
+        outbox: Outbox,
+        on_end: Callable[[DisconnectReason], None],
+        opened_at: float,
+        remote: str,
+    ) -> None:
+        self.id = session_id
+        self.protocol: ProtocolName = protocol
+        self.encoding = encoding
+        self.outbox = outbox
+        self.on_end = on_end
+        """Called once, when the hub ends the session; the carrier then closes the connection."""
+        self.opened_at = opened_at
+        self.remote = remote
+        self.peer: Peer | None = None
+        self.announcing = False
+        self.end_reason: DisconnectReason | None = None
+        self.request_count = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether the session has not ended yet."""
+        return self.end_reason is None

@@ -1,0 +1,192 @@
+"""Every setting: its default, unit, environment variable and meaning, in one place, checked when made.
+
+Source of the defaults: `docs/settings.md` is generated from this file, and says the same.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class SettingError(ValueError):
+    """A setting is wrong; the text names the variable, what it holds and what would be right."""
+
+
+@dataclass(frozen=True)
+class SettingInfo:
+    """What is known of a setting besides its value."""
+
+    env: str
+    meaning: str
+    expects: str
+    parse: Callable[[str], Any]
+    check: Callable[[Any], bool]
+
+
+def _parse_bool(text: str) -> bool:
+    word = text.strip().lower()
+    if word in ("true", "1", "yes", "on"):
+        return True
+    if word in ("false", "0", "no", "off"):
+        return False
+    raise ValueError(text)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Split `HOST:PORT`, `[IPv6]:PORT` or `:PORT` into host and port; ValueError where it is none of these."""
+    host, colon, port_text = text.rpartition(":")
+    if not colon or not port_text.isascii() or not port_text.isdigit() or int(port_text) > 65535:
+        raise ValueError(text)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(text)
+    return host or "0.0.0.0", int(port_text)
+
+
+def _setting(default: Any, env: str, meaning: str, expects: str, parse: Any, check: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"info": SettingInfo(env, meaning, expects, parse, check)})
+
+
+def _whole(default: int, env: str, meaning: str, *, least: int = 1) -> Any:
+    return _setting(default, env, meaning, f"a whole number, at least {least}", int, lambda value: value >= least)
+
+
+def _seconds(default: float, env: str, meaning: str, *, zero: bool = False) -> Any:
+    expects = "a number of seconds, 0 or more" if zero else "a number of seconds above 0"
+    return _setting(
+        default, env, meaning, expects, float, lambda value: (0 <= value if zero else 0 < value) and value < 1e9
+    )
+
+
+def _switch(default: bool, env: str, meaning: str) -> Any:
+    return _setting(default, env, meaning, "true or false", _parse_bool, lambda _: True)
+
+
+def _text(default: str, env: str, meaning: str, expects: str, check: Callable[[str], object] = str) -> Any:
+    def holds(value: str) -> bool:
+        try:
+            check(value)
+        except ValueError:
+            return False
+        return True
+
+    return _setting(default, env, meaning, expects, str, holds)
+
+
+_ADDRESS = "an address such as 127.0.0.1:50051, [::1]:50051 or :50051"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one server. Making one checks every value; SettingError names the first that is wrong."""
+
+    grpc_bind_address: str = _text(
+        "0.0.0.0:50051", "GRPC_BIND_ADDRESS", "where gRPC listens; port 0 lets the system choose", _ADDRESS, parse_address
+    )
+    ws_bind_address: str = _text(
+        "0.0.0.0:8080", "WS_BIND_ADDRESS", "where WebSocket listens; port 0 lets the system choose", _ADDRESS, parse_address
+    )
+    tls_cert_file: str = _text(
+        "", "SIGNALING_TLS_CERT_FILE", "certificate chain (PEM) for both ports; empty: no TLS", "a path"
+    )
+    tls_key_file: str = _text("", "SIGNALING_TLS_KEY_FILE", "private key (PEM) of the certificate", "a path")
+    log_level: str = _text(
+        "info",
+        "SIGNALING_LOG_LEVEL",
+        "the least important lines that are logged",
+        "debug, info, warning or error",
+        lambda word: ("debug", "info", "warning", "error").index(word.lower()),
+    )
+    replay_roster: bool = _switch(
+        True,
+        "SIGNALING_REPLAY_ROSTER",
+        "whether a newcomer gets one peer_joined for each peer that is there already",
+    )
+    websocket_compression: bool = _switch(
+        False,
+        "SIGNALING_WS_COMPRESSION",
+        "whether permessage-deflate is accepted; it costs about 40 kB a connection and doubles the CPU per message",
+    )
+    max_sdp_bytes: int = _whole(131072, "SIGNALING_MAX_SDP_BYTES", "largest SDP, in bytes of UTF-8")
+    max_candidate_bytes: int = _whole(4096, "SIGNALING_MAX_CANDIDATE_BYTES", "largest ICE candidate, in bytes of UTF-8")
+    max_metadata_bytes: int = _whole(16384, "SIGNALING_MAX_METADATA_BYTES", "largest metadata, in bytes of compact JSON")
+    max_capabilities_bytes: int = _whole(
+        16384, "SIGNALING_MAX_CAPABILITIES_BYTES", "largest capabilities, in bytes of compact JSON"
+    )
+    max_message_bytes: int = _whole(
+        1048576, "SIGNALING_MAX_MESSAGE_BYTES", "largest message of a client; a larger one ends its connection"
+    )
+    max_sessions: int = _whole(20000, "SIGNALING_MAX_SESSIONS", "open sessions at once, both protocols together")
+    max_room_peers: int = _whole(4096, "SIGNALING_MAX_ROOM_PEERS", "peers in one room")
+    max_page_peers: int = _whole(1000, "SIGNALING_MAX_PAGE_PEERS", "peers on one page of a listing")
+    max_page_bytes: int = _whole(
+        524288, "SIGNALING_MAX_PAGE_BYTES", "a page of a listing ends where it grows beyond about so many bytes"
+    )
+    outbox_max_messages: int = _whole(
+        4096, "SIGNALING_OUTBOX_MAX_MESSAGES", "messages that may wait for one session before relays to it are refused"
+    )
+    outbox_max_bytes: int = _whole(
+        2097152, "SIGNALING_OUTBOX_MAX_BYTES", "bytes that may wait for one session before relays to it are refused"
+    )
+    send_deadline_seconds: float = _seconds(
+        10.0, "SIGNALING_SEND_DEADLINE_SEC", "how long a message may wait in an outbox before its session is ended"
+    )
+    announce_timeout_seconds: float = _seconds(
+        30.0, "SIGNALING_ANNOUNCE_TIMEOUT_SEC", "how long a session may stay without announcing itself"
+    )
+    handshake_timeout_seconds: float = _seconds(
+        10.0, "SIGNALING_HANDSHAKE_TIMEOUT_SEC", "how long a TLS and WebSocket handshake may take, each"
+    )
+    ping_interval_seconds: float = _seconds(
+        20.0, "SIGNALING_PING_INTERVAL_SEC", "silence of a client after which it is pinged"
+    )
+    ping_timeout_seconds: float = _seconds(
+        20.0, "SIGNALING_PING_TIMEOUT_SEC", "how long a pinged client may stay silent before it counts as gone"
+    )
+    close_timeout_seconds: float = _seconds(
+        5.0, "SIGNALING_CLOSE_TIMEOUT_SEC", "how long a client may take to finish the closing handshake"
+    )
+    shutdown_grace_seconds: float = _seconds(
+        5.0, "SIGNALING_SHUTDOWN_GRACE_SEC", "how long a shutdown may take, stalled clients included"
+    )
+    pending_offer_seconds: float = _seconds(
+        60.0, "SIGNALING_PENDING_OFFER_SEC", "how long an offer counts as pending without an answer"
+    )
+    grpc_max_connection_age_seconds: float = _seconds(
+        86400.0,
+        "GRPC_MAX_CONNECTION_AGE_SEC",
+        "age at which a gRPC connection is closed, and its client expected back; frees what a client that never reads "
+        "holds; 0: never",
+        zero=True,
+    )
+
+    def __post_init__(self) -> None:
+        for name, info in setting_infos().items():
+            value = getattr(self, name)
+            if not info.check(value):
+                raise SettingError(f"{info.env} is {value!r}: expected {info.expects}")
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            missing = "tls_key_file" if self.tls_cert_file else "tls_cert_file"
+            raise SettingError(f"{setting_infos()[missing].env} is empty: TLS needs a certificate and its key")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read every setting from its variable, where that is set and not empty; SettingError where one is wrong."""
+        values: dict[str, Any] = {}
+        for name, info in setting_infos().items():
+            text = environ.get(info.env, "")
+            if not text:
+                continue
+            try:
+                values[name] = info.parse(text)
+            except ValueError:
+                raise SettingError(f"{info.env} is {text!r}: expected {info.expects}") from None
+        return cls(**values)
+
+
+def setting_infos() -> dict[str, SettingInfo]:
+    """What is known of each setting, by field name, in the order of the documentation."""
+    return {field.name: field.metadata["info"] for field in dataclasses.fields(Settings)}
