@@ -1,0 +1,89 @@
+"""What the clients of both protocols share: replies find their callers, events wait to be read, an end is told to all.
+
+Rule 1: requests may overlap; each is answered by its id. Rule 2: events are kept, in order and without bound, until
+they are read: a program that announces itself reads its events. Rule 3: when the connection ends, every caller that
+still waits learns that its outcome is unknown.
+"""
+
+import asyncio
+from abc import abstractmethod
+from collections import deque
+from collections.abc import AsyncIterator
+
+from sigbridge.client import ConnectionClosed, SignalingClient
+from sigbridge.errors import SignalingError
+from sigbridge.messages import Event, Reply, Request
+
+
+class ClientSession(SignalingClient):
+    """A client whose protocol only has to send requests and to report what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: dict[int, tuple[Request, asyncio.Future[Reply]]] = {}
+        self._last_id = 0
+        self._events: deque[Event] = deque()
+        self._arrived = asyncio.Event()
+        self._ended: ConnectionClosed | None = None
+
+    @property
+    def closed(self) -> ConnectionClosed | None:
+        """How the connection ended, or `None` while it is open."""
+        return self._ended
+
+    async def call(self, request: Request) -> Reply:
+        """Send one request and wait for its reply; see `SignalingClient.call`."""
+        if self._ended is not None:
+            raise ConnectionClosed(self._ended.reason, self._ended.reconnect)
+        self._last_id += 1
+        number = self._last_id
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = (request, future)
+        try:
+            await self._send(number, request)
+            return await future
+        finally:
+            self._waiting.pop(number, None)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """The events in the order in which they arrive; see `SignalingClient.events`."""
+        while True:
+            while self._events:
+                yield self._events.popleft()
+            if self._ended is not None:
+                return
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    @abstractmethod
+    async def _send(self, number: int, request: Request) -> None:
+        """Write one request; ConnectionClosed where the connection has ended."""
+
+    # What the protocol's reader reports.
+
+    def _request_of(self, number: int) -> Request | None:
+        """The request that waits for the reply `number`."""
+        waiting = self._waiting.get(number)
+        return waiting[0] if waiting is not None else None
+
+    def _on_reply(self, number: int, outcome: Reply | SignalingError) -> None:
+        waiting = self._waiting.get(number)
+        if waiting is None or waiting[1].done():
+            return
+        if isinstance(outcome, SignalingError):
+            waiting[1].set_exception(outcome)
+        else:
+            waiting[1].set_result(outcome)
+
+    def _on_event(self, event: Event) -> None:
+        self._events.append(event)
+        self._arrived.set()
+
+    def _on_end(self, closed: ConnectionClosed) -> None:
+        if self._ended is not None:
+            return
+        self._ended = closed
+        for _, future in self._waiting.values():
+            if not future.done():
+                future.set_exception(ConnectionClosed(closed.reason, closed.reconnect))
+        self._arrived.set()

@@ -1,0 +1,40 @@
+"""The one place that reads a clock, and the timer that calls a hub when it wants to be called."""
+
+import asyncio
+import time
+
+from sigbridge.hub import Hub
+from sigbridge.messages import Instant
+
+_LONGEST_PAUSE_SECONDS = 1.0
+
+
+def read_clock() -> Instant:
+    """The present moment on both clocks."""
+    return Instant(time.monotonic(), time.time())
+
+
+class HubTimer:
+    """Calls `Hub.expire` when that is due. One hub needs one; starting it again is harmless."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin, on the running event loop."""
+        if self._handle is None:
+            self._tick()
+
+    def stop(self) -> None:
+        """Stop calling."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _tick(self) -> None:
+        now = read_clock()
+        due = self._hub.expire(now)
+        # A little late is better than a little early, which would call twice.
+        pause = min(max(due - now.monotonic, 0.0) + 0.005, _LONGEST_PAUSE_SECONDS)
+        self._handle = asyncio.get_running_loop().call_later(pause, self._tick)
