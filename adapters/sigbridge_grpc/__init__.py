@@ -1,0 +1,1 @@
+"""The gRPC adapter: translates between protobuf and the hub, and mounts the service on grpc.aio."""

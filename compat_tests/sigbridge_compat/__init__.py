@@ -1,0 +1,1 @@
+"""The compatibility suite: scenarios that any server and any pairing of protocols must pass alike."""
