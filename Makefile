@@ -1,0 +1,89 @@
+# Everything happens in .venv of this folder; nothing else on the machine is touched.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Each stamp says that pyproject.toml as it is now has been installed, with or without an extra.
+RUNTIME := $(VENV)/.runtime-installed
+DEMO := $(VENV)/.demo-installed
+DEV := $(VENV)/.dev-installed
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+
+# The first python that is new enough; PYTHON=… chooses another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; done)
+
+N ?= 10000
+PAIRING ?= grpc-websocket
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve demo test scripts lint format types walls proto check-proto settings-page check-settings-page bench clean
+
+help:  ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then echo "sigbridge needs Python 3.11 or later; none is on the PATH (PYTHON=… names one)" >&2; exit 1; fi
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(RUNTIME): pyproject.toml | $(BIN)/python
+	@echo "installing sigbridge into $(VENV)"
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(DEMO): pyproject.toml | $(BIN)/python
+	@echo "installing sigbridge with its demo into $(VENV)"
+	@$(PIP_INSTALL) --editable '.[demo]'
+	@touch $@ $(RUNTIME)
+
+$(DEV): pyproject.toml | $(BIN)/python
+	@echo "installing sigbridge and the tools of its development into $(VENV)"
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@ $(DEMO) $(RUNTIME)
+
+serve: $(RUNTIME)  ## serve gRPC on 127.0.0.1:50051 and WebSocket on 127.0.0.1:8080
+	@GRPC_BIND_ADDRESS="$${GRPC_BIND_ADDRESS:-127.0.0.1:50051}" WS_BIND_ADDRESS="$${WS_BIND_ADDRESS:-127.0.0.1:8080}" \
+		exec $(BIN)/sigbridge serve
+
+demo: $(DEMO)  ## let two WebRTC peers, one on each protocol, call each other (PAIRING=grpc-grpc, …)
+	@$(BIN)/sigbridge demo --pairing $(PAIRING)
+
+test: $(DEV)  ## run every test, with coverage and the reasons of what was skipped
+	$(BIN)/python -m pytest -ra --cov --cov-report=term $(PYTEST_ARGS)
+
+scripts: $(DEV)  ## compare N random scripts on every pairing with the bare hub (N=10000)
+	SIGBRIDGE_SCRIPTS=$(N) $(BIN)/python -m pytest -ra compat_tests -k scripts $(PYTEST_ARGS)
+
+lint: $(DEV) check-settings-page  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(DEV)  ## format the code and mend what can be mended without thought
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(DEV)  ## check types, strictly
+	$(BIN)/mypy
+
+walls: $(DEV)  ## check which package imports which
+	$(BIN)/lint-imports
+
+proto: $(DEV)  ## make the generated code from protos/
+	$(BIN)/python tools/generate_protos.py
+
+check-proto: $(DEV)  ## check that the generated code is current
+	$(BIN)/python tools/generate_protos.py --check
+
+settings-page: $(DEV)  ## make docs/settings.md from the settings
+	$(BIN)/python tools/generate_settings_page.py
+
+check-settings-page: $(DEV)  ## check that docs/settings.md is current
+	$(BIN)/python tools/generate_settings_page.py --check
+
+bench: $(DEV)  ## measure the CPU time of a relayed message, roughly
+	$(BIN)/python -m sigbridge_bench
+
+clean:  ## remove what was made: the environment, caches and reports
+	rm -rf $(VENV) .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

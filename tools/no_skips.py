@@ -1,0 +1,35 @@
+"""A pytest plugin for CI: a test that was skipped counts as a failure, because on CI everything can run.
+
+Used as `PYTHONPATH=tools pytest -p no_skips`.
+"""
+
+import pytest
+
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note a skipped test; an expected failure is none."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _skipped.append(report.nodeid)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Note a skipped module."""
+    if report.skipped:
+        _skipped.append(report.nodeid)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run where anything was skipped."""
+    if _skipped and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what was skipped."""
+    if _skipped:
+        terminalreporter.section("skipped, which fails on CI", red=True)
+        for nodeid in _skipped:
+            terminalreporter.line(nodeid)
