@@ -218,7 +218,7 @@ class RtcPeer:
                 case PeerDisconnected(peer_id=peer_id) | PeerLeft(peer_id=peer_id):
                     if (call := self._calls.get(peer_id)) is not None:
                         await call.close()
-                        del self._calls[peer_id]
+                        self._calls.pop(peer_id, None)
 
     async def _take_call(self, from_peer_id: str, offer_sdp: str) -> None:
         if (before := self._calls.get(from_peer_id)) is not None:

@@ -95,6 +95,8 @@ class Hub:
         self._unannounced: dict[Session, float] = {}
         """Sessions that must announce themselves, with the time of the last chance, the earliest first."""
         self._rooms: dict[str, Room] = {}
+        self._claiming: set[tuple[str, str]] = set()
+        """Peer ids, with their rooms, whose claim is under way: they are taken meanwhile."""
         self._offers = PendingOffers(lifetime_seconds=settings.pending_offer_seconds)
         self._incarnations = 0
         self.peer_count = 0
@@ -312,29 +314,40 @@ class Hub:
         if self._directory is None:
             return self._admit(session, request, now)
 
+        directory = self._directory
+        claim = directory.claim(request.room, request.peer_id, now)
+        claimed = (request.room, request.peer_id)
+        self._claiming.add(claimed)
         session.announcing = True
         answer: Pending[Reply] = Pending()
-        directory = self._directory
 
         def granted(word: None | SignalingError, then: Instant) -> None:
             session.announcing = False
+            self._claiming.discard(claimed)
             if word is not None:
                 answer.resolve(word, then)
                 return
+            outcome: Reply | SignalingError
             try:
                 if session.end_reason is not None:
                     raise errors.session_ended()
                 self._check_free(request)
+                outcome = self._admit(session, request, then)
             except SignalingError as error:
+                outcome = error
+            except Exception:
+                logger.exception("session %s: announce failed", session.id)
+                outcome = errors.internal_error()
+            if isinstance(outcome, SignalingError):
                 directory.release(request.room, request.peer_id)
-                answer.resolve(error, then)
-                return
-            answer.resolve(self._admit(session, request, then), then)
+            answer.resolve(outcome, then)
 
-        directory.claim(request.room, request.peer_id, now).then(granted)
+        claim.then(granted)
         return answer
 
     def _check_free(self, request: Announce) -> None:
+        if (request.room, request.peer_id) in self._claiming:
+            raise errors.already_announced(request.peer_id)
         room = self._rooms.get(request.room)
         if room is None:
             return
@@ -349,9 +362,7 @@ class Hub:
             )
 
     def _admit(self, session: Session, request: Announce, now: Instant) -> Announced:
-        room = self._rooms.get(request.room)
-        if room is None:
-            room = self._rooms[request.room] = Room(request.room)
+        room = self._rooms.get(request.room) or Room(request.room)
         self._incarnations += 1
         peer = Peer(
             room=room,
@@ -363,11 +374,15 @@ class Hub:
             connected_at=int(now.unix),
         )
         others = list(room.peers.values())
-        if self.settings.replay_roster:
-            for other in others:
-                session.outbox.follow_up(other.joined_frame(session.encoding))
-            self.counters.events[session.protocol, "peer_joined"] += len(others)
+        roster = [other.joined_frame(session.encoding) for other in others] if self.settings.replay_roster else []
+        # What fails to be encoded fails here, where nobody has been told anything yet.
+        for encoding in {other.session.encoding for other in others}:
+            peer.joined_frame(encoding)
+        for frame in roster:
+            session.outbox.follow_up(frame)
+        self.counters.events[session.protocol, "peer_joined"] += len(roster)
         self._tell(others, peer.joined.kind, peer.joined_frame, now)
+        self._rooms[room.name] = room
         room.peers[peer.peer_id] = peer
         self.peer_count += 1
         session.peer = peer
@@ -385,7 +400,9 @@ class Hub:
         event = OfferReceived(sender.peer_id, offer_id, request.sdp, "offer")
 
         def done() -> Reply:
-            self._offers.add(key, now.monotonic)
+            # Where the word came from another node, the sender may have gone in the meantime.
+            if session.peer is sender:
+                self._offers.add(key, now.monotonic)
             return OfferRelayed(offer_id, to)
 
         return self._relay(session, sender, to, event, now, done)
