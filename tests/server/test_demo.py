@@ -1,0 +1,168 @@
+"""The demo for real: four pairings, and every way in which it can end."""
+
+import os
+import secrets
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sigbridge_server import demo
+from sigbridge_server.demo_flow import Report, drawn, heading
+
+pytest.importorskip("aiortc")
+
+TIME_LIMIT_SECONDS = 60
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import sys; from sigbridge_server.command import main; sys.exit(main())",
+    "demo",
+    "--pairing",
+]
+PAIRINGS = [f"{caller}-{callee}" for caller in demo.PROTOCOLS for callee in demo.PROTOCOLS]
+
+
+class Mark:
+    """A word in the environment of a process and of all that it starts, by which they are found again."""
+
+    def __init__(self):
+        self.word = f"SIGBRIDGE_TEST_MARK={secrets.token_hex(8)}"
+        name, _, value = self.word.partition("=")
+        self.environment = os.environ | {name: value}
+
+    def bearers(self) -> list[int]:
+        found = []
+        for folder in Path("/proc").iterdir():
+            try:
+                if folder.name.isdigit() and self.word.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def mark():
+    mark = Mark()
+    yield mark
+    for process_id in mark.bearers():
+        os.kill(process_id, signal.SIGKILL)
+
+
+def ended_within(process_fds: list[int], seconds: float) -> bool:
+    """Whether all of these processes (pidfds) end in time."""
+    left = set(process_fds)
+    poll = select.poll()
+    for process_fd in left:
+        poll.register(process_fd, select.POLLIN)
+    while left:
+        ready = poll.poll(seconds * 1000)
+        if not ready:
+            return False
+        for process_fd, _ in ready:
+            poll.unregister(process_fd)
+            left.discard(process_fd)
+    return True
+
+
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_bytes_come_through_on_every_pairing(pairing, mark):
+    done = subprocess.run(
+        [*COMMAND, pairing],
+        env=mark.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+
+    def first(*words: str) -> int:
+        return next(number for number, line in enumerate(lines) if all(word in line for word in words))
+
+    names = {"grpc": "gRPC", "websocket": "WebSocket"}
+    caller, callee = pairing.split("-")
+    assert first(f"caller ({names[caller]})", "server", f"callee ({names[callee]})") < first("announce caller")
+    steps = [
+        first("│── offer, ", "►│   "),
+        first("│   ", "│── offer, ", "►│"),
+        first("◄", "─ answer, ", "──│"),
+        first("data channel open"),
+        first("══ 256 bytes", "►│"),
+        first("│◄═", "256 bytes"),
+    ]
+    assert steps == sorted(steps)
+    assert first("ice_candidate, 127.0.0.1:") < first("data channel open")
+    assert "256 bytes came through each way" in lines[-1]
+    assert mark.bearers() == []
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_no_process_outlives_the_demo(number, exit_code, mark):
+    with subprocess.Popen(
+        [*COMMAND, "grpc-websocket"],
+        env=mark.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as running:
+        try:
+            assert running.stdout is not None
+            assert "server: gRPC on 127.0.0.1:" in running.stdout.readline()
+            process_fds = [os.pidfd_open(process_id) for process_id in mark.bearers()]
+            assert len(process_fds) >= 2
+            running.send_signal(number)
+            try:
+                assert ended_within(process_fds, TIME_LIMIT_SECONDS)
+            finally:
+                for process_fd in process_fds:
+                    os.close(process_fd)
+            assert running.wait(TIME_LIMIT_SECONDS) == exit_code
+        finally:
+            running.kill()
+
+
+def test_without_aiortc_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "aiortc", None)
+    assert demo.run_demo(("grpc", "websocket")) == 1
+    assert capsys.readouterr().err == "sigbridge demo: needs aiortc: pip install 'sigbridge[demo]'\n"
+
+
+def test_a_server_that_does_not_start_is_told_with_its_last_words(monkeypatch, capsys):
+    monkeypatch.setattr(demo, "_SERVE", (sys.executable, "-c", "import sys; sys.exit('no port is free')"))
+    assert demo.run_demo(("grpc", "websocket")) == 1
+    assert capsys.readouterr().err == "sigbridge demo: the server ended with exit code 1\n  no port is free\n"
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_without_end(monkeypatch, capsys):
+    monkeypatch.setattr(demo, "_SERVE", (sys.executable, "-c", "import signal; signal.pause()"))
+    assert demo.run_demo(("grpc", "websocket"), time_limit_seconds=0.2) == 1
+    assert capsys.readouterr().err == "sigbridge demo: no bytes came through within 0.2 s\n"
+
+
+def test_a_peer_that_fails_ends_the_demo(monkeypatch, capsys):
+    listening = "import signal; print('gRPC listening on 127.0.0.1:9'); print('WebSocket listening on 127.0.0.1:9'"
+    monkeypatch.setattr(demo, "_SERVE", (sys.executable, "-c", listening + ", flush=True); signal.pause()"))
+    assert demo.run_demo(("websocket", "websocket")) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("sigbridge demo: the call")
+    assert "ended with exit code 1 and without its bytes" in error
+
+
+def test_a_line_of_the_flow_shows_time_direction_and_text():
+    assert heading("caller (gRPC)", "callee (gRPC)").split() == ["caller", "(gRPC)", "server", "callee", "(gRPC)"]
+    sent = drawn(Report(10.0123, "caller", "sent", "offer"), 10.0)
+    assert sent.startswith("   12.3 ms  │── offer ─")
+    assert "►│   " in sent
+    received = drawn(Report(10.0, "callee", "received", "offer"), 10.0)
+    assert received.endswith("─►│")
+    assert "│── offer ─" in received
+    assert drawn(Report(10.0, "callee", "sent", "answer"), 10.0).endswith("─ answer ──│")
+    assert len({len(sent), len(received), len(drawn(Report(10.0, "caller", "bytes", "5 bytes"), 10.0))}) == 1
