@@ -1,0 +1,185 @@
+"""A client of the gRPC protocol: one `Signal` stream, and the unary calls beside it.
+
+Rule 1: one task writes and one reads, so that a caller that gives up never breaks a write that others need. Rule 2: the
+end of the stream is told to every caller, with the server's own word for it where it sent one.
+"""
+
+import asyncio
+import contextlib
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+from sigbridge.client import ConnectionClosed
+from sigbridge.errors import SignalingError
+from sigbridge.messages import Health, HealthCheck, ListPeers, PeerList, Reply, Request
+from sigbridge_grpc import status, translate
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_grpc.service import SERVICE_NAME
+from sigbridge_net.client_session import ClientSession
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+CLOSE_TIMEOUT_SECONDS = 5.0
+UNARY_TIMEOUT_SECONDS = 10.0
+
+_Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
+
+# Codes that the library gives to calls whose connection was lost, or never came to be.
+_CONNECTION_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+_CHANNEL_OPTIONS: list[tuple[str, Any]] = [
+    # A page of a listing may be larger than what the library takes by default.
+    ("grpc.max_receive_message_length", -1),
+]
+
+
+class GrpcSignalingClient(ClientSession):
+    """A session over gRPC. Begin one with `connect`."""
+
+    def __init__(self, channel: grpc.aio.Channel, call: _Call) -> None:
+        super().__init__()
+        self._channel = channel
+        self._call = call
+        self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
+        """What is to be written; `None` ends our side of the stream."""
+        self._writer = asyncio.create_task(self._write(), name="grpc-client-writer")
+        self._reader = asyncio.create_task(self._read(), name="grpc-client-reader")
+
+    @classmethod
+    async def connect(
+        cls, target: str, *, secure: bool = False, root_certificates: bytes | None = None
+    ) -> "GrpcSignalingClient":
+        """Open a session with the server at `target` (`HOST:PORT`).
+
+        Raises ConnectionClosed where there is no server, or it takes nobody in; the stream stands when this returns.
+        """
+        channel = _channel(target, secure=secure, root_certificates=root_certificates)
+        try:
+            call: _Call = channel.stream_stream(f"/{SERVICE_NAME}/Signal", None, None)()
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                await call.wait_for_connection()
+        except grpc.aio.AioRpcError as error:
+            await channel.close(None)
+            raise _closed(error) from error
+        except TimeoutError as error:
+            await channel.close(None)
+            raise ConnectionClosed("connection_lost", True) from error
+        except BaseException:
+            await channel.close(None)
+            raise
+        return cls(channel, call)
+
+    async def call(self, request: Request) -> Reply:
+        """Send one request and wait for its reply; see `SignalingClient.call`."""
+        if isinstance(request, HealthCheck):
+            if self._ended is not None:
+                raise ConnectionClosed(self._ended.reason, self._ended.reconnect)
+            return await _health(self._channel)
+        return await super().call(request)
+
+    async def close(self) -> None:
+        """Leave and close the connection. Harmless when it is closed already."""
+        self._outgoing.put_nowait(None)
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                await asyncio.shield(self._reader)
+        except TimeoutError:
+            # The server does not answer; this ends the reader.
+            self._call.cancel()
+        self._writer.cancel()
+        await asyncio.gather(self._writer, self._reader, return_exceptions=True)
+        await self._channel.close(None)
+
+    async def _send(self, number: int, request: Request) -> None:
+        self._outgoing.put_nowait(translate.request_to_proto(request, str(number)).SerializeToString())
+
+    async def _write(self) -> None:
+        # A stream that has ended ends its writes, too; why it did is the reader's to find out.
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while (message := await self._outgoing.get()) is not None:
+                await self._call.write(message)
+            await self._call.done_writing()
+
+    async def _read(self) -> None:
+        closed = ConnectionClosed("protocol_error", False)
+        try:
+            while isinstance(message := await self._call.read(), bytes):
+                self._take(pb.SignalingResponse.FromString(message))
+            word, advice = status.reason_from_trailers(await self._call.trailing_metadata())
+            closed = ConnectionClosed(word or "client_left", advice)
+        except grpc.aio.AioRpcError as error:
+            closed = _closed(error)
+        except asyncio.CancelledError:
+            closed = ConnectionClosed("client_left")
+            raise
+        finally:
+            self._call.cancel()
+            self._on_end(closed)
+
+    def _take(self, response: pb.SignalingResponse) -> None:
+        if response.HasField("notification"):
+            event = translate.event_from_proto(response.notification)
+            if event is not None:
+                self._on_event(event)
+            return
+        if not response.request_id.isdecimal():
+            return
+        number = int(response.request_id)
+        request = self._request_of(number)
+        if request is not None:
+            self._on_reply(number, translate.reply_from_proto(response, request))
+
+
+async def get_peers(
+    target: str,
+    *,
+    room: str | None = None,
+    page_size: int = 0,
+    page_token: str = "",
+    secure: bool = False,
+    root_certificates: bytes | None = None,
+) -> PeerList:
+    """A page of a room's peers, without a session.
+
+    Raises SignalingError where it is refused, ConnectionClosed where there is no server.
+    """
+    question = translate.list_peers_to_proto(ListPeers(room, page_size, page_token), pb.GetPeersRequest)
+    async with _channel(target, secure=secure, root_certificates=root_certificates) as channel:
+        answer = await _unary(channel, "GetPeers", question.SerializeToString())
+    return translate.page_from_proto(pb.GetPeersResponse.FromString(answer))
+
+
+async def _health(channel: grpc.aio.Channel) -> Health:
+    answer = await _unary(channel, "HealthCheck", pb.HealthCheckRequest().SerializeToString())
+    return translate.health_from_proto(pb.HealthCheckResponse.FromString(answer))
+
+
+async def _unary(channel: grpc.aio.Channel, method: str, message: bytes) -> bytes:
+    try:
+        answer: bytes = await channel.unary_unary(f"/{SERVICE_NAME}/{method}", None, None)(
+            message, timeout=UNARY_TIMEOUT_SECONDS
+        )
+    except grpc.aio.AioRpcError as error:
+        if error.code() in _CONNECTION_CODES:
+            raise _closed(error) from error
+        code = translate.code_from_number(error.code().value[0])
+        raise SignalingError(code, error.details() or code.name) from error
+    return answer
+
+
+def _channel(target: str, *, secure: bool, root_certificates: bytes | None) -> grpc.aio.Channel:
+    if secure:
+        credentials = grpc.ssl_channel_credentials(root_certificates)
+        return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+    return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+
+
+def _closed(error: grpc.aio.AioRpcError) -> ConnectionClosed:
+    """How a call ended: the server's word, else the library's status."""
+    word, advice = status.reason_from_trailers(error.trailing_metadata() or ())
+    if word:
+        return ConnectionClosed(word, advice)
+    if error.code() in _CONNECTION_CODES:
+        return ConnectionClosed("connection_lost", True)
+    return ConnectionClosed(error.code().name.lower())

@@ -1,0 +1,284 @@
+"""The service on a `grpc.aio.Server`, beside whatever else that serves.
+
+Rule 1: one task of a stream reads, its other task writes: two writes at once lose messages in silence. Rule 2: a write is
+never timed out and a read never cancelled to be tried again: either poisons the stream. Rule 3: whatever ends a session,
+what waits for its client is written first where the client reads, and then the call ends with the status and trailers
+of the reason. Rule 4: no text of an exception leaves the server.
+
+A client that does not read blocks its writer, and no call of grpc.aio ends that. The hub forgets its peer at the send
+deadline all the same; the call itself ends with its connection, by age at the latest.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+
+from sigbridge import errors
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import Code, SignalingError
+from sigbridge.hub import Hub
+from sigbridge.messages import Instant
+from sigbridge.session import Session
+from sigbridge.settings import Settings
+from sigbridge_grpc import status
+from sigbridge_grpc.service import SERVICE_NAME, SignalingService
+from sigbridge_net.clock import HubTimer, read_clock
+
+logger = logging.getLogger("sigbridge.grpc")
+
+Clock: TypeAlias = Callable[[], Instant]
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+CROWDED_MESSAGES = 64
+"""A session with more than this many messages waiting for it is not read from."""
+CROWDED_BYTES = 256 * 1024
+"""The same in bytes."""
+LIBRARY_LIMIT_FACTOR = 4
+"""How far the library's own message limit lies above ours, so that ours is the one that clients meet."""
+LEAST_PING_INTERVAL_SECONDS = 5.0
+"""Clients that ping more often than this are sent away; the library's own limit is five minutes."""
+
+_STATUS_CODES = {int(code.value[0]): code for code in grpc.StatusCode}
+
+
+def server_options(settings: Settings) -> list[tuple[str, Any]]:
+    """The options with which a `grpc.aio.server` keeps the promises of `settings`."""
+    options: list[tuple[str, Any]] = [
+        ("grpc.keepalive_time_ms", _milliseconds(settings.ping_interval_seconds)),
+        ("grpc.keepalive_timeout_ms", _milliseconds(settings.ping_timeout_seconds)),
+        # What really decides when a silent client is gone; it is 60 s otherwise, whatever the option above says.
+        ("grpc.http2.ping_timeout_ms", _milliseconds(settings.ping_timeout_seconds)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # The often quoted `min_recv_ping_interval_without_data_ms` is ignored without a word.
+        ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(LEAST_PING_INTERVAL_SECONDS)),
+        # Otherwise two servers on one port both start, and each gets half of the connections.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", LIBRARY_LIMIT_FACTOR * settings.max_message_bytes),
+        # What we send is bounded by what the hub makes.
+        ("grpc.max_send_message_length", -1),
+    ]
+    if settings.grpc_max_connection_age_seconds:
+        options += [
+            ("grpc.max_connection_age_ms", _milliseconds(settings.grpc_max_connection_age_seconds)),
+            ("grpc.max_connection_age_grace_ms", _milliseconds(settings.shutdown_grace_seconds)),
+        ]
+    return options
+
+
+def add_signaling(
+    server: grpc.aio.Server, hub: Hub, *, clock: Clock = read_clock, run_timer: bool = True
+) -> "MountedSignaling":
+    """Serve the hub on a gRPC server that has not been started yet.
+
+    The hub needs a timer: with `run_timer` it runs from the first call on, until `MountedSignaling.stop`; a caller that
+    runs one for this hub already passes `False`. Make the server with `server_options`.
+    """
+    mounted = MountedSignaling(hub, clock=clock, run_timer=run_timer)
+    # No (de)serializers: what arrives is bytes, so that a message which is no protobuf can be answered.
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Signal": grpc.stream_stream_rpc_method_handler(mounted.signal),
+        "GetPeers": grpc.unary_unary_rpc_method_handler(mounted.get_peers),
+        "HealthCheck": grpc.unary_unary_rpc_method_handler(mounted.health_check),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
+    return mounted
+
+
+class MountedSignaling:
+    """The service as it is mounted on one server: its three methods, and the streams that are open."""
+
+    def __init__(self, hub: Hub, *, clock: Clock, run_timer: bool) -> None:
+        self._hub = hub
+        self._service = SignalingService(hub)
+        self._clock = clock
+        self._timer = HubTimer(hub) if run_timer else None
+        self._streams: set[asyncio.Task[Any]] = set()
+
+    @property
+    def stream_count(self) -> int:
+        """How many `Signal` calls have not ended yet, those of clients that do not read included."""
+        return len(self._streams)
+
+    async def drain(self, grace_seconds: float) -> int:
+        """End every session with `draining` and wait until their streams have ended, at most so many seconds.
+
+        Returns how many have not: their clients do not read. `server.stop` ends these.
+        """
+        self._hub.drain(self._clock())
+        if self._streams:
+            await asyncio.wait(self._streams, timeout=grace_seconds)
+        self.stop()
+        return len(self._streams)
+
+    def stop(self) -> None:
+        """Stop the hub's timer, where it is run here."""
+        if self._timer is not None:
+            self._timer.stop()
+
+    # The three methods. The first argument of `signal` is the iterator that grpc.aio offers instead of `context.read`.
+
+    async def signal(self, _: object, context: _Context) -> None:
+        """One session."""
+        if self._timer is not None:
+            self._timer.start()
+        stream = _Stream(self._service, context, self._clock)
+        task = asyncio.current_task()
+        assert task is not None  # A coroutine always runs in one.
+        self._streams.add(task)
+        try:
+            await stream.run()
+        finally:
+            self._streams.discard(task)
+
+    async def get_peers(self, message: bytes, context: _Context) -> bytes:
+        """The peers of a room, without a session."""
+        return await self._answer(self._service.get_peers, message, context)
+
+    async def health_check(self, message: bytes, context: _Context) -> bytes:
+        """How the server is."""
+        return await self._answer(self._service.health_check, message, context)
+
+    async def _answer(self, method: Callable[[bytes, Instant], bytes], message: bytes, context: _Context) -> bytes:
+        try:
+            return method(message, self._clock())
+        except SignalingError as refusal:
+            error = refusal
+        except Exception:
+            logger.exception("%s failed", method.__name__)
+            error = errors.internal_error()
+        return await _abort(context, error.code, error.message)
+
+
+class _Stream:
+    """One `Signal` call. The call's own task writes; a second one reads."""
+
+    def __init__(self, service: SignalingService, context: _Context, clock: Clock) -> None:
+        self._service = service
+        self._hub = service.hub
+        self._context = context
+        self._clock = clock
+        self._to_write = asyncio.Event()
+        """Set when the outbox has something, and when the session has ended."""
+        self._to_read = asyncio.Event()
+        """Set when the reader may go on: its request is answered, the outbox has room, or the session has ended."""
+
+    async def run(self) -> None:
+        context = self._context
+        try:
+            session = self._service.open(on_end=self._on_end, now=self._clock(), remote=context.peer())
+        except SignalingError as error:
+            trailers = status.trailers_of(DisconnectReason.DRAINING) if self._hub.draining else ()
+            await _abort(context, error.code, error.message, trailers)
+        session.outbox.wake = self._to_write.set
+        reader: asyncio.Task[None] | None = None
+        try:
+            # At once, so that a client knows that its stream stands before it has said anything.
+            await context.send_initial_metadata(())
+            reader = asyncio.create_task(self._read(session), name=f"grpc-reader-{session.id}")
+            await self._write(session)
+        except (asyncio.CancelledError, grpc.aio.BaseError):
+            # The call has ended under our hands: nobody is left to tell.
+            self._close(session, DisconnectReason.CONNECTION_LOST)
+            raise
+        except Exception:
+            logger.exception("session %s: writing failed", session.id)
+            self._close(session, DisconnectReason.INTERNAL_ERROR)
+        finally:
+            if reader is not None:
+                # It reads nothing any more; cancelled, it does not outlive the call.
+                reader.cancel()
+        reason = session.end_reason or DisconnectReason.CLIENT_LEFT
+        trailers = status.trailers_of(reason)
+        if reason is DisconnectReason.CLIENT_LEFT:
+            context.set_trailing_metadata(trailers)
+            return
+        await _abort(context, status.code_of(reason), status.message_of(reason), trailers)
+
+    def _on_end(self, reason: DisconnectReason) -> None:
+        self._to_write.set()
+        self._to_read.set()
+
+    def _close(self, session: Session, reason: DisconnectReason) -> None:
+        self._hub.close(session, reason, self._clock())
+        self._on_end(reason)
+
+    async def _write(self, session: Session) -> None:
+        """Write what the outbox holds, until the session has ended and its client was told what was queued."""
+        outbox = session.outbox
+        give_up_at: float | None = None
+        while True:
+            if not session.open:
+                now = self._clock().monotonic
+                if give_up_at is None:
+                    give_up_at = now + self._hub.settings.close_timeout_seconds
+                if session.end_reason is DisconnectReason.SLOW_CONSUMER or now >= give_up_at:
+                    outbox.clear()
+                    return
+            frame = outbox.peek()
+            if frame is not None:
+                # It stays in the outbox until it is written, so that the hub sees how long that takes.
+                await self._context.write(frame)
+                if outbox.peek() is frame:
+                    outbox.pop()
+                if not _crowded(session):
+                    self._to_read.set()
+            elif session.open:
+                self._to_write.clear()
+                await self._to_write.wait()
+            else:
+                return
+
+    async def _read(self, session: Session) -> None:
+        """Read requests one after the other, until the client or the hub ends the session."""
+        try:
+            while session.open:
+                message = await self._context.read()
+                if not session.open:
+                    return
+                if message is grpc.aio.EOF:
+                    self._close(session, DisconnectReason.CLIENT_LEFT)
+                    return
+                await self._take(session, message)
+        except grpc.aio.BaseError:
+            self._close(session, DisconnectReason.CONNECTION_LOST)
+        except Exception:
+            logger.exception("session %s: reading failed", session.id)
+            self._close(session, DisconnectReason.INTERNAL_ERROR)
+
+    async def _take(self, session: Session, message: bytes) -> None:
+        """Apply one request, and wait until the next one may be read."""
+        pending = self._service.signal(session, message, self._clock())
+        if pending is not None:
+            answered = False
+
+            def known(*_: object) -> None:
+                nonlocal answered
+                answered = True
+                self._to_read.set()
+
+            pending.then(known)
+            while session.open and not answered:
+                self._to_read.clear()
+                await self._to_read.wait()
+        while session.open and _crowded(session):
+            self._to_read.clear()
+            await self._to_read.wait()
+
+
+def _crowded(session: Session) -> bool:
+    return len(session.outbox) > CROWDED_MESSAGES or session.outbox.queued_bytes > CROWDED_BYTES
+
+
+async def _abort(
+    context: _Context, code: Code, message: str, trailers: tuple[tuple[str, str], ...] = ()
+) -> NoReturn:
+    await context.abort(_STATUS_CODES[int(code)], message, trailers)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

@@ -1,0 +1,112 @@
+"""The three methods of the contract, from bytes to bytes, for any carrier.
+
+Rule 1: no I/O, no clock, no waiting: `now` is passed in, and what must wait is a `Pending`. Rule 2: a bad request is
+answered and never ends the session. Rule 3: a reply goes into the session's own outbox before what it caused.
+Source: `docs/protocol.md`, section "The gRPC contract".
+"""
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from google.protobuf.message import DecodeError, Message
+
+from sigbridge import errors
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import SignalingError
+from sigbridge.hub import Hub, Outcome
+from sigbridge.messages import Event, Health, HealthCheck, Instant, ListPeers, PeerList
+from sigbridge.pending import Pending
+from sigbridge.session import Session
+from sigbridge_grpc import translate
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+
+_Question = TypeVar("_Question", bound=Message)
+
+SERVICE_NAME = "remotemedia.v1.webrtc.WebRtcSignaling"
+
+
+class ProtobufEncoding:
+    """Events as the bytes of a `SignalingResponse`; `PROTOBUF` is the one object for all gRPC sessions."""
+
+    def encode_event(self, event: Event) -> bytes:
+        """The event as it goes into an outbox."""
+        return translate.event_to_proto(event).SerializeToString()
+
+
+PROTOBUF = ProtobufEncoding()
+
+
+class SignalingService:
+    """The methods `Signal`, `GetPeers` and `HealthCheck` of one hub."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    def open(self, *, on_end: Callable[[DisconnectReason], None], now: Instant, remote: str = "") -> Session:
+        """Begin the session of a `Signal` stream; see `Hub.open` for `on_end` and what is raised."""
+        return self.hub.open(protocol="grpc", encoding=PROTOBUF, on_end=on_end, now=now, remote=remote)
+
+    def signal(self, session: Session, message: bytes, now: Instant) -> Pending[None] | None:
+        """Take one message of a `Signal` stream, and put the response into the session's outbox.
+
+        Returns `None` when that is done; else a `Pending` that resolves when it is, until which nothing more of this
+        session may be given. A message above `max_message_bytes` ends the session as `message_too_big`.
+        """
+        hub = self.hub
+        if len(message) > hub.settings.max_message_bytes:
+            hub.end(session, DisconnectReason.MESSAGE_TOO_BIG, now)
+            return None
+        request_id = ""
+        kind: str | None = None
+        outcome: Outcome | Pending[Outcome]
+        try:
+            envelope = _parse(pb.SignalingRequest, message)
+            request_id = envelope.request_id
+            kind = envelope.WhichOneof("request")
+            request = translate.request_from_proto(envelope)
+        except SignalingError as error:
+            outcome = hub.refuse(session, kind or "unknown", error)
+        else:
+            outcome = hub.apply(session, request, now)
+        if not isinstance(outcome, Pending):
+            self._reply(session, request_id, outcome, now)
+            return None
+
+        answered: Pending[None] = Pending()
+
+        def known(word: Outcome, then: Instant) -> None:
+            self._reply(session, request_id, word, then)
+            answered.resolve(None, then)
+
+        outcome.then(known)
+        return answered
+
+    def get_peers(self, message: bytes, now: Instant) -> bytes:
+        """The unary `GetPeers`; raises SignalingError where it is refused."""
+        request = translate.list_peers_from_proto(self._question(pb.GetPeersRequest, message, ListPeers.kind))
+        page = cast(PeerList, self.hub.query("grpc", request, now))
+        return translate.page_to_proto(page, pb.GetPeersResponse).SerializeToString()
+
+    def health_check(self, message: bytes, now: Instant) -> bytes:
+        """The unary `HealthCheck`; raises SignalingError where it is refused."""
+        self._question(pb.HealthCheckRequest, message, HealthCheck.kind)
+        health = cast(Health, self.hub.query("grpc", HealthCheck(), now))
+        return translate.health_to_proto(health).SerializeToString()
+
+    def _reply(self, session: Session, request_id: str, outcome: Outcome, now: Instant) -> None:
+        self.hub.reply(session, translate.reply_to_proto(outcome, request_id).SerializeToString(), now)
+
+    def _question(self, kind: type[_Question], message: bytes, word: str) -> _Question:
+        try:
+            return _parse(kind, message)
+        except SignalingError as error:
+            # `Hub.refuse` counts for a session, and here is none.
+            self.hub.counters.requests["grpc", word, error.code.name] += 1
+            raise
+
+
+def _parse(kind: type[_Question], message: bytes) -> _Question:
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        raise errors.malformed_request() from None

@@ -1,0 +1,380 @@
+"""Protobuf messages to the core's and back, for the server and for the client.
+
+Rule 1: nothing here has state or does I/O, and nothing decides anything about peers: a rule that is not about protobuf
+is the hub's. Rule 2: what is read from the wire is made anew for the next peer, so that unknown fields never travel on.
+Rule 3: an absent `optional` is `None` and stays apart from `0` and `""`.
+Source: `docs/protocol.md`, sections "The gRPC contract" and "Results".
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias, TypeVar
+
+import msgspec
+
+from sigbridge import errors, results
+from sigbridge.errors import Code, SignalingError
+from sigbridge.messages import (
+    NO_CAPABILITIES,
+    Announce,
+    Announced,
+    Answer,
+    AnswerReceived,
+    Capabilities,
+    Disconnect,
+    Disconnected,
+    Event,
+    Health,
+    HealthCheck,
+    IceCandidate,
+    IceCandidateReceived,
+    ListPeers,
+    Offer,
+    OfferReceived,
+    OfferRelayed,
+    PeerDisconnected,
+    PeerInfo,
+    PeerJoined,
+    PeerLeft,
+    PeerList,
+    Relayed,
+    Reply,
+    Request,
+)
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+
+MAX_UINT32 = 0xFFFFFFFF
+
+_STATES: Final[dict[str, pb.PeerState.ValueType]] = {
+    name.removeprefix("PEER_STATE_").lower(): value for name, value in pb.PeerState.items()
+}
+_STATE_WORDS: Final[dict[int, str]] = {int(value): word for word, value in _STATES.items()}
+
+_object_decoder: Final = msgspec.json.Decoder(dict[str, Any])
+_encode_json: Final = msgspec.json.Encoder().encode
+
+_ListProto: TypeAlias = pb.ListPeersRequest | pb.GetPeersRequest
+_PageProto = TypeVar("_PageProto", pb.PeerListResponse, pb.GetPeersResponse)
+
+
+# Requests, as the server reads them.
+
+
+def request_from_proto(message: pb.SignalingRequest) -> Request:
+    """The request of a message; SignalingError where none is set, or a field is not what it should hold."""
+    kind = message.WhichOneof("request")
+    if kind is None:
+        raise errors.no_request()
+    return _READERS[kind](getattr(message, kind))
+
+
+def list_peers_from_proto(message: _ListProto) -> ListPeers:
+    """The question for a page of a room, asked on a stream or without a session."""
+    return ListPeers(message.room if message.HasField("room") else None, message.page_size, message.page_token)
+
+
+def capabilities_from_proto(message: pb.PeerCapabilities) -> Capabilities:
+    """Capabilities; SignalingError where the extensions are not the text of a JSON object."""
+    if not message.extensions:
+        return Capabilities(message.audio, message.video, message.data)
+    try:
+        extensions = _object_decoder.decode(message.extensions)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise errors.invalid_params("capabilities", "has extensions that are not a JSON object") from None
+    return Capabilities(message.audio, message.video, message.data, extensions)
+
+
+def _announce_from_proto(message: pb.AnnounceRequest) -> Announce:
+    given = message.HasField("capabilities")
+    capabilities = capabilities_from_proto(message.capabilities) if given else NO_CAPABILITIES
+    return Announce(message.peer_id, capabilities, dict(message.metadata), message.room)
+
+
+def _offer_from_proto(message: pb.OfferRequest) -> Offer:
+    return Offer(message.to_peer_id, message.sdp, message.type)
+
+
+def _answer_from_proto(message: pb.AnswerRequest) -> Answer:
+    return Answer(message.to_peer_id, message.sdp, message.type)
+
+
+def _ice_candidate_from_proto(message: pb.IceCandidateRequest) -> IceCandidate:
+    return IceCandidate(
+        message.to_peer_id,
+        message.candidate,
+        message.sdp_mid if message.HasField("sdp_mid") else None,
+        message.sdp_mline_index if message.HasField("sdp_mline_index") else None,
+        message.username_fragment if message.HasField("username_fragment") else None,
+    )
+
+
+def _disconnect_from_proto(message: pb.DisconnectRequest) -> Disconnect:
+    return Disconnect(message.peer_id)
+
+
+_READERS: Final[dict[str, Callable[[Any], Request]]] = {
+    "announce": _announce_from_proto,
+    "offer": _offer_from_proto,
+    "answer": _answer_from_proto,
+    "ice_candidate": _ice_candidate_from_proto,
+    "disconnect": _disconnect_from_proto,
+    "list_peers": list_peers_from_proto,
+}
+
+
+# Replies, errors and events, as the server writes them.
+
+
+def reply_to_proto(reply: Reply | SignalingError, request_id: str) -> pb.SignalingResponse:
+    """The response to the request of that id: an acknowledgement, a page of a room, or an error."""
+    if isinstance(reply, SignalingError):
+        return pb.SignalingResponse(request_id=request_id, error=error_to_proto(reply))
+    if isinstance(reply, PeerList):
+        return pb.SignalingResponse(request_id=request_id, peer_list=page_to_proto(reply, pb.PeerListResponse))
+    ack = pb.AckResponse(message=results.acknowledgement(reply), data=results.result_json(reply).decode())
+    return pb.SignalingResponse(request_id=request_id, ack=ack)
+
+
+def error_to_proto(error: SignalingError) -> pb.ErrorResponse:
+    """A refusal, with what JSON-RPC calls its `data` as JSON text."""
+    return pb.ErrorResponse(
+        code=int(error.code), message=error.message, details=results.error_data_json(error).decode()
+    )
+
+
+def page_to_proto(page: PeerList, kind: type[_PageProto]) -> _PageProto:
+    """A page of a room, as the answer on a stream or as that without a session."""
+    return kind(
+        peers=[_peer_info_to_proto(peer) for peer in page.peers],
+        count=page.count,
+        next_page_token=page.next_page_token,
+    )
+
+
+def health_to_proto(health: Health) -> pb.HealthCheckResponse:
+    """How the server is; the metrics are JSON text."""
+    return pb.HealthCheckResponse(
+        status=health.status,
+        uptime_seconds=health.uptime_seconds,
+        connected_peers=health.connected_peers,
+        metrics=_encode_json(health.metrics).decode(),
+    )
+
+
+def event_to_proto(event: Event) -> pb.SignalingResponse:
+    """An event, in the response that carries it; its request id is empty."""
+    return pb.SignalingResponse(notification=_notification(event))
+
+
+def _notification(event: Event) -> pb.SignalingNotification:
+    match event:
+        case IceCandidateReceived():
+            candidate = pb.IceCandidateNotification(
+                from_peer_id=event.from_peer_id,
+                candidate=event.candidate,
+                sdp_mid=event.sdp_mid,
+                sdp_mline_index=event.sdp_mline_index,
+                username_fragment=event.username_fragment,
+            )
+            return pb.SignalingNotification(ice_candidate=candidate)
+        case OfferReceived():
+            offer = pb.OfferNotification(
+                from_peer_id=event.from_peer_id, offer_id=event.offer_id, sdp=event.sdp, type=event.type
+            )
+            return pb.SignalingNotification(offer=offer)
+        case AnswerReceived():
+            answer = pb.AnswerNotification(from_peer_id=event.from_peer_id, sdp=event.sdp, type=event.type)
+            return pb.SignalingNotification(answer=answer)
+        case PeerJoined():
+            joined = pb.PeerJoinedNotification(
+                peer_id=event.peer_id,
+                capabilities=capabilities_to_proto(event.capabilities),
+                metadata=metadata_to_proto(event.metadata),
+            )
+            return pb.SignalingNotification(peer_joined=joined)
+        case PeerLeft():
+            return pb.SignalingNotification(peer_left=pb.PeerLeftNotification(peer_id=event.peer_id))
+        case PeerDisconnected():
+            hung_up = pb.PeerDisconnectedNotification(peer_id=event.peer_id)
+            return pb.SignalingNotification(peer_disconnected=hung_up)
+
+
+def capabilities_to_proto(capabilities: Capabilities) -> pb.PeerCapabilities:
+    """Capabilities; no extensions are the empty text."""
+    extensions = capabilities.extensions
+    return pb.PeerCapabilities(
+        audio=capabilities.audio,
+        video=capabilities.video,
+        data=capabilities.data,
+        extensions=_encode_json(extensions).decode() if extensions else "",
+    )
+
+
+def metadata_to_proto(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata; a value that is not a string becomes its compact JSON text."""
+    return {
+        name: value if isinstance(value, str) else _encode_json(value).decode() for name, value in metadata.items()
+    }
+
+
+def _peer_info_to_proto(peer: PeerInfo) -> pb.PeerInfo:
+    return pb.PeerInfo(
+        peer_id=peer.peer_id,
+        capabilities=capabilities_to_proto(peer.capabilities),
+        state=_STATES[peer.state],
+        metadata=metadata_to_proto(peer.metadata),
+        connected_at=peer.connected_at,
+    )
+
+
+# The other direction: what the client writes.
+
+
+def request_to_proto(request: Request, request_id: str) -> pb.SignalingRequest:
+    """The message of a request; SignalingError where a field holds what protobuf cannot carry.
+
+    A health check has a call of its own: ValueError.
+    """
+    try:
+        match request:
+            case Announce():
+                announce = pb.AnnounceRequest(
+                    peer_id=request.peer_id,
+                    capabilities=capabilities_to_proto(request.capabilities),
+                    metadata=metadata_to_proto(request.metadata),
+                    room=request.room,
+                )
+                return pb.SignalingRequest(request_id=request_id, announce=announce)
+            case Offer():
+                offer = pb.OfferRequest(to_peer_id=request.to_peer_id, sdp=request.sdp, type=request.type)
+                return pb.SignalingRequest(request_id=request_id, offer=offer)
+            case Answer():
+                answer = pb.AnswerRequest(to_peer_id=request.to_peer_id, sdp=request.sdp, type=request.type)
+                return pb.SignalingRequest(request_id=request_id, answer=answer)
+            case IceCandidate():
+                if request.sdp_mline_index is not None:
+                    _check_uint32("sdp_mline_index", request.sdp_mline_index)
+                candidate = pb.IceCandidateRequest(
+                    to_peer_id=request.to_peer_id,
+                    candidate=request.candidate,
+                    sdp_mid=request.sdp_mid,
+                    sdp_mline_index=request.sdp_mline_index,
+                    username_fragment=request.username_fragment,
+                )
+                return pb.SignalingRequest(request_id=request_id, ice_candidate=candidate)
+            case Disconnect():
+                hang_up = pb.DisconnectRequest(peer_id=request.peer_id)
+                return pb.SignalingRequest(request_id=request_id, disconnect=hang_up)
+            case ListPeers():
+                question = list_peers_to_proto(request, pb.ListPeersRequest)
+                return pb.SignalingRequest(request_id=request_id, list_peers=question)
+            case HealthCheck():
+                pass
+    except (UnicodeEncodeError, TypeError):
+        raise errors.invalid_params("request", "holds what is no text") from None
+    raise ValueError("a health check is not sent on a stream")
+
+
+_ListProtoT = TypeVar("_ListProtoT", pb.ListPeersRequest, pb.GetPeersRequest)
+
+
+def list_peers_to_proto(request: ListPeers, kind: type[_ListProtoT]) -> _ListProtoT:
+    """The question for a page of a room, for a stream or without a session."""
+    _check_uint32("page_size", request.page_size)
+    return kind(room=request.room, page_size=request.page_size, page_token=request.page_token)
+
+
+def _check_uint32(field: str, value: int) -> None:
+    if not 0 <= value <= MAX_UINT32:
+        raise errors.invalid_params(field, f"must be a whole number from 0 to {MAX_UINT32}")
+
+
+# The other direction: what the client reads. A server may be newer than the client, or none of ours.
+
+
+def reply_from_proto(message: pb.SignalingResponse, request: Request) -> Reply | SignalingError:
+    """The reply to `request`, or its refusal; ValueError where the message is no answer to such a request."""
+    match message.WhichOneof("response"):
+        case "error":
+            return error_from_proto(message.error)
+        case "peer_list":
+            return page_from_proto(message.peer_list)
+        case "ack":
+            kind = _REPLIES.get(type(request))
+            if kind is not None:
+                return msgspec.json.decode(message.ack.data, type=kind)
+    raise ValueError(f"the server answered {request.kind} with {message.WhichOneof('response')}")
+
+
+_REPLIES: Final[dict[type[Any], type[Announced | OfferRelayed | Relayed | Disconnected]]] = {
+    Announce: Announced,
+    Offer: OfferRelayed,
+    Answer: Relayed,
+    IceCandidate: Relayed,
+    Disconnect: Disconnected,
+}
+
+
+def error_from_proto(message: pb.ErrorResponse) -> SignalingError:
+    """A refusal; a code that this client does not know counts as INTERNAL."""
+    try:
+        data = _object_decoder.decode(message.details) if message.details else {}
+    except (msgspec.MsgspecError, RecursionError):
+        data = {}
+    extra = {name: value for name, value in data.items() if name not in ("code", "status", "message", "self")}
+    return SignalingError(code_from_number(message.code), message.message, **extra)
+
+
+def code_from_number(number: int) -> Code:
+    """The code of that number; INTERNAL where there is none that this client knows."""
+    try:
+        return Code(number)
+    except ValueError:
+        return Code.INTERNAL
+
+
+def event_from_proto(message: pb.SignalingNotification) -> Event | None:
+    """An event, or `None` where it is one that this client does not know."""
+    match message.WhichOneof("notification"):
+        case "peer_joined":
+            joined = message.peer_joined
+            return PeerJoined(joined.peer_id, capabilities_from_proto(joined.capabilities), dict(joined.metadata))
+        case "peer_left":
+            return PeerLeft(message.peer_left.peer_id)
+        case "offer":
+            offer = message.offer
+            return OfferReceived(offer.from_peer_id, offer.offer_id, offer.sdp, offer.type)
+        case "answer":
+            return AnswerReceived(message.answer.from_peer_id, message.answer.sdp, message.answer.type)
+        case "ice_candidate":
+            found = message.ice_candidate
+            return IceCandidateReceived(
+                found.from_peer_id,
+                found.candidate,
+                found.sdp_mid if found.HasField("sdp_mid") else None,
+                found.sdp_mline_index if found.HasField("sdp_mline_index") else None,
+                found.username_fragment if found.HasField("username_fragment") else None,
+            )
+        case "peer_disconnected":
+            return PeerDisconnected(message.peer_disconnected.peer_id)
+    return None
+
+
+def page_from_proto(message: pb.PeerListResponse | pb.GetPeersResponse) -> PeerList:
+    """A page of a room."""
+    peers = tuple(
+        PeerInfo(
+            peer.peer_id,
+            capabilities_from_proto(peer.capabilities),
+            _STATE_WORDS.get(peer.state, "unspecified"),
+            dict(peer.metadata),
+            peer.connected_at,
+        )
+        for peer in message.peers
+    )
+    return PeerList(peers, message.count, message.next_page_token)
+
+
+def health_from_proto(message: pb.HealthCheckResponse) -> Health:
+    """How the server is; ValueError where its metrics are no JSON object."""
+    metrics = _object_decoder.decode(message.metrics) if message.metrics else {}
+    return Health(message.status, message.uptime_seconds, message.connected_peers, metrics)

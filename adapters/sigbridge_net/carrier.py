@@ -1,0 +1,249 @@
+"""The only code that touches sockets: accept, TLS, read, write, backpressure, timers, closing.
+
+Rule 1: one write per connection and loop tick: whoever has something to say is put on a list, and the list is flushed
+once. Rule 2: the transport's own buffer stays near a fixed mark; what does not fit waits in the session's outbox, which
+counts against its bound. Rule 3: one sweep for all connections, not a timer or a task each. Rule 4: a connection is
+ended by telling (the end of the stream, then waiting for the client to close) and, where that takes too long, by force.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+
+from sigbridge.settings import Settings, parse_address
+from sigbridge_net.clock import read_clock
+from sigbridge_net.wire import Wire, WireFactory
+
+logger = logging.getLogger("sigbridge.net")
+
+WRITE_BUFFER_BYTES = 65536
+"""The mark up to which a transport's own buffer is filled."""
+
+_SWEEPS_PER_TIMEOUT = 4
+_LONGEST_SWEEP_SECONDS = 0.5
+
+
+class ListenError(OSError):
+    """An address cannot be listened on; the text says which and why."""
+
+
+class Carrier:
+    """The connections of one server, over any number of listeners and protocols."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
+        self._to_flush: list[Connection] = []
+        self._sweep_handle: asyncio.TimerHandle | None = None
+        self._all_gone: asyncio.Event = asyncio.Event()
+        self._sweep_seconds = min(
+            _LONGEST_SWEEP_SECONDS,
+            min(
+                settings.handshake_timeout_seconds,
+                settings.ping_interval_seconds,
+                settings.ping_timeout_seconds,
+                settings.close_timeout_seconds,
+            )
+            / _SWEEPS_PER_TIMEOUT,
+        )
+
+    @property
+    def connection_count(self) -> int:
+        """Connections that are open now, those that are being closed included."""
+        return len(self._connections)
+
+    async def listen(self, address: str, wire_factory: WireFactory, *, tls: ssl.SSLContext | None = None) -> int:
+        """Serve a protocol on an address (`HOST:PORT`); returns the port, which the system chose where it was 0.
+
+        Raises ListenError where the address is taken or not ours; nothing is listening then.
+        """
+        loop = asyncio.get_running_loop()
+        host, port = parse_address(address)
+        try:
+            server = await loop.create_server(
+                lambda: Connection(self, wire_factory),
+                host,
+                port,
+                ssl=tls,
+                ssl_handshake_timeout=self._settings.handshake_timeout_seconds if tls else None,
+                ssl_shutdown_timeout=self._settings.close_timeout_seconds if tls else None,
+                backlog=1024,
+                start_serving=True,
+            )
+        except OSError as error:
+            raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
+        self._servers.append(server)
+        if self._sweep_handle is None:
+            self._sweep()
+        name: tuple[str, int] = server.sockets[0].getsockname()
+        return name[1]
+
+    async def stop_listening(self) -> None:
+        """Accept nobody any more; connections stay."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    async def close(self, grace_seconds: float) -> None:
+        """Wait until every connection is gone; those that are not gone after `grace_seconds` are dropped."""
+        await self.stop_listening()
+        self._all_gone.clear()
+        if self._connections:
+            try:
+                async with asyncio.timeout(grace_seconds):
+                    await self._all_gone.wait()
+            except TimeoutError:
+                for connection in list(self._connections):
+                    connection.abort()
+                # A dropped transport reports its end in the next tick, whatever its client does.
+                await self._all_gone.wait()
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+            self._sweep_handle = None
+
+    # What connections call.
+
+    def _opened(self, connection: "Connection") -> None:
+        self._connections.add(connection)
+
+    def _gone(self, connection: "Connection") -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._all_gone.set()
+
+    def _schedule(self, connection: "Connection") -> None:
+        if not self._to_flush:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._to_flush.append(connection)
+
+    def _flush(self) -> None:
+        connections, self._to_flush = self._to_flush, []
+        for connection in connections:
+            connection.flush()
+
+    def _sweep(self) -> None:
+        now = read_clock()
+        for connection in list(self._connections):
+            if connection.wire.due <= now.monotonic:
+                connection.expire()
+        self._sweep_handle = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
+
+
+class Connection(asyncio.Protocol):
+    """One accepted connection: moves bytes between a transport and a wire."""
+
+    wire: Wire
+
+    def __init__(self, carrier: Carrier, wire_factory: WireFactory) -> None:
+        self._carrier = carrier
+        self._wire_factory = wire_factory
+        self._transport: asyncio.Transport | None = None
+        self._write_paused = False
+        self._read_paused = False
+        self._scheduled = False
+        self._eof_sent = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; with TLS its handshake is done."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.wire = self._wire_factory(_remote(transport), self.wake, read_clock())
+        self._carrier._opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand bytes to the wire; what they cause is written at the end of the tick."""
+        try:
+            self.wire.receive(data, read_clock())
+        except Exception:
+            self._failed()
+        self.wake()
+
+    def eof_received(self) -> None:
+        """The client sends no more: let the wire have its last word, then the transport closes itself."""
+        self.wire.receive_eof(read_clock())
+        self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, for whatever reason."""
+        self._transport = None
+        try:
+            self.wire.connection_lost(read_clock())
+        finally:
+            self._carrier._gone(self)
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is over its mark."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """The transport's buffer is empty enough to go on."""
+        self._write_paused = False
+        self.wake()
+
+    def wake(self) -> None:
+        """Flush at the end of this tick."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._carrier._schedule(self)
+
+    def expire(self) -> None:
+        """Let the wire do what is due."""
+        self.wire.expire(read_clock())
+        self.wake()
+
+    def flush(self) -> None:
+        """Write what the wire has, as far as the transport takes it."""
+        self._scheduled = False
+        transport = self._transport
+        if transport is None:
+            return
+        wire = self.wire
+        if wire.aborted:
+            self.abort()
+            return
+        try:
+            while not self._write_paused and not self._eof_sent and not transport.is_closing():
+                output = wire.take_output(WRITE_BUFFER_BYTES, read_clock())
+                if not output:
+                    break
+                transport.write(output[0] if len(output) == 1 else b"".join(output))
+        except Exception:
+            self._failed()
+        if wire.finished and not self._eof_sent and not self._write_paused:
+            self._eof_sent = True
+            if transport.can_write_eof():
+                # Closing now would reset the connection where the client is still sending, and with it lose what
+                # the client has not read yet. The wire's deadline ends the wait.
+                transport.write_eof()
+            else:
+                transport.close()
+        self._set_reading(transport, wire.reading())
+
+    def abort(self) -> None:
+        """Drop the connection, with everything that is still to be written."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _set_reading(self, transport: asyncio.Transport, reading: bool) -> None:
+        if reading is self._read_paused and not transport.is_closing():
+            self._read_paused = not reading
+            if reading:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
+
+    def _failed(self) -> None:
+        """A fault of ours costs its own connection and no other."""
+        logger.exception("a wire failed")
+        self.abort()
+
+
+def _remote(transport: asyncio.Transport) -> str:
+    name = transport.get_extra_info("peername")
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else ""

@@ -1,0 +1,45 @@
+"""What a carrier asks of a wire: a protocol machine on one connection, without I/O.
+
+Bytes in, bytes out; everything else is between the wire and the hub. A wire never blocks, awaits, reads a clock or
+touches a socket, so it can be tested byte by byte.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from sigbridge.messages import Instant
+
+
+class Wire(Protocol):
+    """One connection's protocol. The carrier calls `take_output` after everything else, and whenever it was woken."""
+
+    due: float
+    """When `expire` next wants to be called (monotonic seconds)."""
+
+    finished: bool
+    """Everything is said: the carrier sends what it has, then the end of the stream, and lets go of the connection."""
+
+    aborted: bool
+    """Nobody is listening any more: the carrier drops the connection at once, with what it still holds."""
+
+    def receive(self, data: bytes, now: Instant) -> None:
+        """Take bytes that arrived, in any fragmentation."""
+
+    def receive_eof(self, now: Instant) -> None:
+        """The client will send no more."""
+
+    def connection_lost(self, now: Instant) -> None:
+        """The connection is gone."""
+
+    def take_output(self, most: int, now: Instant) -> list[bytes]:
+        """What to write now: about `most` bytes of messages; empty where there is nothing."""
+
+    def reading(self) -> bool:
+        """Whether more input is welcome; where not, the carrier stops reading until output has been taken."""
+
+    def expire(self, now: Instant) -> None:
+        """Do what is due."""
+
+
+WireFactory: TypeAlias = Callable[[str, Callable[[], None], Instant], Wire]
+"""Makes the wire of a new connection from its remote address, the carrier's `wake`, and the present."""

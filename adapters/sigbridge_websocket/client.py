@@ -1,0 +1,114 @@
+"""A client that speaks JSON-RPC 2.0 over WebSocket."""
+
+import asyncio
+import contextlib
+import ssl
+from typing import Any
+
+import msgspec
+import websockets.asyncio.client
+from websockets.exceptions import ConnectionClosed as WebSocketClosed
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from sigbridge.client import ConnectionClosed
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import Code, SignalingError
+from sigbridge.messages import Request
+from sigbridge_net.client_session import ClientSession
+from sigbridge_websocket.translate import (
+    error_from_jsonrpc,
+    event_from_jsonrpc,
+    reply_from_jsonrpc,
+    request_to_jsonrpc,
+)
+
+MAX_MESSAGE_BYTES = 16 * 2**20
+"""Largest message that a client accepts: a listing of a large room is larger than what clients may send."""
+
+_REASONS = {reason.word: reason for reason in DisconnectReason}
+
+
+class WebSocketSignalingClient(ClientSession):
+    """One session over WebSocket; make it with `connect`."""
+
+    def __init__(self, connection: websockets.asyncio.client.ClientConnection) -> None:
+        super().__init__()
+        self._connection = connection
+        self._reader = asyncio.create_task(self._read(), name="sigbridge websocket reader")
+
+    @classmethod
+    async def connect(
+        cls, url: str, *, tls: ssl.SSLContext | None = None, open_timeout_seconds: float = 10.0
+    ) -> "WebSocketSignalingClient":
+        """Open a session at a `ws://` or `wss://` URL.
+
+        Raises ConnectionClosed where the server cannot be reached or refuses the handshake.
+        """
+        try:
+            connection = await websockets.asyncio.client.connect(
+                url,
+                ssl=tls,
+                compression=None,
+                max_size=MAX_MESSAGE_BYTES,
+                open_timeout=open_timeout_seconds,
+                proxy=None,
+            )
+        except InvalidStatus as error:
+            raise ConnectionClosed(f"refused with HTTP {error.response.status_code}") from None
+        except (OSError, TimeoutError, WebSocketException) as error:
+            raise ConnectionClosed(f"cannot connect to {url}: {error}") from None
+        return cls(connection)
+
+    async def close(self) -> None:
+        """Leave and close the connection."""
+        await self._connection.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._reader
+
+    async def _send(self, number: int, request: Request) -> None:
+        try:
+            await self._connection.send(request_to_jsonrpc(request, number).decode())
+        except WebSocketClosed as closed:
+            raise _closed(closed) from None
+
+    async def _read(self) -> None:
+        closed = ConnectionClosed(DisconnectReason.CONNECTION_LOST.word, reconnect=True)
+        try:
+            while True:
+                self._on_message(msgspec.json.decode(await self._connection.recv()))
+        except WebSocketClosed as error:
+            closed = _closed(error)
+        except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+            closed = ConnectionClosed(f"the server sent what is no message: {error}")
+            await self._connection.close(1002)
+        finally:
+            self._on_end(closed)
+
+    def _on_message(self, message: Any) -> None:
+        if "method" in message:
+            event = event_from_jsonrpc(message["method"], message.get("params", {}))
+            if event is not None:
+                self._on_event(event)
+            return
+        number = message["id"]
+        request = self._request_of(number)
+        if request is None:
+            return
+        if "error" in message:
+            self._on_reply(number, error_from_jsonrpc(message["error"]))
+            return
+        try:
+            self._on_reply(number, reply_from_jsonrpc(request, message["result"]))
+        except msgspec.ValidationError as error:
+            self._on_reply(number, SignalingError(Code.INTERNAL, f"the server's result is none: {error}"))
+
+
+def _closed(error: WebSocketClosed) -> ConnectionClosed:
+    """What a close frame says, in the core's words."""
+    word = error.rcvd.reason if error.rcvd is not None else ""
+    if not word and error.rcvd is not None and error.rcvd.code in (1000, 1001):
+        word = DisconnectReason.CLIENT_LEFT.word
+    reason = _REASONS.get(word)
+    if reason is None:
+        return ConnectionClosed(word or DisconnectReason.CONNECTION_LOST.word)
+    return ConnectionClosed(word, reason.reconnect)

@@ -1,0 +1,40 @@
+"""How the core's codes and reasons are called on this side: JSON-RPC error codes and WebSocket close codes.
+
+Source: `docs/protocol.md`, sections "Errors" and "How a connection ends".
+"""
+
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import Code
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+
+_SERVER_ERROR = -32000
+_JSONRPC_CODES = {Code.INVALID_ARGUMENT: -32602, Code.UNIMPLEMENTED: -32601, Code.INTERNAL: -32603}
+
+
+def jsonrpc_code(code: Code) -> int:
+    """The JSON-RPC error code of a refused request."""
+    return _JSONRPC_CODES.get(code, _SERVER_ERROR)
+
+
+CLOSE_CODES: dict[DisconnectReason, int] = {
+    DisconnectReason.CLIENT_LEFT: 1000,
+    DisconnectReason.DRAINING: 1012,
+    DisconnectReason.SLOW_CONSUMER: 4000,
+    DisconnectReason.ANNOUNCE_TIMEOUT: 4002,
+    DisconnectReason.MESSAGE_TOO_BIG: 1009,
+    DisconnectReason.NOT_UTF8: 1007,
+    DisconnectReason.PROTOCOL_ERROR: 1002,
+    DisconnectReason.MAX_AGE: 1012,
+    DisconnectReason.INTERNAL_ERROR: 1011,
+}
+"""The close code that says a reason; a reason that is missing here leaves nobody to tell."""
+
+FAILURES: dict[int, DisconnectReason] = {
+    1002: DisconnectReason.PROTOCOL_ERROR,
+    1007: DisconnectReason.NOT_UTF8,
+    1009: DisconnectReason.MESSAGE_TOO_BIG,
+    1011: DisconnectReason.INTERNAL_ERROR,
+}
+"""The reasons for which the WebSocket protocol machine fails a connection by itself."""

@@ -1,0 +1,247 @@
+"""JSON-RPC 2.0: from the text of a message to the hub, and back to the text of a response.
+
+Rule 1: offers, answers and candidates that are written as usual take the relay path, decoded in one pass; everything
+else takes the general path, where jsonrpcserver dispatches one request at a time. Both call the same functions, and
+what one accepts the other answers alike. Rule 2: a batch is processed in order; what it causes for its own sender
+follows the array. Rule 3: no text of an exception reaches a client.
+Source: `docs/protocol.md`, section "JSON-RPC over WebSocket"; https://www.jsonrpc.org/specification.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, cast
+
+import msgspec
+from jsonrpcserver import Error, Result, Success, dispatch
+from msgspec import UNSET
+
+from sigbridge import errors
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import SignalingError
+from sigbridge.hub import Hub, Outcome
+from sigbridge.messages import Instant
+from sigbridge.pending import Pending
+from sigbridge.results import result_object
+from sigbridge.session import Session
+from sigbridge_websocket.error_codes import INVALID_REQUEST, PARSE_ERROR, jsonrpc_code
+from sigbridge_websocket.openrpc import openrpc_document
+from sigbridge_websocket.translate import (
+    REQUESTS,
+    RequestId,
+    decode_relay_call,
+    encode_json,
+    error_to_jsonrpc,
+    fault_to_jsonrpc,
+    reply_to_jsonrpc,
+    request_from_params,
+)
+
+logger = logging.getLogger("sigbridge.websocket")
+
+UNKNOWN = "unknown"
+"""The kind under which a message is counted that is no request of ours."""
+
+Answer: TypeAlias = bytes | Pending[bytes | None] | None
+"""The response to one request: its text, its text later, or none."""
+
+
+class Call:
+    """One request on its way through jsonrpcserver: what its method needs, and what it leaves behind."""
+
+    __slots__ = ("hub", "method", "now", "pending", "session")
+
+    def __init__(self, hub: Hub, session: Session, method: str, now: Instant) -> None:
+        self.hub = hub
+        self.session = session
+        self.method = method
+        self.now = now
+        self.pending: Pending[Outcome] | None = None
+
+
+def apply_method(call: Call, /, **params: Any) -> Result:
+    """Apply a request of the protocol; its outcome as jsonrpcserver wants it."""
+    hub, session = call.hub, call.session
+    try:
+        outcome = hub.apply(session, request_from_params(call.method, params), call.now)
+    except SignalingError as error:
+        outcome = hub.refuse(session, call.method, error)
+    if isinstance(outcome, Pending):
+        call.pending = outcome
+        return Success(None)
+    if isinstance(outcome, SignalingError):
+        return Error(jsonrpc_code(outcome.code), outcome.message, outcome.data())
+    return Success(result_object(outcome))
+
+
+def discover(call: Call, /, **params: Any) -> Result:  # noqa: ARG001 - jsonrpcserver calls every method alike
+    """Describe the methods and events of this server; see https://spec.open-rpc.org."""
+    return Success(openrpc_document())
+
+
+METHODS: Mapping[str, Callable[..., Result]] = {
+    **dict.fromkeys(REQUESTS, apply_method),
+    "rpc.discover": discover,
+}
+
+
+class Conversation:
+    """The JSON-RPC side of one session: takes messages one at a time and puts the answers into its outbox."""
+
+    def __init__(self, hub: Hub, session: Session, frame: Callable[[bytes], bytes]) -> None:
+        self._hub = hub
+        self._session = session
+        self._frame = frame
+        self.busy = False
+        """Whether an answer is awaited; until then no further message may be received."""
+        self.on_idle: Callable[[Instant], None] = lambda now: None
+        """Called when an awaited answer has come."""
+
+    def receive(self, text: bytes, now: Instant) -> None:
+        """Process one message, which must be UTF-8 where it was a text frame."""
+        try:
+            call = decode_relay_call(text)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            self._receive_any(text, now)
+            return
+        outcome = self._hub.apply(self._session, call.request(), now)
+        request_id = call.id
+        if isinstance(outcome, Pending):
+            self.busy = True
+            _later(outcome, None if request_id is UNSET else request_id, notification=request_id is UNSET).then(
+                self._resume
+            )
+        elif request_id is UNSET:
+            self._reply(None, now)
+        else:
+            self._reply(response(outcome, request_id), now)
+
+    def _receive_any(self, text: bytes, now: Instant) -> None:
+        """Process one message by the general path."""
+        try:
+            message = msgspec.json.decode(text)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            self._count_fault()
+            self._reply(fault_to_jsonrpc(PARSE_ERROR, "Parse error", None), now)
+            return
+        if isinstance(message, list) and message:
+            self._next_of_batch(message, 0, [], now)
+            return
+        answer = self._invalid("an empty batch", None) if message == [] else self._answer(message, now)
+        if isinstance(answer, Pending):
+            self.busy = True
+            answer.then(self._resume)
+        else:
+            self._reply(answer, now)
+
+    def _next_of_batch(self, batch: list[Any], index: int, answers: list[bytes], now: Instant) -> None:
+        """Process a batch from `index` on; where an answer is awaited, the rest follows when it has come."""
+        size = sum(map(len, answers))
+        while index < len(batch):
+            answer = self._answer(batch[index], now)
+            index += 1
+            if isinstance(answer, Pending):
+                self.busy = True
+
+                def resume(word: bytes | SignalingError | None, then: Instant, index: int = index) -> None:
+                    self.busy = False
+                    if isinstance(word, bytes):
+                        answers.append(word)
+                    self._next_of_batch(batch, index, answers, then)
+                    if not self.busy:
+                        self.on_idle(then)
+
+                answer.then(resume)
+                return
+            if answer is not None:
+                answers.append(answer)
+                size += len(answer)
+                # A small batch may ask for far more than its sender can take: a listing for each element.
+                if size > 2 * self._hub.settings.outbox_max_bytes:
+                    self._hub.end(self._session, DisconnectReason.SLOW_CONSUMER, now)
+                    return
+        self._reply(b"[" + b",".join(answers) + b"]" if answers else None, now)
+
+    def _answer(self, request: Any, now: Instant) -> Answer:
+        """The answer to one element: checked as a request, then dispatched."""
+        if not isinstance(request, dict):
+            return self._invalid("not an object", None)
+        if "method" not in request and ("result" in request or "error" in request):
+            self._hub.counters.ignored_responses += 1
+            return None
+        request_id = request.get("id")
+        if not isinstance(request_id, str | int | None) or isinstance(request_id, bool):
+            return self._invalid("id must be a string, an integer or null", None)
+        method = request.get("method")
+        params = request.get("params", {})
+        if request.get("jsonrpc") != "2.0":
+            return self._invalid('jsonrpc must be "2.0"', request_id)
+        if not isinstance(method, str):
+            return self._invalid("method must be a string", request_id)
+        if not isinstance(params, dict | list):
+            return self._invalid("params must be an object", request_id)
+        if method not in METHODS:
+            error = self._hub.refuse(self._session, UNKNOWN, errors.method_not_found(method))
+        elif isinstance(params, list):
+            kind = method if method in REQUESTS else UNKNOWN
+            error = self._hub.refuse(self._session, kind, errors.invalid_params("params", "must be an object"))
+        else:
+            return self._dispatch(request, method, now)
+        return error_to_jsonrpc(error, request_id) if "id" in request else None
+
+    def _dispatch(self, request: dict[str, Any], method: str, now: Instant) -> Answer:
+        call = Call(self._hub, self._session, method, now)
+        if "params" not in request:
+            # jsonrpcserver takes absent params for an array.
+            request = {**request, "params": {}}
+        response_text = cast(
+            "bytes | str",
+            dispatch(
+                "",
+                METHODS,
+                context=call,
+                deserializer=lambda _: request,
+                validator=lambda _: None,
+                serializer=_serialize,
+            ),
+        )
+        if call.pending is not None:
+            return _later(call.pending, request.get("id"), notification="id" not in request)
+        return response_text if isinstance(response_text, bytes) else None
+
+    def _invalid(self, why: str, request_id: RequestId) -> bytes:
+        self._count_fault()
+        return fault_to_jsonrpc(INVALID_REQUEST, f"Invalid Request: {why}", request_id)
+
+    def _count_fault(self) -> None:
+        self._hub.refuse(self._session, UNKNOWN, errors.malformed_request())
+
+    def _resume(self, word: bytes | SignalingError | None, now: Instant) -> None:
+        self.busy = False
+        self._reply(word if isinstance(word, bytes) else None, now)
+        self.on_idle(now)
+
+    def _reply(self, text: bytes | None, now: Instant) -> None:
+        self._hub.reply(self._session, None if text is None else self._frame(text), now)
+
+
+def response(outcome: Outcome, request_id: RequestId) -> bytes:
+    """The response that says an outcome."""
+    if isinstance(outcome, SignalingError):
+        return error_to_jsonrpc(outcome, request_id)
+    return reply_to_jsonrpc(outcome, request_id)
+
+
+def _later(outcome: Pending[Outcome], request_id: RequestId, *, notification: bool) -> Pending[bytes | None]:
+    """The response to a request whose outcome is awaited; `None` for a notification."""
+    answer: Pending[bytes | None] = Pending()
+    outcome.then(lambda word, now: answer.resolve(None if notification else response(word, request_id), now))
+    return answer
+
+
+def _serialize(message: Any) -> str:
+    """Encode what jsonrpcserver made of a method's result; an error of its own is a fault of ours."""
+    error = message.get("error")
+    if error is not None and not (isinstance(error.get("data"), dict) and "status" in error["data"]):
+        logger.error("jsonrpcserver failed with code %s", error.get("code"))
+        return cast("str", error_to_jsonrpc(errors.internal_error(), message.get("id")))
+    return cast("str", encode_json(message))

@@ -1,0 +1,388 @@
+"""Between JSON and the core's messages, in both directions: every name and shape of the JSON-RPC protocol.
+
+Rule 1: what is checked here is the JSON type of a field; what a value may be is the hub's to say. Rule 2: absent and
+null are the same. Rule 3: the relay structs refuse what they do not know, so that whatever is unusual takes the general
+path and is judged there. Source: `docs/protocol.md`, section "JSON-RPC over WebSocket".
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from sigbridge import errors
+from sigbridge.errors import Code, SignalingError
+from sigbridge.messages import (
+    NO_CAPABILITIES,
+    Announce,
+    Announced,
+    Answer,
+    AnswerReceived,
+    Capabilities,
+    Disconnect,
+    Disconnected,
+    Event,
+    Health,
+    HealthCheck,
+    IceCandidate,
+    IceCandidateReceived,
+    ListPeers,
+    Offer,
+    OfferReceived,
+    OfferRelayed,
+    PeerDisconnected,
+    PeerInfo,
+    PeerJoined,
+    PeerLeft,
+    PeerList,
+    Relayed,
+    Reply,
+    Request,
+)
+from sigbridge.results import BOOLEAN_CAPABILITIES, capabilities_object, result_object
+from sigbridge_websocket.error_codes import jsonrpc_code
+
+RequestId: TypeAlias = str | int | None
+
+encode_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+
+
+# Requests: what `params` may hold. A struct's fields are the protocol's; its types are JSON's.
+
+
+class AnnounceParams(Struct):
+    """Params of `announce`."""
+
+    peer_id: str = ""
+    capabilities: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    room: str | None = None
+
+
+class DescriptionParams(Struct):
+    """Params of `offer` and `answer`."""
+
+    to_peer_id: str = ""
+    sdp: str = ""
+    type: str | None = None
+
+
+class CandidateParams(Struct):
+    """Params of `ice_candidate`."""
+
+    to_peer_id: str = ""
+    candidate: str | None = None
+    sdp_mid: str | None = None
+    sdp_mline_index: int | None = None
+    username_fragment: str | None = None
+
+
+class DisconnectParams(Struct):
+    """Params of `disconnect`."""
+
+    peer_id: str = ""
+
+
+class ListPeersParams(Struct):
+    """Params of `list_peers`."""
+
+    room: str | None = None
+    page_size: int | None = None
+    page_token: str | None = None
+
+
+class NoParams(Struct):
+    """Params of a method that takes none."""
+
+
+_EXPECTED = {
+    "capabilities": "must be an object",
+    "metadata": "must be an object",
+    "sdp_mline_index": "must be a whole number from 0 to 4294967295",
+    "page_size": "must be a whole number from 0 to 4294967295",
+}
+_PATH = re.compile(r"at `\$\.([a-z_]+)")
+
+
+def params_as(kind: type[Any], params: dict[str, Any]) -> Any:
+    """Params as a struct of `kind`; SignalingError naming the field where one has the wrong JSON type."""
+    try:
+        return msgspec.convert(params, kind)
+    except msgspec.ValidationError as error:
+        found = _PATH.search(str(error))
+        field = found[1] if found else "params"
+    raise errors.invalid_params(field, _EXPECTED.get(field, "must be a string"))
+
+
+def announce_from_params(params: AnnounceParams) -> Announce:
+    """An announce request."""
+    capabilities = NO_CAPABILITIES if params.capabilities is None else capabilities_from_object(params.capabilities)
+    return Announce(params.peer_id, capabilities, params.metadata or {}, params.room or "")
+
+
+def capabilities_from_object(members: dict[str, Any]) -> Capabilities:
+    """Capabilities from one object: three booleans, and every other member is an extension."""
+    for name in BOOLEAN_CAPABILITIES:
+        if not isinstance(members.get(name, False), bool):
+            raise errors.invalid_params("capabilities", f"has {name}, which must be true or false")
+    return Capabilities(
+        audio=members.get("audio", False),
+        video=members.get("video", False),
+        data=members.get("data", False),
+        extensions={name: value for name, value in members.items() if name not in BOOLEAN_CAPABILITIES},
+    )
+
+
+def offer_from_params(params: DescriptionParams) -> Offer:
+    """An offer request."""
+    return Offer(params.to_peer_id, params.sdp, params.type or "")
+
+
+def answer_from_params(params: DescriptionParams) -> Answer:
+    """An answer request."""
+    return Answer(params.to_peer_id, params.sdp, params.type or "")
+
+
+def candidate_from_params(params: CandidateParams) -> IceCandidate:
+    """A candidate request."""
+    return IceCandidate(
+        params.to_peer_id, params.candidate or "", params.sdp_mid, params.sdp_mline_index, params.username_fragment
+    )
+
+
+def disconnect_from_params(params: DisconnectParams) -> Disconnect:
+    """A disconnect request."""
+    return Disconnect(params.peer_id)
+
+
+def list_peers_from_params(params: ListPeersParams) -> ListPeers:
+    """A listing request."""
+    return ListPeers(params.room, params.page_size or 0, params.page_token or "")
+
+
+def health_check_from_params(_: NoParams) -> HealthCheck:
+    """A health request."""
+    return HealthCheck()
+
+
+REQUESTS: dict[str, tuple[type[Any], Callable[[Any], Request]]] = {
+    "announce": (AnnounceParams, announce_from_params),
+    "offer": (DescriptionParams, offer_from_params),
+    "answer": (DescriptionParams, answer_from_params),
+    "ice_candidate": (CandidateParams, candidate_from_params),
+    "disconnect": (DisconnectParams, disconnect_from_params),
+    "list_peers": (ListPeersParams, list_peers_from_params),
+    "health_check": (NoParams, health_check_from_params),
+}
+"""Method name to its params and how they become a request."""
+
+
+def request_from_params(method: str, params: dict[str, Any]) -> Request:
+    """The request that a method of `REQUESTS` asks for; SignalingError where a field has the wrong type."""
+    kind, translate = REQUESTS[method]
+    return translate(params_as(kind, params))
+
+
+# The relay path: whole calls, decoded in one pass.
+
+
+class StrictDescription(DescriptionParams, forbid_unknown_fields=True):
+    """`DescriptionParams`, and nothing besides."""
+
+
+class StrictCandidate(CandidateParams, forbid_unknown_fields=True):
+    """`CandidateParams`, and nothing besides."""
+
+
+class OfferCall(Struct, tag_field="method", tag="offer", forbid_unknown_fields=True):
+    """A whole `offer` call."""
+
+    jsonrpc: Literal["2.0"]
+    params: StrictDescription
+    id: RequestId | UnsetType = UNSET
+
+    def request(self) -> Request:
+        """What is asked for."""
+        return offer_from_params(self.params)
+
+
+class AnswerCall(Struct, tag_field="method", tag="answer", forbid_unknown_fields=True):
+    """A whole `answer` call."""
+
+    jsonrpc: Literal["2.0"]
+    params: StrictDescription
+    id: RequestId | UnsetType = UNSET
+
+    def request(self) -> Request:
+        """What is asked for."""
+        return answer_from_params(self.params)
+
+
+class CandidateCall(Struct, tag_field="method", tag="ice_candidate", forbid_unknown_fields=True):
+    """A whole `ice_candidate` call."""
+
+    jsonrpc: Literal["2.0"]
+    params: StrictCandidate
+    id: RequestId | UnsetType = UNSET
+
+    def request(self) -> Request:
+        """What is asked for."""
+        return candidate_from_params(self.params)
+
+
+RelayCall: TypeAlias = OfferCall | AnswerCall | CandidateCall
+decode_relay_call: Callable[[bytes], RelayCall] = msgspec.json.Decoder(RelayCall).decode
+
+
+# Replies, errors and events on their way out.
+
+
+class ResultResponse(Struct):
+    """A JSON-RPC response with a result."""
+
+    jsonrpc: str
+    result: Any
+    id: RequestId
+
+
+class ErrorObject(Struct, omit_defaults=True):
+    """A JSON-RPC error; `data` is absent only where the request was none."""
+
+    code: int
+    message: str
+    data: dict[str, Any] | None = None
+
+
+class ErrorResponse(Struct):
+    """A JSON-RPC response with an error."""
+
+    jsonrpc: str
+    error: ErrorObject
+    id: RequestId
+
+
+class Notification(Struct):
+    """A JSON-RPC notification: an event."""
+
+    jsonrpc: str
+    method: str
+    params: Any
+
+
+def reply_to_jsonrpc(reply: Reply, request_id: RequestId) -> bytes:
+    """The response to an accepted request."""
+    return encode_json(ResultResponse("2.0", result_object(reply), request_id))
+
+
+def error_to_jsonrpc(error: SignalingError, request_id: RequestId) -> bytes:
+    """The response to a refused request."""
+    return encode_json(
+        ErrorResponse("2.0", ErrorObject(jsonrpc_code(error.code), error.message, error.data()), request_id)
+    )
+
+
+def fault_to_jsonrpc(code: int, message: str, request_id: RequestId) -> bytes:
+    """The response to what is no request: -32700 or -32600."""
+    return encode_json(ErrorResponse("2.0", ErrorObject(code, message), request_id))
+
+
+def event_to_jsonrpc(event: Event) -> bytes:
+    """The notification of an event. `kind` is its method; its fields are the params, those that are `None` absent."""
+    params: Any = event
+    if isinstance(event, PeerJoined):
+        params = {
+            "peer_id": event.peer_id,
+            "capabilities": capabilities_object(event.capabilities),
+            "metadata": event.metadata,
+        }
+    return encode_json(Notification("2.0", event.kind, params))
+
+
+# The client's directions.
+
+
+class _PeerInfoShape(Struct):
+    peer_id: str
+    capabilities: dict[str, Any]
+    state: str
+    metadata: dict[str, Any]
+    connected_at: int
+
+
+class _PeerListShape(Struct):
+    peers: list[_PeerInfoShape]
+    count: int
+    next_page_token: str = ""
+
+
+class _PeerJoinedShape(Struct):
+    peer_id: str
+    capabilities: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+_EVENTS: dict[str, type[Any]] = {
+    "peer_joined": _PeerJoinedShape,
+    "peer_left": PeerLeft,
+    "offer": OfferReceived,
+    "answer": AnswerReceived,
+    "ice_candidate": IceCandidateReceived,
+    "peer_disconnected": PeerDisconnected,
+}
+_REPLIES: dict[type[Any], type[Any]] = {
+    Announce: Announced,
+    Offer: OfferRelayed,
+    Answer: Relayed,
+    IceCandidate: Relayed,
+    Disconnect: Disconnected,
+    ListPeers: _PeerListShape,
+    HealthCheck: Health,
+}
+
+
+def request_to_jsonrpc(request: Request, request_id: RequestId) -> bytes:
+    """The call that asks for a request."""
+    fields = {name: getattr(request, name) for name in request.__struct_fields__}
+    params = {name: value for name, value in fields.items() if value is not None}
+    if isinstance(request, Announce):
+        params["capabilities"] = capabilities_object(request.capabilities)
+    return encode_json({"jsonrpc": "2.0", "method": request.kind, "params": params, "id": request_id})
+
+
+def reply_from_jsonrpc(request: Request, result: Any) -> Reply:
+    """The reply to `request` that a result says; msgspec.ValidationError where it says none."""
+    reply = msgspec.convert(result, _REPLIES[type(request)])
+    if isinstance(reply, _PeerListShape):
+        peers = tuple(
+            PeerInfo(
+                peer.peer_id,
+                capabilities_from_object(peer.capabilities),
+                peer.state,
+                peer.metadata,
+                peer.connected_at,
+            )
+            for peer in reply.peers
+        )
+        return PeerList(peers, reply.count, reply.next_page_token)
+    return reply  # type: ignore[no-any-return]
+
+
+def error_from_jsonrpc(error: dict[str, Any]) -> SignalingError:
+    """The refusal that an error object says; its code is in `data`, where the server gave one."""
+    data = dict(error.get("data") or {})
+    code = data.pop("code", int(Code.INVALID_ARGUMENT))
+    data.pop("status", None)
+    return SignalingError(Code(code), str(error.get("message", "")), **data)
+
+
+def event_from_jsonrpc(method: str, params: dict[str, Any]) -> Event | None:
+    """The event that a notification says, or `None` where this client does not know it."""
+    kind = _EVENTS.get(method)
+    if kind is None:
+        return None
+    event = msgspec.convert(params, kind)
+    if isinstance(event, _PeerJoinedShape):
+        return PeerJoined(event.peer_id, capabilities_from_object(event.capabilities), event.metadata)
+    return event  # type: ignore[no-any-return]

@@ -1,0 +1,319 @@
+"""WebSocket on one connection, without I/O: handshake, frames, keepalive and the closing handshake.
+
+The rules of RFC 6455 are the sans-I/O `ServerProtocol` of the websockets library; here is what a session adds to them.
+
+Rule 1: data frames are written by us, header and all, so that an event is framed once for all its receivers; where
+compression was negotiated, the library frames them. Rule 2: what was answered before a close frame goes out before it.
+Rule 3: no input is processed while an answer is awaited or while the session's own answers pile up; it waits, and the
+carrier stops reading. Rule 4: every wait has a deadline, of which `due` tells the carrier.
+"""
+
+import logging
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import BINARY, CLOSE, CONT, TEXT, CloseCode, Frame
+from websockets.http11 import Request
+from websockets.protocol import SEND_EOF, State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import SignalingError
+from sigbridge.hub import Hub
+from sigbridge.messages import Event, Instant
+from sigbridge.session import Session
+from sigbridge_net.wire import WireFactory
+from sigbridge_websocket.error_codes import CLOSE_CODES, FAILURES
+from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.translate import event_to_jsonrpc
+
+READ_AHEAD_MESSAGES = 64
+READ_AHEAD_BYTES = 262144
+"""A session that has more than this waiting for it must read before more of its requests are processed."""
+
+SLOW_CONSUMER_SECONDS = 1.0
+"""How long a connection that is closed for reading too slowly may take to read why."""
+
+# The library logs headers and payloads at DEBUG and a line per connection at INFO; the hub has lines of its own.
+_library_logger = logging.getLogger("sigbridge.websocket.library")
+_library_logger.setLevel(logging.ERROR)
+
+_BEARER = "bearer."
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A whole text message in one unmasked frame (RFC 6455, section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81%c%b" % (size, payload)
+    if size < 65536:
+        return struct.pack("!BBH", 0x81, 126, size) + payload
+    return struct.pack("!BBQ", 0x81, 127, size) + payload
+
+
+class FramedJson:
+    """Events as JSON-RPC notifications in frames that are ready to be sent."""
+
+    def encode_event(self, event: Event) -> bytes:
+        """The event's frame."""
+        return text_frame(event_to_jsonrpc(event))
+
+
+class BareJson:
+    """Events as JSON-RPC notifications for connections that compress each frame by themselves."""
+
+    def encode_event(self, event: Event) -> bytes:
+        """The event's text."""
+        return event_to_jsonrpc(event)
+
+
+FRAMED_JSON = FramedJson()
+BARE_JSON = BareJson()
+
+
+class WebSocketWire:
+    """One WebSocket connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
+
+    def __init__(self, hub: Hub, *, remote: str, wake: Callable[[], None], now: Instant) -> None:
+        settings = hub.settings
+        self.due = now.monotonic + settings.handshake_timeout_seconds
+        self.finished = False
+        self.aborted = False
+        self._hub = hub
+        self._remote = remote
+        self._wake = wake
+        self._protocol = _Protocol(
+            extensions=[ServerPerMessageDeflateFactory()] if settings.websocket_compression else None,
+            select_subprotocol=_first_that_is_no_bearer,
+            max_size=settings.max_message_bytes,
+            logger=_library_logger,
+        )
+        self._session: Session | None = None
+        self._conversation: Conversation | None = None
+        self._compressed = False
+        self._fragments: list[bytes] = []
+        self._fragments_are_text = False
+        self._backlog: deque[tuple[bytes, bool]] = deque()
+        self._ending: DisconnectReason | None = None
+        self._closing = False
+        self._close_deadline: float | None = None
+        self._heard_at = now.monotonic
+        self._pinged_at = -1.0
+
+    # What the carrier calls.
+
+    def receive(self, data: bytes, now: Instant) -> None:
+        """Take bytes that arrived; answers are in the outbox afterwards."""
+        self._heard_at = now.monotonic
+        protocol = self._protocol
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            if isinstance(event, Frame):
+                self._on_frame(event, now)
+            elif isinstance(event, Request):
+                self._on_handshake(event, now)
+        if protocol.failure is not None:
+            self._close(protocol.failure, now)
+
+    def receive_eof(self, now: Instant) -> None:
+        """The client will send no more: without a close frame before it, the connection is lost."""
+        self._protocol.receive_eof()
+        self._close(DisconnectReason.CONNECTION_LOST, now)
+
+    def connection_lost(self, now: Instant) -> None:
+        """The connection is gone."""
+        self._close(DisconnectReason.CONNECTION_LOST, now)
+
+    def take_output(self, most: int, now: Instant) -> list[bytes]:
+        """What to write now."""
+        protocol = self._protocol
+        session = self._session
+        output: list[bytes] = []
+        if session is not None and not self._closing:
+            output = session.outbox.take(most)
+            if self._compressed:
+                for text in output if protocol.state is State.OPEN else ():
+                    protocol.send_text(text)
+                output = []
+            if self._ending is not None and not session.outbox and protocol.state is State.OPEN:
+                protocol.send_close(CLOSE_CODES[self._ending], self._ending.word)
+            if protocol.state is not State.OPEN:
+                # A close frame is among the writes: nothing may follow it.
+                self._closing = True
+                session.outbox.clear()
+        for write in protocol.data_to_send():
+            if write is SEND_EOF:
+                self.finished = True
+                self._begin_closing(now)
+            else:
+                output.append(write)
+        if self._backlog:
+            self._advance(now)
+        return output
+
+    def reading(self) -> bool:
+        """Whether more input is welcome."""
+        return self._session is None or self._session.end_reason is not None or (not self._backlog and self._ready())
+
+    def expire(self, now: Instant) -> None:
+        """Do what is due: give up a handshake or a closing handshake, ping a silent client, drop a dead one."""
+        settings = self._hub.settings
+        if self._ending is not None:
+            self._begin_closing(now)
+        if self._close_deadline is not None:
+            self.aborted = now.monotonic >= self._close_deadline
+            self.due = self._close_deadline
+        elif self._session is None:
+            self.aborted = True
+        elif not self.reading():
+            # Its pongs are not read either; whether it reads is the outbox's age to say.
+            self._heard_at = now.monotonic
+            self.due = now.monotonic + settings.ping_interval_seconds
+        elif self._pinged_at > self._heard_at:
+            if now.monotonic >= self._pinged_at + settings.ping_timeout_seconds:
+                self._close(DisconnectReason.KEEPALIVE_TIMEOUT, now)
+                self.aborted = True
+        elif now.monotonic >= self._heard_at + settings.ping_interval_seconds:
+            self._protocol.send_ping(b"")
+            self._pinged_at = now.monotonic
+            self.due = now.monotonic + settings.ping_timeout_seconds
+        else:
+            self.due = self._heard_at + settings.ping_interval_seconds
+
+    # The handshake.
+
+    def _on_handshake(self, request: Request, now: Instant) -> None:
+        protocol = self._protocol
+        response = protocol.accept(request)
+        if response.status_code == 101:
+            self._compressed = bool(protocol.extensions)
+            try:
+                session = self._hub.open(
+                    protocol="websocket",
+                    encoding=BARE_JSON if self._compressed else FRAMED_JSON,
+                    on_end=self._on_hub_end,
+                    now=now,
+                    remote=self._remote,
+                )
+            except SignalingError as error:
+                response = protocol.reject(503, f"{error.message}\n")
+            else:
+                self._begin(session, now)
+        protocol.send_response(response)
+
+    def _begin(self, session: Session, now: Instant) -> None:
+        self._session = session
+        session.outbox.wake = self._wake
+        self._conversation = Conversation(self._hub, session, _as_is if self._compressed else text_frame)
+        self._conversation.on_idle = self._advance
+        self.due = now.monotonic + self._hub.settings.ping_interval_seconds
+
+    # Messages.
+
+    def _on_frame(self, frame: Frame, now: Instant) -> None:
+        opcode = frame.opcode
+        if opcode is TEXT or opcode is BINARY:
+            if frame.fin:
+                self._on_message(bytes(frame.data), opcode is TEXT, now)
+            else:
+                self._fragments = [bytes(frame.data)]
+                self._fragments_are_text = opcode is TEXT
+        elif opcode is CONT:
+            if frame.data:
+                self._fragments.append(bytes(frame.data))
+            if frame.fin:
+                message = b"".join(self._fragments)
+                self._fragments = []
+                self._on_message(message, self._fragments_are_text, now)
+        elif opcode is CLOSE:
+            self._close(DisconnectReason.CLIENT_LEFT, now)
+
+    def _on_message(self, message: bytes, is_text: bool, now: Instant) -> None:
+        if self._backlog or not self._ready():
+            self._backlog.append((message, is_text))
+        else:
+            self._process(message, is_text, now)
+
+    def _ready(self) -> bool:
+        """Whether another message may be processed."""
+        session, conversation = self._session, self._conversation
+        return (
+            session is not None
+            and conversation is not None
+            and not conversation.busy
+            and len(session.outbox) < READ_AHEAD_MESSAGES
+            and session.outbox.queued_bytes < READ_AHEAD_BYTES
+        )
+
+    def _advance(self, now: Instant) -> None:
+        """Process what has waited."""
+        while self._backlog and self._ready():
+            message, is_text = self._backlog.popleft()
+            self._process(message, is_text, now)
+        self._wake()
+
+    def _process(self, message: bytes, is_text: bool, now: Instant) -> None:
+        session, conversation = self._session, self._conversation
+        if session is None or conversation is None or session.end_reason is not None:
+            return
+        if is_text and not message.isascii():
+            try:
+                message.decode()
+            except UnicodeDecodeError:
+                self._protocol.fail(CloseCode.INVALID_DATA)
+                self._close(DisconnectReason.NOT_UTF8, now)
+                return
+        conversation.receive(message, now)
+
+    # The end.
+
+    def _on_hub_end(self, reason: DisconnectReason) -> None:
+        """The hub has ended the session: say why, after what is queued, and wait a while for the client to agree."""
+        self._ending = reason
+        self._backlog.clear()
+        if reason is DisconnectReason.SLOW_CONSUMER and self._session is not None:
+            self._session.outbox.clear()
+        self.due = 0.0
+        self._wake()
+
+    def _close(self, reason: DisconnectReason, now: Instant) -> None:
+        """The connection ends from the other side, or by a fault of its own."""
+        self._backlog.clear()
+        if self._session is not None:
+            self._hub.close(self._session, reason, now)
+        self._begin_closing(now)
+
+    def _begin_closing(self, now: Instant) -> None:
+        if self._close_deadline is None:
+            patience = self._hub.settings.close_timeout_seconds
+            if self._ending is DisconnectReason.SLOW_CONSUMER:
+                patience = min(patience, SLOW_CONSUMER_SECONDS)
+            self.due = self._close_deadline = now.monotonic + patience
+
+
+class _Protocol(ServerProtocol):
+    """The library's protocol machine, whose close frames say our words and which remembers why it failed."""
+
+    failure: DisconnectReason | None = None
+
+    def fail(self, code: CloseCode | int, reason: str = "") -> None:
+        """Fail the connection (RFC 6455, section 7.1.7); the library's own text would tell of its inside."""
+        self.failure = FAILURES.get(int(code))
+        super().fail(code, self.failure.word if self.failure is not None else reason)
+
+
+def websocket_wires(hub: Hub) -> WireFactory:
+    """The wires of a listener whose sessions belong to `hub`."""
+    return lambda remote, wake, now: WebSocketWire(hub, remote=remote, wake=wake, now=now)
+
+
+def _first_that_is_no_bearer(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Browsers may send a token as a subprotocol; it must not come back."""
+    return next((name for name in offered if not name.startswith(_BEARER)), None)
+
+
+def _as_is(text: bytes) -> bytes:
+    return text
