@@ -56,7 +56,7 @@ class GrpcSignalingClient(ClientSession):
         """
         channel = _channel(target, secure=secure, root_certificates=root_certificates)
         try:
-            call: _Call = channel.stream_stream(f"/{SERVICE_NAME}/Signal", None, None)()
+            call: _Call = channel.stream_stream(f"/{SERVICE_NAME}/Signal", None, None)(None)
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 await call.wait_for_connection()
         except grpc.aio.AioRpcError as error:

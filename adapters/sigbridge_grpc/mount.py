@@ -1,9 +1,9 @@
 """The service on a `grpc.aio.Server`, beside whatever else that serves.
 
-Rule 1: one task of a stream reads, its other task writes: two writes at once lose messages in silence. Rule 2: a write is
-never timed out and a read never cancelled to be tried again: either poisons the stream. Rule 3: whatever ends a session,
-what waits for its client is written first where the client reads, and then the call ends with the status and trailers
-of the reason. Rule 4: no text of an exception leaves the server.
+Rule 1: one task of a stream reads, its other task writes: two writes at once lose messages in silence. Rule 2: a write
+is never timed out and a read never cancelled to be tried again: either poisons the stream. Rule 3: whatever ends a
+session, what waits for its client is written first where the client reads, and then the call ends with the status and
+trailers of the reason. Rule 4: no text of an exception leaves the server.
 
 A client that does not read blocks its writer, and no call of grpc.aio ends that. The hub forgets its peer at the send
 deadline all the same; the call itself ends with its connection, by age at the latest.
@@ -12,7 +12,7 @@ deadline all the same; the call itself ends with its connection, by age at the l
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 import grpc.aio
@@ -31,7 +31,8 @@ from sigbridge_net.clock import HubTimer, read_clock
 logger = logging.getLogger("sigbridge.grpc")
 
 Clock: TypeAlias = Callable[[], Instant]
-_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_Context: TypeAlias = "grpc.aio.ServicerContext[object, bytes]"
+"""What is read is `grpc.aio.EOF` where it is no bytes."""
 
 CROWDED_MESSAGES = 64
 """A session with more than this many messages waiting for it is not read from."""
@@ -127,8 +128,7 @@ class MountedSignaling:
         if self._timer is not None:
             self._timer.start()
         stream = _Stream(self._service, context, self._clock)
-        task = asyncio.current_task()
-        assert task is not None  # A coroutine always runs in one.
+        task = cast(asyncio.Task[Any], asyncio.current_task())
         self._streams.add(task)
         try:
             await stream.run()
@@ -199,7 +199,7 @@ class _Stream:
             return
         await _abort(context, status.code_of(reason), status.message_of(reason), trailers)
 
-    def _on_end(self, reason: DisconnectReason) -> None:
+    def _on_end(self, _: DisconnectReason) -> None:
         self._to_write.set()
         self._to_read.set()
 
@@ -237,10 +237,9 @@ class _Stream:
         """Read requests one after the other, until the client or the hub ends the session."""
         try:
             while session.open:
+                # What arrives after the session has ended, the hub refuses.
                 message = await self._context.read()
-                if not session.open:
-                    return
-                if message is grpc.aio.EOF:
+                if not isinstance(message, bytes):
                     self._close(session, DisconnectReason.CLIENT_LEFT)
                     return
                 await self._take(session, message)

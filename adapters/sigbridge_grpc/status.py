@@ -4,6 +4,7 @@ Source: `docs/protocol.md`, section "How a connection ends".
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code
@@ -48,9 +49,9 @@ def trailers_of(reason: DisconnectReason) -> tuple[tuple[str, str], ...]:
     return word, (RECONNECT_TRAILER, "yes" if reason.reconnect else "no")
 
 
-def reason_from_trailers(trailers: Iterable[tuple[str, str | bytes]]) -> tuple[str, bool | None]:
-    """The reason word, empty where the trailers hold none, and the advice whether to come back."""
+def reason_from_trailers(trailers: Iterable[Any]) -> tuple[str, bool | None]:
+    """The reason word, empty where the trailers (pairs of name and value) hold none, and whether to come back."""
     found = dict(trailers)
     word = found.get(DISCONNECT_TRAILER, "")
     advice = found.get(RECONNECT_TRAILER)
-    return word if isinstance(word, str) else "", {"yes": True, "no": False}.get(str(advice))
+    return str(word), {"yes": True, "no": False}.get(str(advice))
