@@ -13,7 +13,7 @@ import grpc.aio
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.settings import Settings, parse_address
-from sigbridge_grpc.mount import SignalingMount, add_signaling, server_options
+from sigbridge_grpc.mount import MountedSignaling, add_signaling, server_options
 from sigbridge_net.carrier import Carrier, ListenError
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_net.tls import server_context
@@ -35,7 +35,7 @@ class Server:
         self._timer = HubTimer(self.hub)
         self._carrier = Carrier(settings)
         self._grpc: grpc.aio.Server | None = None
-        self._mount: SignalingMount | None = None
+        self._mounted: MountedSignaling | None = None
 
     async def start(self) -> None:
         """Listen on both addresses.
@@ -46,7 +46,7 @@ class Server:
         settings = self.settings
         tls = server_context(settings)
         server = grpc.aio.server(options=server_options(settings))
-        self._mount = add_signaling(server, self.hub, own_timer=False)
+        self._mounted = add_signaling(server, self.hub, run_timer=False)
         self.grpc_port = _add_grpc_port(server, settings)
         try:
             self.websocket_port = await self._carrier.listen(
@@ -69,8 +69,11 @@ class Server:
         self._timer.stop()
 
     async def _stop_grpc(self, grace: float) -> None:
-        if self._grpc is not None:
-            await self._grpc.stop(grace)
+        if self._grpc is None or self._mounted is None:
+            return
+        # Streams end by themselves, but for those whose clients do not read; these the server cuts.
+        await self._mounted.drain(grace)
+        await self._grpc.stop(0)
 
 
 def _add_grpc_port(server: grpc.aio.Server, settings: Settings) -> int:
