@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from typing import cast
 
 from sigbridge.settings import Settings, parse_address
 from sigbridge_net.clock import read_clock
@@ -147,8 +148,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; with TLS its handshake is done."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are asyncio's in all but their class.
+        self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
