@@ -27,13 +27,10 @@ import msgspec
 from sigbridge.settings import setting_infos
 from sigbridge_server.demo_flow import Report, Role, drawn, heading
 
-PROTOCOLS = ("grpc", "websocket")
-"""What either side of a pairing may be."""
-
 _NAMES = {"grpc": "gRPC", "websocket": "WebSocket"}
 _SCHEMES = {"grpc": "grpc", "websocket": "ws"}
 _ROLES: tuple[Role, Role] = ("caller", "callee")
-_SERVE = (sys.executable, "-c", "import sys; from sigbridge_server.command import main; sys.exit(main())", "serve")
+_SERVE = (sys.executable, "-m", "sigbridge_server", "serve")
 _LISTENING = re.compile(r"(gRPC|WebSocket) listening on (\S+)")
 _PAYLOAD_BYTES = 256
 _STOP_SECONDS = 10.0
@@ -117,7 +114,11 @@ async def _all_succeed(peers: "list[_Peer]", server: "_Server") -> float:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Nobody reads any more; the exit code still tells.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Flow:
@@ -208,7 +209,7 @@ class _Server(_Child):
     def _on_line(self, line: str) -> None:
         if match := _LISTENING.search(line):
             self._addresses[match[1].lower()] = match[2]
-            if len(self._addresses) == len(PROTOCOLS):
+            if len(self._addresses) == len(_NAMES):
                 self._complete.set()
 
 
@@ -222,7 +223,8 @@ class _Peer(_Child):
 
     async def succeed(self) -> float:
         """Wait until it has ended well, and say when it got its bytes (monotonic); DemoError where it ends badly."""
-        await self._stdout_ended
+        # Whoever waits may be cancelled; the reading goes on.
+        await asyncio.shield(self._stdout_ended)
         exit_code = await self._process.wait()
         if exit_code or self._bytes_at is None:
             raise self._failure(f"ended with exit code {exit_code} and without its bytes")

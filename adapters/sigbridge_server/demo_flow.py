@@ -6,8 +6,9 @@ from msgspec import Struct
 
 Role: TypeAlias = Literal["caller", "callee"]
 
-_WIDTH = 34
+_WIDTH = 32
 _TIME_WIDTH = 12
+"""With these, a line fits into a terminal of 80 columns."""
 
 
 class Report(Struct, frozen=True):
