@@ -1,0 +1,177 @@
+"""What the project's pages promise: links lead somewhere, examples run, pages that are made are current."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import sigbridge
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+EXAMPLES = sorted(ROOT.glob("examples/*.py"))
+TIME_LIMIT_SECONDS = 60
+
+
+def without_code(markdown: str) -> str:
+    return re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page.read_text(encoding="utf-8")), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links() -> list[tuple[Path, str]]:
+    found = []
+    for page in PAGES:
+        text = without_code(page.read_text(encoding="utf-8"))
+        found += [(page, target) for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    return found
+
+
+def test_there_are_links():
+    assert len(links()) > 10
+
+
+@pytest.mark.parametrize(("page", "target"), links(), ids=lambda value: str(value).removeprefix(f"{ROOT}/"))
+def test_every_link_leads_somewhere(page, target):
+    if target.startswith("https://"):
+        return
+    path, _, anchor = target.partition("#")
+    file = (page.parent / path).resolve() if path else page
+    assert file.is_relative_to(ROOT)
+    assert file.exists()
+    assert not anchor or anchor in anchors(file)
+
+
+def test_every_table_of_a_page_has_as_many_cells_in_each_row():
+    for page in PAGES:
+        for table in re.findall(r"(?:^\|.*\n)+", without_code(page.read_text(encoding="utf-8")), flags=re.MULTILINE):
+            widths = {row.replace(r"\|", "").count("|") for row in table.splitlines()}
+            assert len(widths) == 1, (page.name, table)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_the_readme_shows_each_example_as_it_is(example):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"```python\n{example.read_text(encoding='utf-8').rstrip()}\n```" in readme
+
+
+def test_the_readme_shows_no_other_python():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.count("```python\n") == len(EXAMPLES)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A server of its own; how an example that was written for the usual ports must be changed to reach it."""
+    environment = os.environ | {"GRPC_BIND_ADDRESS": "127.0.0.1:0", "WS_BIND_ADDRESS": "127.0.0.1:0"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "sigbridge_server", "serve"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as running:
+        try:
+            assert running.stdout is not None
+            ports = {}
+            for line in (running.stdout.readline(), running.stdout.readline()):
+                name, _, address = line.strip().partition(" listening on ")
+                ports[name] = address.rpartition(":")[2]
+
+            def changed(source: str) -> str:
+                return source.replace(":50051", f":{ports['gRPC']}").replace(":8080", f":{ports['WebSocket']}")
+
+            yield changed
+        finally:
+            running.terminate()
+            try:
+                running.wait(TIME_LIMIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                running.kill()
+
+
+def started(example: str, changed) -> subprocess.Popen[str]:
+    source = (ROOT / "examples" / example).read_text(encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", changed(source)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_example_of_the_document_prints_its_acknowledgement_and_exits(server):
+    with started("document_client.py", server) as client:
+        try:
+            stdout, stderr = client.communicate(timeout=TIME_LIMIT_SECONDS)
+        finally:
+            client.kill()
+    assert (client.returncode, stderr) == (0, "")
+    assert stdout.startswith('Received: request_id: "1"\nack {\n')
+    assert '\\"peers_count\\":0' in stdout
+
+
+def test_the_examples_call_each_other_over_both_protocols(server):
+    with started("answer_over_grpc.py", server) as bob:
+        try:
+            assert bob.stdout is not None
+            assert bob.stdout.readline() == "bob is waiting\n"
+            with started("call_over_websocket.py", server) as alice:
+                try:
+                    assert alice.communicate(timeout=TIME_LIMIT_SECONDS) == ("bob answers: v=0 (bob's SDP)\n", "")
+                finally:
+                    alice.kill()
+            assert bob.communicate(timeout=TIME_LIMIT_SECONDS) == ("alice offers: v=0 (alice's SDP)\n", "")
+        finally:
+            bob.kill()
+    assert (alice.returncode, bob.returncode) == (0, 0)
+
+
+def test_the_settings_page_is_current():
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "generate_settings_page.py", "--check"],
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_hub_imports_the_standard_library_and_msgspec_and_nothing_else():
+    imported = set()
+    for module in (ROOT / "core" / "sigbridge").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, module
+                imported.add((node.module or "").partition(".")[0])
+    assert imported - sys.stdlib_module_names == {"msgspec", "sigbridge"}
+
+
+def test_the_version_is_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == sigbridge.__version__
+    assert f"## [{sigbridge.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_make_names_every_target():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.+)$", makefile, flags=re.MULTILINE)
+    assert targets is not None
+    documented = re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE)
+    assert sorted(documented) == sorted(targets[1].split())
+
+
+def test_ci_can_be_run():
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
