@@ -38,6 +38,9 @@ CROWDED_MESSAGES = 64
 """A session with more than this many messages waiting for it is not read from."""
 CROWDED_BYTES = 256 * 1024
 """The same in bytes."""
+CANCELLATION_FOLLOWS_SECONDS = 0.01
+"""A call that is cancelled or lost reads as ended first, and is cancelled within a millisecond after. So long an end is
+looked at before it counts as the client's word that it leaves."""
 LIBRARY_LIMIT_FACTOR = 4
 """How far the library's own message limit lies above ours, so that ours is the one that clients meet."""
 LEAST_PING_INTERVAL_SECONDS = 5.0
@@ -181,10 +184,12 @@ class _Stream:
             await context.send_initial_metadata(())
             reader = asyncio.create_task(self._read(session), name=f"grpc-reader-{session.id}")
             await self._write(session)
-        except (asyncio.CancelledError, grpc.aio.BaseError):
+        except asyncio.CancelledError:
             # The call has ended under our hands: nobody is left to tell.
             self._close(session, DisconnectReason.CONNECTION_LOST)
             raise
+        except grpc.aio.BaseError:
+            self._close(session, DisconnectReason.CONNECTION_LOST)
         except Exception:
             logger.exception("session %s: writing failed", session.id)
             self._close(session, DisconnectReason.INTERNAL_ERROR)
@@ -240,6 +245,7 @@ class _Stream:
                 # What arrives after the session has ended, the hub refuses.
                 message = await self._context.read()
                 if not isinstance(message, bytes):
+                    await asyncio.sleep(CANCELLATION_FOLLOWS_SECONDS)
                     self._close(session, DisconnectReason.CLIENT_LEFT)
                     return
                 await self._take(session, message)
