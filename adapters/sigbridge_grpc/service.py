@@ -65,7 +65,7 @@ class SignalingService:
             kind = envelope.WhichOneof("request")
             request = translate.request_from_proto(envelope)
         except SignalingError as error:
-            outcome = hub.refuse(session, kind or "unknown", error)
+            outcome = hub.refuse(session, kind or "unknown", error, now)
         else:
             outcome = hub.apply(session, request, now)
         if not isinstance(outcome, Pending):

@@ -247,4 +247,4 @@ class Connection(asyncio.Protocol):
 
 def _remote(transport: asyncio.Transport) -> str:
     name = transport.get_extra_info("peername")
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else ""
+    return str(name[0]) if isinstance(name, tuple) else ""

@@ -64,7 +64,7 @@ def apply_method(call: Call, /, **params: Any) -> Result:
     try:
         outcome = hub.apply(session, request_from_params(call.method, params), call.now)
     except SignalingError as error:
-        outcome = hub.refuse(session, call.method, error)
+        outcome = hub.refuse(session, call.method, error, call.now)
     if isinstance(outcome, Pending):
         call.pending = outcome
         return Success(None)
@@ -120,13 +120,12 @@ class Conversation:
         try:
             message = msgspec.json.decode(text)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            self._count_fault()
-            self._reply(fault_to_jsonrpc(PARSE_ERROR, "Parse error", None), now)
+            self._reply(self._fault(PARSE_ERROR, "Parse error", None, now), now)
             return
         if isinstance(message, list) and message:
             self._next_of_batch(message, 0, [], now)
             return
-        answer = self._invalid("an empty batch", None) if message == [] else self._answer(message, now)
+        answer = self._invalid("an empty batch", None, now) if message == [] else self._answer(message, now)
         if isinstance(answer, Pending):
             self.busy = True
             answer.then(self._resume)
@@ -164,26 +163,26 @@ class Conversation:
     def _answer(self, request: Any, now: Instant) -> Answer:
         """The answer to one element: checked as a request, then dispatched."""
         if not isinstance(request, dict):
-            return self._invalid("not an object", None)
+            return self._invalid("not an object", None, now)
         if "method" not in request and ("result" in request or "error" in request):
             self._hub.counters.ignored_responses += 1
             return None
         request_id = request.get("id")
         if not isinstance(request_id, str | int | None) or isinstance(request_id, bool):
-            return self._invalid("id must be a string, an integer or null", None)
+            return self._invalid("id must be a string, an integer or null", None, now)
         method = request.get("method")
         params = request.get("params", {})
         if request.get("jsonrpc") != "2.0":
-            return self._invalid('jsonrpc must be "2.0"', request_id)
+            return self._invalid('jsonrpc must be "2.0"', request_id, now)
         if not isinstance(method, str):
-            return self._invalid("method must be a string", request_id)
+            return self._invalid("method must be a string", request_id, now)
         if not isinstance(params, dict | list):
-            return self._invalid("params must be an object", request_id)
+            return self._invalid("params must be an object", request_id, now)
         if method not in METHODS:
-            error = self._hub.refuse(self._session, UNKNOWN, errors.method_not_found(method))
+            error = self._hub.refuse(self._session, UNKNOWN, errors.method_not_found(method), now)
         elif isinstance(params, list):
             kind = method if method in REQUESTS else UNKNOWN
-            error = self._hub.refuse(self._session, kind, errors.invalid_params("params", "must be an object"))
+            error = self._hub.refuse(self._session, kind, errors.invalid_params("params", "must be an object"), now)
         else:
             return self._dispatch(request, method, now)
         return error_to_jsonrpc(error, request_id) if "id" in request else None
@@ -208,12 +207,14 @@ class Conversation:
             return _later(call.pending, request.get("id"), notification="id" not in request)
         return response_text if isinstance(response_text, bytes) else None
 
-    def _invalid(self, why: str, request_id: RequestId) -> bytes:
-        self._count_fault()
-        return fault_to_jsonrpc(INVALID_REQUEST, f"Invalid Request: {why}", request_id)
+    def _invalid(self, why: str, request_id: RequestId, now: Instant) -> bytes:
+        return self._fault(INVALID_REQUEST, f"Invalid Request: {why}", request_id, now)
 
-    def _count_fault(self) -> None:
-        self._hub.refuse(self._session, UNKNOWN, errors.malformed_request())
+    def _fault(self, code: int, message: str, request_id: RequestId, now: Instant) -> bytes:
+        """The answer to what is no request at all; where these come too often, that is the answer."""
+        fault = errors.malformed_request()
+        error = self._hub.refuse(self._session, UNKNOWN, fault, now)
+        return fault_to_jsonrpc(code, message, request_id) if error is fault else error_to_jsonrpc(error, request_id)
 
     def _resume(self, word: bytes | SignalingError | None, now: Instant) -> None:
         self.busy = False

@@ -1,6 +1,25 @@
 """What has happened so far, in plain integers. Every key is a word of ours: clients cannot make the tables grow."""
 
+from bisect import bisect_left
 from collections import Counter
+
+SECONDS_BOUNDS = (0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1, 1.0)
+"""Upper bounds of the histogram of request times."""
+
+
+class Histogram:
+    """How many values fell below each of `SECONDS_BOUNDS` and above the one before; the last count is of the rest."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SECONDS_BOUNDS) + 1)
+        self.total = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(SECONDS_BOUNDS, seconds)] += 1
+        self.total += seconds
 
 
 class Counters:
@@ -17,5 +36,14 @@ class Counters:
         """Ended sessions, by (protocol, reason)."""
         self.sessions: Counter[str] = Counter()
         """Sessions that are open now, by protocol."""
+        self.seconds: dict[tuple[str, str], Histogram] = {}
+        """From taking a request to queueing its reply, by (protocol, kind)."""
         self.ignored_responses = 0
         """JSON-RPC results and errors that clients sent us."""
+
+    def observe(self, protocol: str, kind: str, seconds: float) -> None:
+        """Count the time of one request."""
+        histogram = self.seconds.get((protocol, kind))
+        if histogram is None:
+            histogram = self.seconds[protocol, kind] = Histogram()
+        histogram.add(seconds)

@@ -116,3 +116,36 @@ def server_draining() -> SignalingError:
 def internal_error() -> SignalingError:
     """A fault of ours, of which the client learns nothing more."""
     return SignalingError(Code.INTERNAL, "Internal error")
+
+
+def unauthenticated() -> SignalingError:
+    """No token, or a wrong one."""
+    return SignalingError(Code.UNAUTHENTICATED, "Invalid or missing API token")
+
+
+def peer_id_mismatch(peer_id: str) -> SignalingError:
+    """The identity may not be this peer."""
+    return SignalingError(
+        Code.PERMISSION_DENIED, f"Peer ID mismatch: these credentials may not announce {peer_id}", peer_id=peer_id
+    )
+
+
+def room_forbidden() -> SignalingError:
+    """The identity may not enter this room."""
+    return SignalingError(Code.PERMISSION_DENIED, "Room mismatch: these credentials may not enter this room")
+
+
+def too_many_requests(kind: str, per_second: float, retry_after_ms: int) -> SignalingError:
+    """The holder's bucket for this kind of request is empty."""
+    return SignalingError(
+        Code.RESOURCE_EXHAUSTED,
+        f"Too many {kind} requests (limit SIGNALING_RATE_PER_SEC is {per_second:g}): try again in {retry_after_ms} ms",
+        limit="SIGNALING_RATE_PER_SEC",
+        value=per_second,
+        retry_after_ms=retry_after_ms,
+    )
+
+
+def out_of_memory(limit_mb: int) -> SignalingError:
+    """The server holds more memory than it may, and takes nobody in until that has passed."""
+    return limit_exceeded("Too little memory for another session", "GRPC_MAX_MEMORY_MB", limit_mb, "connect again later")

@@ -23,10 +23,12 @@ from typing import Any, TypeAlias
 import msgspec
 
 from sigbridge import errors
+from sigbridge.auth import ANYBODY, Identity
 from sigbridge.counters import Counters
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.errors import SignalingError
+from sigbridge.limits import RateLimiter
 from sigbridge.messages import (
     Announce,
     Announced,
@@ -84,10 +86,16 @@ class Hub:
         *,
         directory: Directory | None = None,
         bus: Bus | None = None,
+        stopwatch: Callable[[], float] | None = None,
     ) -> None:
         self.settings = settings
         self.counters = Counters()
         self.draining = False
+        self.degraded = False
+        """Whether memory is short: nobody is let in meanwhile, and those who are here go on."""
+        self._stopwatch = stopwatch
+        """Seconds from anywhere, by which requests are timed; `None` times nothing."""
+        self._limiter = RateLimiter(per_second=settings.rate_per_second, burst=settings.rate_burst)
         self._directory = directory
         self._bus = bus
         self._started_at = now.monotonic
@@ -123,15 +131,19 @@ class Hub:
         on_end: Callable[[DisconnectReason], None],
         now: Instant,
         remote: str = "",
+        identity: Identity = ANYBODY,
     ) -> Session:
         """Begin a session.
 
-        `on_end` is called once, when the session ends for a reason that the carrier did not bring itself. Raises
-        SignalingError where the server is full (RESOURCE_EXHAUSTED) or draining (UNAVAILABLE).
+        `on_end` is called once, when the session ends for a reason that the carrier did not bring itself; `remote` is
+        the client's address, without a port. Raises SignalingError where the server is full or short of memory
+        (RESOURCE_EXHAUSTED) or draining (UNAVAILABLE).
         """
         if self.draining:
             raise errors.server_draining()
         settings = self.settings
+        if self.degraded:
+            raise errors.out_of_memory(settings.max_memory_mb)
         if len(self._sessions) >= settings.max_sessions:
             raise errors.limit_exceeded(
                 "Too many sessions", "SIGNALING_MAX_SESSIONS", settings.max_sessions, "connect again later"
@@ -144,11 +156,12 @@ class Hub:
             on_end=on_end,
             opened_at=now.monotonic,
             remote=remote,
+            identity=identity,
         )
         self._sessions[session.id] = session
         self._unannounced[session] = now.monotonic + settings.announce_timeout_seconds
         self.counters.sessions[protocol] += 1
-        logger.info("session %s started: protocol=%s remote=%s", session.id, protocol, remote or "-")
+        logger.info("session started", extra={"session": session.id, "protocol": protocol, "remote": remote})
         return session
 
     def close(self, session: Session, reason: DisconnectReason, now: Instant) -> None:
@@ -174,6 +187,7 @@ class Hub:
         """
         settings = self.settings
         offer_due = self._offers.expire(now.monotonic)
+        self._limiter.expire(now.monotonic)
         late = []
         for session, deadline in self._unannounced.items():
             if deadline > now.monotonic:
@@ -204,14 +218,18 @@ class Hub:
         until that resolves nothing more may be applied for this session. The caller puts the encoded answer into the
         outbox with `reply`.
         """
+        if self._stopwatch is not None:
+            session.request_began_at = self._stopwatch()
+            session.request_kind = request.kind
         try:
             if session.end_reason is not None:
                 raise errors.session_ended()
+            self._limiter.take(session.holder, request.kind, now.monotonic)
             answer = self._rules[type(request)](session, request, now)
         except SignalingError as error:
             return self._refused(session, request.kind, error)
         except Exception:
-            logger.exception("session %s: %s failed", session.id, request.kind)
+            logger.exception("%s failed", request.kind, extra={"session": session.id})
             return self._refused(session, request.kind, errors.internal_error())
         if isinstance(answer, Pending):
             return self._awaited(session, request.kind, answer)
@@ -221,11 +239,15 @@ class Hub:
             self._settle(now)
         return answer
 
-    def refuse(self, session: Session, kind: str, error: SignalingError) -> SignalingError:
+    def refuse(self, session: Session, kind: str, error: SignalingError, now: Instant) -> SignalingError:
         """Count a request that never became one: its adapter could not read it. Returns the error to answer with.
 
-        `kind` must be one of the protocol's own words, or `unknown`.
+        That is `error`, unless such requests come too often. `kind` must be one of the protocol's words, or `unknown`.
         """
+        try:
+            self._limiter.take(session.holder, kind, now.monotonic)
+        except SignalingError as too_many:
+            return self._refused(session, kind, too_many)
         return self._refused(session, kind, error)
 
     def reply(self, session: Session, frame: bytes | None, now: Instant) -> None:
@@ -242,10 +264,19 @@ class Hub:
                 return
             outbox.put_reply(frame, now.monotonic)
         outbox.release(now.monotonic)
+        if self._stopwatch is not None and session.request_kind:
+            self.counters.observe(session.protocol, session.request_kind, self._stopwatch() - session.request_began_at)
+            session.request_kind = ""
 
-    def query(self, protocol: ProtocolName, request: ListPeers | HealthCheck, now: Instant) -> PeerList | Health:
-        """Answer a request that needs no session; raises SignalingError where it is refused."""
+    def query(
+        self, protocol: ProtocolName, request: ListPeers | HealthCheck, now: Instant, *, holder: str = ""
+    ) -> PeerList | Health:
+        """Answer a request that needs no session; raises SignalingError where it is refused.
+
+        `holder` is the identity's subject or the client's address, for the limits.
+        """
         try:
+            self._limiter.take(holder, request.kind, now.monotonic)
             reply = self.health(now) if isinstance(request, HealthCheck) else self._page(request.room or "", request)
         except SignalingError as error:
             self.counters.requests[protocol, request.kind, error.code.name] += 1
@@ -271,9 +302,9 @@ class Hub:
         self.counters.relays[from_protocol, session.protocol, event.kind] += 1
 
     def health(self, now: Instant) -> Health:
-        """How the server is; `unhealthy` while it drains."""
+        """How the server is: `unhealthy` while it drains, `degraded` while it is short of memory."""
         return Health(
-            status="unhealthy" if self.draining else "healthy",
+            status="unhealthy" if self.draining else "degraded" if self.degraded else "healthy",
             uptime_seconds=int(now.monotonic - self._started_at),
             connected_peers=self.peer_count,
             metrics={
@@ -310,6 +341,7 @@ class Hub:
         )
         if session.peer is not None:
             raise errors.already_announced(session.peer.peer_id)
+        session.identity.check_announce(request.room, request.peer_id)
         self._check_free(request)
         if self._directory is None:
             return self._admit(session, request, now)
@@ -336,7 +368,7 @@ class Hub:
             except SignalingError as error:
                 outcome = error
             except Exception:
-                logger.exception("session %s: announce failed", session.id)
+                logger.exception("announce failed", extra={"session": session.id})
                 outcome = errors.internal_error()
             if isinstance(outcome, SignalingError):
                 directory.release(request.room, request.peer_id)
@@ -594,14 +626,16 @@ class Hub:
         if peer is not None:
             self._remove(peer, now)
         logger.info(
-            "session %s ended: protocol=%s room=%a peer=%a reason=%s seconds=%.3f requests=%d",
-            session.id,
-            session.protocol,
-            peer.room.name if peer is not None else None,
-            peer.peer_id if peer is not None else None,
-            reason.word,
-            now.monotonic - session.opened_at,
-            session.request_count,
+            "session ended",
+            extra={
+                "session": session.id,
+                "protocol": session.protocol,
+                "room": peer.room.name if peer is not None else None,
+                "peer": peer.peer_id if peer is not None else None,
+                "reason": reason.word,
+                "seconds": round(now.monotonic - session.opened_at, 3),
+                "requests": session.request_count,
+            },
         )
         return True
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.messages import Event
 from sigbridge.outbox import Outbox
@@ -27,14 +28,18 @@ class Session:
         "announcing",
         "encoding",
         "end_reason",
+        "holder",
         "id",
+        "identity",
         "on_end",
         "opened_at",
         "outbox",
         "peer",
         "protocol",
         "remote",
+        "request_began_at",
         "request_count",
+        "request_kind",
     )
 
     def __init__(
@@ -47,6 +52,7 @@ class Session:
         on_end: Callable[[DisconnectReason], None],
         opened_at: float,
         remote: str,
+        identity: Identity,
     ) -> None:
         self.id = session_id
         self.protocol: ProtocolName = protocol
@@ -56,10 +62,16 @@ class Session:
         """Called once, when the hub ends the session; the carrier then closes the connection."""
         self.opened_at = opened_at
         self.remote = remote
+        self.identity = identity
+        self.holder = identity.subject or remote
+        """Against whom its requests count: the identity, or the address where nobody in particular is meant."""
         self.peer: Peer | None = None
         self.announcing = False
         self.end_reason: DisconnectReason | None = None
         self.request_count = 0
+        self.request_kind = ""
+        """The request that is being timed, and since when."""
+        self.request_began_at = 0.0
 
     @property
     def open(self) -> bool:

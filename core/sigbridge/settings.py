@@ -23,6 +23,12 @@ class SettingInfo:
     expects: str
     parse: Callable[[str], Any]
     check: Callable[[Any], bool]
+    secret: bool
+    """Whether its value is shown to nobody."""
+
+    def shown(self, value: Any) -> str:
+        """The value as people may read it."""
+        return "(hidden)" if self.secret and value else repr(value)
 
 
 def _parse_bool(text: str) -> bool:
@@ -46,12 +52,20 @@ def parse_address(text: str) -> tuple[str, int]:
     return host or "0.0.0.0", int(port_text)
 
 
-def _setting(default: Any, env: str, meaning: str, expects: str, parse: Any, check: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"info": SettingInfo(env, meaning, expects, parse, check)})
+def _setting(
+    default: Any, env: str, meaning: str, expects: str, parse: Any, check: Any, *, secret: bool = False
+) -> Any:
+    info = SettingInfo(env, meaning, expects, parse, check, secret)
+    return dataclasses.field(default=default, metadata={"info": info})
 
 
 def _whole(default: int, env: str, meaning: str, *, least: int = 1) -> Any:
     return _setting(default, env, meaning, f"a whole number, at least {least}", int, lambda value: value >= least)
+
+
+def _rate(default: float, env: str, meaning: str) -> Any:
+    expects = "a number of requests per second, 0 or more"
+    return _setting(default, env, meaning, expects, float, lambda value: 0 <= value < 1e9)
 
 
 def _seconds(default: float, env: str, meaning: str, *, zero: bool = False) -> Any:
@@ -61,7 +75,7 @@ def _seconds(default: float, env: str, meaning: str, *, zero: bool = False) -> A
     )
 
 
-def _switch(default: bool, env: str, meaning: str) -> Any:
+def _switch(default: bool | None, env: str, meaning: str) -> Any:
     return _setting(default, env, meaning, "true or false", _parse_bool, lambda _: True)
 
 
@@ -74,6 +88,13 @@ def _text(default: str, env: str, meaning: str, expects: str, check: Callable[[s
         return True
 
     return _setting(default, env, meaning, expects, str, holds)
+
+
+def _list(env: str, meaning: str, expects: str, *, secret: bool = False) -> Any:
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+
+    return _setting((), env, meaning, expects, parse, lambda _: True, secret=secret)
 
 
 _ADDRESS = "an address such as 127.0.0.1:50051, [::1]:50051 or :50051"
@@ -109,6 +130,53 @@ class Settings:
         False,
         "SIGNALING_WS_COMPRESSION",
         "whether permessage-deflate is accepted; it costs about 40 kB a connection and doubles the CPU per message",
+    )
+    http_bind_address: str = _text(
+        "127.0.0.1:9090",
+        "HTTP_BIND_ADDRESS",
+        "where /metrics, /healthz and /readyz are served; off: nowhere",
+        "an address such as 127.0.0.1:9090, or off",
+        lambda text: text == "off" or parse_address(text),
+    )
+    auth_tokens: tuple[str, ...] = _list(
+        "GRPC_AUTH_TOKENS", "API tokens, any of which lets a client in", "tokens separated by commas", secret=True
+    )
+    grpc_require_auth: bool | None = _switch(
+        None, "GRPC_REQUIRE_AUTH", "whether gRPC asks for a token; not set: as soon as there are tokens"
+    )
+    ws_require_auth: bool | None = _switch(
+        None, "WS_REQUIRE_AUTH", "whether WebSocket asks for a token; not set: as gRPC does"
+    )
+    reflection_requires_auth: bool = _switch(
+        True, "SIGNALING_REFLECTION_REQUIRE_AUTH", "whether gRPC reflection asks for a token where gRPC does"
+    )
+    allowed_origins: tuple[str, ...] = _list(
+        "SIGNALING_ALLOWED_ORIGINS",
+        "origins of web pages that may connect; not set: all",
+        "origins such as https://example.org, separated by commas",
+    )
+    tls_client_ca_file: str = _text(
+        "",
+        "SIGNALING_TLS_CLIENT_CA_FILE",
+        "authority (PEM) that must have signed every client's certificate (mutual TLS); empty: none is asked for",
+        "a path",
+    )
+    json_logging: bool = _switch(False, "GRPC_JSON_LOGGING", "whether the log is one JSON object a line")
+    max_memory_mb: int = _whole(
+        0,
+        "GRPC_MAX_MEMORY_MB",
+        "resident memory in MiB above which no sessions are let in and health is degraded, until it is 10 % below; "
+        "0: no limit",
+        least=0,
+    )
+    max_timeout_seconds: float = _seconds(10.0, "GRPC_MAX_TIMEOUT_SEC", "how long a unary gRPC call may take")
+    rate_per_second: float = _rate(
+        1000.0,
+        "SIGNALING_RATE_PER_SEC",
+        "requests of one kind per second from one identity, or from one address where there is none; 0: no limit",
+    )
+    rate_burst: int = _whole(
+        10000, "SIGNALING_RATE_BURST", "requests of one kind that may come at once, above that rate"
     )
     max_sdp_bytes: int = _whole(131072, "SIGNALING_MAX_SDP_BYTES", "largest SDP, in bytes of UTF-8")
     max_candidate_bytes: int = _whole(4096, "SIGNALING_MAX_CANDIDATE_BYTES", "largest ICE candidate, in bytes of UTF-8")
@@ -167,10 +235,28 @@ class Settings:
         for name, info in setting_infos().items():
             value = getattr(self, name)
             if not info.check(value):
-                raise SettingError(f"{info.env} is {value!r}: expected {info.expects}")
+                raise SettingError(f"{info.env} is {info.shown(value)}: expected {info.expects}")
         if bool(self.tls_cert_file) != bool(self.tls_key_file):
             missing = "tls_key_file" if self.tls_cert_file else "tls_cert_file"
             raise SettingError(f"{setting_infos()[missing].env} is empty: TLS needs a certificate and its key")
+        if self.tls_client_ca_file and not self.tls_cert_file:
+            raise SettingError("SIGNALING_TLS_CERT_FILE is empty: mutual TLS needs the server's certificate too")
+        if not self.auth_tokens:
+            for name in ("grpc_require_auth", "ws_require_auth"):
+                if getattr(self, name):
+                    raise SettingError(
+                        f"GRPC_AUTH_TOKENS is empty: {setting_infos()[name].env} is true and needs at least one token"
+                    )
+
+    @property
+    def grpc_asks_for_token(self) -> bool:
+        """Whether gRPC clients must show a token."""
+        return bool(self.auth_tokens) if self.grpc_require_auth is None else self.grpc_require_auth
+
+    @property
+    def websocket_asks_for_token(self) -> bool:
+        """Whether WebSocket clients must show a token."""
+        return self.grpc_asks_for_token if self.ws_require_auth is None else self.ws_require_auth
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -178,13 +264,21 @@ class Settings:
         values: dict[str, Any] = {}
         for name, info in setting_infos().items():
             text = environ.get(info.env, "")
+            if not text and name == "log_level":
+                text = _level_of_rust_log(environ.get("RUST_LOG", ""))
             if not text:
                 continue
             try:
                 values[name] = info.parse(text)
             except ValueError:
-                raise SettingError(f"{info.env} is {text!r}: expected {info.expects}") from None
+                raise SettingError(f"{info.env} is {info.shown(text)}: expected {info.expects}") from None
         return cls(**values)
+
+
+def _level_of_rust_log(text: str) -> str:
+    """The level that `RUST_LOG` names, where it names one and nothing more; deployments of old may have it set."""
+    word = {"warn": "warning", "trace": "debug"}.get(text.strip().lower(), text.strip().lower())
+    return word if word in ("debug", "info", "warning", "error") else ""
 
 
 def setting_infos() -> dict[str, SettingInfo]:

@@ -1,0 +1,97 @@
+"""Who may connect, and as whom.
+
+Rule 1: an `Authenticator` turns what a client shows (`Credentials`) into an `Identity`, or refuses; it is asked once,
+before anything is made for the session. Rule 2: what an identity may do is asked at every announce. Rule 3: a token
+that a whole fleet shares is no identity of anybody: it opens the door and says nothing about who came in.
+Source: `docs/security.md`.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from typing import Protocol
+
+from msgspec import Struct
+
+from sigbridge import errors
+
+
+class Credentials(Struct, frozen=True):
+    """What a client showed when it connected."""
+
+    token: str | None = None
+    """The API token, without the word `Bearer`; `None` where there was none, or more than one."""
+    certificate_subject: str | None = None
+    """The common name of a client certificate that the server's authority signed."""
+
+
+class Identity(Struct, frozen=True):
+    """On whose behalf a session acts, and what that allows."""
+
+    subject: str = ""
+    """A name for limits and logs; empty where nobody in particular is meant."""
+    peer_ids: frozenset[str] | None = None
+    """The peer ids that it may announce; `None` allows all."""
+    rooms: frozenset[str] | None = None
+    """The rooms that it may enter; `None` allows all."""
+
+    def check_announce(self, room: str, peer_id: str) -> None:
+        """Raise SignalingError (PERMISSION_DENIED) where this identity may not be that peer of that room."""
+        if self.peer_ids is not None and peer_id not in self.peer_ids:
+            raise errors.peer_id_mismatch(peer_id)
+        if self.rooms is not None and room not in self.rooms:
+            raise errors.room_forbidden()
+
+
+ANYBODY = Identity()
+"""The identity of a client that showed nothing by which it could be told from others."""
+
+
+class Authenticator(Protocol):
+    """Decides who may connect."""
+
+    def authenticate(self, credentials: Credentials) -> Identity:
+        """The identity that the credentials prove; raises SignalingError (UNAUTHENTICATED) where they prove none."""
+
+
+class OpenDoor:
+    """Lets everybody in, as nobody in particular."""
+
+    def authenticate(self, credentials: Credentials) -> Identity:
+        """Anybody, or the subject of the certificate that was shown."""
+        return Identity(subject=credentials.certificate_subject or "")
+
+
+class StaticTokens:
+    """Lets in who shows one of a fixed list of tokens; compared in constant time."""
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        # Digests are of one length, so that a comparison tells nothing about a token's.
+        self._digests = [_digest(token) for token in tokens]
+
+    def authenticate(self, credentials: Credentials) -> Identity:
+        """See `Authenticator`; a shared token says nothing about who came, a certificate's subject does."""
+        shown = _digest(credentials.token or "")
+        # Every token is compared, whether one has matched already or not.
+        matches = [hmac.compare_digest(shown, known) for known in self._digests]
+        if not any(matches):
+            raise errors.unauthenticated()
+        return Identity(subject=credentials.certificate_subject or "")
+
+
+def bearer_token(values: Iterable[str], *, bare: bool = False) -> str | None:
+    """The token of an `authorization` header: `Bearer TOKEN`, or with `bare` the token alone.
+
+    `None` where there is no such header, more than one, or none that says a token (RFC 6750, section 2.1).
+    """
+    headers = list(values)
+    if len(headers) != 1:
+        return None
+    scheme, space, token = headers[0].strip().partition(" ")
+    if space and scheme.lower() == "bearer":
+        return token.strip() or None
+    return scheme if bare and not space and scheme else None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,41 @@
+"""How often requests may come: one token bucket for each kind of request and each holder.
+
+Rule 1: the holder is the identity where there is one, else the address: reconnecting does not refill a bucket.
+Rule 2: a bucket that is full is forgotten, so what is kept is bounded by who has been busy of late.
+"""
+
+from sigbridge import errors
+
+
+class RateLimiter:
+    """Token buckets of `burst` requests that refill at `per_second`; a rate of 0 limits nothing."""
+
+    def __init__(self, *, per_second: float, burst: int) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
+        """What is left, and when that was so, by (holder, kind)."""
+
+    def __len__(self) -> int:
+        """How many buckets are kept."""
+        return len(self._buckets)
+
+    def take(self, holder: str, kind: str, now: float) -> None:
+        """Take one request; SignalingError (RESOURCE_EXHAUSTED, with `retry_after_ms`) where the bucket is empty."""
+        rate = self._per_second
+        if not rate:
+            return
+        key = (holder, kind)
+        left, since = self._buckets.get(key, (self._burst, now))
+        left = min(self._burst, left + (now - since) * rate) - 1.0
+        if left < 0:
+            raise errors.too_many_requests(kind, rate, max(1, int(-left / rate * 1000) + 1))
+        self._buckets[key] = (left, now)
+
+    def expire(self, now: float) -> None:
+        """Forget the buckets that are full again."""
+        if self._buckets:
+            seconds_to_fill = self._burst / self._per_second
+            for key, (left, since) in list(self._buckets.items()):
+                if left + (now - since) * self._per_second >= self._burst or now - since >= seconds_to_fill:
+                    del self._buckets[key]
