@@ -270,9 +270,7 @@ def _without_candidates(sdp: str) -> tuple[str, list[IceCandidate]]:
         for candidate in media.ice_candidates
     ]
     lines = [
-        line
-        for line in sdp.splitlines(keepends=True)
-        if not line.startswith(("a=candidate:", "a=end-of-candidates"))
+        line for line in sdp.splitlines(keepends=True) if not line.startswith(("a=candidate:", "a=end-of-candidates"))
     ]
     return "".join(lines), candidates
 

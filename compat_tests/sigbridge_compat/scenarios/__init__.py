@@ -1,0 +1,5 @@
+"""The scenarios, by subject. Importing this package registers all of them in `sigbridge_compat.scenario.SCENARIOS`."""
+
+from sigbridge_compat.scenarios import announcing, fidelity, leaving, listing, refusals, relaying
+
+__all__ = ["announcing", "fidelity", "leaving", "listing", "refusals", "relaying"]

@@ -1,0 +1,182 @@
+"""Scenarios of fidelity: what arrives is what was sent, to the byte, and what was absent stays absent."""
+
+from itertools import product
+from typing import Any
+
+from sigbridge import (
+    Answer,
+    AnswerReceived,
+    Capabilities,
+    IceCandidate,
+    IceCandidateReceived,
+    Offer,
+    OfferReceived,
+    PeerJoined,
+    Settings,
+)
+from sigbridge.messages import NO_CAPABILITIES
+from sigbridge_compat.recorder import expect
+from sigbridge_compat.scenario import Meeting, scenario
+
+LIMITS = Settings()
+"""The default limits, which a server under test must have."""
+
+TEXTS = (
+    "v=0\r\ns=-\r\n",
+    "v=0\ns=-\n",
+    "v=0\r\ns=-",
+    " \t v=0 \t ",
+    "\r\n",
+    "\x00",
+    "a\x00b\x00",
+    "\x01\x08\x0b\x0c\x1b\x1f\x7f\x80\x9f",
+    "s=Grüße, мир, 世界 👋🏽 👩‍👩‍👧",
+    "\u2028\u2029\ufeff\ufffe\uffff\U0010ffff",
+    "e\u0301 is not \u00e9",
+    '"quoted" \\ back\\u0041slash / slash <b>&amp;</b>',
+    '{"sdp": null}',
+    "x" * 70_000,
+)
+"""What careless code changes: line ends, blanks, NUL, controls, code points outside the BMP, escapes."""
+
+
+@scenario(peers=2)
+async def sdp_arrives_to_the_byte(meet: Meeting) -> None:
+    """SDP is opaque text: line ends, NUL, control characters and all of Unicode arrive as they were sent."""
+    alice, bob = await meet.pair()
+    for text in TEXTS:
+        reply = await alice.call(Offer("bob", text))
+        await alice.call(Answer("bob", text))
+        expect(
+            await bob.heard(),
+            [OfferReceived("alice", reply.offer_id, text, "offer"), AnswerReceived("alice", text, "answer")],
+        )
+
+
+@scenario(peers=2)
+async def candidates_arrive_to_the_byte(meet: Meeting) -> None:
+    """Candidates, mids and username fragments are opaque text too."""
+    alice, bob = await meet.pair()
+    for text in TEXTS:
+        if len(text) <= LIMITS.max_candidate_bytes:
+            await alice.call(IceCandidate("bob", text, text, 0, text))
+            expect(await bob.heard(), [IceCandidateReceived("alice", text, text, 0, text)])
+
+
+@scenario(peers=2)
+async def absent_zero_and_empty_stay_three_things(meet: Meeting) -> None:
+    """An absent field stays absent, `0` stays `0` and the empty string stays one, in every combination."""
+    alice, bob = await meet.pair()
+    for mid, index, fragment in product((None, "", "0", "audio"), (None, 0, 1, 4294967295), (None, "", "k0pD")):
+        await alice.call(IceCandidate("bob", "candidate", mid, index, fragment))
+        expect(await bob.heard(), [IceCandidateReceived("alice", "candidate", mid, index, fragment)])
+
+
+@scenario(peers=2)
+async def a_text_at_its_limit_passes(meet: Meeting) -> None:
+    """Texts as large as their limits pass, also those that grow sixfold when JSON escapes them."""
+    alice, bob = await meet.pair()
+    for character in ("a", "\x00", '"', "é", "👋"):
+        sdp = character * (LIMITS.max_sdp_bytes // len(character.encode()))
+        candidate = character * (LIMITS.max_candidate_bytes // len(character.encode()))
+        reply = await alice.call(Offer("bob", sdp))
+        await alice.call(IceCandidate("bob", candidate, candidate, 0, candidate))
+        expect(
+            await bob.heard(),
+            [
+                OfferReceived("alice", reply.offer_id, sdp, "offer"),
+                IceCandidateReceived("alice", candidate, candidate, 0, candidate),
+            ],
+        )
+
+
+@scenario(peers=2)
+async def every_capability_is_kept(meet: Meeting) -> None:
+    """Each of the three booleans is kept by itself, in events and in lists."""
+    watcher = await meet.receiver("watcher")
+    for audio, video, data in product((False, True), repeat=3):
+        capabilities = Capabilities(audio, video, data)
+        peer_id = f"peer {audio:d}{video:d}{data:d}"
+        await meet.sender(peer_id, capabilities=capabilities)
+        expect(await watcher.heard(), [PeerJoined(peer_id, capabilities, {})])
+        expect((await watcher.fence()).peers[-1].capabilities, capabilities)
+
+
+@scenario(peers=2)
+async def extensions_are_kept(meet: Meeting) -> None:
+    """Every JSON value in the extensions of capabilities arrives with its type."""
+    extensions: dict[str, Any] = {
+        "screen_share": True,
+        "off": False,
+        "nothing": None,
+        "codecs": ["opus", "VP8", {"name": "AV1", "profile": 0}],
+        "nested": {"a": {"b": {"c": []}}, "empty": {}},
+        "zero": 0,
+        "negative": -1,
+        "large": 2**53 + 1,
+        "fraction": 0.1,
+        "one point zero": 1.0,
+        "text": 'Grüße 👋 \u2028 \x00 " \\',
+        "": "an empty name",
+        "Audio": "another case is another name",
+    }
+    capabilities = Capabilities(True, False, True, extensions)
+    await meet.sender("alice", capabilities=capabilities)
+    bob = await meet.receiver("bob")
+    expect(await bob.heard(), [PeerJoined("alice", capabilities, {})])
+    expect((await bob.fence()).peers[0].capabilities, capabilities)
+
+
+@scenario(peers=2)
+async def metadata_is_kept(meet: Meeting) -> None:
+    """Strings in metadata arrive as they were announced, in events of both directions and in lists."""
+    metadata = {
+        "name": "Alice",
+        "": "an empty name",
+        "empty": "",
+        "number": "1",
+        "json": '{"a": null}',
+        "text": 'Grüße 👋 \u2028 \x00 " \\ \r\n',
+        "ключ": "значение",
+    }
+    alice = await meet.sender("alice", metadata=metadata)
+    bob = await meet.receiver("bob", metadata=metadata)
+    expect(await bob.heard(), [PeerJoined("alice", NO_CAPABILITIES, metadata)])
+    expect(await alice.heard(), [PeerJoined("bob", NO_CAPABILITIES, metadata)])
+    expect([peer.metadata for peer in (await bob.fence()).peers], [metadata, metadata])
+
+
+@scenario(peers=2)
+async def ids_are_any_text_without_control_characters(meet: Meeting) -> None:
+    """Ids and rooms may be any text of 1 to 256 bytes without control characters; they are told apart to the byte."""
+    ids = (
+        " ",
+        "a",
+        "A",
+        "peer with spaces",
+        "ピア",
+        "👋" * 64,
+        "é" * 128,
+        "e\u0301",
+        "\u00e9",
+        "\u2028",
+        "\u200b",
+        "x" * 256,
+        "../../etc/passwd",
+        "a_b_c",
+        '"; DROP TABLE peers; --',
+        "%00",
+        "null",
+        "0",
+    )
+    room = "комната 👋 " + meet.room
+    bob = await meet.receiver("bob", room=room)
+    for peer_id in ids:
+        peer = await meet.sender(peer_id, room=room)
+        expect(await bob.heard(), [PeerJoined(peer_id, NO_CAPABILITIES, {})])
+        await peer.heard()
+        reply = await peer.call(Offer("bob", "v=0"))
+        expect(await bob.heard(), [OfferReceived(peer_id, reply.offer_id, "v=0", "offer")])
+        await bob.call(Answer(peer_id, "v=0"))
+        expect(await peer.heard(), [AnswerReceived("bob", "v=0", "answer")])
+    expect([peer.peer_id for peer in (await bob.fence()).peers], ["bob", *ids])
