@@ -6,6 +6,7 @@ end of the stream is told to every caller, with the server's own word for it whe
 
 import asyncio
 import contextlib
+import logging
 from typing import Any, TypeAlias
 
 import grpc
@@ -18,6 +19,8 @@ from sigbridge_grpc import status, translate
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.client_session import ClientSession
+
+logger = logging.getLogger("sigbridge.grpc.client")
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 5.0
@@ -58,6 +61,8 @@ class GrpcSignalingClient(ClientSession):
         try:
             call: _Call = channel.stream_stream(f"/{SERVICE_NAME}/Signal", None, None)(None)
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                # The server's word; `wait_for_connection` alone is content when ours is sent.
+                await call.initial_metadata()
                 await call.wait_for_connection()
         except grpc.aio.AioRpcError as error:
             await channel.close(None)
@@ -81,13 +86,9 @@ class GrpcSignalingClient(ClientSession):
     async def close(self) -> None:
         """Leave and close the connection. Harmless when it is closed already."""
         self._outgoing.put_nowait(None)
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                await asyncio.shield(self._reader)
-        except TimeoutError:
-            # The server does not answer; this ends the reader.
-            self._call.cancel()
-        self._writer.cancel()
+        await asyncio.wait({self._reader}, timeout=CLOSE_TIMEOUT_SECONDS)
+        # Ends a reader whose server does not answer.
+        self._call.cancel()
         await asyncio.gather(self._writer, self._reader, return_exceptions=True)
         await self._channel.close(None)
 
@@ -113,8 +114,11 @@ class GrpcSignalingClient(ClientSession):
         except asyncio.CancelledError:
             closed = ConnectionClosed("client_left")
             raise
+        except Exception:
+            logger.exception("the server sent what is no message of the protocol")
         finally:
             self._call.cancel()
+            self._writer.cancel()
             self._on_end(closed)
 
     def _take(self, response: pb.SignalingResponse) -> None:

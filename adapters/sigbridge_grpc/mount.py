@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias, cast
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -43,6 +44,8 @@ CANCELLATION_FOLLOWS_SECONDS = 0.01
 looked at before it counts as the client's word that it leaves."""
 LIBRARY_LIMIT_FACTOR = 4
 """How far the library's own message limit lies above ours, so that ours is the one that clients meet."""
+STREAMS_PER_SESSION = 2
+"""How many streams there may be for each session that the hub allows: a client that does not read outlives its own."""
 LEAST_PING_INTERVAL_SECONDS = 5.0
 """Clients that ping more often than this are sent away; the library's own limit is five minutes."""
 
@@ -130,6 +133,12 @@ class MountedSignaling:
         """One session."""
         if self._timer is not None:
             self._timer.start()
+        most = STREAMS_PER_SESSION * self._hub.settings.max_sessions
+        if len(self._streams) >= most:
+            error = errors.limit_exceeded(
+                "Too many streams that are not read", "SIGNALING_MAX_SESSIONS", most, "connect again later"
+            )
+            await _abort(context, error.code, error.message)
         stream = _Stream(self._service, context, self._clock)
         task = cast(asyncio.Task[Any], asyncio.current_task())
         self._streams.add(task)
@@ -173,7 +182,7 @@ class _Stream:
     async def run(self) -> None:
         context = self._context
         try:
-            session = self._service.open(on_end=self._on_end, now=self._clock(), remote=context.peer())
+            session = self._service.open(on_end=self._on_end, now=self._clock(), remote=_remote(context))
         except SignalingError as error:
             trailers = status.trailers_of(DisconnectReason.DRAINING) if self._hub.draining else ()
             await _abort(context, error.code, error.message, trailers)
@@ -275,13 +284,16 @@ class _Stream:
             await self._to_read.wait()
 
 
+def _remote(context: _Context) -> str:
+    """The client's address: grpc.aio says `ipv6:%5B::1%5D:PORT`, everybody else `[::1]:PORT`."""
+    return unquote(context.peer()).partition(":")[2]
+
+
 def _crowded(session: Session) -> bool:
     return len(session.outbox) > CROWDED_MESSAGES or session.outbox.queued_bytes > CROWDED_BYTES
 
 
-async def _abort(
-    context: _Context, code: Code, message: str, trailers: tuple[tuple[str, str], ...] = ()
-) -> NoReturn:
+async def _abort(context: _Context, code: Code, message: str, trailers: tuple[tuple[str, str], ...] = ()) -> NoReturn:
     await context.abort(_STATUS_CODES[int(code)], message, trailers)
 
 

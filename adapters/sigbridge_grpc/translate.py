@@ -211,9 +211,7 @@ def capabilities_to_proto(capabilities: Capabilities) -> pb.PeerCapabilities:
 
 def metadata_to_proto(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Metadata; a value that is not a string becomes its compact JSON text."""
-    return {
-        name: value if isinstance(value, str) else _encode_json(value).decode() for name, value in metadata.items()
-    }
+    return {name: value if isinstance(value, str) else _encode_json(value).decode() for name, value in metadata.items()}
 
 
 def _peer_info_to_proto(peer: PeerInfo) -> pb.PeerInfo:

@@ -1,0 +1,219 @@
+"""The client against a real server, and against one that is not there, ends it, or speaks nonsense."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from sigbridge import (
+    Announced,
+    AnswerReceived,
+    Capabilities,
+    Code,
+    ConnectionClosed,
+    IceCandidateReceived,
+    OfferReceived,
+    PeerDisconnected,
+    PeerJoined,
+    PeerLeft,
+    SignalingError,
+)
+from sigbridge_grpc import client as client_module
+from sigbridge_grpc.client import GrpcSignalingClient, get_peers
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_grpc.service import SERVICE_NAME
+from sigbridge_net.clock import read_clock
+
+Serve = Callable[..., Awaitable[Any]]
+Until = Callable[[Callable[[], object]], Awaitable[None]]
+
+
+async def test_everything_that_peers_say_to_each_other(serve: Serve) -> None:
+    served = await serve()
+    capabilities = Capabilities(audio=True, extensions={"screen_share": True})
+    async with (
+        await GrpcSignalingClient.connect(served.target) as a,
+        await GrpcSignalingClient.connect(served.target) as b,
+    ):
+        assert await a.announce("a", capabilities=capabilities, metadata={"name": "A"}) == Announced("a", 0, ())
+        assert await b.announce("b") == Announced("b", 1, ("a",))
+        offered = await b.offer("a", "offer")
+        assert (await a.answer("b", "maybe", type="pranswer")).to_peer_id == "b"
+        assert (await a.answer("b", "answer")).to_peer_id == "b"
+        await a.ice_candidate("b", "", sdp_mid="", sdp_mline_index=0)
+        assert (await b.disconnect("a")).peer_id == "a"
+        page = await a.list_peers(page_size=1)
+        assert ([peer.peer_id for peer in page.peers], page.count) == (["a"], 2)
+        assert page.peers[0].capabilities == capabilities
+        rest = await a.list_peers(page_token=page.next_page_token)
+        assert [peer.peer_id for peer in rest.peers] == ["b"]
+        assert (await a.health()).connected_peers == 2
+        await b.disconnect("b")
+        seen_by_a = [event async for event in _some(a, 4)]
+        assert seen_by_a == [
+            PeerJoined("b", Capabilities(), {}),
+            OfferReceived("b", offered.offer_id, "offer", "offer"),
+            PeerDisconnected("b"),
+            PeerLeft("b"),
+        ]
+        assert [event async for event in _some(b, 4)] == [
+            PeerJoined("a", capabilities, {"name": "A"}),
+            AnswerReceived("a", "maybe", "pranswer"),
+            AnswerReceived("a", "answer", "answer"),
+            IceCandidateReceived("a", "", "", 0, None),
+        ]
+    assert a.closed is not None
+    assert a.closed.reason == "client_left"
+    assert served.hub.counters.disconnects["grpc", "client_left"] == 2
+
+
+async def _some(client: GrpcSignalingClient, count: int) -> Any:
+    events = client.events()
+    for _ in range(count):
+        yield await anext(events)
+    await events.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_refusal_is_the_hubs_own(serve: Serve) -> None:
+    served = await serve()
+    async with await GrpcSignalingClient.connect(served.target) as client:
+        with pytest.raises(SignalingError) as refused:
+            await client.offer("b", "s")
+        assert refused.value.code is Code.FAILED_PRECONDITION
+        await client.announce("a")
+        with pytest.raises(SignalingError) as refused:
+            await client.offer("b", "s")
+        assert refused.value == SignalingError(Code.NOT_FOUND, "Peer not found: b", peer_id="b")
+
+
+async def test_requests_may_overlap_and_callers_may_give_up(serve: Serve) -> None:
+    served = await serve()
+    async with await GrpcSignalingClient.connect(served.target) as client:
+        given_up = [asyncio.create_task(client.list_peers()) for _ in range(20)]
+        await asyncio.sleep(0)
+        for task in given_up:
+            task.cancel()
+        await asyncio.gather(*given_up, return_exceptions=True)
+        pages = await asyncio.gather(*(client.list_peers() for _ in range(100)))
+        assert {page.count for page in pages} == {0}
+
+
+async def test_the_servers_word_reaches_every_caller(serve: Serve) -> None:
+    served = await serve()
+    client = await GrpcSignalingClient.connect(served.target)
+    await client.announce("a")
+    served.hub.drain(read_clock())
+    assert [event async for event in client.events()] == []
+    assert client.closed is not None
+    assert (client.closed.reason, client.closed.reconnect) == ("draining", True)
+    for call in (client.list_peers, client.health):
+        with pytest.raises(ConnectionClosed, match="draining"):
+            await call()
+    await client.close()
+    await client.close()
+    with pytest.raises(ConnectionClosed, match="draining"):
+        await GrpcSignalingClient.connect(served.target)
+
+
+async def test_nobody_is_there() -> None:
+    began = time.monotonic()
+    with pytest.raises(ConnectionClosed, match="connection_lost") as lost:
+        await GrpcSignalingClient.connect("127.0.0.1:1")
+    assert lost.value.reconnect is True
+    with pytest.raises(ConnectionClosed, match="connection_lost"):
+        await get_peers("127.0.0.1:1")
+    assert time.monotonic() - began < 5
+
+
+async def test_somebody_is_there_and_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ConnectionClosed, match="connection_lost"):
+        await GrpcSignalingClient.connect(f"127.0.0.1:{silent.getsockname()[1]}")
+
+
+async def test_a_full_server(serve: Serve) -> None:
+    served = await serve(max_sessions=1)
+    async with await GrpcSignalingClient.connect(served.target):
+        for _ in range(20):
+            with pytest.raises(ConnectionClosed, match="resource_exhausted"):
+                await GrpcSignalingClient.connect(served.target)
+
+
+async def test_peers_without_a_session(serve: Serve) -> None:
+    served = await serve()
+    async with await GrpcSignalingClient.connect(served.target) as client:
+        await client.announce("a", room="r")
+        assert [peer.peer_id for peer in (await get_peers(served.target, room="r")).peers] == ["a"]
+        assert (await get_peers(served.target)).count == 0
+        with pytest.raises(SignalingError) as refused:
+            await get_peers(served.target, page_token="?")
+        assert refused.value.code is Code.INVALID_ARGUMENT
+
+
+async def test_a_server_that_vanishes(serve: Serve, until: Until) -> None:
+    served = await serve()
+    client = await GrpcSignalingClient.connect(served.target)
+    await served.server.stop(0)
+    await until(lambda: client.closed is not None)
+    assert client.closed is not None
+    assert client.closed.reason == "connection_lost"
+    with pytest.raises(ConnectionClosed):
+        await client.list_peers()
+    await client.close()
+
+
+async def test_closing_in_the_midst_of_a_request(serve: Serve) -> None:
+    served = await serve()
+    client = await GrpcSignalingClient.connect(served.target)
+    request = asyncio.create_task(client.list_peers())
+    await asyncio.sleep(0)
+    await client.close()
+    assert (await request).count == 0
+
+
+@pytest.mark.parametrize("nonsense", [b"\xff", pb.SignalingResponse(request_id="1").SerializeToString()])
+async def test_a_server_that_speaks_nonsense(nonsense: bytes) -> None:
+    async def signal(_: object, context: Any) -> None:
+        await context.send_initial_metadata(())
+        await context.read()
+        await context.write(nonsense)
+        await context.read()
+
+    server = grpc.aio.server()
+    methods: Any = {"Signal": grpc.stream_stream_rpc_method_handler(signal)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        client = await GrpcSignalingClient.connect(f"127.0.0.1:{port}")
+        with pytest.raises(ConnectionClosed, match="protocol_error"):
+            await client.announce("a")
+        await client.close()
+    finally:
+        await server.stop(0)
+
+
+async def test_a_server_that_never_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "CLOSE_TIMEOUT_SECONDS", 0.1)
+
+    async def signal(_: object, context: Any) -> None:
+        await context.send_initial_metadata(())
+        await asyncio.Event().wait()
+
+    server = grpc.aio.server()
+    methods: Any = {"Signal": grpc.stream_stream_rpc_method_handler(signal)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        client = await GrpcSignalingClient.connect(f"127.0.0.1:{port}")
+        await client.close()
+        assert client.closed is not None
+        assert client.closed.reason == "client_left"
+    finally:
+        await server.stop(0)
