@@ -167,7 +167,10 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The client sends no more: let the wire have its last word, then the transport closes itself."""
-        self.wire.receive_eof(read_clock())
+        try:
+            self.wire.receive_eof(read_clock())
+        except Exception:
+            self._failed()
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -195,28 +198,34 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """Let the wire do what is due."""
-        self.wire.expire(read_clock())
+        try:
+            self.wire.expire(read_clock())
+        except Exception:
+            # The sweep goes on: it is everybody's.
+            self._failed()
         self.wake()
 
     def flush(self) -> None:
         """Write what the wire has, as far as the transport takes it."""
         self._scheduled = False
-        transport = self._transport
-        if transport is None:
+        if self._transport is None:
             return
-        wire = self.wire
-        if wire.aborted:
+        if self.wire.aborted:
             self.abort()
             return
         try:
-            while not self._write_paused and not self._eof_sent and not transport.is_closing():
-                output = wire.take_output(WRITE_BUFFER_BYTES, read_clock())
-                if not output:
-                    break
-                transport.write(output[0] if len(output) == 1 else b"".join(output))
+            self._write(self._transport)
         except Exception:
             self._failed()
-        if wire.finished and not self._eof_sent and not self._write_paused:
+
+    def _write(self, transport: asyncio.Transport) -> None:
+        wire = self.wire
+        while not self._write_paused and not self._eof_sent and not transport.is_closing():
+            output = wire.take_output(WRITE_BUFFER_BYTES, read_clock())
+            if not output:
+                break
+            transport.write(output[0] if len(output) == 1 else b"".join(output))
+        if wire.finished and not self._eof_sent and not self._write_paused and not transport.is_closing():
             self._eof_sent = True
             if transport.can_write_eof():
                 # Closing now would reset the connection where the client is still sending, and with it lose what

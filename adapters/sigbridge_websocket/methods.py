@@ -8,7 +8,9 @@ Source: `docs/protocol.md`, section "JSON-RPC over WebSocket"; https://www.jsonr
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import msgspec
@@ -65,6 +67,9 @@ def apply_method(call: Call, /, **params: Any) -> Result:
         outcome = hub.apply(session, request_from_params(call.method, params), call.now)
     except SignalingError as error:
         outcome = hub.refuse(session, call.method, error, call.now)
+    except Exception:
+        logger.exception("%s failed", call.method, extra={"session": session.id})
+        outcome = hub.refuse(session, call.method, errors.internal_error(), call.now)
     if isinstance(outcome, Pending):
         call.pending = outcome
         return Success(None)
@@ -73,7 +78,7 @@ def apply_method(call: Call, /, **params: Any) -> Result:
     return Success(result_object(outcome))
 
 
-def discover(call: Call, /, **params: Any) -> Result:  # noqa: ARG001 - jsonrpcserver calls every method alike
+def discover(call: Call, /, **params: Any) -> Result:
     """Describe the methods and events of this server; see https://spec.open-rpc.org."""
     return Success(openrpc_document())
 
@@ -82,6 +87,25 @@ METHODS: Mapping[str, Callable[..., Result]] = {
     **dict.fromkeys(REQUESTS, apply_method),
     "rpc.discover": discover,
 }
+
+
+class Batch:
+    """A batch on its way: the elements that are left, and the answers so far."""
+
+    __slots__ = ("answers", "left", "running", "size")
+
+    def __init__(self, elements: list[Any]) -> None:
+        self.left = deque(elements)
+        self.answers: list[bytes] = []
+        self.size = 0
+        """Bytes of the answers."""
+        self.running = False
+        """Whether elements are being processed now, rather than an answer awaited."""
+
+    def add(self, answer: bytes) -> None:
+        """Keep the answer to an element."""
+        self.answers.append(answer)
+        self.size += len(answer)
 
 
 class Conversation:
@@ -103,7 +127,13 @@ class Conversation:
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             self._receive_any(text, now)
             return
-        outcome = self._hub.apply(self._session, call.request(), now)
+        outcome: Outcome | Pending[Outcome]
+        try:
+            outcome = self._hub.apply(self._session, call.request(), now)
+        except Exception:
+            kind = str(call.__struct_config__.tag)
+            logger.exception("%s failed", kind, extra={"session": self._session.id})
+            outcome = self._hub.refuse(self._session, kind, errors.internal_error(), now)
         request_id = call.id
         if isinstance(outcome, Pending):
             self.busy = True
@@ -123,7 +153,7 @@ class Conversation:
             self._reply(self._fault(PARSE_ERROR, "Parse error", None, now), now)
             return
         if isinstance(message, list) and message:
-            self._next_of_batch(message, 0, [], now)
+            self._process_batch(Batch(message), now)
             return
         answer = self._invalid("an empty batch", None, now) if message == [] else self._answer(message, now)
         if isinstance(answer, Pending):
@@ -132,33 +162,34 @@ class Conversation:
         else:
             self._reply(answer, now)
 
-    def _next_of_batch(self, batch: list[Any], index: int, answers: list[bytes], now: Instant) -> None:
-        """Process a batch from `index` on; where an answer is awaited, the rest follows when it has come."""
-        size = sum(map(len, answers))
-        while index < len(batch):
-            answer = self._answer(batch[index], now)
-            index += 1
+    def _process_batch(self, batch: Batch, now: Instant) -> None:
+        """Process what is left of a batch; where an answer is awaited, the rest follows when it has come."""
+        batch.running = True
+        while batch.left:
+            answer = self._answer(batch.left.popleft(), now)
             if isinstance(answer, Pending):
                 self.busy = True
-
-                def resume(word: bytes | SignalingError | None, then: Instant, index: int = index) -> None:
-                    self.busy = False
-                    if isinstance(word, bytes):
-                        answers.append(word)
-                    self._next_of_batch(batch, index, answers, then)
-                    if not self.busy:
-                        self.on_idle(then)
-
-                answer.then(resume)
-                return
-            if answer is not None:
-                answers.append(answer)
-                size += len(answer)
-                # A small batch may ask for far more than its sender can take: a listing for each element.
-                if size > 2 * self._hub.settings.outbox_max_bytes:
-                    self._hub.end(self._session, DisconnectReason.SLOW_CONSUMER, now)
+                answer.then(partial(self._resume_batch, batch))
+                if self.busy:
+                    batch.running = False
                     return
-        self._reply(b"[" + b",".join(answers) + b"]" if answers else None, now)
+            elif answer is not None:
+                batch.add(answer)
+            # A small batch may ask for far more than its sender can take: a listing for each element.
+            if batch.size > 2 * self._hub.settings.outbox_max_bytes:
+                self._hub.end(self._session, DisconnectReason.SLOW_CONSUMER, now)
+                return
+        self._reply(b"[" + b",".join(batch.answers) + b"]" if batch.answers else None, now)
+
+    def _resume_batch(self, batch: Batch, word: bytes | SignalingError | None, now: Instant) -> None:
+        self.busy = False
+        if isinstance(word, bytes):
+            batch.add(word)
+        # An answer that is known at once comes while the loop is running, which goes on by itself.
+        if not batch.running:
+            self._process_batch(batch, now)
+            if not self.busy:
+                self.on_idle(now)
 
     def _answer(self, request: Any, now: Instant) -> Answer:
         """The answer to one element: checked as a request, then dispatched."""

@@ -115,4 +115,6 @@ def _method(name: str, params: type[Any]) -> dict[str, Any]:
 def _properties(kind: type[Any]) -> dict[str, Any]:
     (_, components) = msgspec.json.schema_components((kind,))
     properties: dict[str, Any] = components[kind.__name__].get("properties", {})
-    return {name: {key: value for key, value in schema.items() if key != "default"} for name, schema in properties.items()}
+    return {
+        name: {key: value for key, value in schema.items() if key != "default"} for name, schema in properties.items()
+    }

@@ -13,6 +13,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from websockets.exceptions import InvalidMessage
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import BINARY, CLOSE, CONT, TEXT, CloseCode, Frame
 from websockets.http11 import Request
@@ -34,6 +35,9 @@ READ_AHEAD_MESSAGES = 64
 READ_AHEAD_BYTES = 262144
 """A session that has more than this waiting for it must read before more of its requests are processed."""
 
+READ_AHEAD_PONGS = 64
+"""A client that is owed more than this many control frames must read before more of its input is taken."""
+
 SLOW_CONSUMER_SECONDS = 1.0
 """How long a connection that is closed for reading too slowly may take to read why."""
 
@@ -42,6 +46,7 @@ _library_logger = logging.getLogger("sigbridge.websocket.library")
 _library_logger.setLevel(logging.ERROR)
 
 _BEARER = "bearer."
+_END_OF_HEAD = b"\r\n\r\n"
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -94,11 +99,14 @@ class WebSocketWire:
         self._session: Session | None = None
         self._conversation: Conversation | None = None
         self._compressed = False
-        self._fragments: list[bytes] = []
+        self._head_end: bytes | None = b""
+        """The last bytes of an incomplete request head, or `None` when the head is complete."""
+        self._fragments = bytearray()
         self._fragments_are_text = False
         self._backlog: deque[tuple[bytes, bool]] = deque()
         self._ending: DisconnectReason | None = None
-        self._closing = False
+        self._advancing = False
+        self._close_written = False
         self._close_deadline: float | None = None
         self._heard_at = now.monotonic
         self._pinged_at = -1.0
@@ -108,6 +116,20 @@ class WebSocketWire:
     def receive(self, data: bytes, now: Instant) -> None:
         """Take bytes that arrived; answers are in the outbox afterwards."""
         self._heard_at = now.monotonic
+        if self._head_end is not None:
+            # The library would take what follows the request for frames before the request is answered.
+            seen = self._head_end + data
+            size = seen.find(_END_OF_HEAD) + len(_END_OF_HEAD) - len(self._head_end)
+            if _END_OF_HEAD in seen:
+                self._head_end = None
+                self._take(data[:size], now)
+                data = data[size:]
+            else:
+                self._head_end = seen[1 - len(_END_OF_HEAD) :]
+        if data:
+            self._take(data, now)
+
+    def _take(self, data: bytes, now: Instant) -> None:
         protocol = self._protocol
         protocol.receive_data(data)
         for event in protocol.events_received():
@@ -132,31 +154,35 @@ class WebSocketWire:
         protocol = self._protocol
         session = self._session
         output: list[bytes] = []
-        if session is not None and not self._closing:
+        if session is not None and not self._close_written:
             output = session.outbox.take(most)
             if self._compressed:
-                for text in output if protocol.state is State.OPEN else ():
-                    protocol.send_text(text)
-                output = []
-            if self._ending is not None and not session.outbox and protocol.state is State.OPEN:
+                output = [Frame(TEXT, text).serialize(mask=False, extensions=protocol.extensions) for text in output]
+            if session.outbox.peek() is not None:
+                if protocol.state is not State.OPEN:
+                    # The library's writes hold a close frame, which the rest of the answers must precede.
+                    return output
+            elif self._ending is not None and protocol.state is State.OPEN:
                 protocol.send_close(CLOSE_CODES[self._ending], self._ending.word)
-            if protocol.state is not State.OPEN:
-                # A close frame is among the writes: nothing may follow it.
-                self._closing = True
-                session.outbox.clear()
         for write in protocol.data_to_send():
             if write is SEND_EOF:
                 self.finished = True
                 self._begin_closing(now)
-            else:
+            elif not self._close_written:
                 output.append(write)
+        if session is not None and protocol.state is not State.OPEN:
+            # The library would answer pings even now.
+            self._close_written = True
+            session.outbox.clear()
         if self._backlog:
             self._advance(now)
         return output
 
     def reading(self) -> bool:
         """Whether more input is welcome."""
-        return self._session is None or self._session.end_reason is not None or (not self._backlog and self._ready())
+        if self._session is None or self._session.end_reason is not None:
+            return True
+        return not self._backlog and self._ready() and len(self._protocol.writes) <= READ_AHEAD_PONGS
 
     def expire(self, now: Instant) -> None:
         """Do what is due: give up a handshake or a closing handshake, ping a silent client, drop a dead one."""
@@ -168,7 +194,7 @@ class WebSocketWire:
             self.due = self._close_deadline
         elif self._session is None:
             self.aborted = True
-        elif not self.reading():
+        elif self._backlog or not self._ready():
             # Its pongs are not read either; whether it reads is the outbox's age to say.
             self._heard_at = now.monotonic
             self.due = now.monotonic + settings.ping_interval_seconds
@@ -208,7 +234,7 @@ class WebSocketWire:
         self._session = session
         session.outbox.wake = self._wake
         self._conversation = Conversation(self._hub, session, _as_is if self._compressed else text_frame)
-        self._conversation.on_idle = self._advance
+        self._conversation.on_idle = self._on_idle
         self.due = now.monotonic + self._hub.settings.ping_interval_seconds
 
     # Messages.
@@ -219,16 +245,16 @@ class WebSocketWire:
             if frame.fin:
                 self._on_message(bytes(frame.data), opcode is TEXT, now)
             else:
-                self._fragments = [bytes(frame.data)]
+                self._fragments = bytearray(frame.data)
                 self._fragments_are_text = opcode is TEXT
         elif opcode is CONT:
-            if frame.data:
-                self._fragments.append(bytes(frame.data))
+            self._fragments += frame.data
             if frame.fin:
-                message = b"".join(self._fragments)
-                self._fragments = []
+                message = bytes(self._fragments)
+                self._fragments = bytearray()
                 self._on_message(message, self._fragments_are_text, now)
         elif opcode is CLOSE:
+            self._process_rest(now)
             self._close(DisconnectReason.CLIENT_LEFT, now)
 
     def _on_message(self, message: bytes, is_text: bool, now: Instant) -> None:
@@ -250,10 +276,27 @@ class WebSocketWire:
 
     def _advance(self, now: Instant) -> None:
         """Process what has waited."""
-        while self._backlog and self._ready():
+        if self._advancing:
+            # An answer that is known at once calls back from within the loop below, which goes on by itself.
+            return
+        self._advancing = True
+        try:
+            while self._backlog and self._ready():
+                message, is_text = self._backlog.popleft()
+                self._process(message, is_text, now)
+        finally:
+            self._advancing = False
+
+    def _on_idle(self, now: Instant) -> None:
+        """An awaited answer has come: go on, and let the carrier read again."""
+        self._advance(now)
+        self._wake()
+
+    def _process_rest(self, now: Instant) -> None:
+        """Process what was sent before a close frame, as far as no answer has to be awaited."""
+        while self._backlog and self._conversation is not None and not self._conversation.busy:
             message, is_text = self._backlog.popleft()
             self._process(message, is_text, now)
-        self._wake()
 
     def _process(self, message: bytes, is_text: bool, now: Instant) -> None:
         session, conversation = self._session, self._conversation
@@ -303,6 +346,12 @@ class _Protocol(ServerProtocol):
         """Fail the connection (RFC 6455, section 7.1.7); the library's own text would tell of its inside."""
         self.failure = FAILURES.get(int(code))
         super().fail(code, self.failure.word if self.failure is not None else reason)
+
+    def send_eof(self) -> None:
+        """End the stream; to what was no HTTP request the library gives no answer by itself."""
+        if isinstance(self.handshake_exc, InvalidMessage):
+            self.writes.append(self.reject(400, "Not an HTTP request\n").serialize())
+        super().send_eof()
 
 
 def websocket_wires(hub: Hub) -> WireFactory:
