@@ -53,7 +53,7 @@ test: $(DEV)  ## run every test, with coverage and the reasons of what was skipp
 	$(BIN)/python -m pytest -ra --cov --cov-report=term $(PYTEST_ARGS)
 
 scripts: $(DEV)  ## compare N random scripts on every pairing with the bare hub (N=10000)
-	SIGBRIDGE_SCRIPTS=$(N) $(BIN)/python -m pytest -ra compat_tests -k scripts $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -ra compat_tests/test_random_scripts.py --scripts=$(N) $(PYTEST_ARGS)
 
 lint: $(DEV) check-settings-page  ## check style and format
 	$(BIN)/ruff check .
