@@ -35,6 +35,8 @@ Clock: TypeAlias = Callable[[], Instant]
 _Context: TypeAlias = "grpc.aio.ServicerContext[object, bytes]"
 """What is read is `grpc.aio.EOF` where it is no bytes."""
 
+_Unary: TypeAlias = Callable[[bytes, Instant, str], bytes]
+
 CROWDED_MESSAGES = 64
 """A session with more than this many messages waiting for it is not read from."""
 CROWDED_BYTES = 256 * 1024
@@ -155,9 +157,9 @@ class MountedSignaling:
         """How the server is."""
         return await self._answer(self._service.health_check, message, context)
 
-    async def _answer(self, method: Callable[[bytes, Instant], bytes], message: bytes, context: _Context) -> bytes:
+    async def _answer(self, method: _Unary, message: bytes, context: _Context) -> bytes:
         try:
-            return method(message, self._clock())
+            return method(message, self._clock(), _remote(context))
         except SignalingError as refusal:
             error = refusal
         except Exception:
@@ -285,8 +287,8 @@ class _Stream:
 
 
 def _remote(context: _Context) -> str:
-    """The client's address: grpc.aio says `ipv6:%5B::1%5D:PORT`, everybody else `[::1]:PORT`."""
-    return unquote(context.peer()).partition(":")[2]
+    """The client's address without its port, of what grpc.aio calls `ipv4:127.0.0.1:PORT` or `ipv6:%5B::1%5D:PORT`."""
+    return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
 def _crowded(session: Session) -> bool:

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 from google.protobuf.message import DecodeError, Message
 
 from sigbridge import errors
+from sigbridge.auth import ANYBODY, Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub, Outcome
@@ -42,9 +43,18 @@ class SignalingService:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
 
-    def open(self, *, on_end: Callable[[DisconnectReason], None], now: Instant, remote: str = "") -> Session:
-        """Begin the session of a `Signal` stream; see `Hub.open` for `on_end` and what is raised."""
-        return self.hub.open(protocol="grpc", encoding=PROTOBUF, on_end=on_end, now=now, remote=remote)
+    def open(
+        self,
+        *,
+        on_end: Callable[[DisconnectReason], None],
+        now: Instant,
+        remote: str = "",
+        identity: Identity = ANYBODY,
+    ) -> Session:
+        """Begin the session of a `Signal` stream; see `Hub.open` for `on_end`, `remote` and what is raised."""
+        return self.hub.open(
+            protocol="grpc", encoding=PROTOBUF, on_end=on_end, now=now, remote=remote, identity=identity
+        )
 
     def signal(self, session: Session, message: bytes, now: Instant) -> Pending[None] | None:
         """Take one message of a `Signal` stream, and put the response into the session's outbox.
@@ -81,16 +91,16 @@ class SignalingService:
         outcome.then(known)
         return answered
 
-    def get_peers(self, message: bytes, now: Instant) -> bytes:
-        """The unary `GetPeers`; raises SignalingError where it is refused."""
+    def get_peers(self, message: bytes, now: Instant, holder: str = "") -> bytes:
+        """The unary `GetPeers`, on behalf of an identity or address; raises SignalingError where it is refused."""
         request = translate.list_peers_from_proto(self._question(pb.GetPeersRequest, message, ListPeers.kind))
-        page = cast(PeerList, self.hub.query("grpc", request, now))
+        page = cast(PeerList, self.hub.query("grpc", request, now, holder=holder))
         return translate.page_to_proto(page, pb.GetPeersResponse).SerializeToString()
 
-    def health_check(self, message: bytes, now: Instant) -> bytes:
-        """The unary `HealthCheck`; raises SignalingError where it is refused."""
+    def health_check(self, message: bytes, now: Instant, holder: str = "") -> bytes:
+        """The unary `HealthCheck`, on behalf of an identity or address; raises SignalingError where it is refused."""
         self._question(pb.HealthCheckRequest, message, HealthCheck.kind)
-        health = cast(Health, self.hub.query("grpc", HealthCheck(), now))
+        health = cast(Health, self.hub.query("grpc", HealthCheck(), now, holder=holder))
         return translate.health_to_proto(health).SerializeToString()
 
     def _reply(self, session: Session, request_id: str, outcome: Outcome, now: Instant) -> None:
