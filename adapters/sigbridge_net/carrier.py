@@ -14,7 +14,7 @@ from typing import cast
 
 from sigbridge.settings import Settings, parse_address
 from sigbridge_net.clock import read_clock
-from sigbridge_net.wire import Wire, WireFactory
+from sigbridge_net.wire import Client, Wire, WireFactory
 
 logger = logging.getLogger("sigbridge.net")
 
@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.wire = self._wire_factory(_remote(transport), self.wake, read_clock())
+        self.wire = self._wire_factory(_client(transport), self.wake, read_clock())
         self._carrier._opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -254,6 +254,8 @@ class Connection(asyncio.Protocol):
         self.abort()
 
 
-def _remote(transport: asyncio.Transport) -> str:
+def _client(transport: asyncio.Transport) -> Client:
     name = transport.get_extra_info("peername")
-    return str(name[0]) if isinstance(name, tuple) else ""
+    certificate = transport.get_extra_info("peercert") or {}
+    names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+    return Client(str(name[0]) if isinstance(name, tuple) else "", names[0] if names else None)

@@ -20,10 +20,14 @@ class HubTimer:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._handle: asyncio.TimerHandle | None = None
+        self._expected_at = 0.0
+        self.lag_seconds = 0.0
+        """How late the event loop called the last time: what a message that arrived then had to wait."""
 
     def start(self) -> None:
         """Begin, on the running event loop."""
         if self._handle is None:
+            self._expected_at = time.monotonic()
             self._tick()
 
     def stop(self) -> None:
@@ -34,7 +38,9 @@ class HubTimer:
 
     def _tick(self) -> None:
         now = read_clock()
+        self.lag_seconds = max(0.0, now.monotonic - self._expected_at)
         due = self._hub.expire(now)
         # A little late is better than a little early, which would call twice.
         pause = min(max(due - now.monotonic, 0.0) + 0.005, _LONGEST_PAUSE_SECONDS)
+        self._expected_at = time.monotonic() + pause
         self._handle = asyncio.get_running_loop().call_later(pause, self._tick)

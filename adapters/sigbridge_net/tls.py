@@ -1,28 +1,71 @@
-"""TLS contexts from certificate files, with errors that name the file."""
+"""TLS from certificate files: for the server's ports, and for clients.
+
+Rule 1: an error names the variable and the file. Rule 2: the files are read anew on `reload`, for new connections;
+where they are no good then, what was good before stays.
+"""
 
 import ssl
+from pathlib import Path
 
 from sigbridge.settings import SettingError, Settings
 
 
-def server_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context for the server's ports, or `None` where none is set; SettingError where a file is no good."""
-    if not settings.tls_cert_file:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingError(
-            f"SIGNALING_TLS_CERT_FILE is {settings.tls_cert_file!r} and SIGNALING_TLS_KEY_FILE is "
-            f"{settings.tls_key_file!r}: expected a certificate and its key in PEM files ({error.strerror or error})"
-        ) from None
+class ServerTls:
+    """The server's certificate, key and, for mutual TLS, the authority of its clients."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the files; SettingError where one is no good."""
+        self._settings = settings
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        """For the carrier's listeners."""
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if settings.tls_client_ca_file:
+            self.context.verify_mode = ssl.CERT_REQUIRED
+        self.certificate = self.key = b""
+        self.client_authority: bytes | None = None
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the files again; SettingError where one is no good, and nothing is changed then."""
+        settings = self._settings
+        # Tried on a context of its own, since a half-loaded one could serve nobody.
+        trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        for context in (trial, self.context):
+            try:
+                context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+            except (OSError, ssl.SSLError) as error:
+                raise SettingError(
+                    f"SIGNALING_TLS_CERT_FILE is {settings.tls_cert_file!r} and SIGNALING_TLS_KEY_FILE is "
+                    f"{settings.tls_key_file!r}: expected a certificate and its key in PEM files ({_why(error)})"
+                ) from None
+            if settings.tls_client_ca_file:
+                try:
+                    context.load_verify_locations(settings.tls_client_ca_file)
+                except (OSError, ssl.SSLError) as error:
+                    raise SettingError(
+                        f"SIGNALING_TLS_CLIENT_CA_FILE is {settings.tls_client_ca_file!r}: expected certificates in a "
+                        f"PEM file ({_why(error)})"
+                    ) from None
+        self.certificate = Path(settings.tls_cert_file).read_bytes()
+        self.key = Path(settings.tls_key_file).read_bytes()
+        if settings.tls_client_ca_file:
+            self.client_authority = Path(settings.tls_client_ca_file).read_bytes()
+
+
+def server_tls(settings: Settings) -> ServerTls | None:
+    """The server's TLS, or `None` where no certificate is set; SettingError where a file is no good."""
+    return ServerTls(settings) if settings.tls_cert_file else None
+
+
+def client_context(
+    root_certificates: bytes | None, *, certificate_file: str = "", key_file: str = ""
+) -> ssl.SSLContext:
+    """The TLS context of a client that trusts the system's authorities, or those given (PEM) instead."""
+    context = ssl.create_default_context(cadata=root_certificates.decode() if root_certificates else None)
+    if certificate_file:
+        context.load_cert_chain(certificate_file, key_file or None)
     return context
 
 
-def client_context(root_certificates: bytes | None) -> ssl.SSLContext:
-    """The TLS context of a client that trusts the system's authorities, or those given (PEM) instead."""
-    if root_certificates is None:
-        return ssl.create_default_context()
-    return ssl.create_default_context(cadata=root_certificates.decode())
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -5,7 +5,7 @@ touches a socket, so it can be tested byte by byte.
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from sigbridge.messages import Instant
 
@@ -41,5 +41,14 @@ class Wire(Protocol):
         """Do what is due."""
 
 
-WireFactory: TypeAlias = Callable[[str, Callable[[], None], Instant], Wire]
-"""Makes the wire of a new connection from its remote address, the carrier's `wake`, and the present."""
+class Client(NamedTuple):
+    """Who has connected, as far as the transport knows."""
+
+    address: str
+    """Without a port, so that a client is the same after it has reconnected."""
+    certificate_subject: str | None = None
+    """The common name of the certificate that it showed, where the server asks for one."""
+
+
+WireFactory: TypeAlias = Callable[[Client, Callable[[], None], Instant], Wire]
+"""Makes the wire of a new connection from its client, the carrier's `wake`, and the present."""

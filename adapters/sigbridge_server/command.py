@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from sigbridge import __version__
 from sigbridge.settings import SettingError, Settings
 from sigbridge_net.carrier import ListenError
+from sigbridge_server.logs import configure_logging
 from sigbridge_server.server import Server
 
 logger = logging.getLogger("sigbridge.server")
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--grpc", metavar="HOST:PORT", help="where gRPC listens (GRPC_BIND_ADDRESS)")
     serve.add_argument("--ws", metavar="HOST:PORT", help="where WebSocket listens (WS_BIND_ADDRESS)")
+    serve.add_argument("--http", metavar="HOST:PORT", help="where metrics and health are served, or off (HTTP_BIND_ADDRESS)")
     serve.set_defaults(run=_serve)
 
     demo = commands.add_parser(
@@ -68,13 +70,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = Settings.from_environment()
-    given = {"grpc_bind_address": options.grpc, "ws_bind_address": options.ws}
+    given = {
+        "grpc_bind_address": options.grpc,
+        "ws_bind_address": options.ws,
+        "http_bind_address": options.http,
+    }
     settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value})
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
+    configure_logging(settings)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve_until_told(settings))
     return 0
@@ -87,23 +89,34 @@ async def _serve_until_told(settings: Settings) -> None:
         loop.add_signal_handler(number, told.put_nowait, number.name)
     server = Server(settings)
     await server.start()
+    loop.add_signal_handler(signal.SIGHUP, _reload_certificates, server)
     for name, address, port in (
         ("gRPC", settings.grpc_bind_address, server.grpc_port),
         ("WebSocket", settings.ws_bind_address, server.websocket_port),
+        ("HTTP", settings.http_bind_address, server.http_port),
     ):
-        host = address.rpartition(":")[0] or "0.0.0.0"
-        print(f"{name} listening on {host}:{port}", flush=True)
-    logger.info("%s received: draining for at most %s s", await told.get(), settings.shutdown_grace_seconds)
+        if port is not None:
+            print(f"{name} listening on {address.rpartition(':')[0] or '0.0.0.0'}:{port}", flush=True)
+    logger.info("draining", extra={"signal": await told.get(), "grace_seconds": settings.shutdown_grace_seconds})
     stopping = asyncio.create_task(server.stop())
     again = asyncio.create_task(told.get())
     await asyncio.wait((stopping, again), return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
-        logger.info("%s received again: stopping at once", again.result())
+        logger.info("stopping at once", extra={"signal": again.result()})
         stopping.cancel()
         await asyncio.gather(stopping, return_exceptions=True)
         await server.stop(grace_seconds=0)
     again.cancel()
     logger.info("stopped")
+
+
+def _reload_certificates(server: Server) -> None:
+    try:
+        server.reload_certificates()
+    except SettingError as error:
+        logger.error("certificates are not reloaded: %s", error)  # noqa: TRY400 - the text says it all
+    else:
+        logger.info("certificates are reloaded")
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":

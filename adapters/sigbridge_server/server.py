@@ -1,27 +1,43 @@
 """One hub and its ways in, put together: what `sigbridge serve` runs, and what tests start in-process.
 
-Rule 1: nothing is half-started: where one address cannot be had, the others are given back. Rule 2: a stop tells
-everybody `draining`, waits for those who answer, and is over within its grace whatever clients do.
+Rule 1: nothing is half-started: where one address cannot be had, the others are given back. Rule 2: a stop first turns
+readiness off, then tells everybody `draining`, waits for those who answer, and is over within its grace whatever
+clients do. Rule 3: authentication is decided here and nowhere else: which protocol asks, and whom.
 """
 
 import asyncio
-from pathlib import Path
+import logging
+import time
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import cast
 
 import grpc
 import grpc.aio
 
+from sigbridge.auth import Authenticator, OpenDoor, StaticTokens
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.settings import Settings, parse_address
+from sigbridge_grpc.discovery import StandardHealth, add_reflection
+from sigbridge_grpc.interceptors import interceptors
 from sigbridge_grpc.mount import MountedSignaling, add_signaling, server_options
+from sigbridge_http.wire import Page, Pages, http_wires
 from sigbridge_net.carrier import Carrier, ListenError
 from sigbridge_net.clock import HubTimer, read_clock
-from sigbridge_net.tls import server_context
+from sigbridge_net.tls import ServerTls, server_tls
+from sigbridge_server.memory import MemoryWatch
+from sigbridge_server.metrics import make_registry, metrics_text
 from sigbridge_websocket.wire import websocket_wires
+
+logger = logging.getLogger("sigbridge.server")
+
+HEALTH_PATIENCE_SECONDS = 1.0
+"""How long those who watch the standard health service may take to be told."""
 
 
 class Server:
-    """A signaling server on one gRPC and one WebSocket address."""
+    """A signaling server on one gRPC and one WebSocket address, with an HTTP address for its operator."""
 
     grpc_port: int
     """The port that gRPC listens on; known after `start`."""
@@ -29,44 +45,89 @@ class Server:
     websocket_port: int
     """The port that WebSocket listens on; known after `start`."""
 
-    def __init__(self, settings: Settings, *, directory: Directory | None = None, bus: Bus | None = None) -> None:
+    http_port: int | None = None
+    """The port of `/metrics`, `/healthz` and `/readyz`; known after `start`, `None` where it is off."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        directory: Directory | None = None,
+        bus: Bus | None = None,
+        authenticator: Authenticator | None = None,
+    ) -> None:
+        """Make a server; `authenticator` replaces the static tokens wherever a protocol asks for credentials."""
         self.settings = settings
-        self.hub = Hub(settings, read_clock(), directory=directory, bus=bus)
+        self.hub = Hub(settings, read_clock(), directory=directory, bus=bus, stopwatch=time.perf_counter)
+        tokens = authenticator or StaticTokens(settings.auth_tokens)
+        asks_on_grpc = authenticator is not None or settings.grpc_asks_for_token
+        asks_on_websocket = authenticator is not None or settings.websocket_asks_for_token
+        self._grpc_authenticator: Authenticator = tokens if asks_on_grpc else OpenDoor()
+        self._websocket_authenticator: Authenticator = tokens if asks_on_websocket else OpenDoor()
         self._timer = HubTimer(self.hub)
+        self._memory = MemoryWatch(self.hub)
+        self._registry = make_registry(self.hub, self._timer)
         self._carrier = Carrier(settings)
+        self._tls: ServerTls | None = None
         self._grpc: grpc.aio.Server | None = None
+        self._health: StandardHealth | None = None
         self._mounted: MountedSignaling | None = None
 
     async def start(self) -> None:
-        """Listen on both addresses.
+        """Listen on every address.
 
         Raises ListenError where one of them is not to be had, SettingError where a certificate is no good; nothing is
         listening then.
         """
         settings = self.settings
-        tls = server_context(settings)
-        server = grpc.aio.server(options=server_options(settings))
+        self._tls = server_tls(settings)
+        server = grpc.aio.server(
+            options=server_options(settings), interceptors=interceptors(self._grpc_authenticator, settings)
+        )
         self._mounted = add_signaling(server, self.hub, run_timer=False)
-        self.grpc_port = _add_grpc_port(server, settings)
+        self._health = StandardHealth(server)
+        add_reflection(server)
         try:
+            self.grpc_port = _add_grpc_port(server, settings, self._tls)
             self.websocket_port = await self._carrier.listen(
-                settings.ws_bind_address, websocket_wires(self.hub), tls=tls
+                settings.ws_bind_address,
+                websocket_wires(self.hub, authenticator=self._websocket_authenticator),
+                tls=self._tls.context if self._tls is not None else None,
             )
+            if settings.http_bind_address != "off":
+                self.http_port = await self._carrier.listen(
+                    settings.http_bind_address, http_wires(self._pages(), settings)
+                )
             await server.start()
         except BaseException:
             await server.stop(0)
             await self._carrier.close(0)
             raise
         self._grpc = server
+        await self._health.serving()
         self._timer.start()
+        self._memory.start()
+        self._warn_of_open_doors()
 
     async def stop(self, *, grace_seconds: float | None = None) -> None:
         """Tell everybody `draining` and end, within `grace_seconds` (the setting, where it is not given)."""
         grace = self.settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds
         await self._carrier.stop_listening()
+        if self._health is not None:
+            try:
+                async with asyncio.timeout(min(grace, HEALTH_PATIENCE_SECONDS)):
+                    await self._health.not_serving()
+            except TimeoutError:
+                logger.warning("a health watcher does not read")
         self.hub.drain(read_clock())
         await asyncio.gather(self._carrier.close(grace), self._stop_grpc(grace))
+        self._memory.stop()
         self._timer.stop()
+
+    def reload_certificates(self) -> None:
+        """Read the certificate files again, for new connections; SettingError where one is no good."""
+        if self._tls is not None:
+            self._tls.reload()
 
     async def _stop_grpc(self, grace: float) -> None:
         if self._grpc is None or self._mounted is None:
@@ -75,16 +136,68 @@ class Server:
         await self._mounted.drain(grace)
         await self._grpc.stop(0)
 
+    def _pages(self) -> Pages:
+        def metrics() -> Page:
+            text, content_type = metrics_text(self._registry)
+            return Page(200, text, content_type=content_type)
 
-def _add_grpc_port(server: grpc.aio.Server, settings: Settings) -> int:
+        def ready() -> Page:
+            return Page(503, b"draining\n") if self.hub.draining else Page(200, b"ready\n")
+
+        pages: dict[str, Callable[[], Page]] = {
+            "/metrics": metrics,
+            "/healthz": lambda: Page(200, b"alive\n"),
+            "/readyz": ready,
+        }
+        return pages
+
+    def _warn_of_open_doors(self) -> None:
+        for protocol, address, authenticator in (
+            ("grpc", self.settings.grpc_bind_address, self._grpc_authenticator),
+            ("websocket", self.settings.ws_bind_address, self._websocket_authenticator),
+        ):
+            if isinstance(authenticator, OpenDoor) and not self.settings.tls_client_ca_file and not _is_loopback(address):
+                logger.warning(
+                    "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token",
+                    extra={"protocol": protocol, "address": address},
+                )
+
+
+def _is_loopback(address: str) -> bool:
+    host, _ = parse_address(address)
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _add_grpc_port(server: grpc.aio.Server, settings: Settings, tls: ServerTls | None) -> int:
     host, port = parse_address(settings.grpc_bind_address)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        if not settings.tls_cert_file:
+        if tls is None:
             return int(server.add_insecure_port(address))
-        credentials = grpc.ssl_server_credentials(
-            [(Path(settings.tls_key_file).read_bytes(), Path(settings.tls_cert_file).read_bytes())]
-        )
-        return int(server.add_secure_port(address, credentials))
+        return int(server.add_secure_port(address, _grpc_credentials(tls)))
     except RuntimeError:
         raise ListenError(f"cannot listen on {settings.grpc_bind_address}: address in use or not available") from None
+
+
+def _grpc_credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    """Credentials that follow `ServerTls.reload`: grpc asks at every handshake whether there is something newer."""
+    served: list[tuple[bytes, bytes]] = []
+
+    def configuration() -> grpc.ServerCertificateConfiguration | None:
+        present = (tls.key, tls.certificate)
+        if served == [present]:
+            return None
+        served[:] = [present]
+        return grpc.ssl_server_certificate_configuration([present], tls.client_authority)
+
+    first = configuration()
+    assert first is not None
+    return grpc.dynamic_ssl_server_credentials(
+        first,
+        # The stubs do not say that `None` means "nothing newer".
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", configuration),
+        require_client_authentication=tls.client_authority is not None,
+    )

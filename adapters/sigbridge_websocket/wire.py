@@ -11,7 +11,7 @@ carrier stops reading. Rule 4: every wait has a deadline, of which `due` tells t
 import logging
 import struct
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from websockets.exceptions import InvalidMessage
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -19,15 +19,17 @@ from websockets.frames import BINARY, CLOSE, CONT, TEXT, CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
+from websockets.typing import Origin
 
+from sigbridge.auth import OPEN_DOOR, Authenticator
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.errors import SignalingError
+from sigbridge.errors import Code, SignalingError
 from sigbridge.hub import Hub
 from sigbridge.messages import Event, Instant
 from sigbridge.session import Session
 from sigbridge_net.wire import WireFactory
 from sigbridge_websocket.error_codes import CLOSE_CODES, FAILURES
+from sigbridge_websocket.handshake import credentials_of, select_subprotocol
 from sigbridge_websocket.methods import Conversation
 from sigbridge_websocket.translate import event_to_jsonrpc
 
@@ -45,7 +47,6 @@ SLOW_CONSUMER_SECONDS = 1.0
 _library_logger = logging.getLogger("sigbridge.websocket.library")
 _library_logger.setLevel(logging.ERROR)
 
-_BEARER = "bearer."
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -82,7 +83,16 @@ BARE_JSON = BareJson()
 class WebSocketWire:
     """One WebSocket connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
-    def __init__(self, hub: Hub, *, remote: str, wake: Callable[[], None], now: Instant) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        remote: str,
+        wake: Callable[[], None],
+        now: Instant,
+        authenticator: Authenticator = OPEN_DOOR,
+        certificate_subject: str | None = None,
+    ) -> None:
         settings = hub.settings
         self.due = now.monotonic + settings.handshake_timeout_seconds
         self.finished = False
@@ -90,9 +100,13 @@ class WebSocketWire:
         self._hub = hub
         self._remote = remote
         self._wake = wake
+        self._authenticator = authenticator
+        self._certificate_subject = certificate_subject
         self._protocol = _Protocol(
+            # A client that is no web page sends no origin.
+            origins=[None, *map(Origin, settings.allowed_origins)] if settings.allowed_origins else None,
             extensions=[ServerPerMessageDeflateFactory()] if settings.websocket_compression else None,
-            select_subprotocol=_first_that_is_no_bearer,
+            select_subprotocol=select_subprotocol,
             max_size=settings.max_message_bytes,
             logger=_library_logger,
         )
@@ -217,15 +231,20 @@ class WebSocketWire:
         if response.status_code == 101:
             self._compressed = bool(protocol.extensions)
             try:
+                identity = self._authenticator.authenticate(credentials_of(request.headers, self._certificate_subject))
                 session = self._hub.open(
                     protocol="websocket",
                     encoding=BARE_JSON if self._compressed else FRAMED_JSON,
                     on_end=self._on_hub_end,
                     now=now,
                     remote=self._remote,
+                    identity=identity,
                 )
             except SignalingError as error:
-                response = protocol.reject(503, f"{error.message}\n")
+                refused = error.code is Code.UNAUTHENTICATED
+                response = protocol.reject(401 if refused else 503, f"{error.message}\n")
+                if refused:
+                    response.headers["WWW-Authenticate"] = "Bearer"
             else:
                 self._begin(session, now)
         protocol.send_response(response)
@@ -354,14 +373,16 @@ class _Protocol(ServerProtocol):
         super().send_eof()
 
 
-def websocket_wires(hub: Hub) -> WireFactory:
-    """The wires of a listener whose sessions belong to `hub`."""
-    return lambda remote, wake, now: WebSocketWire(hub, remote=remote, wake=wake, now=now)
-
-
-def _first_that_is_no_bearer(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Browsers may send a token as a subprotocol; it must not come back."""
-    return next((name for name in offered if not name.startswith(_BEARER)), None)
+def websocket_wires(hub: Hub, *, authenticator: Authenticator = OPEN_DOOR) -> WireFactory:
+    """The wires of a listener whose sessions belong to `hub` and whose clients `authenticator` lets in."""
+    return lambda client, wake, now: WebSocketWire(
+        hub,
+        remote=client.address,
+        wake=wake,
+        now=now,
+        authenticator=authenticator,
+        certificate_subject=client.certificate_subject,
+    )
 
 
 def _as_is(text: bytes) -> bytes:

@@ -18,7 +18,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -74,6 +74,14 @@ MAX_UINT32 = 0xFFFFFFFF
 
 _CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f]")
 """Unicode category Cc, whole."""
+
+
+class Queued(NamedTuple):
+    """What waits to be sent: all sessions together, and in the longest outbox."""
+
+    messages: int
+    bytes: int
+    longest: int
 
 
 class Hub:
@@ -318,6 +326,17 @@ class Hub:
     def session_count(self) -> int:
         """Open sessions, both protocols together."""
         return len(self._sessions)
+
+    @property
+    def room_count(self) -> int:
+        """Rooms with at least one peer."""
+        return len(self._rooms)
+
+    def queued(self) -> Queued:
+        """What waits in the outboxes now; looks at every session."""
+        lengths = [len(session.outbox) for session in self._sessions.values()]
+        size = sum(session.outbox.queued_bytes for session in self._sessions.values())
+        return Queued(sum(lengths), size, max(lengths, default=0))
 
     @property
     def pending_offer_count(self) -> int:

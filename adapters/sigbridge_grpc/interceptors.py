@@ -1,0 +1,122 @@
+"""What stands before every method of a gRPC server: the token, and the time limit of unary calls.
+
+A server's interceptors are fixed when it is made, so these are exported for hosts: `interceptors`.
+
+Rule 1: a call without a token that is known ends with UNAUTHENTICATED before its handler is looked at. Rule 2: the
+standard health service asks nobody, since Kubernetes' probes can show no token; reflection asks unless told otherwise.
+Rule 3: whom a token proves is kept for the call's own handler: `caller_of`.
+Source: `docs/security.md`.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, NamedTuple, NoReturn
+
+import grpc
+import grpc.aio
+
+from sigbridge.auth import ANYBODY, Authenticator, Credentials, Identity, bearer_token
+from sigbridge.errors import SignalingError
+from sigbridge.settings import Settings
+
+_HEALTH = "/grpc.health.v1.Health/"
+_REFLECTION = "/grpc.reflection."
+
+
+class _Shown(NamedTuple):
+    authenticator: Authenticator
+    token: str | None
+    identity: Identity
+
+
+_shown: ContextVar[_Shown | None] = ContextVar("sigbridge_shown", default=None)
+
+
+def interceptors(authenticator: Authenticator, settings: Settings) -> tuple[grpc.aio.ServerInterceptor, ...]:
+    """The interceptors for a `grpc.aio.server`, in their order."""
+    return (
+        TokenInterceptor(authenticator, reflection_requires_token=settings.reflection_requires_auth),
+        UnaryTimeLimit(settings.max_timeout_seconds),
+    )
+
+
+def caller_of(context: Any) -> Identity:
+    """On whose behalf a call is made: whom its token proves, or else the subject of its client's certificate."""
+    names = context.auth_context().get("x509_common_name")
+    subject = names[0].decode("utf-8", "replace") if names else None
+    shown = _shown.get()
+    if shown is None:
+        return Identity(subject=subject) if subject else ANYBODY
+    if subject is None:
+        return shown.identity
+    return shown.authenticator.authenticate(Credentials(token=shown.token, certificate_subject=subject))
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Refuses calls whose credentials prove nobody."""
+
+    def __init__(self, authenticator: Authenticator, *, reflection_requires_token: bool = True) -> None:
+        self._authenticator = authenticator
+        self._open = (_HEALTH,) if reflection_requires_token else (_HEALTH, _REFLECTION)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Look at the metadata, and go on or end the call."""
+        if handler_call_details.method.startswith(self._open):
+            return await continuation(handler_call_details)
+        values = [
+            value if isinstance(value, str) else value.decode("latin-1")
+            for name, value in handler_call_details.invocation_metadata
+            if name == "authorization"
+        ]
+        token = bearer_token(values, bare=True)
+        try:
+            identity = self._authenticator.authenticate(Credentials(token=token))
+        except SignalingError as error:
+            return _refusal(error)
+        _shown.set(_Shown(self._authenticator, token, identity))
+        return await continuation(handler_call_details)
+
+
+class UnaryTimeLimit(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Ends unary calls that take too long with DEADLINE_EXCEEDED; streams have limits of their own."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Put the limit around the handler."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None or not inspect.iscoroutinefunction(handler.unary_unary):
+            return handler
+        original = handler.unary_unary
+
+        async def limited(request: Any, context: Any) -> Any:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    return await original(request, context)
+            except TimeoutError:
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"The call took longer than {self._seconds:g} s")
+
+        return grpc.unary_unary_rpc_method_handler(
+            limited,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _refusal(error: SignalingError) -> Any:
+    async def refuse(_: Any, context: Any) -> NoReturn:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, error.message)
+
+    # A handler of any kind ends the call; this one never reads what the client sends.
+    return grpc.stream_stream_rpc_method_handler(refuse)

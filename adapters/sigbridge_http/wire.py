@@ -1,0 +1,135 @@
+"""HTTP/1.1 on one connection, without I/O: GET and HEAD of a few pages that are made when asked for.
+
+The rules of RFC 9112 are h11's. Rule 1: one request at a time; the next is looked at when the answer to the last has
+been taken. Rule 2: whatever a request carries is read and forgotten. Rule 3: a connection that asks for nothing is
+dropped after the handshake's time limit.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import h11
+
+from sigbridge.messages import Instant
+from sigbridge.settings import Settings
+from sigbridge_net.wire import WireFactory
+
+MAX_HEADER_BYTES = 16384
+
+
+class Page:
+    """What a page says now."""
+
+    __slots__ = ("body", "content_type", "status")
+
+    def __init__(self, status: int, body: bytes, *, content_type: str = "text/plain; charset=utf-8") -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+
+
+Pages: TypeAlias = Mapping[str, Callable[[], Page]]
+"""Path to page."""
+
+
+class HttpWire:
+    """One HTTP connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
+
+    def __init__(self, pages: Pages, settings: Settings, *, wake: Callable[[], None], now: Instant) -> None:
+        self.due = now.monotonic + settings.handshake_timeout_seconds
+        self.finished = False
+        self.aborted = False
+        self._pages = pages
+        self._idle_seconds = settings.handshake_timeout_seconds
+        self._wake = wake
+        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
+        self._request: h11.Request | None = None
+        self._output: list[bytes] = []
+
+    def receive(self, data: bytes, now: Instant) -> None:
+        """Take bytes that arrived."""
+        if self.finished:
+            return
+        self.due = now.monotonic + self._idle_seconds
+        self._connection.receive_data(data)
+        self._advance()
+
+    def receive_eof(self, now: Instant) -> None:
+        """The client will ask for nothing more."""
+        if not self.finished:
+            self._connection.receive_data(b"")
+            self._advance()
+
+    def connection_lost(self, now: Instant) -> None:
+        """The connection is gone."""
+
+    def take_output(self, most: int, now: Instant) -> list[bytes]:
+        """What to write now."""
+        output, self._output = self._output, []
+        if output and not self.finished and self._connection.our_state is h11.DONE:
+            if self._connection.their_state is h11.DONE:
+                self._connection.start_next_cycle()
+                self._advance()
+        elif self._connection.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
+            self.finished = True
+        return output
+
+    def reading(self) -> bool:
+        """Whether more input is welcome."""
+        return not self._output
+
+    def expire(self, now: Instant) -> None:
+        """Drop a connection that asks for nothing."""
+        self.aborted = True
+
+    def _advance(self) -> None:
+        """Look at what has arrived, up to the end of one request."""
+        try:
+            while not self._output:
+                event = self._connection.next_event()
+                if isinstance(event, h11.Request):
+                    self._request = event
+                elif isinstance(event, h11.EndOfMessage):
+                    self._answer()
+                elif not isinstance(event, h11.Data):
+                    break
+        except h11.RemoteProtocolError as error:
+            if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                self._send(Page(error.error_status_hint, b"bad request\n"), [("connection", "close")])
+        if self._connection.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
+            self.finished = self.finished or not self._output
+        self._wake()
+
+    def _answer(self) -> None:
+        request = self._request
+        assert request is not None
+        path = request.target.split(b"?", 1)[0].decode("latin-1")
+        make = self._pages.get(path)
+        if make is None:
+            self._send(Page(404, b"not found\n"))
+        elif request.method not in (b"GET", b"HEAD"):
+            self._send(Page(405, b"method not allowed\n"), [("allow", "GET, HEAD")])
+        else:
+            self._send(make())
+
+    def _send(self, page: Page, headers: list[tuple[str, str]] | None = None) -> None:
+        all_headers = [
+            ("content-type", page.content_type),
+            ("content-length", str(len(page.body))),
+            ("cache-control", "no-store"),
+            *(headers or ()),
+        ]
+        response = h11.Response(status_code=page.status, headers=all_headers)
+        self._put(self._connection.send(response))
+        if self._request is None or self._request.method != b"HEAD":
+            self._put(self._connection.send(h11.Data(data=page.body)))
+        self._put(self._connection.send(h11.EndOfMessage()))
+
+    def _put(self, data: bytes | None) -> None:
+        if data:
+            self._output.append(data)
+
+
+def http_wires(pages: Pages, settings: Settings) -> WireFactory:
+    """The wires of a listener that serves `pages`."""
+    return lambda remote, wake, now: HttpWire(pages, settings, wake=wake, now=now)

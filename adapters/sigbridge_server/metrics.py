@@ -1,0 +1,126 @@
+"""The core's counters as Prometheus reads them.
+
+Rule 1: nothing is counted here: a scrape reads the plain integers of the core and turns them into samples, so that a
+message pays for no metric. Rule 2: every label value is a word of ours; clients cannot make the number of series grow.
+Rule 3: the `grpc_webrtc_signaling_*` names are those that dashboards already use, `peers_total` being a gauge in spite
+of its name. Source: `docs/metrics.md`.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from sigbridge.counters import SECONDS_BOUNDS
+from sigbridge.hub import Hub
+
+DOCUMENT_TYPES = ("announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers")
+PROTOCOLS = ("grpc", "websocket")
+
+
+class LagMeter(Protocol):
+    """Something that knows how late the event loop is."""
+
+    lag_seconds: float
+
+
+class HubCollector(Collector):
+    """The samples of one hub."""
+
+    def __init__(self, hub: Hub, lag: LagMeter | None = None) -> None:
+        self._hub = hub
+        self._lag = lag
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the counters."""
+        yield from self._document_metrics()
+        yield from self._request_metrics()
+        yield from self._queue_metrics()
+
+    def _document_metrics(self) -> Iterator[Metric]:
+        hub = self._hub
+        yield GaugeMetricFamily("grpc_webrtc_signaling_peers_total", "Announced peers now", value=hub.peer_count)
+        yield GaugeMetricFamily(
+            "grpc_webrtc_signaling_streams_active", "Open gRPC sessions", value=hub.counters.sessions["grpc"]
+        )
+        accepted = CounterMetricFamily(
+            "grpc_webrtc_signaling_messages", "Accepted requests, both protocols together", labels=["type"]
+        )
+        for kind in DOCUMENT_TYPES:
+            total = sum(hub.counters.requests[protocol, kind, "ok"] for protocol in PROTOCOLS)
+            accepted.add_metric([kind], total)
+        yield accepted
+        yield GaugeMetricFamily(
+            "grpc_webrtc_signaling_pending_offers", "Offers without an answer yet", value=hub.pending_offer_count
+        )
+
+    def _request_metrics(self) -> Iterator[Metric]:
+        counters = self._hub.counters
+        sessions = GaugeMetricFamily("sigbridge_sessions", "Open sessions", labels=["protocol"])
+        for protocol in PROTOCOLS:
+            sessions.add_metric([protocol], counters.sessions[protocol])
+        yield sessions
+        requests = CounterMetricFamily(
+            "sigbridge_requests", "Requests, by how they ended", labels=["protocol", "method", "outcome"]
+        )
+        for request_labels, count in counters.requests.items():
+            requests.add_metric(request_labels, count)
+        yield requests
+        relays = CounterMetricFamily(
+            "sigbridge_relays", "Messages from peer to peer", labels=["from_protocol", "to_protocol", "type"]
+        )
+        for relay_labels, count in counters.relays.items():
+            relays.add_metric(relay_labels, count)
+        yield relays
+        seconds = HistogramMetricFamily(
+            "sigbridge_request_seconds",
+            "From taking a request to queueing its reply",
+            labels=["protocol", "method"],
+        )
+        for time_labels, histogram in counters.seconds.items():
+            running, buckets = 0, []
+            for bound, count in zip((*map(str, SECONDS_BOUNDS), "+Inf"), histogram.counts, strict=True):
+                running += count
+                buckets.append((bound, running))
+            seconds.add_metric(time_labels, buckets=buckets, sum_value=histogram.total)
+        yield seconds
+        disconnects = CounterMetricFamily(
+            "sigbridge_disconnects", "Ended sessions, by reason", labels=["protocol", "reason"]
+        )
+        for end_labels, count in counters.disconnects.items():
+            disconnects.add_metric(end_labels, count)
+        yield disconnects
+
+    def _queue_metrics(self) -> Iterator[Metric]:
+        queued = self._hub.queued()
+        for name, text, value in (
+            ("sigbridge_outbox_messages", "Messages that wait for their sessions, all together", queued.messages),
+            ("sigbridge_outbox_bytes", "Bytes that wait for their sessions, all together", queued.bytes),
+            ("sigbridge_outbox_longest_messages", "Messages that wait for the slowest session", queued.longest),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+        yield GaugeMetricFamily("sigbridge_rooms", "Rooms with at least one peer", value=self._hub.room_count)
+        if self._lag is not None:
+            yield GaugeMetricFamily(
+                "sigbridge_event_loop_lag_seconds",
+                "How late the event loop's last timer came",
+                value=self._lag.lag_seconds,
+            )
+
+
+def make_registry(hub: Hub, lag: LagMeter | None = None) -> CollectorRegistry:
+    """A registry with the hub's samples and those of the process."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(HubCollector(hub, lag))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def metrics_text(registry: CollectorRegistry) -> tuple[bytes, str]:
+    """The registry as text, and its content type."""
+    return generate_latest(registry), CONTENT_TYPE_LATEST
