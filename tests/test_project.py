@@ -1,6 +1,7 @@
 """What the project's pages promise: links lead somewhere, examples run, pages that are made are current."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 import sigbridge
 
@@ -69,7 +71,7 @@ def test_the_readme_shows_no_other_python():
     assert readme.count("```python\n") == len(EXAMPLES)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server():
     """A server of its own; how an example that was written for the usual ports must be changed to reach it."""
     environment = os.environ | {"GRPC_BIND_ADDRESS": "127.0.0.1:0", "WS_BIND_ADDRESS": "127.0.0.1:0"}
@@ -134,6 +136,31 @@ def test_the_examples_call_each_other_over_both_protocols(server):
         finally:
             bob.kill()
     assert (alice.returncode, bob.returncode) == (0, 0)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/protocol.md"])
+def test_the_jsonrpc_session_of_a_page_is_what_the_server_says(page, server):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    session = re.search(r'```\n(→ \{"jsonrpc".*?)```', text, flags=re.DOTALL)
+    assert session is not None
+    url = server("ws://127.0.0.1:8080/")
+    limits = {"open_timeout": TIME_LIMIT_SECONDS, "close_timeout": TIME_LIMIT_SECONDS, "proxy": None}
+    with connect(url, **limits) as alice, connect(url, **limits) as bob:
+        bob.send('{"jsonrpc":"2.0","id":1,"method":"announce","params":{"peer_id":"bob"}}')
+        bob.recv(TIME_LIMIT_SECONDS)
+        for line in session[1].splitlines():
+            direction, message = line[0], line[2:]
+            if direction == "→":
+                alice.send(message)
+                continue
+            expected = json.loads(message)
+            if expected.get("method") == "answer":
+                answer = {"to_peer_id": "alice", "sdp": expected["params"]["sdp"]}
+                bob.send(json.dumps({"jsonrpc": "2.0", "method": "answer", "params": answer}))
+            elif expected.get("method") == "peer_left":
+                bob.close()
+            said = re.sub(r"alice_bob_\d+", "alice_bob_1767225600000", str(alice.recv(TIME_LIMIT_SECONDS)))
+            assert said == message
 
 
 def test_the_settings_page_is_current():
