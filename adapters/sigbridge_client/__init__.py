@@ -19,7 +19,9 @@ async def connect(url: str, *, root_certificates: bytes | None = None) -> Signal
     """
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES or not parts.hostname:
-        raise ValueError(f"{url!r} is no signaling URL: expected one of {', '.join(s + '://HOST:PORT' for s in SCHEMES)}")
+        raise ValueError(
+            f"{url!r} is no signaling URL: expected one of {', '.join(s + '://HOST:PORT' for s in SCHEMES)}"
+        )
     if parts.scheme in ("grpc", "grpcs"):
         from sigbridge_grpc.client import GrpcSignalingClient
 

@@ -10,11 +10,14 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from sigbridge_grpc.service import SERVICE_NAME
+
+# Their stubs know nothing of the variants for grpc.aio.
+_health: Any = health
+_reflection: Any = reflection
 
 HEALTH_SERVICE_NAME = "grpc.health.v1.Health"
 REFLECTION_SERVICE_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
@@ -24,7 +27,7 @@ class StandardHealth:
     """`grpc.health.v1.Health` for a server as a whole and for each of its services."""
 
     def __init__(self, server: grpc.aio.Server, services: Iterable[str] = (SERVICE_NAME,)) -> None:
-        self._servicer: Any = health_aio.HealthServicer()
+        self._servicer = _health.aio.HealthServicer()
         self._services = ("", *services)
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
@@ -40,7 +43,7 @@ class StandardHealth:
 
 def add_reflection(server: grpc.aio.Server, services: Iterable[str] = (SERVICE_NAME, HEALTH_SERVICE_NAME)) -> None:
     """Let tools ask which services there are, and for their descriptors."""
-    servicer: Any = reflection.aio.ReflectionServicer((*services, *REFLECTION_SERVICE_NAMES))
+    servicer = _reflection.aio.ReflectionServicer((*services, *REFLECTION_SERVICE_NAMES))
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,

@@ -12,7 +12,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -34,7 +34,7 @@ class _Shown(NamedTuple):
 _shown: ContextVar[_Shown | None] = ContextVar("sigbridge_shown", default=None)
 
 
-def interceptors(authenticator: Authenticator, settings: Settings) -> tuple[grpc.aio.ServerInterceptor, ...]:
+def interceptors(authenticator: Authenticator, settings: Settings) -> tuple[Any, ...]:
     """The interceptors for a `grpc.aio.server`, in their order."""
     return (
         TokenInterceptor(authenticator, reflection_requires_token=settings.reflection_requires_auth),
@@ -54,7 +54,7 @@ def caller_of(context: Any) -> Identity:
     return shown.authenticator.authenticate(Credentials(token=shown.token, certificate_subject=subject))
 
 
-class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Refuses calls whose credentials prove nobody."""
 
     def __init__(self, authenticator: Authenticator, *, reflection_requires_token: bool = True) -> None:
@@ -83,7 +83,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return await continuation(handler_call_details)
 
 
-class UnaryTimeLimit(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class UnaryTimeLimit(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Ends unary calls that take too long with DEADLINE_EXCEEDED; streams have limits of their own."""
 
     def __init__(self, seconds: float) -> None:
@@ -115,7 +115,7 @@ class UnaryTimeLimit(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 
 def _refusal(error: SignalingError) -> Any:
-    async def refuse(_: Any, context: Any) -> NoReturn:
+    async def refuse(_: Any, context: Any) -> None:
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, error.message)
 
     # A handler of any kind ends the call; this one never reads what the client sends.

@@ -26,6 +26,7 @@ from sigbridge.messages import Instant
 from sigbridge.session import Session
 from sigbridge.settings import Settings
 from sigbridge_grpc import status
+from sigbridge_grpc.interceptors import caller_of
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_net.clock import HubTimer, read_clock
 
@@ -159,7 +160,7 @@ class MountedSignaling:
 
     async def _answer(self, method: _Unary, message: bytes, context: _Context) -> bytes:
         try:
-            return method(message, self._clock(), _remote(context))
+            return method(message, self._clock(), caller_of(context).subject or _remote(context))
         except SignalingError as refusal:
             error = refusal
         except Exception:
@@ -184,7 +185,9 @@ class _Stream:
     async def run(self) -> None:
         context = self._context
         try:
-            session = self._service.open(on_end=self._on_end, now=self._clock(), remote=_remote(context))
+            session = self._service.open(
+                on_end=self._on_end, now=self._clock(), remote=_remote(context), identity=caller_of(context)
+            )
         except SignalingError as error:
             trailers = status.trailers_of(DisconnectReason.DRAINING) if self._hub.draining else ()
             await _abort(context, error.code, error.message, trailers)

@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--grpc", metavar="HOST:PORT", help="where gRPC listens (GRPC_BIND_ADDRESS)")
     serve.add_argument("--ws", metavar="HOST:PORT", help="where WebSocket listens (WS_BIND_ADDRESS)")
-    serve.add_argument("--http", metavar="HOST:PORT", help="where metrics and health are served, or off (HTTP_BIND_ADDRESS)")
+    serve.add_argument(
+        "--http", metavar="HOST:PORT", help="where metrics and health are served, or off (HTTP_BIND_ADDRESS)"
+    )
     serve.set_defaults(run=_serve)
 
     demo = commands.add_parser(
@@ -114,7 +116,7 @@ def _reload_certificates(server: Server) -> None:
     try:
         server.reload_certificates()
     except SettingError as error:
-        logger.error("certificates are not reloaded: %s", error)  # noqa: TRY400 - the text says it all
+        logger.error("certificates are not reloaded: %s", error)
     else:
         logger.info("certificates are reloaded")
 

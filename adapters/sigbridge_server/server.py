@@ -156,7 +156,11 @@ class Server:
             ("grpc", self.settings.grpc_bind_address, self._grpc_authenticator),
             ("websocket", self.settings.ws_bind_address, self._websocket_authenticator),
         ):
-            if isinstance(authenticator, OpenDoor) and not self.settings.tls_client_ca_file and not _is_loopback(address):
+            if (
+                isinstance(authenticator, OpenDoor)
+                and not self.settings.tls_client_ca_file
+                and not _is_loopback(address)
+            ):
                 logger.warning(
                     "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token",
                     extra={"protocol": protocol, "address": address},

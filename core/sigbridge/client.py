@@ -30,7 +30,6 @@ from sigbridge.messages import (
     Request,
 )
 
-
 R = TypeVar("R")
 
 
@@ -117,9 +116,7 @@ class SignalingClient(ABC):
         """Hang up on a peer; with one's own id: leave the room and keep the connection."""
         return _expect(Disconnected, await self.call(Disconnect(peer_id)))
 
-    async def list_peers(
-        self, *, room: str | None = None, page_size: int = 0, page_token: str = ""
-    ) -> PeerList:
+    async def list_peers(self, *, room: str | None = None, page_size: int = 0, page_token: str = "") -> PeerList:
         """A page of the room's peers in the order in which they joined."""
         return _expect(PeerList, await self.call(ListPeers(room, page_size, page_token)))
 

@@ -148,4 +148,6 @@ def too_many_requests(kind: str, per_second: float, retry_after_ms: int) -> Sign
 
 def out_of_memory(limit_mb: int) -> SignalingError:
     """The server holds more memory than it may, and takes nobody in until that has passed."""
-    return limit_exceeded("Too little memory for another session", "GRPC_MAX_MEMORY_MB", limit_mb, "connect again later")
+    return limit_exceeded(
+        "Too little memory for another session", "GRPC_MAX_MEMORY_MB", limit_mb, "connect again later"
+    )

@@ -598,9 +598,7 @@ class Hub:
             tuple(peer.info for peer in page), len(room.peers), _page_token(page[-1].incarnation) if more else ""
         )
 
-    def _tell(
-        self, peers: Iterable[Peer], kind: str, frame_for: Callable[[Encoding], bytes], now: Instant
-    ) -> None:
+    def _tell(self, peers: Iterable[Peer], kind: str, frame_for: Callable[[Encoding], bytes], now: Instant) -> None:
         """Put a roster event into the outboxes of `peers`; who cannot take it is ended as a slow consumer."""
         if self.draining:
             return

@@ -71,7 +71,7 @@ def _rate(default: float, env: str, meaning: str) -> Any:
 def _seconds(default: float, env: str, meaning: str, *, zero: bool = False) -> Any:
     expects = "a number of seconds, 0 or more" if zero else "a number of seconds above 0"
     return _setting(
-        default, env, meaning, expects, float, lambda value: (0 <= value if zero else 0 < value) and value < 1e9
+        default, env, meaning, expects, float, lambda value: (value >= 0 if zero else value > 0) and value < 1e9
     )
 
 
@@ -105,10 +105,18 @@ class Settings:
     """The settings of one server. Making one checks every value; SettingError names the first that is wrong."""
 
     grpc_bind_address: str = _text(
-        "0.0.0.0:50051", "GRPC_BIND_ADDRESS", "where gRPC listens; port 0 lets the system choose", _ADDRESS, parse_address
+        "0.0.0.0:50051",
+        "GRPC_BIND_ADDRESS",
+        "where gRPC listens; port 0 lets the system choose",
+        _ADDRESS,
+        parse_address,
     )
     ws_bind_address: str = _text(
-        "0.0.0.0:8080", "WS_BIND_ADDRESS", "where WebSocket listens; port 0 lets the system choose", _ADDRESS, parse_address
+        "0.0.0.0:8080",
+        "WS_BIND_ADDRESS",
+        "where WebSocket listens; port 0 lets the system choose",
+        _ADDRESS,
+        parse_address,
     )
     tls_cert_file: str = _text(
         "", "SIGNALING_TLS_CERT_FILE", "certificate chain (PEM) for both ports; empty: no TLS", "a path"
@@ -180,7 +188,9 @@ class Settings:
     )
     max_sdp_bytes: int = _whole(131072, "SIGNALING_MAX_SDP_BYTES", "largest SDP, in bytes of UTF-8")
     max_candidate_bytes: int = _whole(4096, "SIGNALING_MAX_CANDIDATE_BYTES", "largest ICE candidate, in bytes of UTF-8")
-    max_metadata_bytes: int = _whole(16384, "SIGNALING_MAX_METADATA_BYTES", "largest metadata, in bytes of compact JSON")
+    max_metadata_bytes: int = _whole(
+        16384, "SIGNALING_MAX_METADATA_BYTES", "largest metadata, in bytes of compact JSON"
+    )
     max_capabilities_bytes: int = _whole(
         16384, "SIGNALING_MAX_CAPABILITIES_BYTES", "largest capabilities, in bytes of compact JSON"
     )
