@@ -40,7 +40,9 @@ def settings_page() -> str:
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if value == "":
+    if value is None:
+        return "not set"
+    if value in ("", ()):
         return "empty"
     if isinstance(value, float) and value.is_integer():
         return f"`{int(value)}`"
