@@ -11,7 +11,18 @@ from typing import Any, TypeAlias, get_args
 
 import msgspec
 
-from sigbridge import Announced, Event, ListPeers, PeerInfo, PeerList, Reply, Request, SignalingError
+from sigbridge import (
+    Announced,
+    Disconnected,
+    Event,
+    Health,
+    ListPeers,
+    PeerInfo,
+    PeerList,
+    Reply,
+    Request,
+    SignalingError,
+)
 from sigbridge_net.client_session import ClientSession
 
 Arrival: TypeAlias = Reply | SignalingError | Event
@@ -23,9 +34,10 @@ class Recorder:
     def __init__(self, client: ClientSession, *, room: str, patience_seconds: float) -> None:
         self.client = client
         self.arrivals: list[Arrival] = []
+        self.peer_id = ""
+        """Who this client is, as far as the server has told it; empty where it is nobody."""
         self._room = room
         self._patience_seconds = patience_seconds
-        self._announced = False
         self._closed = False
         self._heard = 0
         """How many arrivals have been looked at by `heard`."""
@@ -39,7 +51,11 @@ class Recorder:
 
     async def call(self, request: Request) -> Any:
         """Send a request and return its reply; SignalingError where it is refused."""
-        return await self.client.call(request)
+        reply = await self.client.call(request)
+        if isinstance(reply, Health) and not any(arrival is reply for arrival in self.arrivals):
+            # Where health is a call of its own, beside the session, it does not come by the session's way.
+            self._note(reply)
+        return reply
 
     async def refused(self, request: Request) -> SignalingError:
         """Send a request that must be refused."""
@@ -51,7 +67,7 @@ class Recorder:
 
     async def fence(self) -> PeerList:
         """List the room; everything that the server had for this client before has arrived when the reply has."""
-        reply = await self.client.call(ListPeers(None if self._announced else self._room))
+        reply = await self.client.call(ListPeers(None if self.peer_id else self._room))
         if not isinstance(reply, PeerList):
             raise AssertionError(f"list_peers was answered with {reply!r:.200}")
         return reply
@@ -60,8 +76,12 @@ class Recorder:
         """The events since the last time that this was asked; all that were under way have arrived."""
         await self.fence()
         new = self.arrivals[self._heard :]
-        self._heard = len(self.arrivals)
+        self.mark()
         return [arrival for arrival in new if isinstance(arrival, get_args(Event))]
+
+    def mark(self) -> None:
+        """Count everything that has arrived as heard."""
+        self._heard = len(self.arrivals)
 
     async def until(self, event: Event) -> None:
         """Wait until an event has arrived that nobody has `heard` yet: for what no reply announces, such as an end."""
@@ -87,9 +107,9 @@ class Recorder:
 
     def _note(self, arrival: Arrival) -> None:
         if isinstance(arrival, Announced):
-            self._announced = True
-        elif self._announced and type(arrival).__name__ == "Disconnected":
-            self._announced = arrival.peer_id != self.client.peer_id  # type: ignore[union-attr]
+            self.peer_id = arrival.peer_id
+        elif isinstance(arrival, Disconnected) and arrival.peer_id == self.peer_id:
+            self.peer_id = ""
         self.arrivals.append(arrival)
         self._arrived.set()
 
@@ -147,8 +167,8 @@ def expect_that(holds: object, why: str) -> None:
 class Normaliser:
     """Writes the arrivals of one script so that two runs of it can be compared.
 
-    The milliseconds of an offer id become its rank among those of the script, `connected_at` and page tokens become
-    constants; each must have the right form.
+    The milliseconds of an offer id become its rank among those of the script; `connected_at`, page tokens and the
+    figures of health, which depend on the time and on others, become constants.
     """
 
     def __init__(self, arrivals: list[Arrival]) -> None:
@@ -160,6 +180,8 @@ class Normaliser:
         return [written(self._normal(arrival)) for arrival in arrivals]
 
     def _normal(self, arrival: Arrival) -> Arrival:
+        if isinstance(arrival, Health):
+            return Health(arrival.status, 0, 0, {})
         if isinstance(arrival, PeerList):
             token = "(token)" if arrival.next_page_token else ""
             return PeerList(tuple(_without_time(peer) for peer in arrival.peers), arrival.count, token)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from sigbridge import Announce, Announced, Capabilities
+from sigbridge import Announce, Announced, Capabilities, ConnectionClosed, SignalingError
 from sigbridge.messages import NO_CAPABILITIES
 from sigbridge_compat.recorder import Recorder, expect
 from sigbridge_compat.ways import WayIn
@@ -35,6 +35,8 @@ class Scenario:
                     await self.play(meet)
             except TimeoutError:
                 raise AssertionError(f"{self.name} has come to a standstill") from None
+            except (SignalingError, ConnectionClosed) as error:
+                raise AssertionError(f"{self.name}: {error!r}, where nothing may be refused") from error
 
 
 SCENARIOS: dict[str, Scenario] = {}

@@ -130,6 +130,7 @@ async def health_tells_how_the_server_is(meet: Meeting) -> None:
         expect_that(type(health.uptime_seconds) is int and health.uptime_seconds >= 0, repr(health))
         expect_that(health.connected_peers >= 2, repr(health))
         metrics = health.metrics
+        expect_that({"pending_offers", "sessions", "rooms"} <= metrics.keys(), repr(metrics))
         expect_that(metrics["pending_offers"] >= 1, repr(metrics))
         expect_that(metrics["rooms"] >= 1, repr(metrics))
         expect_that(sum(metrics["sessions"][name] for name in ("grpc", "websocket")) >= 2, repr(metrics))

@@ -1,0 +1,424 @@
+"""Faults, put into a hub on purpose: a suite that does not fail on each of them proves less than it says.
+
+Rule 1: a mutant is one small fault, of a kind that a wrong server could have. Rule 2: it is put into the hub, not the
+scenarios: into what it returns, into its outboxes, or into one of its rules. Rule 3: each must make at least one
+scenario fail with AssertionError.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeAlias, get_args
+from unittest.mock import patch
+
+import msgspec
+
+from sigbridge import (
+    Announced,
+    Code,
+    Disconnect,
+    Disconnected,
+    Event,
+    Health,
+    Hub,
+    IceCandidateReceived,
+    OfferRelayed,
+    PeerJoined,
+    PeerList,
+    Relayed,
+    SignalingError,
+    errors,
+    hub,
+)
+from sigbridge.offers import PendingOffers
+from sigbridge.outbox import Outbox
+from sigbridge.pending import Pending
+from sigbridge_compat.hub_client import HubEncoding
+
+Mutation: TypeAlias = Callable[[], AbstractContextManager[Any]]
+
+MUTANTS: dict[str, Mutation] = {}
+"""All mutants, by name: each is on for as long as its context is."""
+
+
+def _mutant(name: str, mutation: Mutation) -> None:
+    if name in MUTANTS:
+        raise ValueError(f"two mutants are called {name}")
+    MUTANTS[name] = mutation
+
+
+def _around(owner: Any, name: str, make: Any) -> Mutation:
+    """Replace a function by what `make` makes of it."""
+    return lambda: patch.object(owner, name, make(getattr(owner, name)))
+
+
+def _is(frame: bytes, kind: type) -> bool:
+    return frame.startswith(f"event 0 {kind.__name__} ".encode())
+
+
+# Events on their way: dropped, doubled, out of order.
+
+
+def _events_on_their_way() -> None:
+    def dropped(kind: type) -> Callable[[Any], Callable[..., Any]]:
+        return lambda put: lambda self, frame, *now: None if _is(frame, kind) else put(self, frame, *now)
+
+    def doubled(kind: type) -> Callable[[Any], Callable[..., Any]]:
+        def make(put: Any) -> Callable[..., Any]:
+            def put_twice(self: Outbox, frame: bytes, *now: float) -> None:
+                put(self, frame, *now)
+                if _is(frame, kind):
+                    put(self, frame, *now)
+
+            return put_twice
+
+        return make
+
+    for kind in get_args(Event):
+        _mutant(f"{kind.__name__} is dropped", _around(Outbox, "put_event", dropped(kind)))
+        _mutant(f"{kind.__name__} comes twice", _around(Outbox, "put_event", doubled(kind)))
+    _mutant("a newcomer hears no roster", _around(Outbox, "follow_up", dropped(PeerJoined)))
+    _mutant("a newcomer hears the roster twice", _around(Outbox, "follow_up", doubled(PeerJoined)))
+
+    def swapping(put: Any) -> Callable[..., Any]:
+        def put_swapped(self: Outbox, frame: bytes, now: float) -> None:
+            put(self, frame, now)
+            if len(self._entries) > 1 and self._entries[-2][0].startswith(b"event"):
+                self._entries[-1], self._entries[-2] = self._entries[-2], self._entries[-1]
+
+        return put_swapped
+
+    _mutant("two events change places", _around(Outbox, "put_event", swapping))
+
+    def at_once(self: Outbox, frame: bytes) -> None:
+        self.put_event(frame, 0.0)
+
+    _mutant("the roster comes before the reply", lambda: patch.object(Outbox, "follow_up", at_once))
+
+    def reversing(release: Any) -> Callable[..., Any]:
+        def release_reversed(self: Outbox, now: float) -> None:
+            if self._held:
+                self._held.reverse()
+            release(self, now)
+
+        return release_reversed
+
+    _mutant("the roster is reversed", _around(Outbox, "release", reversing))
+
+
+# Fields: of events, replies and refusals.
+
+
+def _altered(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, str):
+        return value + "!"
+    if isinstance(value, dict):
+        return {**value, "more": 1}
+    if isinstance(value, tuple):
+        return value[::-1] if len(value) > 1 else value
+    return "!"
+
+
+def _replaced(message: Any, field: str, change: Any) -> Any:
+    return msgspec.structs.replace(message, **{field: change(getattr(message, field))})
+
+
+def _in_events(kind: type, field: str, change: Any) -> Mutation:
+    def make(encode: Any) -> Callable[..., Any]:
+        def encode_changed(self: HubEncoding, event: Any) -> Any:
+            if type(event) is kind:
+                event = _replaced(event, field, change)
+            return encode(self, event)
+
+        return encode_changed
+
+    return _around(HubEncoding, "encode_event", make)
+
+
+def _in_outcomes(change: Any) -> Mutation:
+    def make(apply: Any) -> Callable[..., Any]:
+        def apply_changed(*request: Any) -> Any:
+            outcome = apply(*request)
+            return outcome if isinstance(outcome, Pending) else change(outcome)
+
+        return apply_changed
+
+    return _around(Hub, "apply", make)
+
+
+def _in_replies(kind: type, field: str, change: Any) -> Mutation:
+    return _in_outcomes(lambda outcome: _replaced(outcome, field, change) if type(outcome) is kind else outcome)
+
+
+def _fields() -> None:
+    for kind in get_args(Event):
+        for field in kind.__struct_fields__:
+            if field == "capabilities":
+                for one in ("audio", "video", "data", "extensions"):
+                    _mutant(
+                        f"{kind.__name__}.capabilities.{one} is altered",
+                        _in_events(
+                            kind,
+                            field,
+                            lambda value, one=one: msgspec.structs.replace(
+                                value, **{one: _altered(getattr(value, one))}
+                            ),
+                        ),
+                    )
+            else:
+                _mutant(f"{kind.__name__}.{field} is altered", _in_events(kind, field, _altered))
+        if "sdp" in kind.__struct_fields__:
+            for name, change in {
+                "trimmed": str.strip,
+                "with other line ends": lambda sdp: sdp.replace("\r\n", "\n"),
+                "without NUL": lambda sdp: sdp.replace("\x00", ""),
+                "normalised": lambda sdp: unicodedata.normalize("NFC", sdp),
+                "split at U+2028": lambda sdp: "\n".join(sdp.split("\u2028")),
+                "cut": lambda sdp: sdp[:65536],
+            }.items():
+                _mutant(f"{kind.__name__}.sdp arrives {name}", _in_events(kind, "sdp", change))
+    for field, empty in (("sdp_mid", ""), ("sdp_mline_index", 0), ("username_fragment", "")):
+        _mutant(
+            f"an absent {field} becomes {empty!r}",
+            _in_events(IceCandidateReceived, field, lambda value, empty=empty: empty if value is None else value),
+        )
+        _mutant(
+            f"{field} of {empty!r} becomes absent", _in_events(IceCandidateReceived, field, lambda value: value or None)
+        )
+    for kind in (Announced, OfferRelayed, Relayed, Disconnected, PeerList, Health):
+        for field in kind.__struct_fields__:
+            # What is measured cannot be told from what is altered a little.
+            if field not in ("uptime_seconds", "connected_peers", "metrics"):
+                _mutant(f"{kind.__name__}.{field} is altered", _in_replies(kind, field, _altered))
+    _mutant("health has no metrics", _in_replies(Health, "metrics", lambda metrics: {}))
+    for field, value in {"state": "busy", "metadata": {}, "connected_at": 0, "peer_id": "x"}.items():
+        _mutant(
+            f"a list shows another {field}",
+            _in_replies(
+                PeerList,
+                "peers",
+                lambda peers, field=field, value=value: tuple(
+                    msgspec.structs.replace(peer, **{field: value}) for peer in peers
+                ),
+            ),
+        )
+    for code in (
+        Code.INVALID_ARGUMENT,
+        Code.NOT_FOUND,
+        Code.ALREADY_EXISTS,
+        Code.PERMISSION_DENIED,
+        Code.RESOURCE_EXHAUSTED,
+        Code.FAILED_PRECONDITION,
+    ):
+        for what, refusal in {
+            "code": lambda error: SignalingError(Code.ABORTED, error.message, **error.extra),
+            "text": lambda error: SignalingError(error.code, error.message + "!", **error.extra),
+            "data": lambda error: SignalingError(error.code, error.message, **{**error.extra, "more": 1}),
+        }.items():
+            _mutant(
+                f"{code.name} has another {what}",
+                _in_outcomes(
+                    lambda outcome, code=code, refusal=refusal: (
+                        refusal(outcome) if isinstance(outcome, SignalingError) and outcome.code is code else outcome
+                    )
+                ),
+            )
+
+
+# Rules: forgotten, or applied to the wrong ones.
+
+
+def _rules_of_announcing() -> None:
+    def taking_over(announce: Any) -> Callable[..., Any]:
+        def announce_and_take(self: Hub, session: Any, request: Any, now: Any) -> Any:
+            try:
+                return announce(self, session, request, now)
+            except SignalingError as error:
+                room = self._rooms.get(request.room)
+                if error.code is Code.ALREADY_EXISTS and room is not None and session.peer is None:
+                    session.peer = room.peers.get(request.peer_id)
+                raise
+
+        return announce_and_take
+
+    # The rules are looked up when a hub is made, so that a patched one is in every hub made afterwards.
+    _mutant("a refused announce takes the peer over", _around(Hub, "_announce", taking_over))
+    _mutant("an id may be taken twice", lambda: patch.object(Hub, "_check_free", lambda self, request: None))
+
+    def forgetting(announce: Any) -> Callable[..., Any]:
+        def announce_again(self: Hub, session: Any, request: Any, now: Any) -> Any:
+            session.peer = None
+            return announce(self, session, request, now)
+
+        return announce_again
+
+    _mutant("a session may announce twice", _around(Hub, "_announce", forgetting))
+
+
+def _rules_of_leaving() -> None:
+    def staying(disconnect: Any) -> Callable[..., Any]:
+        def disconnect_and_stay(self: Hub, session: Any, request: Disconnect, now: Any) -> Any:
+            before = session.peer
+            reply = disconnect(self, session, request, now)
+            session.peer = before
+            return reply
+
+        return disconnect_and_stay
+
+    _mutant("who leaves stays announced", _around(Hub, "_disconnect", staying))
+
+    def evicting(disconnect: Any) -> Callable[..., Any]:
+        def disconnect_and_evict(self: Hub, session: Any, request: Disconnect, now: Any) -> Any:
+            reply = disconnect(self, session, request, now)
+            victim = session.peer and session.peer.room.peers.get(request.peer_id)
+            if victim is not None:
+                self._remove(victim, now)
+            return reply
+
+        return disconnect_and_evict
+
+    _mutant("a hang-up removes its target", _around(Hub, "_disconnect", evicting))
+    _mutant("nobody is removed", lambda: patch.object(Hub, "_remove", lambda self, peer, now: None))
+
+
+def _rules_of_rooms() -> None:
+    def everywhere(deliver: Any) -> Callable[..., Any]:
+        def deliver_anywhere(self: Hub, room: str, to_peer_id: str, *event: Any) -> Any:
+            rooms = [room, *(one.name for one in self._rooms.values() if to_peer_id in one.peers)]
+            return deliver(self, rooms[-1], to_peer_id, *event)
+
+        return deliver_anywhere
+
+    _mutant("rooms do not part those who signal", _around(Hub, "deliver", everywhere))
+
+    def telling_all(tell: Any) -> Callable[..., Any]:
+        def tell_everybody(self: Hub, peers: Any, *event: Any) -> None:
+            tell(self, [one for room in self._rooms.values() for one in room.peers.values()], *event)
+
+        return tell_everybody
+
+    _mutant("roster events go to all rooms", _around(Hub, "_tell", telling_all))
+    _mutant("every announce is for the default room", _around(Hub, "_announce", _in_default_room))
+
+    def any_room(page: Any) -> Callable[..., Any]:
+        return lambda self, room, request, own_room=False: page(self, request.room or room, request)
+
+    _mutant("a peer may list other rooms", _around(Hub, "_page", any_room))
+    _mutant("page sizes do not count", _around(Hub, "_page", _without_page_size))
+    _mutant("pages overlap", _around(hub, "_position", lambda position: lambda token: max(0, position(token) - 1)))
+    _mutant("any page token is good", _around(hub, "_position", _forgiving))
+
+
+def _rules_of_targets() -> None:
+    def no_target(relay: Any) -> Callable[..., Any]:
+        def relay_strictly(self: Hub, *what: Any, absent_is_fine: bool = False) -> Any:
+            return relay(self, *what)
+
+        return relay_strictly
+
+    _mutant("a hang-up on nobody is refused", _around(Hub, "_relay", no_target))
+
+    def fine(relay: Any) -> Callable[..., Any]:
+        return lambda self, *what, absent_is_fine=False: relay(self, *what, absent_is_fine=True)
+
+    _mutant("an unknown target is no error", _around(Hub, "_relay", fine))
+
+    def hasty(offer: Any) -> Callable[..., Any]:
+        def announced_first(self: Hub, session: Any, request: Any, now: Any) -> Any:
+            if session.peer is None:
+                raise errors.not_announced()
+            return offer(self, session, request, now)
+
+        return announced_first
+
+    _mutant("announced or not comes before the fields", _around(Hub, "_offer", hasty))
+    _mutant("health needs an announce", _around(Hub, "_health_check", hasty))
+    _mutant("a list needs an announce", _around(Hub, "_list_peers", hasty))
+    _mutant("one may signal oneself", _signalling_oneself)
+    _mutant(
+        "offer ids repeat", lambda: patch.object(PendingOffers, "next_id", lambda self, a, b, now: f"{a}_{b}_{10**13}")
+    )
+    _mutant("offers are never pending", lambda: patch.object(PendingOffers, "add", lambda self, key, now: None))
+
+
+def _limits() -> None:
+    for more in (-1, 1):
+        _mutant(
+            f"texts may be {more:+d} byte",
+            _around(
+                hub,
+                "_check_size",
+                lambda check, more=more: lambda field, text, limit, most: check(field, text, limit, most + more),
+            ),
+        )
+        _mutant(
+            f"announced objects may be {more:+d} byte",
+            _around(
+                hub,
+                "_check_json",
+                lambda check, more=more: lambda field, value, limit, most: check(field, value, limit, most + more),
+            ),
+        )
+        _mutant(f"ids may be {more:+d} byte", lambda more=more: patch.object(hub, "MAX_ID_BYTES", 256 + more))  # type: ignore[misc]
+    _mutant("sizes are counted in characters", lambda: patch.object(hub, "_check_size", _in_characters))
+    _mutant(
+        "only ASCII's control characters count",
+        lambda: patch.object(hub, "_CONTROL_CHARACTERS", re.compile("[\x00-\x1f\x7f]")),
+    )
+
+
+def _in_default_room(announce: Any) -> Callable[..., Any]:
+    return lambda self, session, request, now: announce(self, session, msgspec.structs.replace(request, room=""), now)
+
+
+def _without_page_size(page: Any) -> Callable[..., Any]:
+    return lambda self, room, request, **own: page(self, room, msgspec.structs.replace(request, page_size=0), **own)
+
+
+def _forgiving(position: Any) -> Callable[..., Any]:
+    def forgive(token: str) -> Any:
+        try:
+            return position(token)
+        except SignalingError:
+            return 0
+
+    return forgive
+
+
+@contextmanager
+def _signalling_oneself() -> Iterator[None]:
+    def any_sender(self: Hub, session: Any, to_peer_id: str) -> Any:
+        if session.peer is None:
+            raise errors.not_announced()
+        return session.peer
+
+    # Pending offers to oneself would end the run by an error of another kind.
+    never_pending = patch.object(PendingOffers, "add", lambda self, key, now: None)
+    with patch.object(Hub, "_sender", any_sender), never_pending:
+        yield
+
+
+def _in_characters(field: str, text: str, limit: str, most: int) -> None:
+    if len(text) > most:
+        raise errors.limit_exceeded(f"{field} is too large", limit, most, "send it smaller")
+
+
+@contextmanager
+def mutated(name: str) -> Iterator[None]:
+    """Put a mutant in for as long as the block runs; hubs must be made within it."""
+    with MUTANTS[name]():
+        yield
+
+
+_events_on_their_way()
+_fields()
+_rules_of_announcing()
+_rules_of_leaving()
+_rules_of_rooms()
+_rules_of_targets()
+_limits()

@@ -1,0 +1,56 @@
+"""The servers that scenarios and scripts run against: one of this process, a bare hub, or one that runs elsewhere."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sigbridge import Hub, Settings
+from sigbridge_compat.deferred import SelfCompletingDeferral
+from sigbridge_compat.ways import WayIn, way_by_url, way_to_hub
+from sigbridge_net.clock import read_clock
+
+
+@dataclass
+class World:
+    """One server with its ways in by name; `hub` is its hub where it runs in this process."""
+
+    ways: dict[str, WayIn]
+    hub: Hub | None
+
+
+def loopback_settings() -> Settings:
+    """The defaults, on loopback and ports that the system chooses."""
+    return Settings(grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0")
+
+
+def bare_hub(deferral: SelfCompletingDeferral | None = None) -> World:
+    """Make a hub without a server: the reference. Its ways in have the protocols' names, and no protocol."""
+    hub = Hub(loopback_settings(), read_clock(), directory=deferral, bus=deferral)
+    if deferral is not None:
+        deferral.attach(hub)
+    return World(
+        {"grpc": way_to_hub(hub, "grpc", name="hub"), "websocket": way_to_hub(hub, "websocket", name="hub")}, hub
+    )
+
+
+@asynccontextmanager
+async def started_server(deferral: SelfCompletingDeferral | None = None) -> AsyncIterator[World]:
+    """Start a server in this process, and stop it afterwards."""
+    from sigbridge_server.server import Server
+
+    server = Server(loopback_settings(), directory=deferral, bus=deferral)
+    if deferral is not None:
+        deferral.attach(server.hub)
+    await server.start()
+    try:
+        world = running_server(f"127.0.0.1:{server.grpc_port}", f"ws://127.0.0.1:{server.websocket_port}")
+        world.hub = server.hub
+        yield world
+    finally:
+        await server.stop()
+
+
+def running_server(grpc_address: str, websocket_url: str) -> World:
+    """Name a server that runs already."""
+    ways = (way_by_url("grpc", f"grpc://{grpc_address}"), way_by_url("websocket", websocket_url))
+    return World({way.name: way for way in ways}, None)

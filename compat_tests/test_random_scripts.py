@@ -1,0 +1,157 @@
+"""Random scripts: whatever a few clients do, every way in gives the transcript that the bare hub gives.
+
+`--scripts N`, or SIGBRIDGE_SCRIPTS=N, says how many scripts each test plays; Hypothesis shrinks one that fails.
+"""
+
+import asyncio
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sigbridge import Announce, Answer, Capabilities, Disconnect, IceCandidate, ListPeers, Offer
+from sigbridge import HealthCheck as AskHealth
+from sigbridge_compat.deferred import SelfCompletingDeferral
+from sigbridge_compat.scripts import CLIENTS, Close, Script, Send, play
+from sigbridge_compat.worlds import World, bare_hub, running_server, started_server
+
+FEW_SCRIPTS = 60
+PEERS = ("a", "b", "c", "d")
+
+peer_ids = st.sampled_from(PEERS)
+targets = st.sampled_from((*PEERS, *PEERS, *PEERS, "nobody", "", "a\n", "x" * 257))
+sdps = st.sampled_from(("v=0\r\n", "v=0\r\n", "\x00 é 👋 \u2028\n", "s=1", ""))
+candidates = st.sampled_from(("", "candidate:1", "candidate:2 \u2028", "x" * 4097))
+rooms = st.sampled_from(("0", "0", "0", "0", "1"))
+capabilities = st.builds(
+    Capabilities,
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(({}, {"screen_share": True}, {"n": 1.0, "l": [None, "é"]})),
+)
+
+requests = st.one_of(
+    st.builds(Offer, targets, sdps, st.sampled_from(("", "offer", "offer", "answer"))),
+    st.builds(Answer, targets, sdps, st.sampled_from(("", "answer", "pranswer", "offer"))),
+    st.builds(
+        IceCandidate,
+        targets,
+        candidates,
+        st.sampled_from((None, "", "0")),
+        st.sampled_from((None, 0, 4294967295)),
+        st.sampled_from((None, "", "ufrag")),
+    ),
+    st.builds(Disconnect, targets),
+    st.builds(Announce, targets, capabilities, st.sampled_from(({}, {"name": "é\x00"}, {"b": "1", "a": ""})), rooms),
+    st.builds(
+        ListPeers, st.sampled_from((None, "0", "1")), st.sampled_from((0, 1, 2)), st.sampled_from(("", "", "garbage"))
+    ),
+)
+clients = st.integers(0, CLIENTS - 1)
+steps = st.one_of(
+    st.builds(lambda who, request: Send(who, (request,)), clients, requests),
+    st.builds(lambda who, several: Send(who, tuple(several)), clients, st.lists(requests, min_size=2, max_size=4)),
+    st.builds(lambda who: Send(who, (Disconnect(PEERS[who]),)), clients),
+    st.builds(lambda who: Send(who, (Announce(PEERS[who], room="0"),)), clients),
+    st.builds(lambda who: Send(who, (AskHealth(),)), clients),
+    st.builds(Close, clients),
+)
+
+
+def scripts(*ways):
+    """Scripts whose clients use these ways in, at random; most begin with everybody in one room."""
+    return st.builds(
+        lambda chosen, announced, more: Script(
+            chosen, (*(Send(who, (Announce(PEERS[who], room="0"),)) for who in range(announced)), *more)
+        ),
+        st.tuples(*(st.sampled_from(ways) for _ in range(CLIENTS))),
+        st.sampled_from((0, 2, CLIENTS, CLIENTS)),
+        st.lists(steps, min_size=1, max_size=16),
+    )
+
+
+@pytest.fixture(scope="module")
+def runner():
+    """One event loop for all scripts."""
+    with asyncio.Runner() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def script_count(request):
+    count = request.config.getoption("--scripts") or int(os.environ.get("SIGBRIDGE_SCRIPTS") or FEW_SCRIPTS)
+    assert count > 0
+    return count
+
+
+@pytest.fixture(scope="module")
+def reference(runner):
+    return bare_hub()
+
+
+@pytest.fixture(scope="module")
+def script_server(runner, request):
+    if grpc_address := request.config.getoption("--grpc"):
+        yield running_server(grpc_address, request.config.getoption("--ws"))
+        return
+    yield from on_the_scripts_loop(runner, started_server())
+
+
+@pytest.fixture(scope="module")
+def script_deferred_server(runner):
+    yield from on_the_scripts_loop(runner, started_server(SelfCompletingDeferral(seed=3)))
+
+
+@pytest.fixture(scope="module")
+def script_deferred_hub(runner):
+    return bare_hub(SelfCompletingDeferral(seed=4))
+
+
+def on_the_scripts_loop(runner, context):
+    yield runner.run(context.__aenter__())
+    runner.run(context.__aexit__(None, None, None))
+
+
+def compare(runner, script_count, world: World, reference: World, *ways: str) -> None:
+    """Play scripts on both, and compare what arrived."""
+    arrived = 0
+
+    @settings(
+        max_examples=script_count,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
+    @given(scripts(*ways))
+    def same_transcripts(script):
+        nonlocal arrived
+        hubs = (reference.hub, world.hub) if world.hub is not None else (None, None)
+        expected = runner.run(play(script, reference.ways, hub=hubs[0]))
+        assert runner.run(play(script, world.ways, hub=hubs[1])) == expected
+        arrived += sum(map(len, expected))
+
+    same_transcripts()
+    assert arrived > script_count
+
+
+def test_scripts_on_grpc(runner, script_count, script_server, reference):
+    compare(runner, script_count, script_server, reference, "grpc")
+
+
+def test_scripts_on_websocket(runner, script_count, script_server, reference):
+    compare(runner, script_count, script_server, reference, "websocket")
+
+
+def test_scripts_on_both(runner, script_count, script_server, reference):
+    compare(runner, script_count, script_server, reference, "grpc", "websocket")
+
+
+def test_scripts_on_both_with_another_nodes_slowness(runner, script_count, script_deferred_server, reference):
+    compare(runner, script_count, script_deferred_server, reference, "grpc", "websocket")
+
+
+def test_scripts_on_a_hub_with_another_nodes_slowness(runner, script_count, script_deferred_hub, reference):
+    compare(runner, script_count, script_deferred_hub, reference, "grpc", "websocket")
