@@ -191,6 +191,10 @@ class _Stream:
         except SignalingError as error:
             trailers = status.trailers_of(DisconnectReason.DRAINING) if self._hub.draining else ()
             await _abort(context, error.code, error.message, trailers)
+        except Exception:
+            logger.exception("a session could not be opened")
+            failed = DisconnectReason.INTERNAL_ERROR
+            await _abort(context, status.code_of(failed), status.message_of(failed), status.trailers_of(failed))
         session.outbox.wake = self._to_write.set
         reader: asyncio.Task[None] | None = None
         try:

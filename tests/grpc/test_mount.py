@@ -337,6 +337,21 @@ async def test_a_fault_of_ours_ends_the_call_and_says_no_more(
     assert _ended(served.hub) == {"internal_error": 1}
 
 
+async def test_a_fault_while_opening_says_no_more(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = await serve()
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("canary")
+
+    monkeypatch.setattr(served.hub, "open", fail)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await served.call()
+    assert (failed.value.code(), failed.value.details()) == (grpc.StatusCode.INTERNAL, "Internal error")
+    assert "canary" in caplog.text
+
+
 async def test_a_fault_while_writing_or_answering_says_no_more(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
