@@ -89,8 +89,8 @@ class HttpWire:
                 event = self._connection.next_event()
                 if isinstance(event, h11.Request):
                     self._request = event
-                elif isinstance(event, h11.EndOfMessage):
-                    self._answer()
+                elif isinstance(event, h11.EndOfMessage) and self._request is not None:
+                    self._answer(self._request)
                 elif not isinstance(event, h11.Data):
                     break
         except h11.RemoteProtocolError as error:
@@ -100,9 +100,7 @@ class HttpWire:
             self.finished = self.finished or not self._output
         self._wake()
 
-    def _answer(self) -> None:
-        request = self._request
-        assert request is not None
+    def _answer(self, request: h11.Request) -> None:
         path = request.target.split(b"?", 1)[0].decode("latin-1")
         make = self._pages.get(path)
         if make is None:

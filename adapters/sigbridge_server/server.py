@@ -188,20 +188,21 @@ def _add_grpc_port(server: grpc.aio.Server, settings: Settings, tls: ServerTls |
 
 def _grpc_credentials(tls: ServerTls) -> grpc.ServerCredentials:
     """Credentials that follow `ServerTls.reload`: grpc asks at every handshake whether there is something newer."""
-    served: list[tuple[bytes, bytes]] = []
+    served = (tls.key, tls.certificate)
 
-    def configuration() -> grpc.ServerCertificateConfiguration | None:
-        present = (tls.key, tls.certificate)
-        if served == [present]:
+    def present() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], tls.client_authority)
+
+    def newer() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal served
+        if served == (tls.key, tls.certificate):
             return None
-        served[:] = [present]
-        return grpc.ssl_server_certificate_configuration([present], tls.client_authority)
+        served = (tls.key, tls.certificate)
+        return present()
 
-    first = configuration()
-    assert first is not None
     return grpc.dynamic_ssl_server_credentials(
-        first,
+        present(),
         # The stubs do not say that `None` means "nothing newer".
-        cast("Callable[[], grpc.ServerCertificateConfiguration]", configuration),
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", newer),
         require_client_authentication=tls.client_authority is not None,
     )

@@ -259,7 +259,7 @@ class Hub:
         return self._refused(session, kind, error)
 
     def reply(self, session: Session, frame: bytes | None, now: Instant) -> None:
-        """Queue the encoded answer to a request (`None` where none is due), then what the request caused for its sender.
+        """Queue the encoded answer to a request (`None` where none is due), then what it caused for its sender.
 
         An answer that does not fit ends the session as `slow_consumer`.
         """

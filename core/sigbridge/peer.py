@@ -12,7 +12,7 @@ _PEER_OVERHEAD_BYTES = 128
 
 
 class Peer:
-    """An announced session. `incarnation` rises with every announce of the server and tells two peers of one id apart."""
+    """An announced session. `incarnation` rises with every announce and tells two peers of one id apart."""
 
     __slots__ = ("_joined_frames", "incarnation", "info", "joined", "listed_bytes", "peer_id", "room", "session")
 
