@@ -1,0 +1,618 @@
+"""JSON-RPC 2.0 by its specification, and both paths through it."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sigbridge import Hub, Instant, Settings, errors
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.pending import Pending
+from sigbridge_compat.deferred import Deferral
+from sigbridge_websocket import methods, translate
+from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.wire import BARE_JSON
+
+NOW = Instant(1000.0, 1_700_000_000.0)
+
+
+def request(method, params=None, **members):
+    message = {"jsonrpc": "2.0", "method": method, **members}
+    return message if params is None else message | {"params": params}
+
+
+def error(code, message, request_id, data=None):
+    body = {"code": code, "message": message}
+    return {"jsonrpc": "2.0", "error": body if data is None else body | {"data": data}, "id": request_id}
+
+
+PARSE_ERROR = error(-32700, "Parse error", None)
+
+
+def invalid_request(why, request_id=None):
+    return error(-32600, f"Invalid Request: {why}", request_id)
+
+
+def not_found(name, request_id):
+    return error(-32601, f"Method not found: {name}", request_id, {"code": 12, "status": "UNIMPLEMENTED"})
+
+
+def wrong_field(field, why, request_id=1):
+    data = {"code": 3, "status": "INVALID_ARGUMENT", "field": field}
+    return error(-32602, f"Invalid params: {field} {why}", request_id, data)
+
+
+# The examples of the specification (https://www.jsonrpc.org/specification#examples), with methods that exist here.
+
+
+def test_a_call_with_named_parameters(talk):
+    talk("b")
+    alice = talk("alice")
+    assert alice.ask(request("answer", {"sdp": "v=0", "to_peer_id": "b"}, id=3)) == {
+        "jsonrpc": "2.0",
+        "result": {"to_peer_id": "b"},
+        "id": 3,
+    }
+
+
+def test_notifications_get_no_reply(talk):
+    alice = talk("alice")
+    assert alice.say(request("list_peers", {})) == []
+    assert alice.say(request("foobar")) == []
+    assert alice.say(request("offer", {"to_peer_id": "nobody", "sdp": "v=0"})) == []
+    assert alice.say(request("offer", {"to_peer_id": 1, "sdp": "v=0"})) == []
+    assert alice.say(request("offer", [1])) == []
+
+
+def test_a_call_of_a_method_that_is_none(talk):
+    assert talk().ask(request("foobar", id="1")) == not_found("foobar", "1")
+
+
+def test_a_call_that_is_no_json(talk):
+    assert talk().ask(b'{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]') == PARSE_ERROR
+
+
+def test_a_call_that_is_no_request(talk):
+    assert talk().ask(b'{"jsonrpc": "2.0", "method": 1, "params": "bar"}') == invalid_request("method must be a string")
+
+
+def test_a_batch_that_is_no_json(talk):
+    batch = b'[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"}, {"jsonrpc": "2.0", "method"]'
+    assert talk().ask(batch) == PARSE_ERROR
+
+
+def test_an_empty_batch(talk):
+    assert talk().ask(b"[]") == invalid_request("an empty batch")
+
+
+def test_batches_of_no_requests(talk):
+    talker = talk()
+    assert talker.ask(b"[1]") == [invalid_request("not an object")]
+    assert talker.ask(b"[1,2,3]") == [invalid_request("not an object")] * 3
+    assert talker.ask(b"[[], [[]]]") == [invalid_request("not an object")] * 2
+
+
+def test_a_mixed_batch_is_answered_in_order(talk):
+    batch = [
+        request("announce", {"peer_id": "alice"}, id="1"),
+        request("list_peers", {}),
+        request("disconnect", {"peer_id": "bob"}, id="2"),
+        {"foo": "boo"},
+        request("foo.get", {"name": "myself"}, id="5"),
+        request("health_check", id=None),
+        {"jsonrpc": "2.0", "result": 1, "id": 7},
+        request("list_peers", id="9"),
+    ]
+    answers = talk().ask(batch)
+    assert [answer["id"] for answer in answers] == ["1", "2", None, "5", None, "9"]
+    assert answers[2] == invalid_request('jsonrpc must be "2.0"')
+    assert answers[3] == not_found("foo.get", "5")
+    assert answers[4]["result"]["status"] == "healthy"
+    assert answers[5]["result"]["count"] == 1
+
+
+def test_a_batch_of_notifications_gets_nothing(talk):
+    talker = talk("alice")
+    assert talker.say([request("list_peers"), request("nothing", [1])]) == []
+
+
+def test_what_a_batch_causes_for_its_sender_follows_the_array(talk):
+    bob = talk("bob")
+    carol = talk()
+    said = carol.say([request("announce", {"peer_id": "carol"}, id=1), request("list_peers", id=2)])
+    assert [type(one) for one in said] == [list, dict]
+    assert said[1] == request("peer_joined", {"peer_id": "bob", **said[1]["params"]})
+    assert [one["method"] for one in bob.taken()] == ["peer_joined"]
+
+
+def test_the_roster_comes_after_a_batch_of_notifications(talk):
+    talk("bob")
+    carol = talk()
+    assert [one["method"] for one in carol.say([request("announce", {"peer_id": "carol"})])] == ["peer_joined"]
+
+
+def test_a_thousand_elements(talk):
+    answers = talk("alice").ask([request("list_peers", id=number) for number in range(1000)])
+    assert [answer["id"] for answer in answers] == list(range(1000))
+
+
+# Ids, params and members.
+
+
+@pytest.mark.parametrize("path", ["relay", "general"])
+@pytest.mark.parametrize(
+    "text", ["1", '"1"', "null", "0", "-1", str(2**53 + 1), "1" * 30, '"\\u0000"', '""', '"é\\ud83d\\ude00"']
+)
+def test_ids_come_back_as_they_are(talk, text, path):
+    talk("bob")
+    alice = talk("alice")
+    method, params = ("offer", {"to_peer_id": "bob", "sdp": "v=0"}) if path == "relay" else ("list_peers", {})
+    message = b'{"jsonrpc":"2.0","method":"%b","params":%b,"id":%b}' % (
+        method.encode(),
+        msgspec.json.encode(params),
+        text.encode(),
+    )
+    answer = alice.ask(message)
+    assert "result" in answer
+    assert answer["id"] == json.loads(text)
+    assert type(answer["id"]) is type(json.loads(text))
+
+
+@pytest.mark.parametrize("path", ["relay", "general"])
+@pytest.mark.parametrize("text", [b"1.5", b"1.0", b"1e2", b"-0.0", b"true", b"false", b"{}", b"[]", b"[1]"])
+def test_ids_that_are_none(talk, text, path):
+    talk("bob")
+    alice = talk("alice")
+    method = b"offer" if path == "relay" else b"list_peers"
+    message = b'{"jsonrpc":"2.0","method":"%b","params":{"to_peer_id":"bob","sdp":"x"},"id":%b}' % (method, text)
+    assert alice.ask(message) == invalid_request("id must be a string, an integer or null")
+
+
+def test_params_that_are_no_object(talk):
+    talker = talk()
+    assert talker.ask(request("list_peers", [], id=1)) == wrong_field("params", "must be an object")
+    assert talker.ask(request("rpc.discover", [1], id=1)) == wrong_field("params", "must be an object")
+    for text in (b"null", b'"x"', b"1", b"true"):
+        message = b'{"jsonrpc":"2.0","method":"list_peers","params":%b,"id":1}' % text
+        assert talker.ask(message) == invalid_request("params must be an object", 1)
+
+
+@pytest.mark.parametrize("version", [b'"1.0"', b"2.0", b"2", b"null", b'"2"', b'""'])
+def test_other_versions_are_no_requests(talk, version):
+    message = b'{"jsonrpc":%b,"method":"offer","params":{"to_peer_id":"b","sdp":"x"},"id":7}' % version
+    assert talk("alice").ask(message) == invalid_request('jsonrpc must be "2.0"', 7)
+
+
+def test_a_missing_version_and_a_missing_method(talk):
+    assert talk().ask({"method": "list_peers", "id": "q"}) == invalid_request('jsonrpc must be "2.0"', "q")
+    assert talk().ask({"jsonrpc": "2.0", "id": "q"}) == invalid_request("method must be a string", "q")
+
+
+@pytest.mark.parametrize("text", [b"null", b"1", b'"x"', b"true"])
+def test_scalars_are_no_requests(talk, text):
+    assert talk().ask(text) == invalid_request("not an object")
+
+
+def test_unknown_members_are_ignored(talk):
+    bob = talk("bob")
+    alice = talk("alice")
+    bob.taken()
+    params = {"to_peer_id": "bob", "sdp": "v=0", "more": {"deep": [1]}, "from": "mallory"}
+    assert alice.ask(request("offer", params, id=1, trace="x"))["result"]["to_peer_id"] == "bob"
+    (event,) = bob.taken()
+    assert event["params"]["from_peer_id"] == "alice"
+    assert "more" not in event["params"]
+    assert "from" not in event["params"]
+
+
+@pytest.mark.parametrize("more", [b"", b',"x":1'])
+def test_of_two_members_with_one_name_the_last_counts(talk, more):
+    bob = talk("bob")
+    alice = talk("alice")
+    bob.taken()
+    alice.ask(
+        b'{"jsonrpc":"1.0","jsonrpc":"2.0","method":"answer","method":"offer","id":1,"id":2,'
+        b'"params":{"to_peer_id":"x"},"params":{"to_peer_id":"x","sdp":"one","to_peer_id":"bob","sdp":"two"%b}}' % more
+    )
+    (event,) = bob.taken()
+    assert (event["method"], event["params"]["sdp"]) == ("offer", "two")
+
+
+def test_responses_from_a_client_are_ignored_and_counted(talk, hub):
+    talker = talk()
+    assert talker.say({"jsonrpc": "2.0", "result": 1, "id": 1}) == []
+    assert talker.say({"jsonrpc": "2.0", "error": {"code": 1, "message": "x"}, "id": None}) == []
+    assert talker.say([{"result": 1}, {"error": 1}]) == []
+    assert hub.counters.ignored_responses == 4
+    assert not hub.counters.requests
+
+
+def test_null_is_absent_in_optional_fields(talk):
+    alice = talk()
+    params = {"peer_id": "alice", "capabilities": None, "metadata": None, "room": None}
+    assert alice.ask(request("announce", params, id=1))["result"]["peers_count"] == 0
+    page = alice.ask(request("list_peers", {"room": None, "page_size": None, "page_token": None}, id=1))["result"]
+    assert page["peers"][0]["capabilities"] == {"audio": False, "video": False, "data": False}
+    assert page["peers"][0]["metadata"] == {}
+    bob = talk("bob")
+    alice.taken()
+    bob.ask(request("offer", {"to_peer_id": "alice", "sdp": "x", "type": None}, id=1))
+    optional = {"sdp_mid": None, "sdp_mline_index": None, "username_fragment": None}
+    bob.ask(request("ice_candidate", {"to_peer_id": "alice", "candidate": None, **optional}, id=1))
+    offer, candidate = alice.taken()
+    assert offer["params"]["type"] == "offer"
+    assert candidate["params"] == {"from_peer_id": "bob", "candidate": ""}
+
+
+def test_zero_and_empty_stay_what_they_are(talk):
+    alice, bob = talk("alice"), talk("bob")
+    alice.taken()
+    optional = {"sdp_mid": "", "sdp_mline_index": 0, "username_fragment": ""}
+    bob.ask(request("ice_candidate", {"to_peer_id": "alice", "candidate": "", **optional}, id=1))
+    (candidate,) = alice.taken()
+    assert candidate["params"] == {"from_peer_id": "bob", "candidate": "", **optional}
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "field", "why"),
+    [
+        ("announce", {}, "peer_id", "is missing"),
+        ("announce", {"peer_id": None}, "peer_id", "must be a string"),
+        ("announce", {"peer_id": 1}, "peer_id", "must be a string"),
+        ("announce", {"peer_id": "x", "capabilities": []}, "capabilities", "must be an object"),
+        ("announce", {"peer_id": "x", "capabilities": "audio"}, "capabilities", "must be an object"),
+        (
+            "announce",
+            {"peer_id": "x", "capabilities": {"audio": 1}},
+            "capabilities",
+            "has audio, which must be true or false",
+        ),
+        (
+            "announce",
+            {"peer_id": "x", "capabilities": {"data": None}},
+            "capabilities",
+            "has data, which must be true or false",
+        ),
+        ("announce", {"peer_id": "x", "metadata": []}, "metadata", "must be an object"),
+        ("announce", {"peer_id": "x", "metadata": "{}"}, "metadata", "must be an object"),
+        ("announce", {"peer_id": "x", "room": 1}, "room", "must be a string"),
+        ("offer", {}, "to_peer_id", "is missing"),
+        ("offer", {"to_peer_id": ["x"], "sdp": "v"}, "to_peer_id", "must be a string"),
+        ("offer", {"to_peer_id": "x"}, "sdp", "is missing"),
+        ("offer", {"to_peer_id": "x", "sdp": {}}, "sdp", "must be a string"),
+        ("offer", {"to_peer_id": "x", "sdp": "v", "type": 1}, "type", "must be a string"),
+        ("offer", {"to_peer_id": "x", "sdp": "v", "type": "answer"}, "type", "must be offer"),
+        ("answer", {"to_peer_id": "x", "sdp": "v", "type": "offer"}, "type", "must be answer or pranswer"),
+        ("ice_candidate", {"to_peer_id": "x", "candidate": 1}, "candidate", "must be a string"),
+        *(
+            (
+                "ice_candidate",
+                {"to_peer_id": "x", "candidate": "c", "sdp_mline_index": index},
+                "sdp_mline_index",
+                "must be a whole number from 0 to 4294967295",
+            )
+            for index in (-1, 1.5, 1.0, 2**32, "0", True, [0], 10**30)
+        ),
+        ("ice_candidate", {"to_peer_id": "x", "sdp_mid": 0}, "sdp_mid", "must be a string"),
+        ("disconnect", {}, "peer_id", "is missing"),
+        ("list_peers", {"page_size": -1}, "page_size", "must be a whole number from 0 to 4294967295"),
+        ("list_peers", {"page_size": "5"}, "page_size", "must be a whole number from 0 to 4294967295"),
+        ("list_peers", {"page_token": 5}, "page_token", "must be a string"),
+    ],
+)
+def test_a_wrong_field_is_named(talk, method, params, field, why):
+    assert talk().ask(request(method, params, id=1)) == wrong_field(field, why)
+
+
+def test_capabilities_and_metadata_come_back_without_loss(talk):
+    alice, bob = talk("alice"), talk()
+    capabilities = {"screen_share": True, "audio": True, "codecs": ["av1", {"x": None}], "": 0}
+    metadata = {"name": "Bób", "tags": [1, 2.5, None], "big": 2**70, "nul": "\0"}
+    bob.say(request("announce", {"peer_id": "bob", "capabilities": capabilities, "metadata": metadata}, id=1))
+    joined = alice.taken()[-1]["params"]
+    assert joined["capabilities"] == {"video": False, "data": False, **capabilities}
+    assert joined["metadata"] == metadata
+    listed = alice.ask(request("list_peers", id=1))["result"]["peers"][1]
+    assert (listed["capabilities"], listed["metadata"]) == (joined["capabilities"], metadata)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b" ",
+        b"\xef\xbb\xbf{}",
+        b'{"jsonrpc":"2.0","method":"list_peers","id":1} x',
+        b'{"jsonrpc":"2.0","method":"list_peers","id":1}{}',
+        b'{"jsonrpc":"2.0","method":"list_peers","id":1}\0',
+        b'{"jsonrpc":"2.0","method":"list_peers","id":1} // comment',
+        b'{/**/"jsonrpc":"2.0","method":"list_peers","id":1}',
+        b'{"jsonrpc":"2.0","method":"list_\x01peers","id":1}',
+        b'{"jsonrpc":"2.0","method":"offer","params":{"to_peer_id":"b","sdp":"a\nb"},"id":1}',
+        b'{"jsonrpc":"2.0","method":"list_peers","id":NaN}',
+        b'{"jsonrpc":"2.0","method":"list_peers","id":-Infinity}',
+        b'{"jsonrpc":"2.0","method":"list_peers","id":1e400}',
+        b'{"jsonrpc":"2.0","method":"list_peers","id":' + b"9" * 5000 + b"}",
+        b'{"jsonrpc":"2.0","method":"list_peers","params":{"x":' + b"9" * 5000 + b'},"id":1}',
+        b'{"jsonrpc":"2.0","method":"list_peers","params":{"x":1e400},"id":1}',
+        b'{"jsonrpc":"2.0","method":"offer","params":{"to_peer_id":"\\ud800","sdp":"x"},"id":1}',
+        b'{"jsonrpc":"2.0","method":"list_peers","params":{"\\udc00":1},"id":1}',
+        b'{"jsonrpc":"2.0","method":"offer","params":{"to_peer_id":"b","sdp":"\xff"},"id":1}',
+        b'{"jsonrpc":"2.0","method":"offer","params":{"to_peer_id":"b","sdp":"x","more":"\xc3("},"id":1}',
+        b'{"jsonrpc":"2.0","method":"list_peers","params":{"\xff":1},"id":1}',
+        b'{"jsonrpc":"2.0","method":"list_peers","id":"\xed\xa0\x80"}',
+        b"[" * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"jsonrpc":"2.0","method":"list_peers","params":{"x":' + b"[" * 100_000 + b"]" * 100_000 + b'},"id":1}',
+        b"{'jsonrpc':'2.0'}",
+        b'{"jsonrpc":"2.0",}',
+        b"tru",
+        b"01",
+    ],
+)
+def test_what_is_no_json(talk, text, hub):
+    talker = talk()
+    assert talker.ask(text) == PARSE_ERROR
+    assert hub.counters.requests["websocket", "unknown", "INVALID_ARGUMENT"] == 1
+    assert "result" in talker.ask(request("list_peers", id=1))
+
+
+def test_discover_describes_the_server(talk):
+    document = talk().ask(request("rpc.discover", id=1))["result"]
+    assert {method["name"] for method in document["methods"]} == set(translate.REQUESTS)
+
+
+def test_a_long_method_name_is_cut(talk):
+    answer = talk().ask(request("x" * 100_000, id=1))
+    assert len(answer["error"]["message"]) < 200
+
+
+def test_params_may_have_any_names(talk):
+    params = {"self": 1, "call": 2, "hub": 3, "method": 4, "params": 5, "": 6, "a b": 7}
+    assert "result" in talk().ask(request("list_peers", params, id=1))
+
+
+# Both paths.
+
+TEXTS = st.one_of(
+    st.sampled_from(
+        ["", "bob", "alice", "nobody", "v=0\r\n", "\0", "é😀\u2028", "x" * 300, "offer", "answer", "pranswer"]
+    ),
+    st.text(max_size=8),
+)
+VALUES = st.one_of(
+    TEXTS, st.none(), st.booleans(), st.integers(-2, 2**33), st.floats(allow_nan=False, allow_infinity=False),
+    st.just([]), st.just({}), st.sampled_from([0, 1, -1, 2**32 - 1, 2**32, 10**30, 1.0]),
+)  # fmt: skip
+
+
+def likely(values, among=VALUES):
+    """Mostly as usual, now and then anything."""
+    return st.one_of(values, values, values, values, among)
+
+
+PARAMS = st.fixed_dictionaries(
+    {"to_peer_id": likely(st.just("bob"))},
+    optional={
+        "sdp": likely(TEXTS),
+        "type": likely(st.sampled_from(["offer", "answer", "pranswer", "", None])),
+        "candidate": likely(TEXTS),
+        "sdp_mid": likely(st.one_of(st.none(), TEXTS)),
+        "sdp_mline_index": likely(st.one_of(st.none(), st.integers(0, 5))),
+        "username_fragment": likely(st.one_of(st.none(), TEXTS)),
+        "more": VALUES,
+    },
+)
+CALLS = st.fixed_dictionaries(
+    {
+        "jsonrpc": likely(st.just("2.0")),
+        "method": st.sampled_from(["offer", "answer", "ice_candidate"]),
+        "params": likely(PARAMS),
+    },
+    optional={"id": likely(st.one_of(st.integers(), st.text(max_size=3), st.none())), "other": VALUES},
+)
+
+
+class Pair:
+    """Alice, who sends, and Bob, who receives, on a hub of their own."""
+
+    def __init__(self):
+        self.hub = Hub(Settings(max_sdp_bytes=200, max_candidate_bytes=200), NOW)
+        self.sessions = []
+        for name in ("alice", "bob"):
+            session = self.hub.open(protocol="websocket", encoding=BARE_JSON, on_end=lambda _: None, now=NOW)
+            self.hub.apply(session, translate.request_from_params("announce", {"peer_id": name}), NOW)
+            self.sessions.append(session)
+            session.outbox.release(NOW.monotonic)
+        self.conversation = Conversation(self.hub, self.sessions[0], bytes)
+
+    def outcome(self):
+        texts = [session.outbox.take(2**40) for session in self.sessions]
+        offers = [key for key in (("", "alice", "bob"), ("", "bob", "alice")) if key in self.hub._offers]
+        return texts, offers, self.hub.counters.requests, self.hub.counters.relays
+
+
+@given(st.lists(CALLS, min_size=1, max_size=4))
+def test_both_relay_paths_are_one(calls):
+    fast, slow = Pair(), Pair()
+    for call in calls:
+        text = json.dumps(call).encode() if len(str(call)) % 2 else msgspec.json.encode(call)
+        fast.conversation.receive(text, NOW)
+        slow.conversation._receive_any(text, NOW)
+    assert fast.outcome() == slow.outcome()
+
+
+def test_the_usual_takes_the_relay_path(talk, monkeypatch):
+    talk("bob")
+    alice = talk("alice")
+
+    def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(Conversation, "_receive_any", never)
+    sdp = {"to_peer_id": "bob", "sdp": "v=0"}
+    candidate = {"to_peer_id": "bob", "candidate": "c", "sdp_mid": "0", "sdp_mline_index": 0, "username_fragment": "u"}
+    for message in (
+        request("offer", sdp, id=1),
+        request("answer", {**sdp, "type": "pranswer"}, id="x"),
+        request("ice_candidate", candidate, id=None),
+    ):
+        assert "result" in alice.ask(message)
+    assert alice.say(request("ice_candidate", candidate)) == []
+
+
+# Faults of ours.
+
+INTERNAL_ERROR = error(-32603, "Internal error", 1, {"code": 13, "status": "INTERNAL"})
+
+
+def fail(*_, **__):
+    raise RuntimeError("the secret of the house")
+
+
+@pytest.mark.parametrize("method", ["offer", "list_peers"])
+def test_a_rule_that_fails_tells_nothing(talk, hub, method, caplog):
+    talker = talk("alice")
+    hub._rules = dict.fromkeys(hub._rules, fail)
+    assert talker.ask(request(method, {"to_peer_id": "x", "sdp": "x"}, id=1)) == INTERNAL_ERROR
+    assert talker.ask([request(method, {"to_peer_id": "x", "sdp": "x"}, id=1)]) == [INTERNAL_ERROR]
+    assert talker.say(request(method, {"to_peer_id": "x", "sdp": "x"})) == []
+    assert hub.counters.requests["websocket", method, "INTERNAL"] == 3
+    assert "the secret of the house" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["offer", "list_peers"])
+def test_a_translator_that_fails_tells_nothing(talk, hub, method, monkeypatch, caplog):
+    talker = talk("alice")
+    monkeypatch.setattr(translate, "offer_from_params", fail)
+    monkeypatch.setattr(methods, "request_from_params", fail)
+    assert talker.ask(request(method, {"to_peer_id": "x", "sdp": "x"}, id=1)) == INTERNAL_ERROR
+    assert talker.say(request(method, {"to_peer_id": "x", "sdp": "x"})) == []
+    assert hub.counters.requests["websocket", method, "INTERNAL"] == 2
+
+
+def test_a_result_that_cannot_be_made_tells_nothing(talk, monkeypatch, caplog):
+    talker = talk("alice")
+    monkeypatch.setattr(methods, "result_object", fail)
+    assert talker.ask(request("list_peers", id=1)) == INTERNAL_ERROR
+    monkeypatch.setattr(methods, "openrpc_document", fail)
+    assert talker.ask(request("rpc.discover", id=1)) == INTERNAL_ERROR
+
+
+# Answers that must be awaited.
+
+
+@pytest.fixture
+def deferral():
+    return Deferral()
+
+
+@pytest.fixture
+def slow_hub(make_hub, deferral):
+    hub = make_hub(directory=deferral, bus=deferral)
+    deferral.attach(hub)
+    return hub
+
+
+@pytest.fixture
+def slow_pair(talk, slow_hub, deferral, clock):
+    talkers = []
+    for name in ("alice", "bob"):
+        talker = talk(hub=slow_hub)
+        assert talker.say(request("announce", {"peer_id": name}, id=1)) == []
+        assert talker.conversation.busy
+        deferral.complete(now=clock.now)
+        assert not talker.conversation.busy
+        talkers.append(talker)
+    assert [one.get("method", "reply") for one in talkers[1].taken()] == ["reply", "peer_joined"]
+    talkers[0].taken()
+    return talkers
+
+
+OFFER = {"to_peer_id": "bob", "sdp": "v=0"}
+
+
+def test_an_awaited_answer_comes_when_it_is_known(slow_pair, deferral, clock):
+    alice, bob = slow_pair
+    assert alice.say(request("offer", OFFER, id="x")) == []
+    assert alice.conversation.busy
+    idle = []
+    alice.conversation.on_idle = idle.append
+    deferral.complete(now=clock.now)
+    assert alice.taken()[0]["id"] == "x"
+    assert bob.taken()[0]["method"] == "offer"
+    assert idle == [clock.now]
+
+
+def test_an_awaited_refusal_says_why(slow_pair, deferral, clock):
+    alice, _ = slow_pair
+    for params in ({"to_peer_id": "nobody", "sdp": "x"}, {"to_peer_id": "nobody", "sdp": "x", "more": 1}):
+        assert alice.say(request("offer", params, id=1)) == []
+        deferral.complete(now=clock.now)
+        assert alice.taken() == [
+            error(-32000, "Peer not found: nobody", 1, {"code": 5, "status": "NOT_FOUND", "peer_id": "nobody"})
+        ]
+
+
+@pytest.mark.parametrize("more", [{}, {"more": 1}])
+def test_an_awaited_notification_stays_silent(slow_pair, deferral, clock, more):
+    alice, bob = slow_pair
+    assert alice.say(request("offer", OFFER | more)) == []
+    assert alice.conversation.busy
+    deferral.complete(now=clock.now)
+    assert not alice.conversation.busy
+    assert alice.taken() == []
+    assert len(bob.taken()) == 1
+
+
+def test_a_batch_waits_for_each_of_its_elements(slow_pair, deferral, clock):
+    alice, bob = slow_pair
+    batch = [request("offer", OFFER | {"sdp": str(number)}, id=number) for number in range(3)]
+    batch[1:1] = [request("offer", OFFER | {"sdp": "silent"}), {"jsonrpc": "2.0"}]
+    batch.append(request("list_peers", id="last"))
+    assert alice.say(batch) == []
+    for _ in range(4):
+        assert alice.taken() == []
+        assert len(deferral.waiting) == 1
+        deferral.complete(now=clock.now)
+    (answers,) = alice.taken()
+    assert [answer["id"] for answer in answers] == [0, None, 1, 2, "last"]
+    assert [event["params"]["sdp"] for event in bob.taken()] == ["0", "silent", "1", "2"]
+    assert not alice.conversation.busy
+
+
+def test_a_session_that_ends_while_its_answer_is_awaited(slow_pair, slow_hub, deferral, clock):
+    alice, bob = slow_pair
+    alice.say([request("offer", OFFER, id=1), request("offer", OFFER, id=2)])
+    slow_hub.close(alice.session, DisconnectReason.CONNECTION_LOST, clock.now)
+    while deferral.waiting:
+        deferral.complete(now=clock.now)
+    assert alice.taken() == []
+    assert [event["method"] for event in bob.taken()].count("peer_left") == 1
+    assert not slow_hub.pending_offer_count
+
+
+class KnownAtOnce:
+    """A bus whose word is known before it is asked for."""
+
+    def relay(self, room, to_peer_id, event, from_protocol, now):
+        answer = Pending()
+        answer.resolve(errors.peer_not_found(to_peer_id), now)
+        return answer
+
+
+def test_a_long_batch_of_answers_that_are_known_at_once(talk, make_hub):
+    alice = talk("alice", hub=make_hub(bus=KnownAtOnce()))
+    answers = alice.ask([request("offer", OFFER, id=number) for number in range(3000)])
+    assert [answer["id"] for answer in answers] == list(range(3000))
+    assert not alice.conversation.busy
+
+
+def test_a_batch_that_asks_for_too_much_ends_its_session(talk, make_hub):
+    hub = make_hub(outbox_max_bytes=20_000)
+    alice = talk("alice", hub=hub)
+    assert alice.say([request("list_peers", id="x" * 1000) for _ in range(100)]) == []
+    assert alice.ended == [DisconnectReason.SLOW_CONSUMER]

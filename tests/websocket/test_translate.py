@@ -1,0 +1,159 @@
+"""Every message of the core survives its way through JSON, in both directions."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sigbridge import (
+    Announce,
+    Announced,
+    Answer,
+    AnswerReceived,
+    Capabilities,
+    Code,
+    Disconnect,
+    Disconnected,
+    Health,
+    HealthCheck,
+    IceCandidate,
+    IceCandidateReceived,
+    ListPeers,
+    Offer,
+    OfferReceived,
+    OfferRelayed,
+    PeerDisconnected,
+    PeerInfo,
+    PeerJoined,
+    PeerLeft,
+    PeerList,
+    Relayed,
+    SignalingError,
+)
+from sigbridge_websocket import translate
+
+TEXT = st.text(max_size=10)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+OBJECT = st.dictionaries(TEXT, JSON, max_size=3)
+EXTENSIONS = st.dictionaries(TEXT.filter(lambda name: name not in ("audio", "video", "data")), JSON, max_size=3)
+CAPABILITIES = st.builds(Capabilities, st.booleans(), st.booleans(), st.booleans(), EXTENSIONS)
+INDEX = st.none() | st.integers(0, 2**32 - 1)
+OPTIONAL = st.none() | TEXT
+
+REQUESTS = st.one_of(
+    st.builds(Announce, TEXT, CAPABILITIES, OBJECT, TEXT),
+    st.builds(Offer, TEXT, TEXT, TEXT),
+    st.builds(Answer, TEXT, TEXT, TEXT),
+    st.builds(IceCandidate, TEXT, TEXT, OPTIONAL, INDEX, OPTIONAL),
+    st.builds(Disconnect, TEXT),
+    st.builds(ListPeers, OPTIONAL, st.integers(0, 2**32 - 1), TEXT),
+    st.just(HealthCheck()),
+)
+REPLIES = st.one_of(
+    st.tuples(st.just(Announce("x")), st.builds(Announced, TEXT, st.integers(0), st.lists(TEXT).map(tuple))),
+    st.tuples(st.just(Offer("x", "y")), st.builds(OfferRelayed, TEXT, TEXT)),
+    st.tuples(st.just(Answer("x", "y")), st.builds(Relayed, TEXT)),
+    st.tuples(st.just(IceCandidate("x")), st.builds(Relayed, TEXT)),
+    st.tuples(st.just(Disconnect("x")), st.builds(Disconnected, TEXT)),
+    st.tuples(
+        st.just(ListPeers()),
+        st.builds(
+            PeerList,
+            st.lists(st.builds(PeerInfo, TEXT, CAPABILITIES, TEXT, OBJECT, st.integers(0)), max_size=3).map(tuple),
+            st.integers(0),
+            TEXT,
+        ),
+    ),
+    st.tuples(st.just(HealthCheck()), st.builds(Health, TEXT, st.integers(0), st.integers(0), OBJECT)),
+)
+EVENTS = st.one_of(
+    st.builds(PeerJoined, TEXT, CAPABILITIES, OBJECT),
+    st.builds(PeerLeft, TEXT),
+    st.builds(OfferReceived, TEXT, TEXT, TEXT, TEXT),
+    st.builds(AnswerReceived, TEXT, TEXT, TEXT),
+    st.builds(IceCandidateReceived, TEXT, TEXT, OPTIONAL, INDEX, OPTIONAL),
+    st.builds(PeerDisconnected, TEXT),
+)
+
+
+@given(REQUESTS, st.integers(0))
+def test_requests_go_round(request, number):
+    message = json.loads(translate.request_to_jsonrpc(request, number))
+    assert (message["jsonrpc"], message["id"]) == ("2.0", number)
+    assert translate.request_from_params(message["method"], message.get("params", {})) == request
+
+
+@given(REPLIES)
+def test_replies_go_round(both):
+    request, reply = both
+    message = json.loads(translate.reply_to_jsonrpc(reply, 1))
+    assert set(message) == {"jsonrpc", "result", "id"}
+    assert translate.reply_from_jsonrpc(request, message["result"]) == reply
+
+
+@given(EVENTS)
+def test_events_go_round(event):
+    message = json.loads(translate.event_to_jsonrpc(event))
+    assert set(message) == {"jsonrpc", "method", "params"}
+    assert None not in [value for name, value in message["params"].items() if name not in ("metadata", "capabilities")]
+    assert translate.event_from_jsonrpc(message["method"], message["params"]) == event
+
+
+@given(st.sampled_from(Code), TEXT, st.dictionaries(st.sampled_from(["peer_id", "field", "limit"]), TEXT))
+def test_errors_go_round(code, text, extra):
+    refusal = SignalingError(code, text, **extra)
+    message = json.loads(translate.error_to_jsonrpc(refusal, "x"))
+    assert set(message) == {"jsonrpc", "error", "id"}
+    assert translate.error_from_jsonrpc(message["error"]) == refusal
+
+
+def test_an_event_that_is_not_known_is_none():
+    assert translate.event_from_jsonrpc("peer.joined", {}) is None
+
+
+def test_an_error_without_data_has_a_code_all_the_same():
+    assert translate.error_from_jsonrpc({"code": -32700, "message": "Parse error"}).code is Code.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    "sdp", ["v=0\r\no=- 1\r\n", "v=0\r\n\n", "😀", "a\u2028b\u2029", "nul\0", '"\\/\b\f', "\x7f\x80\xa0"]
+)
+def test_sdp_is_opaque(sdp):
+    for text in (json.dumps(sdp).encode(), msgspec.json.encode(sdp)):
+        call = translate.decode_relay_call(
+            b'{"jsonrpc":"2.0","method":"offer","params":{"to_peer_id":"b","sdp":%b},"id":1}' % text
+        )
+        assert call.request() == Offer("b", sdp)
+    event = translate.event_to_jsonrpc(OfferReceived("a", "i", sdp, "offer"))
+    assert json.loads(event)["params"]["sdp"] == sdp
+
+
+def test_answers_encode_no_line_break_that_ends_a_log_line():
+    assert b"\n" not in translate.event_to_jsonrpc(PeerLeft("a\nb\r"))
+
+
+def test_false_is_not_zero_in_capabilities():
+    for value in (0, 1, "true", None, [], {}):
+        with pytest.raises(SignalingError, match="capabilities has video"):
+            translate.capabilities_from_object({"video": value})
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        b'{"to_peer_id":"b","sdp":"x","sdp_mid":"0"}',
+        b'{"to_peer_id":"b","sdp":"x","from_peer_id":"c"}',
+        b"[]",
+        b"null",
+        b'{"to_peer_id":null,"sdp":"x"}',
+    ],
+)
+def test_the_relay_path_leaves_the_unusual_alone(params):
+    with pytest.raises(msgspec.ValidationError):
+        translate.decode_relay_call(b'{"jsonrpc":"2.0","method":"offer","params":%b,"id":1}' % params)
