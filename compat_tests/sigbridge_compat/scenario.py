@@ -72,11 +72,10 @@ class Meeting:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for recorder in self._recorders:
-            if error is None:
-                await recorder.close()
-            else:
-                await recorder.client.close()
+        if error is None:
+            await asyncio.gather(*(recorder.close() for recorder in self._recorders))
+        # Where something has failed already, no more is expected of the others than to go.
+        await asyncio.gather(*(recorder.client.close() for recorder in self._recorders))
 
     async def sender(self, peer_id: str = "", **announced: Any) -> Recorder:
         """Connect a client by the sender's way in, and, if it is given an id, announce it in the meeting's room."""

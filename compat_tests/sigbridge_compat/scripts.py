@@ -62,14 +62,12 @@ async def play(
             state = [stage.pending_offers(hub)] if hub is not None else []
             transcripts = stage.transcripts()
             # Closed with open ears: what a client hands out as events must be what has arrived.
-            for recorder in stage.everyone:
-                await recorder.close()
+            await asyncio.gather(*(recorder.close() for recorder in stage.everyone))
             return [*transcripts, *state]
     except TimeoutError:
         raise AssertionError("the script has come to a standstill") from None
     finally:
-        for recorder in stage.everyone:
-            await recorder.client.close()
+        await asyncio.gather(*(recorder.client.close() for recorder in stage.everyone))
 
 
 class _Stage:
