@@ -186,7 +186,11 @@ class _Stream:
         context = self._context
         try:
             session = self._service.open(
-                on_end=self._on_end, now=self._clock(), remote=_remote(context), identity=caller_of(context)
+                on_end=self._on_end,
+                now=self._clock(),
+                remote=_remote(context),
+                identity=caller_of(context),
+                traceparent=_traceparent(context),
             )
         except SignalingError as error:
             trailers = status.trailers_of(DisconnectReason.DRAINING) if self._hub.draining else ()
@@ -296,6 +300,14 @@ class _Stream:
 def _remote(context: _Context) -> str:
     """The client's address without its port, of what grpc.aio calls `ipv4:127.0.0.1:PORT` or `ipv6:%5B::1%5D:PORT`."""
     return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
+
+
+def _traceparent(context: _Context) -> str:
+    """The trace context of the call (W3C Trace Context), or empty."""
+    for name, value in context.invocation_metadata() or ():
+        if name == "traceparent" and isinstance(value, str):
+            return value
+    return ""
 
 
 def _crowded(session: Session) -> bool:

@@ -50,10 +50,17 @@ class SignalingService:
         now: Instant,
         remote: str = "",
         identity: Identity = ANYBODY,
+        traceparent: str = "",
     ) -> Session:
-        """Begin the session of a `Signal` stream; see `Hub.open` for `on_end`, `remote` and what is raised."""
+        """Begin the session of a `Signal` stream; see `Hub.open` for its arguments and what is raised."""
         return self.hub.open(
-            protocol="grpc", encoding=PROTOBUF, on_end=on_end, now=now, remote=remote, identity=identity
+            protocol="grpc",
+            encoding=PROTOBUF,
+            on_end=on_end,
+            now=now,
+            remote=remote,
+            identity=identity,
+            traceparent=traceparent,
         )
 
     def signal(self, session: Session, message: bytes, now: Instant) -> Pending[None] | None:

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import dataclasses
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -103,13 +104,19 @@ async def _serve_until_told(settings: Settings) -> None:
     stopping = asyncio.create_task(server.stop())
     again = asyncio.create_task(told.get())
     await asyncio.wait((stopping, again), return_when=asyncio.FIRST_COMPLETED)
+    ended = stopping.done() and stopping.result()
     if not stopping.done():
         logger.info("stopping at once", extra={"signal": again.result()})
         stopping.cancel()
         await asyncio.gather(stopping, return_exceptions=True)
-        await server.stop(grace_seconds=0)
+        ended = await server.stop(grace_seconds=0)
     again.cancel()
     logger.info("stopped")
+    if not ended:
+        # A stopped client holds a connection of grpc's, for whose end the interpreter would wait.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _reload_certificates(server: Server) -> None:

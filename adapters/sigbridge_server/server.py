@@ -18,7 +18,8 @@ import grpc.aio
 from sigbridge.auth import Authenticator, OpenDoor, StaticTokens
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
-from sigbridge.settings import Settings, parse_address
+from sigbridge.settings import SettingError, Settings, parse_address
+from sigbridge.tracing import Tracer
 from sigbridge_grpc.discovery import StandardHealth, add_reflection
 from sigbridge_grpc.interceptors import interceptors
 from sigbridge_grpc.mount import MountedSignaling, add_signaling, server_options
@@ -31,6 +32,9 @@ from sigbridge_server.metrics import make_registry, metrics_text
 from sigbridge_websocket.wire import websocket_wires
 
 logger = logging.getLogger("sigbridge.server")
+
+CUT_SECONDS = 1.0
+"""How long cutting what is left of gRPC may take."""
 
 HEALTH_PATIENCE_SECONDS = 1.0
 """How long those who watch the standard health service may take to be told."""
@@ -58,7 +62,14 @@ class Server:
     ) -> None:
         """Make a server; `authenticator` replaces the static tokens wherever a protocol asks for credentials."""
         self.settings = settings
-        self.hub = Hub(settings, read_clock(), directory=directory, bus=bus, stopwatch=time.perf_counter)
+        self.hub = Hub(
+            settings,
+            read_clock(),
+            directory=directory,
+            bus=bus,
+            stopwatch=time.perf_counter,
+            tracer=_tracer(settings),
+        )
         tokens = authenticator or StaticTokens(settings.auth_tokens)
         asks_on_grpc = authenticator is not None or settings.grpc_asks_for_token
         asks_on_websocket = authenticator is not None or settings.websocket_asks_for_token
@@ -109,8 +120,12 @@ class Server:
         self._memory.start()
         self._warn_of_open_doors()
 
-    async def stop(self, *, grace_seconds: float | None = None) -> None:
-        """Tell everybody `draining` and end, within `grace_seconds` (the setting, where it is not given)."""
+    async def stop(self, *, grace_seconds: float | None = None) -> bool:
+        """Tell everybody `draining` and end, within `grace_seconds` (the setting, where it is not given).
+
+        Returns whether everything has ended. The connection of a gRPC client that is stopped (not merely slow) ends
+        only when its keepalive runs out; a process that will not wait for that must leave by `os._exit`.
+        """
         grace = self.settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds
         await self._carrier.stop_listening()
         if self._health is not None:
@@ -120,21 +135,24 @@ class Server:
             except TimeoutError:
                 logger.warning("a health watcher does not read")
         self.hub.drain(read_clock())
-        await asyncio.gather(self._carrier.close(grace), self._stop_grpc(grace))
+        _, ended = await asyncio.gather(self._carrier.close(grace), self._stop_grpc(grace))
         self._memory.stop()
         self._timer.stop()
+        return ended
 
     def reload_certificates(self) -> None:
         """Read the certificate files again, for new connections; SettingError where one is no good."""
         if self._tls is not None:
             self._tls.reload()
 
-    async def _stop_grpc(self, grace: float) -> None:
+    async def _stop_grpc(self, grace: float) -> bool:
         if self._grpc is None or self._mounted is None:
-            return
+            return True
         # Streams end by themselves, but for those whose clients do not read; these the server cuts.
         await self._mounted.drain(grace)
-        await self._grpc.stop(0)
+        stopping = asyncio.ensure_future(self._grpc.stop(0))
+        await asyncio.wait((stopping,), timeout=CUT_SECONDS)
+        return stopping.done()
 
     def _pages(self) -> Pages:
         def metrics() -> Page:
@@ -165,6 +183,16 @@ class Server:
                     "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token",
                     extra={"protocol": protocol, "address": address},
                 )
+
+
+def _tracer(settings: Settings) -> Tracer | None:
+    if not settings.tracing:
+        return None
+    try:
+        from sigbridge_server.tracing import configured_tracer
+    except ImportError:
+        raise SettingError("SIGNALING_TRACING is true: expected pip install 'sigbridge[tracing]' before") from None
+    return configured_tracer()
 
 
 def _is_loopback(address: str) -> bool:

@@ -50,13 +50,14 @@ Answer: TypeAlias = bytes | Pending[bytes | None] | None
 class Call:
     """One request on its way through jsonrpcserver: what its method needs, and what it leaves behind."""
 
-    __slots__ = ("hub", "method", "now", "pending", "session")
+    __slots__ = ("hub", "method", "now", "pending", "session", "traceparent")
 
-    def __init__(self, hub: Hub, session: Session, method: str, now: Instant) -> None:
+    def __init__(self, hub: Hub, session: Session, method: str, now: Instant, *, traceparent: str = "") -> None:
         self.hub = hub
         self.session = session
         self.method = method
         self.now = now
+        self.traceparent = traceparent
         self.pending: Pending[Outcome] | None = None
 
 
@@ -64,7 +65,8 @@ def apply_method(call: Call, /, **params: Any) -> Result:
     """Apply a request of the protocol; its outcome as jsonrpcserver wants it."""
     hub, session = call.hub, call.session
     try:
-        outcome = hub.apply(session, request_from_params(call.method, params), call.now)
+        request = request_from_params(call.method, params)
+        outcome = hub.apply(session, request, call.now, traceparent=call.traceparent)
     except SignalingError as error:
         outcome = hub.refuse(session, call.method, error, call.now)
     except Exception:
@@ -129,7 +131,7 @@ class Conversation:
             return
         outcome: Outcome | Pending[Outcome]
         try:
-            outcome = self._hub.apply(self._session, call.request(), now)
+            outcome = self._hub.apply(self._session, call.request(), now, traceparent=call.traceparent)
         except Exception:
             kind = str(call.__struct_config__.tag)
             logger.exception("%s failed", kind, extra={"session": self._session.id})
@@ -219,7 +221,10 @@ class Conversation:
         return error_to_jsonrpc(error, request_id) if "id" in request else None
 
     def _dispatch(self, request: dict[str, Any], method: str, now: Instant) -> Answer:
-        call = Call(self._hub, self._session, method, now)
+        traceparent = request.get("traceparent")
+        call = Call(
+            self._hub, self._session, method, now, traceparent=traceparent if isinstance(traceparent, str) else ""
+        )
         if "params" not in request:
             # jsonrpcserver takes absent params for an array.
             request = {**request, "params": {}}

@@ -202,6 +202,7 @@ class OfferCall(Struct, tag_field="method", tag="offer", forbid_unknown_fields=T
     jsonrpc: Literal["2.0"]
     params: StrictDescription
     id: RequestId | UnsetType = UNSET
+    traceparent: str = ""
 
     def request(self) -> Request:
         """What is asked for."""
@@ -214,6 +215,7 @@ class AnswerCall(Struct, tag_field="method", tag="answer", forbid_unknown_fields
     jsonrpc: Literal["2.0"]
     params: StrictDescription
     id: RequestId | UnsetType = UNSET
+    traceparent: str = ""
 
     def request(self) -> Request:
         """What is asked for."""
@@ -226,6 +228,7 @@ class CandidateCall(Struct, tag_field="method", tag="ice_candidate", forbid_unkn
     jsonrpc: Literal["2.0"]
     params: StrictCandidate
     id: RequestId | UnsetType = UNSET
+    traceparent: str = ""
 
     def request(self) -> Request:
         """What is asked for."""

@@ -115,6 +115,7 @@ class WebSocketWire:
         self._compressed = False
         self._head_end: bytes | None = b""
         """The last bytes of an incomplete request head, or `None` when the head is complete."""
+        self._greeting: list[bytes] = []
         self._fragments = bytearray()
         self._fragments_are_text = False
         self._backlog: deque[tuple[bytes, bool]] = deque()
@@ -167,11 +168,12 @@ class WebSocketWire:
         """What to write now."""
         protocol = self._protocol
         session = self._session
-        output: list[bytes] = []
+        output, self._greeting = self._greeting, []
         if session is not None and not self._close_written:
-            output = session.outbox.take(most)
+            frames = session.outbox.take(most)
             if self._compressed:
-                output = [Frame(TEXT, text).serialize(mask=False, extensions=protocol.extensions) for text in output]
+                frames = [Frame(TEXT, text).serialize(mask=False, extensions=protocol.extensions) for text in frames]
+            output += frames
             if session.outbox.peek() is not None:
                 if protocol.state is not State.OPEN:
                     # The library's writes hold a close frame, which the rest of the answers must precede.
@@ -248,6 +250,9 @@ class WebSocketWire:
             else:
                 self._begin(session, now)
         protocol.send_response(response)
+        if self._session is not None:
+            # The answers to what came along with the request are not among the library's writes, and must follow these.
+            self._greeting = protocol.data_to_send()
 
     def _begin(self, session: Session, now: Instant) -> None:
         self._session = session

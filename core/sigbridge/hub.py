@@ -61,6 +61,7 @@ from sigbridge.pending import Pending
 from sigbridge.results import BOOLEAN_CAPABILITIES, capabilities_object
 from sigbridge.session import Encoding, ProtocolName, Session
 from sigbridge.settings import Settings
+from sigbridge.tracing import Tracer
 
 logger = logging.getLogger("sigbridge.session")
 
@@ -95,6 +96,7 @@ class Hub:
         directory: Directory | None = None,
         bus: Bus | None = None,
         stopwatch: Callable[[], float] | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.settings = settings
         self.counters = Counters()
@@ -103,6 +105,7 @@ class Hub:
         """Whether memory is short: nobody is let in meanwhile, and those who are here go on."""
         self._stopwatch = stopwatch
         """Seconds from anywhere, by which requests are timed; `None` times nothing."""
+        self._tracer = tracer
         self._limiter = RateLimiter(per_second=settings.rate_per_second, burst=settings.rate_burst)
         self._directory = directory
         self._bus = bus
@@ -140,11 +143,12 @@ class Hub:
         now: Instant,
         remote: str = "",
         identity: Identity = ANYBODY,
+        traceparent: str = "",
     ) -> Session:
         """Begin a session.
 
         `on_end` is called once, when the session ends for a reason that the carrier did not bring itself; `remote` is
-        the client's address, without a port. Raises SignalingError where the server is full or short of memory
+        the client's address, without a port; `traceparent` the trace context of its connection. Raises SignalingError where the server is full or short of memory
         (RESOURCE_EXHAUSTED) or draining (UNAVAILABLE).
         """
         if self.draining:
@@ -165,6 +169,7 @@ class Hub:
             opened_at=now.monotonic,
             remote=remote,
             identity=identity,
+            traceparent=traceparent,
         )
         self._sessions[session.id] = session
         self._unannounced[session] = now.monotonic + settings.announce_timeout_seconds
@@ -219,13 +224,21 @@ class Hub:
 
     # Requests.
 
-    def apply(self, session: Session, request: Request, now: Instant) -> Outcome | Pending[Outcome]:
+    def apply(
+        self, session: Session, request: Request, now: Instant, *, traceparent: str = ""
+    ) -> Outcome | Pending[Outcome]:
         """Apply one request as a whole.
 
         Returns its reply, a SignalingError where it is refused (nothing has changed then), or a `Pending` of either;
         until that resolves nothing more may be applied for this session. The caller puts the encoded answer into the
-        outbox with `reply`.
+        outbox with `reply`. `traceparent` is the request's own trace context, where it has one.
         """
+        if self._tracer is None:
+            return self._apply(session, request, now)
+        with self._tracer.request(session, request.kind, traceparent or session.traceparent):
+            return self._apply(session, request, now)
+
+    def _apply(self, session: Session, request: Request, now: Instant) -> Outcome | Pending[Outcome]:
         if self._stopwatch is not None:
             session.request_began_at = self._stopwatch()
             session.request_kind = request.kind
@@ -302,12 +315,20 @@ class Hub:
         if target is None:
             raise errors.peer_not_found(to_peer_id)
         session = target.session
-        frame = session.encoding.encode_event(event)
-        if not session.outbox.fits(len(frame)):
-            raise errors.peer_unavailable(to_peer_id)
-        session.outbox.put_event(frame, now.monotonic)
+        if self._tracer is None:
+            self._put_relay(target, event, now)
+        else:
+            with self._tracer.delivery(session, event.kind):
+                self._put_relay(target, event, now)
         self.counters.events[session.protocol, event.kind] += 1
         self.counters.relays[from_protocol, session.protocol, event.kind] += 1
+
+    def _put_relay(self, target: Peer, event: Event, now: Instant) -> None:
+        session = target.session
+        frame = session.encoding.encode_event(event)
+        if not session.outbox.fits(len(frame)):
+            raise errors.peer_unavailable(target.peer_id)
+        session.outbox.put_event(frame, now.monotonic)
 
     def health(self, now: Instant) -> Health:
         """How the server is: `unhealthy` while it drains, `degraded` while it is short of memory."""

@@ -40,6 +40,7 @@ class Session:
         "request_began_at",
         "request_count",
         "request_kind",
+        "traceparent",
     )
 
     def __init__(
@@ -53,6 +54,7 @@ class Session:
         opened_at: float,
         remote: str,
         identity: Identity,
+        traceparent: str = "",
     ) -> None:
         self.id = session_id
         self.protocol: ProtocolName = protocol
@@ -68,6 +70,8 @@ class Session:
         self.peer: Peer | None = None
         self.announcing = False
         self.end_reason: DisconnectReason | None = None
+        self.traceparent = traceparent
+        """The trace context of its connection (W3C), for requests that have none of their own."""
         self.request_count = 0
         self.request_kind = ""
         """The request that is being timed, and since when."""

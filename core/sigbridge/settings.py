@@ -170,6 +170,9 @@ class Settings:
         "a path",
     )
     json_logging: bool = _switch(False, "GRPC_JSON_LOGGING", "whether the log is one JSON object a line")
+    tracing: bool = _switch(
+        False, "SIGNALING_TRACING", "whether requests are traced by OpenTelemetry; needs sigbridge[tracing]"
+    )
     max_memory_mb: int = _whole(
         0,
         "GRPC_MAX_MEMORY_MB",

@@ -1,0 +1,48 @@
+"""Traces by OpenTelemetry: a request from its sender, through the hub, into its target's outbox.
+
+It needs the extra `sigbridge[tracing]`; where spans go is said by OpenTelemetry's own variables
+(`OTEL_EXPORTER_OTLP_ENDPOINT` and others). Rule 1: no SDP, candidate, token or metadata is put into a span.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from sigbridge.session import Session
+
+
+class OpenTelemetryTracer:
+    """A `sigbridge.tracing.Tracer` whose spans go to OpenTelemetry's tracer provider."""
+
+    def __init__(self, provider: trace.TracerProvider | None = None) -> None:
+        self._tracer = trace.get_tracer("sigbridge", tracer_provider=provider)
+        self._propagator = TraceContextTextMapPropagator()
+
+    @contextmanager
+    def _span(self, name: str, kind: SpanKind, session: Session, traceparent: str) -> Iterator[None]:
+        parent = self._propagator.extract({"traceparent": traceparent}) if traceparent else None
+        attributes = {"sigbridge.session": session.id, "sigbridge.protocol": session.protocol}
+        with self._tracer.start_as_current_span(name, context=parent, kind=kind, attributes=attributes):
+            yield
+
+    def request(self, session: Session, kind: str, traceparent: str) -> AbstractContextManager[object]:
+        """A span of the whole request, in its caller's trace where there is one."""
+        return self._span(f"signaling {kind}", SpanKind.SERVER, session, traceparent)
+
+    def delivery(self, target: Session, kind: str) -> AbstractContextManager[object]:
+        """A span of the target's outbox, inside the request's."""
+        return self._span(f"deliver {kind}", SpanKind.PRODUCER, target, "")
+
+
+def configured_tracer() -> OpenTelemetryTracer:
+    """A tracer that exports by OTLP as OpenTelemetry's variables say"""
+    provider = TracerProvider(resource=Resource.create({"service.name": "sigbridge"}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return OpenTelemetryTracer(provider)
