@@ -42,7 +42,7 @@ class OpenTelemetryTracer:
 
 
 def configured_tracer() -> OpenTelemetryTracer:
-    """A tracer that exports by OTLP as OpenTelemetry's variables say"""
+    """A tracer that exports by OTLP as OpenTelemetry's variables say."""
     provider = TracerProvider(resource=Resource.create({"service.name": "sigbridge"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return OpenTelemetryTracer(provider)

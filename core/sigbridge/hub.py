@@ -148,8 +148,8 @@ class Hub:
         """Begin a session.
 
         `on_end` is called once, when the session ends for a reason that the carrier did not bring itself; `remote` is
-        the client's address, without a port; `traceparent` the trace context of its connection. Raises SignalingError where the server is full or short of memory
-        (RESOURCE_EXHAUSTED) or draining (UNAVAILABLE).
+        the client's address, without a port; `traceparent` the trace context of its connection. Raises SignalingError
+        where the server is full or short of memory (RESOURCE_EXHAUSTED) or draining (UNAVAILABLE).
         """
         if self.draining:
             raise errors.server_draining()
