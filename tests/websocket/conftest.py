@@ -9,6 +9,7 @@ from websockets.frames import CLOSE, PING, PONG, Frame
 from websockets.uri import parse_uri
 
 from sigbridge import Hub, Instant, Settings
+from sigbridge_net.wire import Client
 from sigbridge_websocket.methods import Conversation
 from sigbridge_websocket.wire import BARE_JSON, websocket_wires
 
@@ -64,7 +65,7 @@ class Line:
         self.frames: list[Frame] = []
         self.handshake = None
         self.eof = False
-        self.wire = websocket_wires(hub)("192.0.2.1", self._wake, clock.now)
+        self.wire = websocket_wires(hub)(Client("192.0.2.1"), self._wake, clock.now)
         self.client = ClientProtocol(
             parse_uri(f"ws://server{path}"), extensions=extensions, subprotocols=subprotocols, max_size=None
         )
