@@ -7,6 +7,7 @@ end of the stream is told to every caller, with the server's own word for it whe
 import asyncio
 import contextlib
 import logging
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
@@ -18,6 +19,7 @@ from sigbridge.messages import Health, HealthCheck, ListPeers, PeerList, Reply, 
 from sigbridge_grpc import status, translate
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
+from sigbridge_net.access import NO_ACCESS, Access
 from sigbridge_net.client_session import ClientSession
 
 logger = logging.getLogger("sigbridge.grpc.client")
@@ -26,6 +28,7 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 5.0
 UNARY_TIMEOUT_SECONDS = 10.0
 
+_Metadata: TypeAlias = tuple[tuple[str, str], ...]
 _Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 
 # Codes that the library gives to calls whose connection was lost, or never came to be.
@@ -40,8 +43,9 @@ _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
 class GrpcSignalingClient(ClientSession):
     """A session over gRPC. Begin one with `connect`."""
 
-    def __init__(self, channel: grpc.aio.Channel, call: _Call) -> None:
+    def __init__(self, channel: grpc.aio.Channel, call: _Call, metadata: _Metadata = ()) -> None:
         super().__init__()
+        self._metadata = metadata
         self._channel = channel
         self._call = call
         self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -50,16 +54,15 @@ class GrpcSignalingClient(ClientSession):
         self._reader = asyncio.create_task(self._read(), name="grpc-client-reader")
 
     @classmethod
-    async def connect(
-        cls, target: str, *, secure: bool = False, root_certificates: bytes | None = None
-    ) -> "GrpcSignalingClient":
+    async def connect(cls, target: str, *, secure: bool = False, access: Access = NO_ACCESS) -> "GrpcSignalingClient":
         """Open a session with the server at `target` (`HOST:PORT`).
 
         Raises ConnectionClosed where there is no server, or it takes nobody in; the stream stands when this returns.
         """
-        channel = _channel(target, secure=secure, root_certificates=root_certificates)
+        channel = _channel(target, secure=secure, access=access)
+        metadata = _metadata(access)
         try:
-            call: _Call = channel.stream_stream(f"/{SERVICE_NAME}/Signal", None, None)(None)
+            call: _Call = channel.stream_stream(f"/{SERVICE_NAME}/Signal", None, None)(None, metadata=metadata)
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 # The server's word; `wait_for_connection` alone is content when ours is sent.
                 await call.initial_metadata()
@@ -73,14 +76,14 @@ class GrpcSignalingClient(ClientSession):
         except BaseException:
             await channel.close(None)
             raise
-        return cls(channel, call)
+        return cls(channel, call, metadata)
 
     async def call(self, request: Request) -> Reply:
         """Send one request and wait for its reply; see `SignalingClient.call`."""
         if isinstance(request, HealthCheck):
             if self._ended is not None:
                 raise ConnectionClosed(self._ended.reason, self._ended.reconnect)
-            return await _health(self._channel)
+            return await _health(self._channel, self._metadata)
         return await super().call(request)
 
     async def close(self) -> None:
@@ -142,27 +145,27 @@ async def get_peers(
     page_size: int = 0,
     page_token: str = "",
     secure: bool = False,
-    root_certificates: bytes | None = None,
+    access: Access = NO_ACCESS,
 ) -> PeerList:
     """A page of a room's peers, without a session.
 
     Raises SignalingError where it is refused, ConnectionClosed where there is no server.
     """
     question = translate.list_peers_to_proto(ListPeers(room, page_size, page_token), pb.GetPeersRequest)
-    async with _channel(target, secure=secure, root_certificates=root_certificates) as channel:
-        answer = await _unary(channel, "GetPeers", question.SerializeToString())
+    async with _channel(target, secure=secure, access=access) as channel:
+        answer = await _unary(channel, "GetPeers", question.SerializeToString(), _metadata(access))
     return translate.page_from_proto(pb.GetPeersResponse.FromString(answer))
 
 
-async def _health(channel: grpc.aio.Channel) -> Health:
-    answer = await _unary(channel, "HealthCheck", pb.HealthCheckRequest().SerializeToString())
+async def _health(channel: grpc.aio.Channel, metadata: _Metadata) -> Health:
+    answer = await _unary(channel, "HealthCheck", pb.HealthCheckRequest().SerializeToString(), metadata)
     return translate.health_from_proto(pb.HealthCheckResponse.FromString(answer))
 
 
-async def _unary(channel: grpc.aio.Channel, method: str, message: bytes) -> bytes:
+async def _unary(channel: grpc.aio.Channel, method: str, message: bytes, metadata: _Metadata) -> bytes:
     try:
         answer: bytes = await channel.unary_unary(f"/{SERVICE_NAME}/{method}", None, None)(
-            message, timeout=UNARY_TIMEOUT_SECONDS
+            message, timeout=UNARY_TIMEOUT_SECONDS, metadata=metadata
         )
     except grpc.aio.AioRpcError as error:
         if error.code() in _CONNECTION_CODES:
@@ -172,9 +175,15 @@ async def _unary(channel: grpc.aio.Channel, method: str, message: bytes) -> byte
     return answer
 
 
-def _channel(target: str, *, secure: bool, root_certificates: bytes | None) -> grpc.aio.Channel:
+def _metadata(access: Access) -> _Metadata:
+    return (("authorization", f"Bearer {access.token}"),) if access.token else ()
+
+
+def _channel(target: str, *, secure: bool, access: Access) -> grpc.aio.Channel:
     if secure:
-        credentials = grpc.ssl_channel_credentials(root_certificates)
+        certificate = Path(access.certificate_file).read_bytes() if access.certificate_file else None
+        key = Path(access.key_file).read_bytes() if access.key_file else None
+        credentials = grpc.ssl_channel_credentials(access.root_certificates, key, certificate)
         return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
     return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
 

@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 from sigbridge.settings import SettingError, Settings
+from sigbridge_net.access import Access
 
 
 class ServerTls:
@@ -57,13 +58,12 @@ def server_tls(settings: Settings) -> ServerTls | None:
     return ServerTls(settings) if settings.tls_cert_file else None
 
 
-def client_context(
-    root_certificates: bytes | None, *, certificate_file: str = "", key_file: str = ""
-) -> ssl.SSLContext:
-    """The TLS context of a client that trusts the system's authorities, or those given (PEM) instead."""
-    context = ssl.create_default_context(cadata=root_certificates.decode() if root_certificates else None)
-    if certificate_file:
-        context.load_cert_chain(certificate_file, key_file or None)
+def client_context(access: Access) -> ssl.SSLContext:
+    """The TLS context of a client."""
+    roots = access.root_certificates
+    context = ssl.create_default_context(cadata=roots.decode() if roots else None)
+    if access.certificate_file:
+        context.load_cert_chain(access.certificate_file, access.key_file or None)
     return context
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ssl
 from typing import Any
 
 import msgspec
@@ -14,7 +13,9 @@ from sigbridge.client import ConnectionClosed
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.messages import Request
+from sigbridge_net.access import NO_ACCESS, Access
 from sigbridge_net.client_session import ClientSession
+from sigbridge_net.tls import client_context
 from sigbridge_websocket.translate import (
     error_from_jsonrpc,
     event_from_jsonrpc,
@@ -38,7 +39,7 @@ class WebSocketSignalingClient(ClientSession):
 
     @classmethod
     async def connect(
-        cls, url: str, *, tls: ssl.SSLContext | None = None, open_timeout_seconds: float = 10.0
+        cls, url: str, *, access: Access = NO_ACCESS, open_timeout_seconds: float = 10.0
     ) -> "WebSocketSignalingClient":
         """Open a session at a `ws://` or `wss://` URL.
 
@@ -47,7 +48,8 @@ class WebSocketSignalingClient(ClientSession):
         try:
             connection = await websockets.asyncio.client.connect(
                 url,
-                ssl=tls,
+                ssl=client_context(access) if url.startswith("wss:") else None,
+                additional_headers={"Authorization": f"Bearer {access.token}"} if access.token else None,
                 compression=None,
                 max_size=MAX_MESSAGE_BYTES,
                 open_timeout=open_timeout_seconds,
