@@ -1,0 +1,135 @@
+"""Servers on port 0 of loopback, clients of every kind, and certificates made on the spot."""
+
+import asyncio
+import datetime
+import ipaddress
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sigbridge import Hub, Settings
+from sigbridge_client import connect
+from sigbridge_net.carrier import Carrier
+from sigbridge_net.clock import HubTimer, read_clock
+from sigbridge_websocket.wire import websocket_wires
+
+TIME_LIMIT_SECONDS = 20
+
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+class Served:
+    """A hub behind a carrier, with WebSocket on a port of loopback."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.hub = Hub(settings, read_clock())
+        self.carrier = Carrier(settings)
+        self.timer = HubTimer(self.hub)
+        self.port = 0
+
+    async def start(self, tls=None) -> None:
+        self.port = await self.carrier.listen("127.0.0.1:0", websocket_wires(self.hub), tls=tls)
+        self.timer.start()
+
+    async def stop(self) -> None:
+        self.hub.drain(read_clock())
+        await self.carrier.close(1.0)
+        self.timer.stop()
+
+    def connect(self, **options):
+        return connect(f"{'wss' if options else 'ws'}://127.0.0.1:{self.port}/", **options)
+
+    async def raw(self, first: bytes = HANDSHAKE, *, receive_buffer: int = 0) -> socket.socket:
+        """A socket that has said `first` and read nothing."""
+        sock = socket.socket()
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(sock, ("127.0.0.1", self.port))
+        await loop.sock_sendall(sock, first)
+        return sock
+
+    def ended(self, reason: str) -> int:
+        return self.hub.counters.disconnects["websocket", reason]
+
+
+async def eventually(what) -> None:
+    """Wait until `what()` is true; the test fails where that takes too long."""
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        while not what():
+            await asyncio.sleep(0.005)
+
+
+async def rest_of(sock: socket.socket) -> bytes:
+    """All that comes until the other side ends the stream, or drops it."""
+    loop = asyncio.get_running_loop()
+    data = b""
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        try:
+            while chunk := await loop.sock_recv(sock, 1 << 20):
+                data += chunk
+        except ConnectionError:
+            pass
+    return data
+
+
+@pytest.fixture
+def until():
+    return eventually
+
+
+@pytest.fixture
+def read_rest():
+    return rest_of
+
+
+@pytest.fixture
+def serving():
+    """Serve with some settings: `async with serving(…) as served`."""
+
+    @asynccontextmanager
+    async def serve(*, tls=None, **settings):
+        served = Served(Settings(**settings))
+        await served.start(tls)
+        try:
+            yield served
+        finally:
+            await served.stop()
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """The files of a certificate for 127.0.0.1 and of its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "cert.pem", folder / "key.pem"

@@ -1,0 +1,346 @@
+"""Real sockets: writes, backpressure both ways, TLS, and clients that stop, die or never begin."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+
+import pytest
+
+from sigbridge import Code, ConnectionClosed, Hub, PeerJoined, PeerLeft, Settings, SignalingError
+from sigbridge_client import connect
+from sigbridge_net.carrier import Carrier, Connection, ListenError
+from sigbridge_net.clock import read_clock
+from sigbridge_net.tls import server_tls
+from sigbridge_websocket.wire import websocket_wires
+
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def frame(payload: bytes) -> bytes:
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+    return b"\x81" + length + bytes(4) + payload
+
+
+def announce(peer_id: str) -> bytes:
+    return frame(b'{"jsonrpc":"2.0","method":"announce","params":{"peer_id":"%b"},"id":0}' % peer_id.encode())
+
+
+def close_frame(code: int, word: str) -> bytes:
+    payload = code.to_bytes(2, "big") + word.encode()
+    return bytes([0x88, len(payload)]) + payload
+
+
+async def next_event(client, kind):
+    async with asyncio.timeout(20):
+        async for event in client.events():
+            if isinstance(event, kind):
+                return event
+    raise AssertionError("the session has ended")
+
+
+class Transport(asyncio.Transport):
+    """A transport that only counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes = []
+        self.aborted = False
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        pass
+
+    def is_closing(self):
+        return self.aborted
+
+    def abort(self):
+        self.aborted = True
+
+    def write(self, data):
+        self.writes.append(bytes(data))
+
+
+async def test_one_write_for_each_tick():
+    hub = Hub(Settings(), read_clock())
+    carrier = Carrier(hub.settings)
+    connections = []
+    for name in ("alice", "bob"):
+        connection, transport = Connection(carrier, websocket_wires(hub)), Transport()
+        connection.connection_made(transport)
+        connection.data_received(HANDSHAKE + announce(name))
+        connections.append((connection, transport))
+    await asyncio.sleep(0)
+    (alice, alice_hears), (bob, bob_hears) = connections
+    assert len(alice_hears.writes) == len(bob_hears.writes) == 1
+    offer = frame(b'{"jsonrpc":"2.0","method":"offer","params":{"to_peer_id":"bob","sdp":"x"},"id":1}')
+    for _ in range(4):
+        alice.data_received(offer + offer)
+    await asyncio.sleep(0)
+    assert [len(one.writes) for one in (alice_hears, bob_hears)] == [2, 2]
+    assert bob_hears.writes[1].count(b'"method":"offer"') == 8
+    assert alice_hears.writes[1].count(b'"result"') == 8
+    for connection in (alice, bob):
+        connection.connection_lost(None)
+    assert carrier.connection_count == 0
+
+
+class Broken:
+    """A wire that fails at everything."""
+
+    due = 0.0
+    finished = aborted = False
+
+    def __init__(self, where: str):
+        self.where = where
+
+    def __getattr__(self, name):
+        if name == self.where:
+            raise RuntimeError("broken")
+        return lambda *_: [] if name == "take_output" else True
+
+
+@pytest.mark.parametrize("where", ["receive", "take_output", "expire", "receive_eof", "reading"])
+async def test_a_wire_that_fails_costs_its_own_connection(serving, until, read_rest, where, caplog):
+    async with serving(ping_interval_seconds=0.2) as served:
+        port = await served.carrier.listen("127.0.0.1:0", lambda *_: Broken(where))
+        good = await served.connect()
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_sendall(sock, b"x")
+        if where == "receive_eof":
+            sock.shutdown(socket.SHUT_WR)
+        assert await read_rest(sock) == b""
+        sock.close()
+        await until(lambda: served.carrier.connection_count == 1)
+        assert "a wire failed" in caplog.text
+        await good.announce("good")
+        # The sweep goes on: it drops who does not shake hands.
+        await good.close()
+        assert served.ended("client_left") == 1
+
+
+async def test_a_taken_port_is_a_clear_error(serving):
+    async with serving() as served:
+        carrier = Carrier(served.settings)
+        with pytest.raises(ListenError, match=rf"cannot listen on 127\.0\.0\.1:{served.port}: .*in use"):
+            await carrier.listen(f"127.0.0.1:{served.port}", websocket_wires(served.hub))
+        await carrier.close(0)
+
+
+async def test_an_address_that_is_not_ours_is_a_clear_error():
+    carrier = Carrier(Settings())
+    with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:1"):
+        await carrier.listen("192.0.2.1:1", websocket_wires(Hub(Settings(), read_clock())))
+    await carrier.close(0)
+
+
+async def test_who_stops_reading_is_refused_more_then_ended(serving, until, read_rest):
+    async with (
+        serving(
+            outbox_max_bytes=100_000, send_deadline_seconds=1.0, ping_interval_seconds=60, close_timeout_seconds=30
+        ) as served,
+        await served.connect() as alice,
+        await served.connect() as carol,
+    ):
+        await alice.announce("alice")
+        await carol.announce("carol")
+        stalled = await served.raw(HANDSHAKE + announce("bob"), receive_buffer=4096)
+        assert (await next_event(alice, PeerJoined)).peer_id in ("bob", "carol")
+        await until(lambda: served.hub.peer_count == 3)
+        sent = 0
+        with pytest.raises(SignalingError) as refused:
+            for sent in range(1000):  # noqa: B007 - counted up to the refusal
+                await alice.offer("bob", "x" * 50_000)
+        assert refused.value.code is Code.UNAVAILABLE
+        assert 2 <= sent < 999
+        # It is still there, and nobody else is affected.
+        assert (await alice.list_peers()).count == 3
+        await carol.offer("alice", "v=0")
+        assert (await next_event(carol, PeerLeft)).peer_id == "bob"
+        assert served.ended("slow_consumer") == 1
+        with pytest.raises(SignalingError) as gone:
+            await alice.offer("bob", "x")
+        assert gone.value.code is Code.NOT_FOUND
+        await until(lambda: served.carrier.connection_count == 2)
+        await read_rest(stalled)
+        stalled.close()
+
+
+async def test_who_reads_again_learns_why_it_was_ended(serving, until, read_rest):
+    async with serving(outbox_max_bytes=100_000, send_deadline_seconds=0.5) as served:
+        async with await served.connect() as alice:
+            await alice.announce("alice")
+            stalled = await served.raw(HANDSHAKE + announce("bob"), receive_buffer=4096)
+            await until(lambda: served.hub.peer_count == 2)
+            with contextlib.suppress(SignalingError):
+                while True:
+                    await alice.offer("bob", "x" * 50_000)
+            await until(lambda: served.ended("slow_consumer"))
+            assert (await read_rest(stalled)).endswith(close_frame(4000, "slow_consumer"))
+            stalled.close()
+
+
+async def test_who_does_not_read_its_replies_is_not_read_further(serving, until):
+    async with serving(send_deadline_seconds=60, ping_interval_seconds=60) as served:
+        served.hub.counters.requests.clear()
+        sock = await served.raw(receive_buffer=4096)
+        loop = asyncio.get_running_loop()
+        # Each asks for little and is answered with much.
+        batch = frame(b'{"jsonrpc":"2.0","method":"rpc.discover","id":1}') * 100
+        sent = 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                while sent < 200_000_000:
+                    await loop.sock_sendall(sock, batch)
+                    sent += len(batch)
+        (session,) = served.hub._sessions.values()
+        assert session.outbox.queued_bytes < 1_000_000
+        assert sent < 50_000_000
+        async with await served.connect() as other:
+            assert (await other.health()).status == "healthy"
+        sock.close()
+        await until(lambda: served.carrier.connection_count == 0)
+
+
+async def test_an_end_of_input_without_a_close_frame(serving, until, read_rest):
+    async with serving() as served, await served.connect() as alice:
+        await alice.announce("alice")
+        sock = await served.raw(HANDSHAKE + announce("bob"))
+        await next_event(alice, PeerJoined)
+        sock.shutdown(socket.SHUT_WR)
+        assert b'"result"' in await read_rest(sock)
+        sock.close()
+        assert (await next_event(alice, PeerLeft)).peer_id == "bob"
+        assert served.ended("connection_lost") == 1
+
+
+async def test_a_handshake_that_never_ends(serving, read_rest):
+    async with serving(handshake_timeout_seconds=0.3) as served:
+        silent, slow = await served.raw(b""), await served.raw(HANDSHAKE[:40])
+        for sock in (silent, slow):
+            assert await read_rest(sock) == b""
+            sock.close()
+        assert served.hub.session_count == 0
+
+
+async def test_http_errors_reach_clients_that_go_on_sending(serving, read_rest):
+    async with serving() as served:
+        sock = await served.raw(b"POST / HTTP/1.1\r\nContent-Length: 500000\r\n\r\n" + b"x" * 500_000)
+        assert (await read_rest(sock)).startswith(b"HTTP/1.1 400 ")
+        sock.close()
+
+
+async def test_nobody_announces_in_time(serving):
+    async with serving(announce_timeout_seconds=0.3) as served:
+        client = await served.connect()
+        async with asyncio.timeout(20):
+            assert [event async for event in client.events()] == []
+        assert (client.closed.reason, client.closed.reconnect) == ("announce_timeout", True)
+        await client.close()
+
+
+CHILD = """
+import asyncio, sys
+from sigbridge_client import connect
+async def main():
+    client = await connect(sys.argv[1])
+    await client.announce("child")
+    print("here", flush=True)
+    async for event in client.events(): pass
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def child():
+    """Start a client in a process of its own; it is killed at the end."""
+    processes = []
+
+    async def start(port: int):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CHILD, f"ws://127.0.0.1:{port}", stdout=asyncio.subprocess.PIPE
+        )
+        processes.append(process)
+        async with asyncio.timeout(20):
+            assert await process.stdout.readline() == b"here\n"
+        return process
+
+    yield start
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(signal.SIGSTOP, "keepalive_timeout"), (signal.SIGKILL, "connection_lost")]
+)
+async def test_a_client_that_is_stopped_or_killed(serving, until, child, number, reason):
+    async with serving(ping_interval_seconds=0.3, ping_timeout_seconds=0.5) as served:
+        async with await served.connect() as alice:
+            await alice.announce("alice")
+            process = await child(served.port)
+            process.send_signal(number)
+            assert (await next_event(alice, PeerLeft)).peer_id == "child"
+            assert served.ended(reason) == 1
+            await until(lambda: served.carrier.connection_count == 1)
+        process.kill()
+        await process.wait()
+
+
+async def test_draining_tells_everybody_and_takes_nobody_in(serving, until):
+    async with serving() as served:
+        clients = [await served.connect() for _ in range(5)]
+        for number, client in enumerate(clients):
+            await client.announce(str(number))
+        served.hub.drain(read_clock())
+        with pytest.raises(ConnectionClosed, match="503"):
+            await served.connect()
+        async with asyncio.timeout(5):
+            await served.carrier.close(20)
+        for client in clients:
+            assert not [event async for event in client.events() if isinstance(event, PeerLeft)]
+            assert (client.closed.reason, client.closed.reconnect) == ("draining", True)
+            await client.close()
+        assert served.ended("draining") == 5
+
+
+async def test_a_stalled_client_does_not_hold_up_a_close(serving, until):
+    async with serving(close_timeout_seconds=60, ping_interval_seconds=60) as served:
+        async with await served.connect() as alice:
+            await alice.announce("alice")
+            stalled = await served.raw(HANDSHAKE + announce("bob"), receive_buffer=4096)
+            await until(lambda: served.hub.peer_count == 2)
+            with contextlib.suppress(SignalingError):
+                while True:
+                    await alice.offer("bob", "x" * 100_000)
+            served.hub.drain(read_clock())
+            async with asyncio.timeout(10):
+                await served.carrier.close(0.5)
+            assert served.carrier.connection_count == 0
+            stalled.close()
+
+
+async def test_tls_carries_the_same(serving, certificate):
+    cert, key = certificate
+    tls = server_tls(Settings(tls_cert_file=str(cert), tls_key_file=str(key)))
+    async with serving(tls=tls.context) as served:
+        trusted = cert.read_bytes()
+        async with (
+            await served.connect(root_certificates=trusted) as alice,
+            await served.connect(root_certificates=trusted) as bob,
+        ):
+            await alice.announce("alice")
+            await bob.announce("bob")
+            for _ in range(20):
+                await alice.offer("bob", "x" * 100_000)
+            served.hub.drain(read_clock())
+            events = [event async for event in bob.events()]
+            assert len(events) == 21
+            assert bob.closed.reason == "draining"
+        with pytest.raises(ConnectionClosed):
+            await connect(f"ws://127.0.0.1:{served.port}/")
