@@ -1,139 +1,221 @@
-"""The `sigbridge` command.
+"""The `sigbridge` command: what may be said to it.
 
-Rule 1: a user's mistake is one line on stderr and exit code 1, never a traceback. Rule 2: what other programs read (the
-listening lines) goes to stdout and is flushed; the log goes to stderr.
+Rule 1: a user's mistake is one line on stderr and exit code 1, never a traceback. Rule 2: what each command does stands
+in a file of its own; here is only what its words are.
 """
 
 import argparse
-import asyncio
-import dataclasses
-import logging
 import os
-import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
 
 from sigbridge import __version__
+from sigbridge.client import ConnectionClosed
+from sigbridge.errors import SignalingError
 from sigbridge.settings import SettingError, Settings
 from sigbridge_net.carrier import ListenError
-from sigbridge_server.logs import configure_logging
-from sigbridge_server.server import Server
-
-logger = logging.getLogger("sigbridge.server")
 
 PROTOCOLS = ("grpc", "websocket")
 PAIRINGS = tuple(f"{caller}-{callee}" for caller in PROTOCOLS for callee in PROTOCOLS)
+SHELLS = ("bash", "zsh", "tcsh")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except (SettingError, ListenError) as error:
+    except BrokenPipeError:
+        # Whoever read us has read enough; what is left must not fail again when the interpreter flushes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (SettingError, ListenError, SignalingError, ConnectionClosed, ValueError, OSError) as error:
         print(f"sigbridge: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The command's words."""
     parser = argparse.ArgumentParser(
         prog="sigbridge",
         description="A WebRTC signaling server with one hub and two protocols: gRPC and WebSocket JSON-RPC 2.0.",
     )
     parser.add_argument("--version", action="version", version=f"sigbridge {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (_add_serve, _add_demo, _add_peers, _add_listen, _add_check, _add_settings, _add_completion):
+        add(commands)
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(run=_version)
+    return parser
 
-    serve = commands.add_parser(
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
+
+
+def _add_serve(commands: Commands) -> None:
+    serve = _command(
+        commands,
         "serve",
-        help="serve both protocols",
-        description="Serve gRPC and WebSocket until SIGINT or SIGTERM. Settings come from the environment; "
-        "docs/settings.md lists them.",
+        "serve both protocols",
+        "Serve gRPC and WebSocket until SIGINT or SIGTERM. Settings come from the environment; `sigbridge settings` "
+        "lists them.",
+        "sigbridge serve\nsigbridge serve --grpc 127.0.0.1:50051 --ws :8080\nsigbridge serve --env-file prod.env",
     )
     serve.add_argument("--grpc", metavar="HOST:PORT", help="where gRPC listens (GRPC_BIND_ADDRESS)")
     serve.add_argument("--ws", metavar="HOST:PORT", help="where WebSocket listens (WS_BIND_ADDRESS)")
     serve.add_argument(
         "--http", metavar="HOST:PORT", help="where metrics and health are served, or off (HTTP_BIND_ADDRESS)"
     )
+    _add_env_file(serve)
     serve.set_defaults(run=_serve)
 
-    demo = commands.add_parser(
+
+def _add_demo(commands: Commands) -> None:
+    demo = _command(
+        commands,
         "demo",
-        help="connect two real WebRTC peers through a server of its own",
-        description="Start a server and two WebRTC peers, each in its own process, on loopback; print what passes "
-        "between them; exit 0 only if bytes came through the data channel.",
+        "connect two real WebRTC peers through a server of its own",
+        "Start a server and two WebRTC peers, each in its own process, on loopback; print what passes between them; "
+        "exit 0 only if bytes came through the data channel.",
+        "sigbridge demo\nsigbridge demo --pairing websocket-websocket",
     )
     demo.add_argument(
         "--pairing", choices=PAIRINGS, default="grpc-websocket", help="the caller's and the callee's protocol"
     )
     demo.set_defaults(run=_demo)
-    return parser
+
+
+def _add_peers(commands: Commands) -> None:
+    peers = _command(
+        commands,
+        "peers",
+        "list the peers of a room",
+        "List the peers of a room, as a table, or as JSON where the output is no terminal.",
+        "sigbridge peers grpc://localhost:50051\nsigbridge peers ws://localhost:8080 --room lobby --json",
+    )
+    _add_url(peers)
+    peers.add_argument("--room", default="", help="the room; the default room where it is not given")
+    peers.add_argument("--json", action="store_true", help="one JSON object a line")
+    peers.set_defaults(run=_peers)
+
+
+def _add_listen(commands: Commands) -> None:
+    listen = _command(
+        commands,
+        "listen",
+        "announce a peer and print what it is told",
+        "Announce a peer and print its events as they come: readable on a terminal, one JSON object a line elsewhere. "
+        "SDPs and candidates are shown whole only with --json.",
+        "sigbridge listen ws://localhost:8080 --peer-id watcher",
+    )
+    _add_url(listen)
+    listen.add_argument("--peer-id", required=True, help="the id to announce")
+    listen.add_argument("--room", default="", help="the room to enter")
+    listen.add_argument("--json", action="store_true", help="one JSON object a line")
+    listen.set_defaults(run=_listen)
+
+
+def _add_check(commands: Commands) -> None:
+    check = _command(
+        commands,
+        "check",
+        "run the compatibility suite against a server",
+        "Play every scenario of the compatibility suite over every pairing of the given addresses, in rooms of random "
+        "names; exit 0 only if all hold. Scenarios about limits expect the default settings.",
+        "sigbridge check --grpc localhost:50051 --ws ws://localhost:8080",
+    )
+    check.add_argument("--grpc", metavar="HOST:PORT", help="a server's gRPC address")
+    check.add_argument("--ws", metavar="URL", help="a server's WebSocket URL")
+    check.add_argument("--tls", action="store_true", help="the gRPC address speaks TLS")
+    check.add_argument("--only", metavar="NAME", action="append", help="play this scenario only; may be repeated")
+    _add_access(check)
+    check.set_defaults(run=_check)
+
+
+def _add_settings(commands: Commands) -> None:
+    settings = _command(
+        commands,
+        "settings",
+        "list every setting, its value and meaning",
+        "List every setting with its default, its present value (secrets hidden) and its meaning.",
+        "sigbridge settings\nsigbridge settings --json --env-file prod.env",
+    )
+    settings.add_argument("--json", action="store_true", help="as a JSON array")
+    _add_env_file(settings)
+    settings.set_defaults(run=_settings)
+
+
+def _add_completion(commands: Commands) -> None:
+    completion = _command(
+        commands,
+        "completion",
+        "print a shell's completion script",
+        "Print a script by which a shell completes this command's words.",
+        'eval "$(sigbridge completion bash)"',
+    )
+    completion.add_argument("shell", choices=SHELLS)
+    completion.set_defaults(run=_completion)
+
+
+def _command(commands: Commands, name: str, summary: str, text: str, examples: str) -> argparse.ArgumentParser:
+    lines = "".join(f"\n  {example}" for example in examples.split("\n"))
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=text,
+        epilog=f"examples:{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_env_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--env-file", metavar="FILE", help="read variables from a file of NAME=VALUE lines; the environment comes first"
+    )
+
+
+def _add_url(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("url", metavar="URL", help="grpc://, grpcs://, ws:// or wss:// with host and port")
+    _add_access(parser)
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token-file", metavar="FILE", help="a file that holds the API token; SIGBRIDGE_TOKEN holds one, too"
+    )
+    parser.add_argument("--ca", metavar="FILE", help="authorities (PEM) that replace the system's")
+    parser.add_argument("--cert", metavar="FILE", default="", help="a client certificate (PEM)")
+    parser.add_argument("--key", metavar="FILE", default="", help="its private key (PEM)")
+
+
+# What each command runs. Imports stand here, so that a command loads what it needs and no more.
+
+
+def _environment(options: argparse.Namespace) -> Mapping[str, str]:
+    if not options.env_file:
+        return os.environ
+    if not Path(options.env_file).is_file():
+        raise SettingError(f"--env-file is {options.env_file!r}: expected a file of NAME=VALUE lines")
+    from dotenv import dotenv_values
+
+    read = {name: value for name, value in dotenv_values(options.env_file).items() if value is not None}
+    return {**read, **os.environ}
 
 
 def _serve(options: argparse.Namespace) -> int:
-    settings = Settings.from_environment()
-    given = {
-        "grpc_bind_address": options.grpc,
-        "ws_bind_address": options.ws,
-        "http_bind_address": options.http,
-    }
-    settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value})
-    configure_logging(settings)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve_until_told(settings))
-    return 0
+    from sigbridge_server.serving import serve
 
-
-async def _serve_until_told(settings: Settings) -> None:
-    loop = asyncio.get_running_loop()
-    told: asyncio.Queue[str] = asyncio.Queue()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.put_nowait, number.name)
-    server = Server(settings)
-    await server.start()
-    loop.add_signal_handler(signal.SIGHUP, _reload_certificates, server)
-    for name, address, port in (
-        ("gRPC", settings.grpc_bind_address, server.grpc_port),
-        ("WebSocket", settings.ws_bind_address, server.websocket_port),
-        ("HTTP", settings.http_bind_address, server.http_port),
-    ):
-        if port is not None:
-            print(f"{name} listening on {address.rpartition(':')[0] or '0.0.0.0'}:{port}", flush=True)
-    logger.info("draining", extra={"signal": await told.get(), "grace_seconds": settings.shutdown_grace_seconds})
-    stopping = asyncio.create_task(server.stop())
-    again = asyncio.create_task(told.get())
-    await asyncio.wait((stopping, again), return_when=asyncio.FIRST_COMPLETED)
-    ended = stopping.done() and stopping.result()
-    if not stopping.done():
-        logger.info("stopping at once", extra={"signal": again.result()})
-        stopping.cancel()
-        await asyncio.gather(stopping, return_exceptions=True)
-        ended = await server.stop(grace_seconds=0)
-    again.cancel()
-    logger.info("stopped")
-    if not ended:
-        # A stopped client holds a connection of grpc's, for whose end the interpreter would wait.
-        logging.shutdown()
-        sys.stdout.flush()
-        os._exit(0)
-
-
-def _reload_certificates(server: Server) -> None:
-    try:
-        server.reload_certificates()
-    except SettingError as error:
-        logger.error("certificates are not reloaded: %s", error)
-    else:
-        logger.info("certificates are reloaded")
-
-
-def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
-    try:
-        import uvloop
-    except ImportError:  # not available on this platform
-        return None
-    return uvloop.Loop
+    environ = _environment(options)
+    given = {"grpc_bind_address": options.grpc, "ws_bind_address": options.ws, "http_bind_address": options.http}
+    settings = replace(
+        Settings.from_environment(environ), **{name: value for name, value in given.items() if value is not None}
+    )
+    return serve(settings, environ)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -141,6 +223,42 @@ def _demo(options: argparse.Namespace) -> int:
 
     caller, callee = options.pairing.split("-")
     return run_demo((caller, callee))
+
+
+def _peers(options: argparse.Namespace) -> int:
+    from sigbridge_server.asking import print_peers
+
+    return print_peers(options)
+
+
+def _listen(options: argparse.Namespace) -> int:
+    from sigbridge_server.asking import print_events
+
+    return print_events(options)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from sigbridge_server.checking import check
+
+    return check(options)
+
+
+def _settings(options: argparse.Namespace) -> int:
+    from sigbridge_server.settings_table import print_settings
+
+    return print_settings(Settings.from_environment(_environment(options)), as_json=options.json)
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(f"sigbridge {__version__}")
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(make_parser(), shell=options.shell))
+    return 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ clients do. Rule 3: authentication is decided here and nowhere else: which proto
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -206,12 +207,25 @@ def _is_loopback(address: str) -> bool:
 def _add_grpc_port(server: grpc.aio.Server, settings: Settings, tls: ServerTls | None) -> int:
     host, port = parse_address(settings.grpc_bind_address)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    _check_free(settings.grpc_bind_address)
     try:
         if tls is None:
             return int(server.add_insecure_port(address))
         return int(server.add_secure_port(address, _grpc_credentials(tls)))
     except RuntimeError:
         raise ListenError(f"cannot listen on {settings.grpc_bind_address}: address in use or not available") from None
+
+
+def _check_free(address: str) -> None:
+    """Raise ListenError where an address is not to be had; grpc would write to stderr by itself, and not say why."""
+    host, port = parse_address(address)
+    try:
+        family, kind, number, _, name = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, number) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(name)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
 
 
 def _grpc_credentials(tls: ServerTls) -> grpc.ServerCredentials:

@@ -294,6 +294,12 @@ def _level_of_rust_log(text: str) -> str:
     return word if word in ("debug", "info", "warning", "error") else ""
 
 
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that are named like ours and are none of ours: misspelt, most likely."""
+    known = {info.env for info in setting_infos().values()}
+    return sorted(name for name in environ if name.startswith("SIGNALING_") and name not in known)
+
+
 def setting_infos() -> dict[str, SettingInfo]:
     """What is known of each setting, by field name, in the order of the documentation."""
     return {field.name: field.metadata["info"] for field in dataclasses.fields(Settings)}

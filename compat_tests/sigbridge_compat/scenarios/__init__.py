@@ -1,5 +1,6 @@
 """The scenarios, by subject. Importing this package registers all of them in `sigbridge_compat.scenario.SCENARIOS`."""
 
+from sigbridge_compat.scenario import SCENARIOS
 from sigbridge_compat.scenarios import announcing, fidelity, leaving, listing, refusals, relaying
 
-__all__ = ["announcing", "fidelity", "leaving", "listing", "refusals", "relaying"]
+__all__ = ["SCENARIOS", "announcing", "fidelity", "leaving", "listing", "refusals", "relaying"]

@@ -1,0 +1,71 @@
+"""`sigbridge check`: the compatibility suite against any server, as a table of scenario and pairing."""
+
+import argparse
+import asyncio
+import sys
+
+from sigbridge.settings import SettingError
+from sigbridge_client import connect
+from sigbridge_compat.scenario import Scenario
+from sigbridge_compat.scenarios import SCENARIOS
+from sigbridge_compat.ways import WayIn, pairings
+from sigbridge_net.client_session import ClientSession
+from sigbridge_server.asking import read_access
+
+
+def check(options: argparse.Namespace) -> int:
+    """Play the scenarios and print how each went; returns 0 where all hold."""
+    unknown = [name for name in options.only or () if name not in SCENARIOS]
+    if unknown:
+        raise SettingError(f"--only is {unknown[0]!r}: expected one of {', '.join(SCENARIOS)}")
+    ways = _ways(options)
+    if not ways:
+        raise SettingError("neither --grpc nor --ws is given: expected at least one address to check")
+    chosen = [scenario for name, scenario in SCENARIOS.items() if not options.only or name in options.only]
+    failures = asyncio.run(_play(chosen, ways))
+    for name, pairing, why in failures:
+        print(f"\n{name}, {pairing}:\n  {why}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _ways(options: argparse.Namespace) -> list[WayIn]:
+    access = read_access(options)
+
+    def way(name: str, url: str) -> WayIn:
+        async def open_client() -> ClientSession:
+            client = await connect(url, **access)
+            assert isinstance(client, ClientSession)  # noqa: S101 - both clients are
+            return client
+
+        return WayIn(name, open_client)
+
+    ways = []
+    if options.grpc:
+        ways.append(way("grpc", f"{'grpcs' if options.tls else 'grpc'}://{options.grpc}"))
+    if options.ws:
+        ways.append(way("websocket", options.ws))
+    return ways
+
+
+async def _play(scenarios: list[Scenario], ways: list[WayIn]) -> list[tuple[str, str, str]]:
+    failures: list[tuple[str, str, str]] = []
+    columns = [f"{sender.name}-{receiver.name}" for sender, receiver in pairings(ways, 2)]
+    width = max(len(scenario.name) for scenario in scenarios)
+    print(f"{'scenario':<{width}}  {'  '.join(columns)}")
+    played = 0
+    for scenario in scenarios:
+        cells = dict.fromkeys(columns, "")
+        for sender, receiver in pairings(ways, scenario.peers):
+            pairing = f"{sender.name}-{receiver.name}"
+            played += 1
+            try:
+                await scenario.run(sender, receiver)
+            except AssertionError as error:
+                cells[pairing] = "FAILED"
+                failures.append((scenario.name, pairing, str(error)))
+            else:
+                cells[pairing] = "ok"
+        row = "  ".join(cells[column].ljust(len(column)) for column in columns)
+        print(f"{scenario.name:<{width}}  {row}".rstrip(), flush=True)
+    print(f"\n{played - len(failures)} passed, {len(failures)} failed")
+    return failures

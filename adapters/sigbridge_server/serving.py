@@ -1,0 +1,80 @@
+"""`sigbridge serve`: one server, from its start until a signal ends it.
+
+Rule 1: what other programs read (the listening lines) goes to stdout and is flushed; the log goes to stderr. Rule 2:
+the first SIGINT or SIGTERM drains, a second one stops at once; SIGHUP reads the certificates again.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+
+from sigbridge.settings import SettingError, Settings, unknown_variables
+from sigbridge_server.logs import configure_logging
+from sigbridge_server.server import Server
+
+logger = logging.getLogger("sigbridge.server")
+
+
+def serve(settings: Settings, environ: Mapping[str, str]) -> int:
+    """Serve until told to stop; returns the exit code."""
+    configure_logging(settings)
+    for name in unknown_variables(environ):
+        logger.warning("a variable is set that no setting has", extra={"variable": name})
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve_until_told(settings))
+    return 0
+
+
+async def _serve_until_told(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    told: asyncio.Queue[str] = asyncio.Queue()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.put_nowait, number.name)
+    server = Server(settings)
+    await server.start()
+    loop.add_signal_handler(signal.SIGHUP, _reload_certificates, server)
+    for name, address, port in (
+        ("gRPC", settings.grpc_bind_address, server.grpc_port),
+        ("WebSocket", settings.ws_bind_address, server.websocket_port),
+        ("HTTP", settings.http_bind_address, server.http_port),
+    ):
+        if port is not None:
+            host = address.rpartition(":")[0] or "*"
+            print(f"{name} listening on {host}:{port}", flush=True)
+    logger.info("draining", extra={"signal": await told.get(), "grace_seconds": settings.shutdown_grace_seconds})
+    stopping = asyncio.create_task(server.stop())
+    again = asyncio.create_task(told.get())
+    await asyncio.wait((stopping, again), return_when=asyncio.FIRST_COMPLETED)
+    ended = stopping.done() and stopping.result()
+    if not stopping.done():
+        logger.info("stopping at once", extra={"signal": again.result()})
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
+        ended = await server.stop(grace_seconds=0)
+    again.cancel()
+    logger.info("stopped")
+    if not ended:
+        # A stopped client holds a connection of grpc's, for whose end the interpreter would wait.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def _reload_certificates(server: Server) -> None:
+    try:
+        server.reload_certificates()
+    except SettingError as error:
+        logger.error("certificates are not reloaded: %s", error)
+    else:
+        logger.info("certificates are reloaded")
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    try:
+        import uvloop
+    except ImportError:  # not available on this platform
+        return None
+    return uvloop.Loop

@@ -1,0 +1,50 @@
+"""`sigbridge settings`: every setting, as a table or as JSON, from the same source as the documentation's page."""
+
+import json
+import textwrap
+from dataclasses import fields
+from typing import Any
+
+from sigbridge.settings import SettingInfo, Settings, setting_infos
+
+
+def settings_rows(settings: Settings) -> list[dict[str, Any]]:
+    """One object for each setting: its variable, value, default, what is expected, and its meaning."""
+    defaults = {field.name: field.default for field in fields(Settings)}
+    return [
+        {
+            "variable": info.env,
+            "value": _plain(info, getattr(settings, name)),
+            "default": _plain(info, defaults[name]),
+            "expects": info.expects,
+            "meaning": info.meaning,
+        }
+        for name, info in setting_infos().items()
+    ]
+
+
+def print_settings(settings: Settings, *, as_json: bool) -> int:
+    """Print them."""
+    rows = settings_rows(settings)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    for row in rows:
+        changed = "" if row["value"] == row["default"] else f"  (default {_shown(row['default'])})"
+        print(f"{row['variable']}={_shown(row['value'])}{changed}")
+        print(textwrap.fill(row["meaning"], width=100, initial_indent="    ", subsequent_indent="    "))
+    return 0
+
+
+def _plain(info: SettingInfo, value: Any) -> Any:
+    if info.secret and value:
+        return "(hidden)"
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(value)
+    return "" if value is None else str(value)
