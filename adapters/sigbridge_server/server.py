@@ -100,7 +100,6 @@ class Server:
         self._health = StandardHealth(server)
         add_reflection(server)
         try:
-            self.grpc_port = _add_grpc_port(server, settings, self._tls)
             self.websocket_port = await self._carrier.listen(
                 settings.ws_bind_address,
                 websocket_wires(self.hub, authenticator=self._websocket_authenticator),
@@ -110,6 +109,8 @@ class Server:
                 self.http_port = await self._carrier.listen(
                     settings.http_bind_address, http_wires(self._pages(), settings)
                 )
+            # Last, because a server that has not been started does not give its port back.
+            self.grpc_port = _add_grpc_port(server, settings, self._tls)
             await server.start()
         except BaseException:
             await server.stop(0)

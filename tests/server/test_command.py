@@ -1,0 +1,274 @@
+"""`sigbridge serve` as a process: what it prints, how it exits, and what it makes of signals."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+
+import pytest
+
+from sigbridge import SignalingError
+from sigbridge.settings import setting_infos
+from sigbridge_client import connect
+from sigbridge_server import command
+
+TIME_LIMIT_SECONDS = 30
+GRACE_SECONDS = 2
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+LISTENING = re.compile(r"(gRPC|WebSocket) listening on 127\.0\.0\.1:(\d+)\n")
+KNOWN = {info.env for info in setting_infos().values()}
+
+
+def environment(**settings: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in KNOWN}
+    return kept | {
+        "GRPC_BIND_ADDRESS": "127.0.0.1:0",
+        "WS_BIND_ADDRESS": "127.0.0.1:0",
+        "HTTP_BIND_ADDRESS": "off",
+        "SIGNALING_SHUTDOWN_GRACE_SEC": str(GRACE_SECONDS),
+        **settings,
+    }
+
+
+class Running:
+    """A server in a process of its own."""
+
+    def __init__(self, process):
+        self.process = process
+        self.ports = {}
+
+    @property
+    def ws(self) -> str:
+        return f"ws://127.0.0.1:{self.ports['WebSocket']}"
+
+    @property
+    def grpc(self) -> str:
+        return f"grpc://127.0.0.1:{self.ports['gRPC']}"
+
+    async def ready(self) -> None:
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            while len(self.ports) < 2:
+                line = (await self.process.stdout.readline()).decode()
+                assert line, (await self.process.stderr.read()).decode()
+                if match := LISTENING.fullmatch(line):
+                    self.ports[match[1]] = int(match[2])
+
+    async def ended(self) -> tuple[int, str]:
+        """Its exit code and what it wrote to stderr."""
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            _, errors = await self.process.communicate()
+        return self.process.returncode, errors.decode()
+
+
+@pytest.fixture
+async def run():
+    """Run `sigbridge serve`; what still runs at the end is killed."""
+    started = []
+
+    async def run(*arguments: str, **settings: str) -> Running:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "sigbridge_server",
+            "serve",
+            *arguments,
+            env=environment(**settings),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        started.append(process)
+        return Running(process)
+
+    yield run
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@pytest.fixture
+async def running(run):
+    server = await run()
+    await server.ready()
+    return server
+
+
+@pytest.fixture
+def taken():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock.getsockname()[1]
+
+
+def one_line(errors: str) -> str:
+    assert errors.count("\n") == 1, errors
+    assert errors.startswith("sigbridge: ")
+    assert "Traceback" not in errors
+    return errors
+
+
+@pytest.mark.parametrize("option", ["--grpc", "--ws"])
+async def test_a_taken_port_is_one_line_and_exit_code_1(run, taken, option):
+    server = await run(option, f"127.0.0.1:{taken}")
+    code, errors = await server.ended()
+    assert code == 1
+    assert f"127.0.0.1:{taken}" in one_line(errors)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GRPC_BIND_ADDRESS", "nowhere"),
+        ("WS_BIND_ADDRESS", "127.0.0.1:99999"),
+        ("SIGNALING_PING_INTERVAL_SEC", "soon"),
+        ("SIGNALING_MAX_SESSIONS", "0"),
+        ("SIGNALING_LOG_LEVEL", "loud"),
+        ("SIGNALING_TLS_CERT_FILE", "cert.pem"),
+    ],
+)
+async def test_a_bad_setting_is_one_line_and_exit_code_1(run, name, value):
+    code, errors = await (await run(**{name: value})).ended()
+    assert code == 1
+    assert ("SIGNALING_TLS_KEY_FILE" if name == "SIGNALING_TLS_CERT_FILE" else name) in one_line(errors)
+
+
+async def test_a_bad_option_is_one_line_and_exit_code_1(run):
+    code, errors = await (await run("--grpc", "nowhere")).ended()
+    assert code == 1
+    assert "'nowhere'" in one_line(errors)
+
+
+async def test_a_certificate_that_is_none_is_one_line_and_exit_code_1(run, tmp_path):
+    path = str(tmp_path / "missing.pem")
+    code, errors = await (await run(SIGNALING_TLS_CERT_FILE=path, SIGNALING_TLS_KEY_FILE=path)).ended()
+    assert code == 1
+    assert path in one_line(errors)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_an_idle_server(running, number):
+    running.process.send_signal(number)
+    code, errors = await running.ended()
+    assert code == 0
+    assert "Traceback" not in errors
+
+
+async def test_a_signal_tells_both_protocols(running):
+    clients = [await connect(running.grpc), await connect(running.ws)]
+    for count, client in enumerate(clients):
+        await client.announce(str(count))
+    running.process.send_signal(signal.SIGTERM)
+    for client in clients:
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            _ = [event async for event in client.events()]
+        assert (client.closed.reason, client.closed.reconnect) == ("draining", True)
+        await client.close()
+    code, errors = await running.ended()
+    assert code == 0
+    assert "Traceback" not in errors
+
+
+async def stall(server: Running) -> list:
+    """A client on each protocol that is being sent more than it reads, and the one that sends."""
+    loop = asyncio.get_running_loop()
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    await loop.sock_connect(sock, ("127.0.0.1", server.ports["WebSocket"]))
+    payload = b'{"jsonrpc":"2.0","method":"announce","params":{"peer_id":"stalled"},"id":0}'
+    await loop.sock_sendall(sock, HANDSHAKE + b"\x81" + bytes([0x80 | len(payload)]) + bytes(4) + payload)
+    sender = await connect(server.ws)
+    await sender.announce("sender")
+    stopped = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STOPPED, server.grpc, stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        assert await stopped.stdout.readline() == b"here\n"
+    stopped.send_signal(signal.SIGSTOP)
+    for name in ("stalled", "stopped"):
+        with contextlib.suppress(SignalingError):
+            for _ in range(200):
+                await sender.offer(name, "x" * 100_000)
+    return [sock, sender, stopped]
+
+
+STOPPED = """
+import asyncio, sys
+from sigbridge_client import connect
+async def main():
+    client = await connect(sys.argv[1])
+    await client.announce("stopped")
+    print("here", flush=True)
+    async for event in client.events(): pass
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_signal_ends_a_server_with_stalled_clients(run, signals):
+    grace = GRACE_SECONDS if signals == 1 else 600
+    server = await run(SIGNALING_SHUTDOWN_GRACE_SEC=str(grace), SIGNALING_CLOSE_TIMEOUT_SEC="300")
+    await server.ready()
+    sock, sender, stopped = await stall(server)
+    try:
+        server.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            # Those who read are told before anything else ends.
+            _ = [event async for event in sender.events()]
+        assert sender.closed.reason == "draining"
+        if signals == 2:
+            assert server.process.returncode is None
+            server.process.send_signal(signal.SIGTERM)
+        code, errors = await server.ended()
+        assert code == 0
+        assert "Traceback" not in errors
+    finally:
+        sock.close()
+        await sender.close()
+        stopped.kill()
+        await stopped.communicate()
+
+
+async def test_a_signal_ends_a_busy_server(running):
+    clients = [await connect(running.ws), await connect(running.grpc)]
+    for count, client in enumerate(clients):
+        await client.announce(str(count))
+
+    async def talk(client, to: str) -> int:
+        sent = 0
+        with contextlib.suppress(Exception):
+            while True:
+                await client.offer(to, "x" * 1000)
+                sent += 1
+        return sent
+
+    talks = [asyncio.create_task(talk(client, to)) for client, to in zip(clients, "10", strict=True)]
+    await clients[0].health()
+    running.process.send_signal(signal.SIGTERM)
+    code, errors = await running.ended()
+    assert code == 0
+    assert "Traceback" not in errors
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        assert min(await asyncio.gather(*talks)) >= 0
+    for client in clients:
+        assert client.closed.reason in ("draining", "slow_consumer")
+        await client.close()
+
+
+def test_the_version_and_the_help_are_printed(capsys):
+    for option in ("--version", "--help"):
+        with pytest.raises(SystemExit) as exit_:
+            command.main([option])
+        assert exit_.value.code == 0
+        assert "sigbridge" in capsys.readouterr().out
+
+
+def test_no_command_is_a_mistake(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        command.main([])
+    assert exit_.value.code == 2

@@ -1,0 +1,122 @@
+"""The server as a whole: both protocols on one hub, nothing half-started, and an end within its grace."""
+
+import asyncio
+import socket
+
+import pytest
+
+from sigbridge import ConnectionClosed, OfferReceived, SettingError, Settings
+from sigbridge_client import connect
+from sigbridge_net.carrier import ListenError
+from sigbridge_server.server import Server
+
+ANY_PORT = {"grpc_bind_address": "127.0.0.1:0", "ws_bind_address": "127.0.0.1:0", "http_bind_address": "off"}
+
+
+@pytest.fixture
+async def start():
+    """Start servers that are stopped at the end."""
+    servers = []
+
+    async def start(**settings) -> Server:
+        server = Server(Settings(**ANY_PORT | settings))
+        await server.start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        await server.stop(grace_seconds=0.5)
+
+
+@pytest.fixture
+def taken():
+    """A port of loopback that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+async def test_both_protocols_meet_on_one_hub(start):
+    server = await start()
+    async with (
+        await connect(f"grpc://127.0.0.1:{server.grpc_port}") as alice,
+        await connect(f"ws://127.0.0.1:{server.websocket_port}") as bob,
+    ):
+        await alice.announce("alice")
+        assert (await bob.announce("bob")).other_peers == ("alice",)
+        await alice.offer("bob", "v=0")
+        async with asyncio.timeout(20):
+            async for event in bob.events():
+                if isinstance(event, OfferReceived):
+                    assert (event.from_peer_id, event.sdp) == ("alice", "v=0")
+                    break
+        assert (await bob.health()).metrics["sessions"] == {"grpc": 1, "websocket": 1}
+
+
+@pytest.mark.parametrize("which", ["grpc", "ws"])
+async def test_a_taken_port_leaves_nothing_half_started(taken, which):
+    other = free_port()
+    addresses = {"grpc_bind_address": f"127.0.0.1:{other}", "ws_bind_address": f"127.0.0.1:{other}"}
+    server = Server(Settings(**ANY_PORT | addresses | {f"{which}_bind_address": f"127.0.0.1:{taken}"}))
+    with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{taken}: .*in use"):
+        await server.start()
+    assert is_free(other)
+
+
+async def test_two_servers_cannot_share_a_grpc_port(start):
+    server = await start()
+    with pytest.raises(ListenError):
+        await start(grpc_bind_address=f"127.0.0.1:{server.grpc_port}")
+
+
+async def test_a_certificate_that_is_none_leaves_nothing_half_started(tmp_path):
+    (tmp_path / "bad.pem").write_text("nonsense")
+    grpc_port, ws_port = free_port(), free_port()
+    addresses = {"grpc_bind_address": f"127.0.0.1:{grpc_port}", "ws_bind_address": f"127.0.0.1:{ws_port}"}
+    for name in ("bad.pem", "missing.pem"):
+        path = str(tmp_path / name)
+        with pytest.raises(SettingError, match=name):
+            await Server(Settings(**ANY_PORT | addresses, tls_cert_file=path, tls_key_file=path)).start()
+        assert is_free(grpc_port)
+        assert is_free(ws_port)
+
+
+async def test_a_stop_tells_everybody_and_gives_the_ports_back(start):
+    server = await start(shutdown_grace_seconds=20)
+    clients = [
+        await connect(f"grpc://127.0.0.1:{server.grpc_port}"),
+        await connect(f"ws://127.0.0.1:{server.websocket_port}"),
+    ]
+    for number, client in enumerate(clients):
+        await client.announce(str(number))
+    async with asyncio.timeout(10):
+        await server.stop()
+    for client in clients:
+        async with asyncio.timeout(10):
+            assert len([event async for event in client.events()]) == 1
+        assert (client.closed.reason, client.closed.reconnect) == ("draining", True)
+        await client.close()
+    assert server.hub.session_count == 0
+    assert is_free(server.grpc_port)
+    assert is_free(server.websocket_port)
+    with pytest.raises(ConnectionClosed):
+        await connect(f"ws://127.0.0.1:{server.websocket_port}")
+
+
+async def test_a_server_that_was_not_started_may_be_stopped():
+    await Server(Settings(**ANY_PORT)).stop()
