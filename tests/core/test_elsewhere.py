@@ -1,0 +1,242 @@
+"""A hub whose peers may be elsewhere: claims and relays take effect when another node says so."""
+
+import pytest
+
+from sigbridge import (
+    Announce,
+    Announced,
+    Answer,
+    Disconnect,
+    Disconnected,
+    DisconnectReason,
+    IceCandidate,
+    IceCandidateReceived,
+    Offer,
+    OfferReceived,
+    OfferRelayed,
+    PeerDisconnected,
+    PeerJoined,
+    PeerLeft,
+    Relayed,
+    errors,
+)
+from sigbridge.messages import NO_CAPABILITIES
+from sigbridge_compat.deferred import Deferral
+
+
+@pytest.fixture
+def deferral():
+    return Deferral()
+
+
+@pytest.fixture
+def stage(make_stage, deferral):
+    stage = make_stage(directory=deferral, bus=deferral, max_room_peers=3)
+    deferral.attach(stage.hub)
+    return stage
+
+
+@pytest.fixture
+def complete(stage, deferral):
+    return lambda index=0: deferral.complete(index, now=stage.now)
+
+
+@pytest.fixture
+def announced(stage, complete):
+    def announce(peer_id, **fields):
+        actor = stage.open()
+        later = actor.do(Announce(peer_id, **fields))
+        complete()
+        assert isinstance(later[0], Announced)
+        actor.took()
+        return actor
+
+    return announce
+
+
+def test_nothing_happens_until_the_claim_is_granted(stage, deferral, complete, announced):
+    alice = announced("alice")
+    bob = stage.open()
+    later = bob.do(Announce("bob"))
+    assert (later, stage.ids(), alice.took(), bob.took()) == ([], ["alice"], [], [])
+    assert bob.session.announcing
+    assert [(one.what, one.peer_id) for one in deferral.waiting] == [("claim", "bob")]
+    complete()
+    assert later == [Announced("bob", 1, ("alice",))]
+    assert bob.took() == ["Announced", PeerJoined("alice", NO_CAPABILITIES, {})]
+    assert alice.took() == [PeerJoined("bob", NO_CAPABILITIES, {})]
+    assert not bob.session.announcing
+    assert stage.hub.counters.requests["grpc", "announce", "ok"] == 2
+
+
+def test_an_id_that_another_node_has_is_refused(stage, deferral, complete):
+    deferral.owned.add(("", "alice"))
+    alice = stage.open()
+    later = alice.do(Announce("alice"))
+    complete()
+    assert later == [errors.already_announced("alice")]
+    assert stage.hub.counters.requests == {("grpc", "announce", "ALREADY_EXISTS"): 1}
+    assert (stage.ids(), alice.session.peer, alice.session.announcing) == ([], None, False)
+    assert deferral.owned == {("", "alice")}, "what is another node's is not given back"
+
+
+def test_of_two_claims_for_one_id_the_first_wins_at_once(stage, deferral, complete):
+    first, second = stage.open(), stage.open()
+    later = first.do(Announce("alice"))
+    assert second.refused(Announce("alice")) == errors.already_announced("alice")
+    complete()
+    assert later == [Announced("alice", 0, ())]
+    assert deferral.owned == {("", "alice")}
+    second.close()
+    assert stage.ids() == ["alice"]
+
+
+def test_an_id_is_free_again_when_its_claim_has_failed(stage, deferral, complete):
+    deferral.owned.add(("", "alice"))
+    first, second = stage.open(), stage.open()
+    first.do(Announce("alice"))
+    complete()
+    deferral.owned.clear()
+    later = second.do(Announce("alice"))
+    complete()
+    assert later == [Announced("alice", 0, ())]
+
+
+def test_claims_of_several_ids_may_be_granted_in_any_order(stage, complete):
+    first, second = stage.open(), stage.open()
+    first_later, second_later = first.do(Announce("first")), second.do(Announce("second"))
+    complete(1)
+    complete(0)
+    assert second_later == [Announced("second", 0, ())]
+    assert first_later == [Announced("first", 1, ("second",))]
+    assert stage.ids() == ["second", "first"]
+
+
+@pytest.mark.parametrize("reason", [DisconnectReason.CLIENT_LEFT, DisconnectReason.ANNOUNCE_TIMEOUT])
+def test_a_session_that_ends_while_its_claim_is_pending(stage, deferral, complete, announced, reason):
+    bob = announced("bob")
+    alice = stage.open()
+    later = alice.do(Announce("alice"))
+    alice.close(reason)
+    assert deferral.owned == {("", "bob")}
+    complete()
+    assert later == [errors.session_ended()]
+    assert deferral.owned == {("", "bob")}, "the id is given back"
+    assert (stage.ids(), bob.took(), alice.took()) == (["bob"], [], [])
+    again = stage.open()
+    later = again.do(Announce("alice"))
+    complete()
+    assert later == [Announced("alice", 1, ("bob",))]
+
+
+def test_a_room_that_fills_up_meanwhile(stage, deferral, complete, announced):
+    announced("a")
+    announced("b")
+    third, fourth = stage.open(), stage.open()
+    third.do(Announce("c"))
+    later = fourth.do(Announce("d"))
+    complete()
+    complete()
+    assert later[0].extra == {"limit": "SIGNALING_MAX_ROOM_PEERS", "value": 3}
+    assert stage.ids() == ["a", "b", "c"]
+    assert ("", "d") not in deferral.owned
+
+
+def test_leaving_gives_the_id_back(stage, deferral, announced):
+    alice, bob = announced("alice"), announced("bob", room="other")
+    assert deferral.owned == {("", "alice"), ("other", "bob")}
+    alice.do(Disconnect("alice"))
+    bob.close()
+    assert deferral.owned == set()
+
+
+def test_an_announce_that_cannot_be_encoded_gives_the_id_back(stage, deferral, complete, announced, caplog):
+    announced("bob")
+    stage.encodings["grpc"].fails_on = (PeerJoined,)
+    alice = stage.open()
+    later = alice.do(Announce("alice"))
+    complete()
+    assert later == [errors.internal_error()]
+    assert (stage.ids(), deferral.owned) == (["bob"], {("", "bob")})
+    assert "announce failed" in caplog.text
+
+
+def test_a_relay_is_acknowledged_when_its_target_has_it(stage, deferral, complete, announced):
+    alice, bob = announced("alice"), announced("bob")
+    alice.took()
+    later = alice.do(Offer("bob", "v=0"))
+    assert (later, bob.took(), stage.hub.pending_offer_count) == ([], [], 0)
+    complete()
+    (reply,) = later
+    assert reply == OfferRelayed(reply.offer_id, "bob")
+    assert bob.took() == [OfferReceived("alice", reply.offer_id, "v=0", "offer")]
+    assert stage.hub.pending_offer_count == 1
+    later = bob.do(Answer("alice", "v=0"))
+    assert stage.hub.pending_offer_count == 1
+    complete()
+    assert later == [Relayed("alice")]
+    assert stage.hub.pending_offer_count == 0
+
+
+def test_a_relay_to_nobody_is_refused_later(stage, complete, announced):
+    alice = announced("alice")
+    later = alice.do(Offer("nobody", "v=0"))
+    complete()
+    assert later == [errors.peer_not_found("nobody")]
+    assert stage.hub.counters.requests["grpc", "offer", "NOT_FOUND"] == 1
+
+
+def test_a_hang_up_on_nobody_is_no_error_later_either(complete, announced):
+    alice = announced("alice")
+    later = alice.do(Disconnect("nobody"))
+    complete()
+    assert later == [Disconnected("nobody")]
+
+
+def test_a_hang_up_arrives_later(stage, complete, announced):
+    alice, bob = announced("alice"), announced("bob")
+    alice.took()
+    alice.do(Disconnect("bob"))
+    assert bob.took() == []
+    complete()
+    assert bob.took() == [PeerDisconnected("alice")]
+
+
+def test_fields_are_checked_before_anybody_is_asked(deferral, announced):
+    alice = announced("alice")
+    assert alice.refused(Offer("", "v=0")) == errors.invalid_params("to_peer_id", "is missing")
+    assert alice.refused(Offer("alice", "v=0")) == errors.invalid_params("to_peer_id", "is the sender itself")
+    assert alice.refused(Announce("x")) == errors.already_announced("alice")
+    assert deferral.waiting == []
+
+
+def test_messages_of_two_senders_may_be_delivered_in_any_order(stage, complete, announced):
+    alice, bob, carol = announced("alice"), announced("bob"), announced("carol")
+    for one in (alice, bob, carol):
+        one.took()
+    alice.do(IceCandidate("carol", "first asked"))
+    bob.do(IceCandidate("carol", "second asked"))
+    complete(1)
+    complete(0)
+    assert carol.took() == [
+        IceCandidateReceived("bob", "second asked"),
+        IceCandidateReceived("alice", "first asked"),
+    ]
+
+
+def test_a_sender_that_leaves_before_the_word_comes_has_no_offer_pending(stage, complete, announced):
+    alice, bob = announced("alice"), announced("bob")
+    alice.do(Offer("bob", "v=0"))
+    alice.close()
+    complete()
+    assert stage.hub.pending_offer_count == 0
+    assert PeerLeft("alice") in bob.took()
+
+
+def test_a_target_that_leaves_before_the_word_comes(stage, complete, announced):
+    alice, bob = announced("alice"), announced("bob")
+    later = alice.do(Offer("bob", "v=0"))
+    bob.close()
+    complete()
+    assert later == [errors.peer_not_found("bob")]
+    assert stage.hub.pending_offer_count == 0

@@ -1,0 +1,969 @@
+"""The hub's rules, each against the bare hub, with time passed in."""
+
+import logging
+
+import pytest
+
+from sigbridge import (
+    Announce,
+    Announced,
+    Answer,
+    AnswerReceived,
+    Capabilities,
+    Code,
+    Disconnect,
+    Disconnected,
+    DisconnectReason,
+    Health,
+    HealthCheck,
+    IceCandidate,
+    IceCandidateReceived,
+    ListPeers,
+    Offer,
+    OfferReceived,
+    OfferRelayed,
+    PeerDisconnected,
+    PeerInfo,
+    PeerJoined,
+    PeerLeft,
+    PeerList,
+    Relayed,
+    SignalingError,
+    errors,
+)
+from sigbridge.messages import NO_CAPABILITIES
+
+
+def joined(*peer_ids):
+    return [PeerJoined(peer_id, NO_CAPABILITIES, {}) for peer_id in peer_ids]
+
+
+def wrong(field, what):
+    return SignalingError(Code.INVALID_ARGUMENT, f"Invalid params: {field} {what}", field=field)
+
+
+# Announcing.
+
+
+def test_first_peer_finds_nobody(stage):
+    alice = stage.open()
+    assert alice.do(Announce("alice")) == Announced("alice", 0, ())
+    assert alice.took() == ["Announced"]
+    assert stage.hub.peer_count == 1
+
+
+def test_newcomer_and_others_learn_of_each_other(stage):
+    camera = Capabilities(video=True, extensions={"zoom": 2})
+    alice = stage.open("alice", capabilities=camera, metadata={"n": 1})
+    bob = stage.open()
+    assert bob.do(Announce("bob", metadata={"b": None})) == Announced("bob", 1, ("alice",))
+    assert bob.took() == ["Announced", PeerJoined("alice", camera, {"n": 1})]
+    assert alice.took() == [PeerJoined("bob", NO_CAPABILITIES, {"b": None})]
+
+
+def test_roster_order_is_that_of_joining(stage):
+    for name in ("z", "a", "m"):
+        stage.open(name)
+    late = stage.open()
+    assert late.do(Announce("late")) == Announced("late", 3, ("z", "a", "m"))
+    assert late.took() == ["Announced", *joined("z", "a", "m")]
+
+
+def test_others_hear_before_the_newcomers_reply_is_queued(stage):
+    alice, bob = stage.open("alice"), stage.open()
+    stage.hub.apply(bob.session, Announce("bob"), stage.now)
+    assert alice.took() == joined("bob")
+    assert bob.took() == []
+    assert bob.wakes == 0
+    stage.hub.reply(bob.session, b"reply Announced", stage.now)
+    assert bob.took() == ["Announced", *joined("alice")]
+
+
+def test_what_others_cause_meanwhile_waits_behind_the_roster(stage):
+    alice, bob = stage.open("alice"), stage.open()
+    stage.hub.apply(bob.session, Announce("bob"), stage.now)
+    alice.do(IceCandidate("bob", "early"))
+    stage.hub.reply(bob.session, b"reply Announced", stage.now)
+    assert bob.took() == ["Announced", *joined("alice"), IceCandidateReceived("alice", "early")]
+
+
+def test_a_notification_gets_the_roster_without_a_reply(stage):
+    stage.open("alice")
+    bob = stage.open()
+    stage.hub.apply(bob.session, Announce("bob"), stage.now)
+    stage.hub.reply(bob.session, None, stage.now)
+    assert bob.took() == joined("alice")
+
+
+def test_replay_of_the_roster_can_be_turned_off(make_stage):
+    stage = make_stage(replay_roster=False)
+    alice, bob = stage.open("alice"), stage.open()
+    assert bob.do(Announce("bob")) == Announced("bob", 1, ("alice",))
+    assert bob.took() == ["Announced"]
+    assert alice.took() == joined("bob")
+    assert stage.hub.counters.events["grpc", "peer_joined"] == 1
+
+
+def test_a_taken_id_is_refused_and_nothing_changes(stage):
+    alice, mallory = stage.open("alice"), stage.open()
+    before = stage.state()
+    assert mallory.refused(Announce("alice")) == SignalingError(
+        Code.ALREADY_EXISTS, "Peer alice already announced", peer_id="alice"
+    )
+    assert stage.state() == before
+    assert alice.took() == []
+    assert mallory.took() == ["SignalingError"]
+
+
+def test_closing_after_a_refused_announce_leaves_the_live_peer(stage):
+    alice, bob = stage.pair()
+    mallory = stage.open()
+    mallory.refused(Announce("alice"))
+    mallory.close()
+    assert stage.ids() == ["alice", "bob"]
+    assert bob.took() == []
+    bob.do(Offer("alice", "v=0"))
+    assert [type(event) for event in alice.took()] == [OfferReceived]
+
+
+def test_closing_an_unannounced_session_removes_nobody(stage):
+    alice, _bob = stage.pair()
+    stranger = stage.open()
+    stranger.close()
+    assert stage.ids() == ["alice", "bob"]
+    assert alice.took() == []
+    assert stage.hub.session_count == 2
+
+
+def test_a_session_announces_once(stage):
+    alice, bob = stage.pair()
+    for request in (Announce("alice"), Announce("bob"), Announce("carol"), Announce("alice", room="other")):
+        assert alice.refused(request) == errors.already_announced("alice")
+    assert stage.ids() == ["alice", "bob"]
+    assert bob.took() == []
+
+
+def test_ids_are_unique_in_their_room_only(stage):
+    stage.open("alice", room="one")
+    stage.open("alice", room="two")
+    stage.open("alice")
+    assert (stage.ids("one"), stage.ids("two"), stage.ids()) == (["alice"], ["alice"], ["alice"])
+    assert stage.hub.room_count == 3
+
+
+def test_rooms_are_isolated(stage, relays):
+    alice, eve = stage.open("alice", room="one"), stage.open("eve", room="two")
+    for request in relays("eve"):
+        assert alice.refused(request) == errors.peer_not_found("eve")
+    assert alice.do(Disconnect("eve")) == Disconnected("eve")
+    eve.close()
+    assert (alice.heard(), eve.heard()) == ([], [])
+
+
+def test_a_room_may_be_full(make_stage):
+    stage = make_stage(max_room_peers=2)
+    stage.open("a")
+    stage.open("b")
+    third = stage.open()
+    before = stage.state()
+    error = third.refused(Announce("c"))
+    assert (error.code, error.extra) == (
+        Code.RESOURCE_EXHAUSTED,
+        {"limit": "SIGNALING_MAX_ROOM_PEERS", "value": 2},
+    )
+    assert stage.state() == before
+    # A taken id comes before a lack of room.
+    assert third.refused(Announce("a")) == errors.already_announced("a")
+    assert third.do(Announce("c", room="other")) == Announced("c", 0, ())
+
+
+@pytest.mark.parametrize("failing", ["grpc", "websocket"])
+def test_an_announce_that_cannot_be_encoded_changes_nothing(stage, failing, caplog):
+    alice, bob = stage.pair()
+    stranger = stage.open(protocol="websocket", encoding=type(stage.encodings["grpc"])())
+    stranger.session.encoding.fails_on = (PeerJoined,)
+    if failing == "grpc":
+        stranger.session.encoding.fails_on = ()
+        stage.encodings["grpc"].fails_on = (PeerJoined,)
+    before = stage.state()
+    with caplog.at_level(logging.CRITICAL, logger="sigbridge.session"):
+        assert stranger.refused(Announce("carol")) == errors.internal_error()
+    assert stage.state() == before
+    assert (alice.took(), bob.took(), stranger.took()) == ([], [], ["SignalingError"])
+
+
+# Ids, fields and limits.
+
+
+@pytest.mark.parametrize("character", [chr(n) for n in (*range(0x20), *range(0x7F, 0xA0))])
+def test_control_characters_are_refused_everywhere(stage, relays, character):
+    alice, stranger = stage.open("alice"), stage.open()
+    what = "contains control characters"
+    assert stranger.refused(Announce(f"a{character}")) == wrong("peer_id", what)
+    assert stranger.refused(Announce("a", room=character)) == wrong("room", what)
+    assert stranger.refused(ListPeers(character)) == wrong("room", what)
+    for request in relays(f"{character}a"):
+        assert alice.refused(request) == wrong("to_peer_id", what)
+    assert alice.refused(Disconnect(character)) == wrong("peer_id", what)
+
+
+@pytest.mark.parametrize("text", ["x" * 256, "é" * 128, "👋" * 64, " ", "\u00a0", "\u2028", "\u200b"])
+def test_ids_of_any_other_text_are_granted(stage, text):
+    alice = stage.open()
+    assert alice.do(Announce(text, room=text)) == Announced(text, 0, ())
+
+
+@pytest.mark.parametrize("text", ["x" * 257, "é" * 128 + "x", "👋" * 64 + "x"])
+def test_ids_over_256_bytes_are_wrong_fields(stage, relays, text):
+    alice, stranger = stage.open("alice"), stage.open()
+    what = "is longer than 256 bytes"
+    assert stranger.refused(Announce(text)) == wrong("peer_id", what)
+    assert stranger.refused(Announce("a", room=text)) == wrong("room", what)
+    for request in relays(text):
+        assert alice.refused(request) == wrong("to_peer_id", what)
+    assert alice.refused(Disconnect(text)) == wrong("peer_id", what)
+
+
+def test_missing_fields_are_named(stage, relays):
+    alice = stage.open("alice")
+    assert stage.open().refused(Announce("")) == wrong("peer_id", "is missing")
+    for request in relays(""):
+        assert alice.refused(request) == wrong("to_peer_id", "is missing")
+    assert alice.refused(Offer("bob", "")) == wrong("sdp", "is missing")
+    assert alice.refused(Answer("bob", "")) == wrong("sdp", "is missing")
+    assert alice.refused(Disconnect("")) == wrong("peer_id", "is missing")
+
+
+@pytest.mark.parametrize("character", ["a", "é", "👋"])
+def test_texts_are_measured_in_bytes_of_utf8(make_stage, character):
+    stage = make_stage(max_sdp_bytes=12, max_candidate_bytes=8)
+    alice, bob = stage.pair()
+    width = len(character.encode())
+    sdp, candidate = character * (12 // width), character * (8 // width)
+    assert isinstance(alice.do(Offer("bob", sdp)), OfferRelayed)
+    assert alice.do(Answer("bob", sdp)) == Relayed("bob")
+    assert alice.do(IceCandidate("bob", candidate, candidate, 0, candidate)) == Relayed("bob")
+    bob.took()
+    too_much = {"limit": "SIGNALING_MAX_SDP_BYTES", "value": 12}
+    for request in (Offer("bob", sdp + "x"), Answer("bob", sdp + "x")):
+        error = alice.refused(request)
+        assert (error.code, error.extra) == (Code.RESOURCE_EXHAUSTED, too_much)
+        assert error.message == "sdp is too large (limit SIGNALING_MAX_SDP_BYTES is 12): send it smaller"
+    over = candidate + "x"
+    for field, request in {
+        "candidate": IceCandidate("bob", over),
+        "sdp_mid": IceCandidate("bob", "", over),
+        "username_fragment": IceCandidate("bob", "", None, None, over),
+    }.items():
+        error = alice.refused(request)
+        assert error.extra == {"limit": "SIGNALING_MAX_CANDIDATE_BYTES", "value": 8}
+        assert error.message.startswith(f"{field} is too large")
+    assert bob.took() == []
+
+
+def test_metadata_and_capabilities_have_limits(make_stage):
+    stage = make_stage(max_metadata_bytes=12, max_capabilities_bytes=60)
+    alice = stage.open()
+    frame = len('{"audio":false,"video":false,"data":false,"k":""}')
+    at_limit = Capabilities(extensions={"k": "x" * (60 - frame)})
+    over = Capabilities(extensions={"k": "x" * (61 - frame)})
+    error = alice.refused(Announce("alice", metadata={"k": "é" * 2 + "x"}))
+    assert error.extra == {"limit": "SIGNALING_MAX_METADATA_BYTES", "value": 12}
+    error = alice.refused(Announce("alice", capabilities=over))
+    assert error.extra == {"limit": "SIGNALING_MAX_CAPABILITIES_BYTES", "value": 60}
+    assert alice.do(Announce("alice", capabilities=at_limit, metadata={"k": "é" * 2})) == Announced("alice", 0, ())
+
+
+@pytest.mark.parametrize("name", ["audio", "video", "data"])
+def test_extensions_may_not_name_the_booleans(stage, name):
+    request = Announce("alice", Capabilities(extensions={name: True}))
+    assert stage.open().refused(request) == wrong("capabilities", f"names {name} among its extensions")
+
+
+def test_deep_metadata_is_refused(stage):
+    alice = stage.open()
+
+    def nested(depth):
+        return {} if depth == 0 else {"a": nested(depth - 1)}
+
+    lists: dict = {"a": []}
+    for _ in range(40):
+        lists["a"] = [lists["a"]]
+    for field, request in {
+        "metadata": Announce("alice", metadata=nested(40)),
+        "capabilities": Announce("alice", Capabilities(extensions=lists)),
+    }.items():
+        assert alice.refused(request) == wrong(field, "is nested more than 32 deep")
+    assert alice.do(Announce("alice", metadata=nested(30))) == Announced("alice", 0, ())
+
+
+@pytest.mark.parametrize("index", [-1, 2**32])
+def test_sdp_mline_index_has_32_bits(stage, index):
+    alice, bob = stage.pair()
+    assert alice.refused(IceCandidate("bob", "c", None, index)) == wrong(
+        "sdp_mline_index", "must be a whole number from 0 to 4294967295"
+    )
+    assert bob.took() == []
+
+
+@pytest.mark.parametrize("type_", ["answer", "pranswer", "rollback", "OFFER", " "])
+def test_an_offers_type_is_offer(stage, type_):
+    alice, bob = stage.pair()
+    assert alice.refused(Offer("bob", "v=0", type_)) == wrong("type", "must be offer")
+    assert bob.took() == []
+
+
+@pytest.mark.parametrize("type_", ["offer", "rollback", "Answer", " "])
+def test_an_answers_type_is_answer_or_pranswer(stage, type_):
+    alice, bob = stage.pair()
+    assert alice.refused(Answer("bob", "v=0", type_)) == wrong("type", "must be answer or pranswer")
+    assert bob.took() == []
+
+
+def test_checks_come_in_their_order(make_stage):
+    stage = make_stage(max_sdp_bytes=8)
+    alice, _bob = stage.pair()
+    stranger = stage.open()
+    # Fields and sizes, then announced or not, then oneself, then the target.
+    assert stranger.refused(Offer("", "v=0")) == wrong("to_peer_id", "is missing")
+    assert stranger.refused(Offer("bob", "x" * 9)).code is Code.RESOURCE_EXHAUSTED
+    assert stranger.refused(Offer("bob", "v=0", "no")) == wrong("type", "must be offer")
+    assert stranger.refused(Offer("bob", "v=0")) == errors.not_announced()
+    assert stranger.refused(IceCandidate("bob", "c", None, -1)).code is Code.INVALID_ARGUMENT
+    assert stranger.refused(Disconnect("")) == wrong("peer_id", "is missing")
+    assert alice.refused(Offer("alice", "x" * 9)).code is Code.RESOURCE_EXHAUSTED
+    assert alice.refused(Offer("alice", "v=0")) == wrong("to_peer_id", "is the sender itself")
+    assert alice.refused(Announce("")) == wrong("peer_id", "is missing")
+    assert alice.refused(ListPeers("other", page_token="no")).message.startswith("Invalid params: page_token")
+    assert alice.refused(ListPeers("other")) == errors.room_mismatch()
+
+
+def test_refusals_by_an_unannounced_session_change_nothing(stage, relays):
+    alice, _bob = stage.pair()
+    stranger = stage.open()
+    before = stage.state()
+    for request in (*relays("alice"), Disconnect("alice"), Disconnect("nobody")):
+        assert stranger.refused(request) == SignalingError(
+            Code.FAILED_PRECONDITION, "Not announced: call announce first"
+        )
+    assert stage.state() == before
+    assert alice.took() == []
+
+
+# Relaying.
+
+
+def test_relays_arrive_as_they_are(stage):
+    alice, bob = stage.pair()
+    reply = alice.do(Offer("bob", "v=0\r\n\x00é"))
+    assert alice.do(Answer("bob", "v=0")) == Relayed("bob")
+    assert alice.do(Answer("bob", "v=0", "pranswer")) == Relayed("bob")
+    assert alice.do(IceCandidate("bob", "", "", 0, "")) == Relayed("bob")
+    assert alice.do(IceCandidate("bob")) == Relayed("bob")
+    assert bob.took() == [
+        OfferReceived("alice", reply.offer_id, "v=0\r\n\x00é", "offer"),
+        AnswerReceived("alice", "v=0", "answer"),
+        AnswerReceived("alice", "v=0", "pranswer"),
+        IceCandidateReceived("alice", "", "", 0, ""),
+        IceCandidateReceived("alice", ""),
+    ]
+    assert alice.heard() == []
+
+
+def test_unknown_targets_are_refused(stage, relays):
+    alice = stage.open("alice")
+    before = stage.state()
+    for request in relays("nobody"):
+        assert alice.refused(request) == SignalingError(Code.NOT_FOUND, "Peer not found: nobody", peer_id="nobody")
+    assert stage.state() == before
+
+
+def test_signalling_oneself_is_refused(stage, relays):
+    alice = stage.open("alice")
+    for request in relays("alice"):
+        assert alice.refused(request) == wrong("to_peer_id", "is the sender itself")
+    assert alice.heard() == []
+
+
+def test_offer_ids_rise_where_the_clock_stands_still_or_goes_back(stage):
+    alice, bob = stage.pair()
+    first = alice.do(Offer("bob", "v=0")).offer_id
+    assert first == "alice_bob_1700000000000"
+    assert bob.do(Offer("alice", "v=0")).offer_id == "bob_alice_1700000000001"
+    stage.set_unix(1_699_999_000.0)
+    assert alice.do(Offer("bob", "v=0")).offer_id == "alice_bob_1700000000002"
+    stage.set_unix(1_700_000_100.0)
+    assert alice.do(Offer("bob", "v=0")).offer_id == "alice_bob_1700000100000"
+
+
+def test_a_relay_that_cannot_be_encoded_fails_at_its_sender(stage, caplog):
+    alice, bob = stage.pair()
+    stage.encodings["websocket"].fails_on = (OfferReceived,)
+    before = stage.state()
+    with caplog.at_level(logging.CRITICAL, logger="sigbridge.session"):
+        assert alice.refused(Offer("bob", "v=0")) == errors.internal_error()
+    assert stage.state() == before
+    assert bob.took() == []
+    assert alice.do(Answer("bob", "v=0")) == Relayed("bob")
+
+
+def test_an_internal_error_tells_nothing_of_the_exception(stage, caplog, monkeypatch):
+    alice, _bob = stage.pair()
+    monkeypatch.setattr(stage.hub, "deliver", lambda *_: 1 / 0)
+    with caplog.at_level(logging.ERROR, logger="sigbridge.session"):
+        error = alice.refused(Offer("bob", "v=0"))
+    assert (error.code, error.message, error.extra) == (Code.INTERNAL, "Internal error", {})
+    assert "ZeroDivisionError" in caplog.text
+
+
+# Pending offers.
+
+
+def test_an_answer_ends_its_offer_a_pranswer_does_not(stage):
+    alice, bob = stage.pair()
+    alice.do(Offer("bob", "v=0"))
+    assert stage.hub.pending_offer_count == 1
+    bob.do(Answer("alice", "v=0", "pranswer"))
+    assert stage.hub.pending_offer_count == 1
+    bob.do(Answer("alice", "v=0"))
+    assert stage.hub.pending_offer_count == 0
+    assert bob.do(Answer("alice", "v=0")) == Relayed("alice")
+
+
+def test_the_callers_own_answer_ends_nothing(stage):
+    alice, _bob = stage.pair()
+    alice.do(Offer("bob", "v=0"))
+    alice.do(Answer("bob", "v=0"))
+    assert stage.hub.pending_offer_count == 1
+
+
+def test_glare_is_two_offers(stage):
+    alice, bob = stage.pair()
+    alice.do(Offer("bob", "v=0"))
+    bob.do(Offer("alice", "v=0"))
+    assert stage.hub.pending_offer_count == 2
+    bob.do(Answer("alice", "v=0"))
+    assert stage.hub.pending_offer_count == 1
+    alice.do(Answer("bob", "v=0"))
+    assert stage.hub.pending_offer_count == 0
+
+
+def test_a_newer_offer_replaces_the_older(make_stage):
+    stage = make_stage(send_deadline_seconds=1000)
+    alice, _bob = stage.pair()
+    alice.do(Offer("bob", "v=0"))
+    stage.wait(59)
+    alice.do(Offer("bob", "v=1"))
+    assert stage.hub.pending_offer_count == 1
+    stage.wait(59)
+    stage.expire()
+    assert stage.hub.pending_offer_count == 1
+    stage.wait(1)
+    stage.expire()
+    assert stage.hub.pending_offer_count == 0
+
+
+@pytest.mark.parametrize(("who", "request_"), [("alice", Disconnect("bob")), ("bob", Disconnect("alice"))])
+def test_a_hang_up_by_either_ends_both_directions(stage, who, request_):
+    alice, bob = stage.pair()
+    carol = stage.open("carol")
+    alice.do(Offer("bob", "v=0"))
+    bob.do(Offer("alice", "v=0"))
+    carol.do(Offer("bob", "v=0"))
+    {"alice": alice, "bob": bob}[who].do(request_)
+    assert stage.hub.pending_offer_count == 1
+
+
+@pytest.mark.parametrize("leaver", ["alice", "bob"])
+@pytest.mark.parametrize("way", ["close", "leave"])
+def test_leaving_ends_the_offers_of_either(stage, leaver, way):
+    alice, bob = stage.pair()
+    stage.open("carol").do(Offer("alice" if leaver == "bob" else "bob", "v=0"))
+    alice.do(Offer("bob", "v=0"))
+    one = alice if leaver == "alice" else bob
+    if way == "close":
+        one.close()
+    else:
+        one.do(Disconnect(leaver))
+    assert stage.hub.pending_offer_count == 1
+
+
+def test_offers_expire_after_their_time_and_are_announced_in_time(make_stage):
+    stage = make_stage(pending_offer_seconds=5, send_deadline_seconds=1000)
+    alice, bob = stage.pair()
+    alice.do(Offer("bob", "v=0"))
+    alice.took()
+    bob.took()
+    assert stage.expire() == stage.now.monotonic + 5
+    stage.wait(4.999)
+    stage.expire()
+    assert stage.hub.pending_offer_count == 1
+    stage.wait(0.001)
+    stage.expire()
+    assert stage.hub.pending_offer_count == 0
+
+
+def test_a_refused_offer_is_not_pending(stage):
+    alice, _bob = stage.pair()
+    alice.refused(Offer("nobody", "v=0"))
+    alice.refused(Offer("bob", ""))
+    assert stage.hub.pending_offer_count == 0
+
+
+# Hanging up and leaving.
+
+
+def test_a_hang_up_names_the_sender(stage):
+    alice, bob = stage.pair()
+    assert alice.do(Disconnect("bob")) == Disconnected("bob")
+    assert bob.took() == [PeerDisconnected("alice")]
+    assert stage.ids() == ["alice", "bob"]
+
+
+def test_a_hang_up_on_nobody_is_the_same(stage):
+    alice = stage.open("alice")
+    assert alice.do(Disconnect("nobody")) == Disconnected("nobody")
+    assert stage.hub.counters.events["grpc", "peer_disconnected"] == 0
+
+
+def test_ones_own_id_means_leaving(stage):
+    alice, bob = stage.pair()
+    assert alice.do(Disconnect("alice")) == Disconnected("alice")
+    assert bob.took() == [PeerLeft("alice")]
+    assert alice.took() == ["Disconnected"]
+    assert stage.ids() == ["bob"]
+    assert alice.refused(Disconnect("alice")) == errors.not_announced()
+    assert alice.do(Announce("alice", room="elsewhere")) == Announced("alice", 0, ())
+
+
+def test_who_left_must_announce_in_time_again(make_stage):
+    stage = make_stage(announce_timeout_seconds=10)
+    alice = stage.open("alice")
+    stage.wait(100)
+    stage.expire()
+    alice.do(Disconnect("alice"))
+    alice.took()
+    stage.wait(9)
+    stage.expire()
+    assert alice.ends == []
+    stage.wait(1)
+    stage.expire()
+    assert alice.ends == [DisconnectReason.ANNOUNCE_TIMEOUT]
+
+
+def test_an_old_sessions_end_spares_the_new_incarnation(stage):
+    old, bob = stage.pair()
+    peer = old.session.peer
+    old.do(Disconnect("alice"))
+    new = stage.open("alice")
+    bob.took()
+    # Even a session that still believed to be its peer could not remove the new one.
+    old.session.peer = peer
+    old.close()
+    assert stage.ids() == ["bob", "alice"]
+    assert bob.took() == []
+    bob.do(IceCandidate("alice", "c"))
+    assert new.heard() == [IceCandidateReceived("bob", "c")]
+
+
+@pytest.mark.parametrize("reason", list(DisconnectReason))
+def test_the_end_of_a_session_tells_the_room_once(stage, reason):
+    alice, bob = stage.pair()
+    carol = stage.open("carol", room="other")
+    alice.close(reason)
+    alice.close(DisconnectReason.CONNECTION_LOST)
+    assert bob.took() == [PeerLeft("alice")]
+    assert carol.took() == []
+    assert alice.ends == [], "the carrier brought the reason itself"
+    assert stage.hub.counters.disconnects == {("grpc", reason.word): 1}
+    assert stage.hub.counters.sessions == {"grpc": 1, "websocket": 1}
+
+
+def test_peer_left_is_the_last_that_comes(stage):
+    alice, bob = stage.pair()
+    alice.do(IceCandidate("bob", "c"))
+    alice.close()
+    assert alice.do(IceCandidate("bob", "late")) == errors.session_ended()
+    assert bob.took() == [IceCandidateReceived("alice", "c"), PeerLeft("alice")]
+
+
+def test_an_empty_room_is_forgotten(stage):
+    alice = stage.open("alice", room="one")
+    assert stage.hub.room_count == 1
+    alice.close()
+    assert (stage.hub.room_count, stage.hub.peer_count, stage.hub.session_count) == (0, 0, 0)
+
+
+def test_a_reply_after_the_end_goes_nowhere(stage):
+    alice = stage.open("alice")
+    alice.close()
+    stage.hub.reply(alice.session, b"late", stage.now)
+    assert alice.took() == []
+
+
+# Slow consumers.
+
+
+def test_a_relay_over_the_bound_is_refused_and_the_target_stays(make_stage):
+    stage = make_stage(outbox_max_messages=3)
+    alice, bob = stage.pair()
+    for n in range(3):
+        assert alice.do(IceCandidate("bob", str(n))) == Relayed("bob")
+    alice.took()
+    before = stage.state()
+    for request in (IceCandidate("bob", "3"), Offer("bob", "v=0"), Answer("bob", "v=0"), Disconnect("bob")):
+        assert alice.refused(request) == SignalingError(Code.UNAVAILABLE, "Peer unavailable: bob", peer_id="bob")
+    assert stage.state() == before
+    assert bob.ends == []
+    assert bob.took() == [IceCandidateReceived("alice", str(n)) for n in range(3)]
+    assert alice.do(IceCandidate("bob", "3")) == Relayed("bob")
+
+
+def test_the_bound_counts_bytes_too(make_stage):
+    stage = make_stage(outbox_max_bytes=1000)
+    alice, bob = stage.pair()
+    assert alice.do(IceCandidate("bob", "x" * 800)) == Relayed("bob")
+    assert alice.refused(IceCandidate("bob", "x" * 200)) == errors.peer_unavailable("bob")
+    assert alice.do(IceCandidate("bob", "x")) == Relayed("bob")
+    bob.took()
+    assert alice.do(IceCandidate("bob", "x" * 4000)) == Relayed("bob"), "an empty outbox takes any one message"
+
+
+def test_replies_and_roster_events_have_a_reserve(make_stage):
+    stage = make_stage(outbox_max_messages=2)
+    alice, bob = stage.pair()
+    alice.do(IceCandidate("bob", "1"))
+    alice.do(IceCandidate("bob", "2"))
+    stage.open("carol")
+    stage.open("dave")
+    assert bob.ends == []
+    assert bob.took() == [*(IceCandidateReceived("alice", n) for n in ("1", "2")), *joined("carol", "dave")]
+
+
+def test_a_roster_event_beyond_the_reserve_ends_the_session(make_stage):
+    stage = make_stage(outbox_max_messages=2)
+    alice, bob = stage.pair()
+    for n in range(4):
+        stage.open(f"{n}").close()
+        stage.open(f"again{n}", room="elsewhere")
+        alice.took()
+        assert bool(bob.ends) == (n >= 2)
+    assert bob.ends == [DisconnectReason.SLOW_CONSUMER]
+    assert stage.ids() == ["alice"]
+
+
+def test_who_ends_in_a_fan_out_is_announced_after_it(make_stage):
+    stage = make_stage(outbox_max_messages=2)
+    alice, bob = stage.pair()
+    for n in range(2):
+        stage.open(f"{n}").close()
+        alice.took()
+    stage.open("last")
+    assert bob.ends == [DisconnectReason.SLOW_CONSUMER]
+    assert alice.took() == [*joined("last"), PeerLeft("bob")]
+
+
+def test_a_reply_beyond_the_reserve_ends_the_session(make_stage):
+    stage = make_stage(outbox_max_messages=1)
+    alice, bob = stage.pair()
+    bob.do(HealthCheck())
+    bob.do(HealthCheck())
+    assert bob.ends == []
+    bob.do(HealthCheck())
+    assert bob.ends == [DisconnectReason.SLOW_CONSUMER]
+    assert alice.took() == [PeerLeft("bob")]
+    assert stage.hub.counters.disconnects == {("websocket", "slow_consumer"): 1}
+
+
+def test_ends_in_a_fan_out_come_after_it_and_in_order(make_stage):
+    stage = make_stage(outbox_max_messages=2)
+    slow = [stage.open(f"slow{n}") for n in range(3)]
+    quick = stage.open("quick")
+    for one in slow:
+        one.took()
+    quick.took()
+    fillers = [stage.open(f"filler{n}", room="") for n in range(4)]
+    for one in fillers:
+        one.took()
+    quick.took()
+    late = stage.open()
+    assert late.do(Announce("late")).peers_count == 8
+    assert [one.ends for one in slow] == [[DisconnectReason.SLOW_CONSUMER]] * 3
+    # Everybody who stays hears first of the newcomer, then of each end, once, in the order of the ends.
+    ends = [PeerLeft(f"slow{n}") for n in range(3)]
+    assert quick.took() == [*joined("late"), *ends]
+    assert late.heard()[-3:] == ends
+    assert stage.ids() == ["quick", "filler0", "filler1", "filler2", "filler3", "late"]
+
+
+def test_one_end_may_bring_about_another(make_stage):
+    """Whose outbox is full to the last place is ended by the peer_left of somebody else."""
+    stage = make_stage(outbox_max_messages=1)
+    a, b, c = stage.open("a"), stage.open("b"), stage.open("c")
+    for one in (a, b, c):
+        one.took()
+    for _ in range(2):
+        stage.hub._tell([b.session.peer], "peer_left", lambda e: e.encode_event(PeerLeft("x")), stage.now)
+    a.close()
+    assert b.ends == [DisconnectReason.SLOW_CONSUMER]
+    assert c.took() == [PeerLeft("a"), PeerLeft("b")]
+    assert stage.ids() == ["c"]
+
+
+def test_a_session_whose_oldest_message_is_too_old_is_ended(make_stage):
+    stage = make_stage(send_deadline_seconds=10)
+    alice, bob = stage.pair()
+    alice.do(IceCandidate("bob", "c"))
+    alice.took()
+    assert stage.expire() == stage.now.monotonic + 10
+    stage.wait(9.9)
+    alice.do(IceCandidate("bob", "d"))
+    alice.took()
+    stage.expire()
+    assert bob.ends == []
+    stage.wait(0.1)
+    stage.expire()
+    assert bob.ends == [DisconnectReason.SLOW_CONSUMER]
+    assert alice.took() == [PeerLeft("bob")]
+    assert alice.refused(IceCandidate("bob", "e")) == errors.peer_not_found("bob")
+
+
+def test_who_reads_in_time_is_not_slow(make_stage):
+    stage = make_stage(send_deadline_seconds=10)
+    alice, bob = stage.pair()
+    for _ in range(5):
+        alice.do(IceCandidate("bob", "c"))
+        alice.took()
+        stage.wait(9)
+        bob.took()
+        stage.expire()
+    assert bob.ends == []
+
+
+def test_a_silent_newcomer_is_ended(make_stage):
+    stage = make_stage(announce_timeout_seconds=30, send_deadline_seconds=1000)
+    silent = stage.open()
+    stage.wait(20)
+    other = stage.open()
+    assert stage.expire() == stage.now.monotonic + 10
+    stage.wait(10)
+    assert stage.expire() == stage.now.monotonic + 20
+    assert silent.ends == [DisconnectReason.ANNOUNCE_TIMEOUT]
+    other.do(Announce("other"))
+    other.took()
+    stage.wait(30)
+    stage.expire()
+    assert other.ends == []
+
+
+def test_idle_hubs_want_to_be_called_before_anything_can_be_due(make_stage):
+    stage = make_stage(announce_timeout_seconds=30, send_deadline_seconds=10, pending_offer_seconds=60)
+    assert stage.expire() == stage.now.monotonic + 10
+    stage = make_stage(announce_timeout_seconds=3, send_deadline_seconds=10, pending_offer_seconds=60)
+    assert stage.expire() == stage.now.monotonic + 3
+    stage = make_stage(announce_timeout_seconds=30, send_deadline_seconds=10, pending_offer_seconds=2)
+    assert stage.expire() == stage.now.monotonic + 2
+
+
+# Sessions, draining.
+
+
+def test_a_full_server_takes_nobody_in(make_stage):
+    stage = make_stage(max_sessions=2)
+    one = stage.open()
+    stage.open()
+    with pytest.raises(SignalingError) as refused:
+        stage.open()
+    assert refused.value.code is Code.RESOURCE_EXHAUSTED
+    assert refused.value.extra == {"limit": "SIGNALING_MAX_SESSIONS", "value": 2}
+    one.close()
+    assert stage.open().session.open
+
+
+def test_session_ids_are_random_and_never_shown(stage):
+    alice, bob = stage.pair()
+    assert alice.session.id != bob.session.id
+    alice.do(Offer("bob", "v=0"))
+    shown = repr(bob.took()) + repr(stage.hub.query("grpc", ListPeers(), stage.now))
+    assert alice.session.id not in shown
+    assert bob.session.id not in shown
+
+
+def test_draining_ends_everybody_without_events(stage):
+    alice, bob = stage.pair()
+    stranger = stage.open()
+    stage.hub.drain(stage.now)
+    assert [one.ends for one in (alice, bob, stranger)] == [[DisconnectReason.DRAINING]] * 3
+    assert [one.took() for one in (alice, bob, stranger)] == [[], [], []]
+    assert (stage.hub.session_count, stage.hub.peer_count) == (0, 0)
+    with pytest.raises(SignalingError) as refused:
+        stage.open()
+    assert refused.value.code is Code.UNAVAILABLE
+    assert stage.hub.health(stage.now).status == "unhealthy"
+
+
+def test_an_on_end_that_closes_its_session_does_no_harm(stage):
+    alice, bob = stage.pair()
+    bob.session.on_end = lambda reason: stage.hub.close(bob.session, DisconnectReason.CONNECTION_LOST, stage.now)
+    stage.hub.end(bob.session, DisconnectReason.MAX_AGE, stage.now)
+    assert bob.session.end_reason is DisconnectReason.MAX_AGE
+    assert alice.took() == [PeerLeft("bob")]
+
+
+# Listing and health.
+
+
+def test_a_list_shows_the_room_in_the_order_of_joining(stage):
+    alice = stage.open("z", capabilities=Capabilities(audio=True), metadata={"n": 1})
+    stage.wait(1.5)
+    stage.open("a")
+    expected = PeerList(
+        (
+            PeerInfo("z", Capabilities(audio=True), "available", {"n": 1}, 1_700_000_000),
+            PeerInfo("a", NO_CAPABILITIES, "available", {}, 1_700_000_001),
+        ),
+        2,
+    )
+    assert alice.do(ListPeers()) == expected
+    assert alice.do(ListPeers("")) == expected
+    assert stage.open().do(ListPeers()) == expected
+    assert stage.hub.query("websocket", ListPeers(), stage.now) == expected
+
+
+def test_an_unannounced_session_lists_any_room(stage):
+    stage.open("alice", room="one")
+    stranger = stage.open()
+    assert [peer.peer_id for peer in stranger.do(ListPeers("one")).peers] == ["alice"]
+    assert stranger.do(ListPeers("two")) == PeerList((), 0)
+    assert stranger.do(ListPeers()) == PeerList((), 0)
+
+
+def test_a_peer_lists_its_own_room_only(stage):
+    alice = stage.open("alice", room="one")
+    assert alice.do(ListPeers()).count == alice.do(ListPeers("one")).count == 1
+    for room in ("", "two"):
+        assert alice.refused(ListPeers(room)) == SignalingError(
+            Code.PERMISSION_DENIED, "Room mismatch: an announced peer may only list its own room"
+        )
+
+
+def pages(ask, **fields):
+    token, found = "", []
+    while True:
+        page = ask(ListPeers(page_token=token, **fields))
+        found.append([peer.peer_id for peer in page.peers])
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+def test_pages_by_count(make_stage):
+    stage = make_stage(max_page_peers=3)
+    actors = [stage.open(name) for name in "abcdefg"]
+    ask = actors[0].do
+    assert pages(ask) == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+    assert pages(ask, page_size=2) == [["a", "b"], ["c", "d"], ["e", "f"], ["g"]]
+    assert pages(ask, page_size=1) == [[name] for name in "abcdefg"]
+    assert pages(ask, page_size=4294967295) == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+    assert ask(ListPeers(page_size=1)).count == 7
+
+
+def test_a_full_last_page_has_no_token(make_stage):
+    stage = make_stage(max_page_peers=3)
+    actors = [stage.open(name) for name in "abc"]
+    assert actors[0].do(ListPeers()).next_page_token == ""
+
+
+def test_pages_by_bytes(make_stage):
+    stage = make_stage(max_page_bytes=1200)
+    actors = [stage.open(name, metadata={"k": "x" * 300}) for name in "abcde"]
+    sizes = [len(page) for page in pages(actors[0].do)]
+    assert sizes == [2, 2, 1]
+    big = make_stage(max_page_bytes=10)
+    actors = [big.open(name) for name in "ab"]
+    assert pages(actors[0].do) == [["a"], ["b"]], "a page holds at least one peer"
+
+
+def test_pages_survive_leaving_and_joining(stage):
+    actors = {name: stage.open(name) for name in "abcd"}
+    first = actors["a"].do(ListPeers(page_size=2))
+    actors["b"].close()
+    actors["c"].close()
+    stage.open("b")
+    rest = actors["a"].do(ListPeers(page_token=first.next_page_token))
+    assert [peer.peer_id for peer in rest.peers] == ["d", "b"]
+
+
+@pytest.mark.parametrize(
+    "token", ["x", "é", "\x00", "=", "AAAA", "YWZ0ZXI6LTE", "YWZ0ZXI6MS41", "YWZ0ZXI6" + "OTk5" * 10, "A" * 10_000]
+)
+def test_a_page_token_that_the_server_did_not_give(stage, token):
+    assert stage.open("alice").refused(ListPeers(page_token=token)) == wrong(
+        "page_token", "is none that this server gave"
+    )
+
+
+@pytest.mark.parametrize("size", [-1, 2**32])
+def test_a_page_size_has_32_bits(stage, size):
+    assert stage.open("alice").refused(ListPeers(page_size=size)) == wrong(
+        "page_size", "must be a whole number from 0 to 4294967295"
+    )
+
+
+def test_a_refused_query_raises_and_is_counted(stage):
+    with pytest.raises(SignalingError):
+        stage.hub.query("grpc", ListPeers("\n"), stage.now)
+    assert stage.hub.counters.requests == {("grpc", "list_peers", "INVALID_ARGUMENT"): 1}
+
+
+def test_health(stage):
+    alice, _bob = stage.pair()
+    stage.open("carol", room="other")
+    alice.do(Offer("bob", "v=0"))
+    stage.wait(12.9)
+    expected = Health("healthy", 12, 3, {"pending_offers": 1, "sessions": {"grpc": 2, "websocket": 1}, "rooms": 2})
+    assert alice.do(HealthCheck()) == expected
+    assert stage.hub.query("grpc", HealthCheck(), stage.now) == expected
+    stranger = stage.open()
+    assert stranger.do(HealthCheck()).connected_peers == 3
+
+
+# Counting and encoding.
+
+
+def test_every_request_is_counted_by_its_outcome(stage):
+    alice, bob = stage.pair()
+    alice.do(Offer("bob", "v=0"))
+    alice.refused(Offer("nobody", "v=0"))
+    bob.do(Answer("alice", "v=0"))
+    stage.hub.refuse(bob.session, "unknown", errors.method_not_found("x"), stage.now)
+    counters = stage.hub.counters
+    assert counters.requests == {
+        ("grpc", "announce", "ok"): 1,
+        ("websocket", "announce", "ok"): 1,
+        ("grpc", "offer", "ok"): 1,
+        ("grpc", "offer", "NOT_FOUND"): 1,
+        ("websocket", "answer", "ok"): 1,
+        ("websocket", "unknown", "UNIMPLEMENTED"): 1,
+    }
+    assert counters.relays == {("grpc", "websocket", "offer"): 1, ("websocket", "grpc", "answer"): 1}
+    assert counters.events == {
+        ("grpc", "peer_joined"): 1,
+        ("websocket", "peer_joined"): 1,
+        ("websocket", "offer"): 1,
+        ("grpc", "answer"): 1,
+    }
+    assert alice.session.request_count == 3
+
+
+def test_a_fan_out_is_encoded_once_for_each_encoding(stage):
+    for n in range(4):
+        stage.open(f"grpc{n}")
+        stage.open(f"websocket{n}", protocol="websocket")
+    for encoding in stage.encodings.values():
+        encoding.encoded.clear()
+    late = stage.open("late")
+    expected = PeerJoined("late", NO_CAPABILITIES, {})
+    assert [encoding.encoded.count(expected) for encoding in stage.encodings.values()] == [1, 1]
+    late.close()
+    assert [encoding.encoded.count(PeerLeft("late")) for encoding in stage.encodings.values()] == [1, 1]

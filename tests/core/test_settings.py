@@ -1,0 +1,117 @@
+"""The settings: defaults, variables, and the text of every refusal."""
+
+import dataclasses
+import re
+
+import pytest
+
+from sigbridge import SettingError, Settings
+from sigbridge.settings import parse_address, setting_infos
+
+
+def test_the_defaults_of_the_protocol():
+    settings = Settings()
+    assert (settings.max_sdp_bytes, settings.max_candidate_bytes) == (128 * 1024, 4 * 1024)
+    assert (settings.max_metadata_bytes, settings.max_capabilities_bytes) == (16 * 1024, 16 * 1024)
+    assert settings.max_message_bytes == 1024 * 1024
+    assert settings.pending_offer_seconds == 60
+    assert settings.replay_roster
+
+
+def test_every_setting_has_a_variable_of_its_own_a_meaning_and_a_check():
+    infos = setting_infos()
+    assert list(infos) == [field.name for field in dataclasses.fields(Settings)]
+    variables = [info.env for info in infos.values()]
+    assert len(variables) == len(set(variables))
+    for name, info in infos.items():
+        assert info.env.isupper(), name
+        assert info.meaning, name
+        assert info.check(getattr(Settings(), name)), name
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({"SIGNALING_MAX_SDP_BYTES": "many"}, "SIGNALING_MAX_SDP_BYTES is 'many': expected a whole number, at least 1"),
+        ({"SIGNALING_MAX_SDP_BYTES": "0"}, "SIGNALING_MAX_SDP_BYTES is 0: expected a whole number, at least 1"),
+        ({"SIGNALING_MAX_SDP_BYTES": "1.5"}, "SIGNALING_MAX_SDP_BYTES is '1.5': expected a whole number, at least 1"),
+        (
+            {"SIGNALING_SEND_DEADLINE_SEC": "0"},
+            "SIGNALING_SEND_DEADLINE_SEC is 0.0: expected a number of seconds above 0",
+        ),
+        (
+            {"SIGNALING_SEND_DEADLINE_SEC": "nan"},
+            "SIGNALING_SEND_DEADLINE_SEC is nan: expected a number of seconds above 0",
+        ),
+        (
+            {"SIGNALING_SEND_DEADLINE_SEC": "inf"},
+            "SIGNALING_SEND_DEADLINE_SEC is inf: expected a number of seconds above 0",
+        ),
+        (
+            {"GRPC_MAX_CONNECTION_AGE_SEC": "-1"},
+            "GRPC_MAX_CONNECTION_AGE_SEC is -1.0: expected a number of seconds, 0 or more",
+        ),
+        ({"SIGNALING_REPLAY_ROSTER": "maybe"}, "SIGNALING_REPLAY_ROSTER is 'maybe': expected true or false"),
+        (
+            {"GRPC_BIND_ADDRESS": "localhost"},
+            "GRPC_BIND_ADDRESS is 'localhost': expected an address such as 127.0.0.1:50051, [::1]:50051 or :50051",
+        ),
+        (
+            {"SIGNALING_TLS_CERT_FILE": "cert.pem"},
+            "SIGNALING_TLS_KEY_FILE is empty: TLS needs a certificate and its key",
+        ),
+        (
+            {"SIGNALING_TLS_KEY_FILE": "key.pem"},
+            "SIGNALING_TLS_CERT_FILE is empty: TLS needs a certificate and its key",
+        ),
+        (
+            {"SIGNALING_LOG_LEVEL": "loud"},
+            "SIGNALING_LOG_LEVEL is 'loud': expected debug, info, warning or error",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(environ, text):
+    with pytest.raises(SettingError) as refused:
+        Settings.from_environment(environ)
+    assert str(refused.value) == text
+
+
+def test_what_is_made_in_code_is_checked_too():
+    with pytest.raises(SettingError, match="SIGNALING_MAX_SESSIONS is 0: expected a whole number, at least 1"):
+        Settings(max_sessions=0)
+
+
+@pytest.mark.parametrize(("word", "value"), [("true", True), ("1", True), (" ON ", True), ("No", False), ("0", False)])
+def test_switches(word, value):
+    assert Settings.from_environment({"SIGNALING_REPLAY_ROSTER": word}).replay_roster is value
+
+
+def test_empty_and_unknown_variables_change_nothing():
+    environ = {"SIGNALING_MAX_SDP_BYTES": "", "SIGNALING_UNKNOWN": "1", "PATH": "/bin"}
+    assert Settings.from_environment(environ) == Settings()
+
+
+def test_values_are_read():
+    settings = Settings.from_environment({"SIGNALING_MAX_SDP_BYTES": "10", "SIGNALING_SEND_DEADLINE_SEC": "0.5"})
+    assert (settings.max_sdp_bytes, settings.send_deadline_seconds) == (10, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:1", ("127.0.0.1", 1)),
+        ("[::1]:65535", ("::1", 65535)),
+        (":0", ("0.0.0.0", 0)),
+        ("example.org:8080", ("example.org", 8080)),
+    ],
+)
+def test_addresses(text, address):
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8080", "host", "host:", "host:x", "host:65536", "::1:80", "host:-1", "host:1\u0660"]
+)
+def test_no_addresses(text):
+    with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
+        parse_address(text)
