@@ -2,15 +2,20 @@
 
 import asyncio
 import contextlib
+import datetime
 import os
 import re
 import signal
 import socket
 import sys
+from ipaddress import ip_address
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from sigbridge import SignalingError
+from sigbridge import ConnectionClosed, SignalingError
 from sigbridge.settings import setting_infos
 from sigbridge_client import connect
 from sigbridge_server import command
@@ -272,3 +277,55 @@ def test_no_command_is_a_mistake(capsys):
     with pytest.raises(SystemExit) as exit_:
         command.main([])
     assert exit_.value.code == 2
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """The files of a certificate for 127.0.0.1 and of its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    no_password = serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password))
+    return folder / "cert.pem", folder / "key.pem"
+
+
+async def test_tls_on_both_ports(run, certificate):
+    cert, key = certificate
+    server = await run(SIGNALING_TLS_CERT_FILE=str(cert), SIGNALING_TLS_KEY_FILE=str(key))
+    await server.ready()
+    trusted = cert.read_bytes()
+    clients = [
+        await connect(server.grpc.replace("grpc:", "grpcs:"), root_certificates=trusted),
+        await connect(server.ws.replace("ws:", "wss:"), root_certificates=trusted),
+    ]
+    for count, client in enumerate(clients):
+        await client.announce(str(count))
+    await clients[0].offer("1", "x" * 100_000)
+    await clients[1].offer("0", "x" * 100_000)
+    with pytest.raises(ConnectionClosed):
+        await connect(server.ws)
+    server.process.send_signal(signal.SIGTERM)
+    for client in clients:
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            assert "offer" in [event.kind async for event in client.events()]
+        assert client.closed.reason == "draining"
+        await client.close()
+    code, errors = await server.ended()
+    assert code == 0
+    assert "Traceback" not in errors
