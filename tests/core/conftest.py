@@ -18,6 +18,7 @@ from sigbridge import (
     SignalingError,
     messages,
 )
+from sigbridge.auth import ANYBODY
 from sigbridge.pending import Pending
 
 KINDS = {name: kind for name, kind in vars(messages).items() if isinstance(kind, type)}
@@ -106,11 +107,18 @@ class Stage:
     def expire(self):
         return self.hub.expire(self.now)
 
-    def open(self, peer_id="", *, protocol="grpc", room="", encoding=None, **announced) -> Actor:
+    def open(
+        self, peer_id="", *, protocol="grpc", room="", encoding=None, identity=ANYBODY, remote="", **announced
+    ) -> Actor:
         """Open a session; with an id, announce it and forget what that told it."""
         ends = []
         session = self.hub.open(
-            protocol=protocol, encoding=encoding or self.encodings[protocol], on_end=ends.append, now=self.now
+            protocol=protocol,
+            encoding=encoding or self.encodings[protocol],
+            on_end=ends.append,
+            now=self.now,
+            identity=identity,
+            remote=remote,
         )
         actor = Actor(self, session)
         actor.ends = ends

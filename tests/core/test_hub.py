@@ -31,6 +31,7 @@ from sigbridge import (
     SignalingError,
     errors,
 )
+from sigbridge.auth import Identity
 from sigbridge.messages import NO_CAPABILITIES
 
 
@@ -765,7 +766,97 @@ def test_idle_hubs_want_to_be_called_before_anything_can_be_due(make_stage):
     assert stage.expire() == stage.now.monotonic + 2
 
 
+# Rights and rates.
+
+
+def test_an_identity_announces_what_it_may(stage):
+    identity = Identity("one", peer_ids=frozenset({"alice", "bob"}), rooms=frozenset({"", "room"}))
+    session = stage.open(identity=identity)
+    before = stage.state()
+    error = session.refused(Announce("carol"))
+    assert error == errors.peer_id_mismatch("carol")
+    assert error.code is Code.PERMISSION_DENIED
+    assert error.message.startswith("Peer ID mismatch")
+    error = session.refused(Announce("alice", room="other"))
+    assert error == errors.room_forbidden()
+    assert error.message.startswith("Room mismatch")
+    assert stage.state() == before
+    assert session.do(Announce("alice", room="room")) == Announced("alice", 0, ())
+
+
+def test_rights_come_after_the_fields_and_before_a_taken_id(stage):
+    stage.open("alice")
+    session = stage.open(identity=Identity("one", peer_ids=frozenset({"bob"})))
+    assert session.refused(Announce("")) == wrong("peer_id", "is missing")
+    assert session.refused(Announce("alice")) == errors.peer_id_mismatch("alice")
+
+
+def test_rates_come_before_everything(make_stage):
+    stage = make_stage(rate_per_second=1.0, rate_burst=2)
+    alice = stage.open()
+    alice.refused(Offer("", ""))
+    alice.refused(Offer("", ""))
+    error = alice.refused(Offer("", ""))
+    assert error.code is Code.RESOURCE_EXHAUSTED
+    assert error.extra["retry_after_ms"] >= 1000
+    assert alice.refused(Answer("", "")).code is Code.INVALID_ARGUMENT, "each kind has a bucket of its own"
+    stage.wait(1.01)
+    assert alice.refused(Offer("", "")).code is Code.INVALID_ARGUMENT
+
+
+def test_reconnecting_does_not_refill_a_bucket(make_stage):
+    stage = make_stage(rate_per_second=1.0, rate_burst=1)
+    first = stage.open(remote="192.0.2.1")
+    assert isinstance(first.do(HealthCheck()), Health)
+    first.close()
+    again = stage.open(remote="192.0.2.1")
+    assert again.refused(HealthCheck()).code is Code.RESOURCE_EXHAUSTED
+    assert isinstance(stage.open(remote="192.0.2.2").do(HealthCheck()), Health)
+    known = stage.open(remote="192.0.2.1", identity=Identity("somebody"))
+    assert isinstance(known.do(HealthCheck()), Health), "an identity has a bucket of its own"
+
+
+def test_what_is_no_request_counts_too(make_stage):
+    stage = make_stage(rate_per_second=1.0, rate_burst=1)
+    alice = stage.open()
+    error = errors.malformed_request()
+    assert stage.hub.refuse(alice.session, "unknown", error, stage.now) is error
+    assert stage.hub.refuse(alice.session, "unknown", error, stage.now).code is Code.RESOURCE_EXHAUSTED
+
+
+def test_queries_have_a_rate_too(make_stage):
+    stage = make_stage(rate_per_second=1.0, rate_burst=1)
+    stage.hub.query("grpc", HealthCheck(), stage.now, holder="192.0.2.1")
+    with pytest.raises(SignalingError) as refused:
+        stage.hub.query("grpc", HealthCheck(), stage.now, holder="192.0.2.1")
+    assert refused.value.code is Code.RESOURCE_EXHAUSTED
+
+
 # Sessions, draining.
+
+
+def test_a_server_short_of_memory_takes_nobody_in_and_serves_who_is_here(stage):
+    alice, bob = stage.pair()
+    stage.hub.degraded = True
+    with pytest.raises(SignalingError) as refused:
+        stage.open()
+    assert refused.value.code is Code.RESOURCE_EXHAUSTED
+    assert stage.hub.health(stage.now).status == "degraded"
+    assert isinstance(alice.do(Offer("bob", "v=0")), OfferRelayed)
+    assert len(bob.took()) == 1
+    stage.hub.degraded = False
+    assert stage.open().session.open
+
+
+def test_what_waits_can_be_asked(stage):
+    alice, bob = stage.pair()
+    alice.took()
+    alice.do(IceCandidate("bob", "c"))
+    alice.took()
+    alice.do(IceCandidate("bob", "d"))
+    queued = stage.hub.queued()
+    assert (queued.messages, queued.longest) == (3, 2)
+    assert queued.bytes == alice.session.outbox.queued_bytes + bob.session.outbox.queued_bytes > 0
 
 
 def test_a_full_server_takes_nobody_in(make_stage):
