@@ -1,4 +1,4 @@
-"""Make the Python code of protos/webrtc_signaling.proto, or with `--check` say whether what is checked in is current.
+"""Make the Python code of every proto, or with `--check` say whether what is checked in is current.
 
 The generators are pinned among the development dependencies, so that everybody's output is the same, byte for byte.
 """
@@ -12,29 +12,48 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PROTOS = ROOT / "protos"
-PACKAGE = "sigbridge_grpc.generated"
-GENERATED = ROOT / "adapters" / "sigbridge_grpc" / "generated"
 
 
-def generate() -> dict[str, str]:
-    """What the generated files should hold, by file name; CalledProcessError where the contract does not compile."""
+class Contract(NamedTuple):
+    """A folder of protos, and where their code goes: a package, and the folder that it is."""
+
+    protos: Path
+    package: str
+    generated: Path
+
+
+CONTRACTS = (
+    Contract(ROOT / "protos", "sigbridge_grpc.generated", ROOT / "adapters" / "sigbridge_grpc" / "generated"),
+    Contract(
+        ROOT / "examples" / "pipeline_host" / "protos",
+        "pipeline_host.generated",
+        ROOT / "examples" / "pipeline_host" / "generated",
+    ),
+)
+
+
+def generate(contract: Contract) -> dict[Path, str]:
+    """What the generated files should hold; CalledProcessError where the contract does not compile."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = [f"--{kind}_out={folder}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", *outputs]
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{contract.protos}", *outputs]
         # The plugins of this very environment, whatever else is on the path.
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
         environment = {**os.environ, "PATH": path}
-        command += sorted(map(str, PROTOS.glob("*.proto")))
+        command += sorted(map(str, contract.protos.glob("*.proto")))
         subprocess.run(command, check=True, capture_output=True, env=environment)
-        return {path.name: _with_package(path.read_text()) for path in sorted(Path(folder).iterdir())}
+        return {
+            contract.generated / path.name: _with_package(path.read_text(), contract.package)
+            for path in sorted(Path(folder).iterdir())
+        }
 
 
-def _with_package(source: str) -> str:
+def _with_package(source: str, package: str) -> str:
     """The generators write `import x_pb2`, which works only where the files lie in a source root."""
-    return re.sub(r"^import (\w+_pb2)( as \w+)?$", rf"from {PACKAGE} import \1\2", source, flags=re.MULTILINE)
+    return re.sub(r"^import (\w+_pb2)( as \w+)?$", rf"from {package} import \1\2", source, flags=re.MULTILINE)
 
 
 def main() -> int:
@@ -44,12 +63,11 @@ def main() -> int:
     check = parser.parse_args().check
     stale = False
     try:
-        files = generate()
+        files = {file: source for contract in CONTRACTS for file, source in generate(contract).items()}
     except subprocess.CalledProcessError as error:
         sys.stderr.buffer.write(error.stderr)
         return 2
-    for name, source in files.items():
-        file = GENERATED / name
+    for file, source in files.items():
         present = file.read_text() if file.exists() else ""
         if present == source:
             continue

@@ -1,0 +1,1 @@
+"""Code made from `protos/pipeline.proto`; `make proto` makes it."""

@@ -1,0 +1,125 @@
+"""One gRPC server on one port: pipelines, signaling, health and reflection, with one of everything that they share.
+
+Rule 1: what a host shares it makes itself and hands to `add_signaling` and to its own services alike: settings, tokens,
+the metrics' registry, the log. Rule 2: a server's options and interceptors are fixed when it is made, so signaling's
+are given then. Rule 3: a stop turns health off, tells everybody, lets what has begun come to its end, and is over
+within its grace whatever clients do.
+"""
+
+import asyncio
+import logging
+import time
+
+import grpc
+import grpc.aio
+
+from pipeline_host.runner import PipelineRunner
+from pipeline_host.services import EXECUTION_SERVICE_NAME, STREAMING_SERVICE_NAME, add_pipelines
+from sigbridge import Hub, Settings
+from sigbridge.auth import Authenticator, OpenDoor, StaticTokens
+from sigbridge.settings import parse_address
+from sigbridge_grpc.discovery import HEALTH_SERVICE_NAME, StandardHealth, add_reflection
+from sigbridge_grpc.interceptors import interceptors
+from sigbridge_grpc.mount import add_signaling, server_options
+from sigbridge_grpc.service import SERVICE_NAME as SIGNALING_SERVICE_NAME
+from sigbridge_http.wire import Page, http_wires
+from sigbridge_net.carrier import Carrier, ListenError
+from sigbridge_net.clock import HubTimer, read_clock
+from sigbridge_net.tls import server_tls
+from sigbridge_server.memory import MemoryWatch
+from sigbridge_server.metrics import make_registry, metrics_text
+
+logger = logging.getLogger("pipeline_host")
+
+SERVICE_NAMES = (EXECUTION_SERVICE_NAME, STREAMING_SERVICE_NAME, SIGNALING_SERVICE_NAME)
+
+LAST_WORDS_SECONDS = 0.5
+"""How long the answers of calls that have ended may take to leave; health watchers, who never end, are cut then."""
+HEALTH_PATIENCE_SECONDS = 1.0
+"""How long those who watch health may take to be told."""
+
+
+class PipelineHost:
+    """The whole host. `start` it, and `stop` it once."""
+
+    grpc_port: int
+    """The port of every service; known after `start`."""
+
+    http_port: int | None = None
+    """The port of `/metrics`, `/healthz` and `/readyz`; known after `start`, `None` where it is off."""
+
+    def __init__(self, settings: Settings, *, authenticator: Authenticator | None = None) -> None:
+        """Make a host; `authenticator` replaces the static tokens."""
+        self.settings = settings
+        self.hub = Hub(settings, read_clock(), stopwatch=time.perf_counter)
+        self._timer = HubTimer(self.hub)
+        self._memory = MemoryWatch(self.hub)
+        # The hub's metrics and those of the process are in it already; the pipelines put theirs beside them.
+        self.registry = make_registry(self.hub, self._timer)
+        self.runner = PipelineRunner(settings, self.registry, memory_is_short=lambda: self.hub.degraded)
+        if authenticator is None:
+            authenticator = StaticTokens(settings.auth_tokens) if settings.grpc_asks_for_token else OpenDoor()
+        self._server = grpc.aio.server(
+            options=server_options(settings), interceptors=interceptors(authenticator, settings)
+        )
+        add_pipelines(self._server, self.runner)
+        self._signaling = add_signaling(self._server, self.hub, run_timer=False)
+        self._health = StandardHealth(self._server, SERVICE_NAMES)
+        add_reflection(self._server, (*SERVICE_NAMES, HEALTH_SERVICE_NAME))
+        self._http = Carrier(settings)
+
+    async def start(self) -> None:
+        """Listen; ListenError where an address is not to be had, SettingError where a certificate is no good."""
+        settings = self.settings
+        try:
+            if settings.http_bind_address != "off":
+                pages = {
+                    "/metrics": self._metrics_page,
+                    "/healthz": lambda: Page(200, b"alive\n"),
+                    "/readyz": lambda: Page(503, b"draining\n") if self.hub.draining else Page(200, b"ready\n"),
+                }
+                self.http_port = await self._http.listen(settings.http_bind_address, http_wires(pages, settings))
+            # Last, because a server that has not been started does not give its port back.
+            self.grpc_port = self._add_port()
+            await self._server.start()
+        except BaseException:
+            await self._server.stop(0)
+            await self._http.close(0)
+            raise
+        self._timer.start()
+        self._memory.start()
+        await self._health.serving()
+
+    async def stop(self) -> None:
+        """Drain all services and end, within the grace of the settings and a little."""
+        grace = self.settings.shutdown_grace_seconds
+        try:
+            async with asyncio.timeout(min(grace, HEALTH_PATIENCE_SECONDS)):
+                await self._health.not_serving()
+        except TimeoutError:
+            logger.warning("a health watcher does not read")
+        await asyncio.gather(self._signaling.drain(grace), self.runner.drain(grace))
+        await self._server.stop(LAST_WORDS_SECONDS)
+        await self._http.close(LAST_WORDS_SECONDS)
+        self._memory.stop()
+        self._timer.stop()
+
+    def _metrics_page(self) -> Page:
+        text, content_type = metrics_text(self.registry)
+        return Page(200, text, content_type=content_type)
+
+    def _add_port(self) -> int:
+        host, port = parse_address(self.settings.grpc_bind_address)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        tls = server_tls(self.settings)
+        try:
+            if tls is None:
+                return self._server.add_insecure_port(address)
+            credentials = grpc.ssl_server_credentials(
+                [(tls.key, tls.certificate)],
+                tls.client_authority,
+                require_client_auth=tls.client_authority is not None,
+            )
+            return self._server.add_secure_port(address, credentials)
+        except RuntimeError:
+            raise ListenError(f"cannot listen on {address}: address in use or not available") from None
