@@ -2,9 +2,8 @@
 
 import pytest
 
-import sigbridge_compat.scenarios  # noqa: F401  (registers them)
 from sigbridge_compat.mutants import MUTANTS, mutated
-from sigbridge_compat.scenario import SCENARIOS
+from sigbridge_compat.scenarios import SCENARIOS
 from sigbridge_compat.worlds import bare_hub
 
 PATIENCE_SECONDS = 1.0

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-import sigbridge_compat.scenarios  # noqa: F401  (registers them)
 from sigbridge import Code
 from sigbridge_compat.differences import DIFFERENCES
-from sigbridge_compat.scenario import SCENARIOS, Scenario
+from sigbridge_compat.scenario import Scenario
+from sigbridge_compat.scenarios import SCENARIOS
 
 PAIRINGS = [(sender, receiver) for sender in ("grpc", "websocket") for receiver in ("grpc", "websocket")]
 WORLDS = ("server_world", "deferred_server_world", "hub_world", "deferred_hub_world")

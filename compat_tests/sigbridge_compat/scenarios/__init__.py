@@ -1,4 +1,4 @@
-"""The scenarios, by subject. Importing this package registers all of them in `sigbridge_compat.scenario.SCENARIOS`."""
+"""The scenarios, by subject. Importing this package registers all of them."""
 
 from sigbridge_compat.scenario import SCENARIOS
 from sigbridge_compat.scenarios import announcing, fidelity, leaving, listing, refusals, relaying
