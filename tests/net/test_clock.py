@@ -1,0 +1,37 @@
+"""The hub's timer: it calls when that is due, and stops when told."""
+
+import asyncio
+
+from sigbridge import Hub, Settings
+from sigbridge.session import Session
+from sigbridge_net.clock import HubTimer, read_clock
+from sigbridge_websocket.wire import BARE_JSON
+
+
+async def test_the_timer_does_what_is_due():
+    ended: asyncio.Queue[str] = asyncio.Queue()
+    hub = Hub(Settings(announce_timeout_seconds=0.05), read_clock())
+    timer = HubTimer(hub)
+    timer.start()
+    timer.start()
+    try:
+        for _ in range(2):
+            session = hub.open(
+                protocol="websocket",
+                encoding=BARE_JSON,
+                on_end=lambda reason: ended.put_nowait(reason.word),
+                now=read_clock(),
+            )
+            assert isinstance(session, Session)
+            async with asyncio.timeout(20):
+                assert await ended.get() == "announce_timeout"
+            assert not session.open
+    finally:
+        timer.stop()
+        timer.stop()
+
+
+def test_both_clocks_go_on():
+    first, second = read_clock(), read_clock()
+    assert first.monotonic <= second.monotonic
+    assert second.unix > 1_700_000_000
