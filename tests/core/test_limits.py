@@ -1,67 +1,223 @@
-"""Rate limits: one bucket for each kind of request and each holder."""
+"""Token buckets: how they empty, refill and are forgotten, and what the hub makes of them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sigbridge import Code, SignalingError
+from sigbridge import (
+    Announce,
+    Code,
+    DisconnectReason,
+    HealthCheck,
+    Hub,
+    Instant,
+    ListPeers,
+    Offer,
+    Settings,
+    SignalingError,
+    errors,
+)
+from sigbridge.auth import ANYBODY, Identity
 from sigbridge.limits import RateLimiter
 
 
-@pytest.fixture
-def limiter():
-    return RateLimiter(per_second=2.0, burst=3)
+class Encoding:
+    def encode_event(self, event):
+        return repr(event).encode()
 
 
-def refusal(limiter, *what):
+def at(seconds: float) -> Instant:
+    return Instant(1000.0 + seconds, 1_700_000_000.0 + seconds)
+
+
+def taken(limiter: RateLimiter, now: float, holder: str = "h", kind: str = "offer") -> int:
+    """How many requests are let through at once."""
+    count = 0
+    try:
+        while count < 10_000:
+            limiter.take(holder, kind, now)
+            count += 1
+    except SignalingError as error:
+        assert error.code is Code.RESOURCE_EXHAUSTED
+    return count
+
+
+def test_a_burst_then_the_rate():
+    limiter = RateLimiter(per_second=10, burst=50)
+    assert taken(limiter, 0.0) == 50
+    assert taken(limiter, 0.05) == 0
+    assert taken(limiter, 0.1) == 1
+    assert taken(limiter, 1.1) == 10
+    assert taken(limiter, 1000.0) == 50, "never more than the burst, however long the silence"
+
+
+def test_refused_requests_cost_nothing():
+    limiter = RateLimiter(per_second=1, burst=1)
+    assert taken(limiter, 0.0) == 1
+    for step in range(1, 1000):
+        with pytest.raises(SignalingError):
+            limiter.take("h", "offer", step / 1001)
+    assert taken(limiter, 1.0) == 1
+
+
+def test_what_the_refusal_says():
+    limiter = RateLimiter(per_second=2.5, burst=1)
+    limiter.take("h", "ice_candidate", 0.0)
     with pytest.raises(SignalingError) as refused:
-        limiter.take(*what)
-    return refused.value
+        limiter.take("h", "ice_candidate", 0.1)
+    assert refused.value.data() == {
+        "code": 8,
+        "status": "RESOURCE_EXHAUSTED",
+        "limit": "SIGNALING_RATE_PER_SEC",
+        "value": 2.5,
+        "retry_after_ms": 301,
+    }
+    assert refused.value.message == (
+        "Too many ice_candidate requests (limit SIGNALING_RATE_PER_SEC is 2.5): try again in 301 ms"
+    )
 
 
-def test_a_burst_then_the_rate(limiter):
-    for _ in range(3):
-        limiter.take("a", "offer", 0.0)
-    error = refusal(limiter, "a", "offer", 0.0)
-    assert error.code is Code.RESOURCE_EXHAUSTED
-    assert error.extra["limit"] == "SIGNALING_RATE_PER_SEC"
-    assert 500 <= error.extra["retry_after_ms"] <= 501
-    limiter.take("a", "offer", error.extra["retry_after_ms"] / 1000)
+@given(
+    rate=st.floats(0.001, 1e6),
+    burst=st.integers(1, 100),
+    start=st.floats(0, 1e7),
+    steps=st.lists(st.floats(0, 2), max_size=20),
+)
+def test_whoever_waits_as_long_as_told_is_let_in(rate, burst, start, steps):
+    limiter = RateLimiter(per_second=rate, burst=burst)
+    now = start
+    for step in [0.0, *steps]:
+        now += step / rate
+        for _ in range(burst + 1):
+            try:
+                limiter.take("h", "offer", now)
+            except SignalingError as error:
+                retry_after_ms = error.extra["retry_after_ms"]
+                assert isinstance(retry_after_ms, int)
+                assert 1 <= retry_after_ms <= 1000 / rate + 2
+                now += retry_after_ms / 1000
+                limiter.take("h", "offer", now)
 
 
-def test_a_refusal_costs_nothing(limiter):
-    for _ in range(3):
-        limiter.take("a", "offer", 0.0)
-    for _ in range(100):
-        refusal(limiter, "a", "offer", 0.1)
-    limiter.take("a", "offer", 0.5)
-
-
-def test_holders_and_kinds_have_buckets_of_their_own(limiter):
+def test_kinds_and_holders_have_buckets_of_their_own():
+    limiter = RateLimiter(per_second=1, burst=3)
     for holder in ("a", "b"):
         for kind in ("offer", "answer"):
-            for _ in range(3):
-                limiter.take(holder, kind, 0.0)
+            assert taken(limiter, 0.0, holder, kind) == 3
+    assert taken(limiter, 0.0, "a", "offer") == 0
     assert len(limiter) == 4
-    refusal(limiter, "a", "offer", 0.0)
 
 
-def test_a_bucket_never_holds_more_than_its_burst(limiter):
-    limiter.take("a", "offer", 0.0)
-    for _ in range(3):
-        limiter.take("a", "offer", 1000.0)
-    refusal(limiter, "a", "offer", 1000.0)
-
-
-def test_full_buckets_are_forgotten(limiter):
-    limiter.take("a", "offer", 0.0)
-    limiter.take("b", "offer", 10.0)
-    limiter.expire(10.0)
+def test_full_buckets_are_forgotten_and_others_are_not():
+    limiter = RateLimiter(per_second=10, burst=10)
+    for number in range(1000):
+        limiter.take(f"holder {number}", "offer", 0.0)
+    for _ in range(10):
+        limiter.take("busy", "offer", 0.0)
+    limiter.expire(0.05)
+    assert len(limiter) == 1001
+    limiter.expire(0.15)
     assert len(limiter) == 1
-    limiter.expire(10.5)
+    assert taken(limiter, 0.15, "busy") == 1, "forgetting others has not refilled it"
+    limiter.expire(2.0)
     assert len(limiter) == 0
+    limiter.expire(3.0)
 
 
-def test_a_rate_of_zero_limits_nothing():
-    limiter = RateLimiter(per_second=0.0, burst=1)
-    for _ in range(1000):
-        limiter.take("a", "offer", 0.0)
+def test_a_rate_of_zero_limits_nothing_and_keeps_nothing():
+    limiter = RateLimiter(per_second=0, burst=1)
+    assert taken(limiter, 0.0) == 10_000
     assert len(limiter) == 0
+    limiter.expire(1.0)
+
+
+# In the hub.
+
+
+def make_hub(**settings) -> Hub:
+    return Hub(Settings(**settings), at(0))
+
+
+def open_session(hub: Hub, now: float = 0, *, remote: str = "192.0.2.1", identity: Identity = ANYBODY):
+    return hub.open(
+        protocol="websocket",
+        encoding=Encoding(),
+        on_end=lambda reason: None,
+        now=at(now),
+        remote=remote,
+        identity=identity,
+    )
+
+
+def test_reconnecting_does_not_refill():
+    hub = make_hub(rate_per_second=1, rate_burst=2)
+    codes = []
+    for _ in range(4):
+        session = open_session(hub)
+        answer = hub.apply(session, ListPeers(), at(0))
+        codes.append(answer.code if isinstance(answer, SignalingError) else None)
+        hub.close(session, DisconnectReason.CLIENT_LEFT, at(0))
+    assert codes == [None, None, Code.RESOURCE_EXHAUSTED, Code.RESOURCE_EXHAUSTED]
+    assert not isinstance(hub.apply(open_session(hub, remote="192.0.2.2"), ListPeers(), at(0)), SignalingError)
+
+
+def test_an_identity_has_one_bucket_wherever_it_comes_from():
+    hub = make_hub(rate_per_second=1, rate_burst=1)
+    alice, bob = Identity(subject="alice"), Identity(subject="bob")
+    assert not isinstance(hub.apply(open_session(hub, identity=alice), ListPeers(), at(0)), SignalingError)
+    elsewhere = open_session(hub, identity=alice, remote="192.0.2.9")
+    assert hub.apply(elsewhere, ListPeers(), at(0)).code is Code.RESOURCE_EXHAUSTED
+    assert not isinstance(hub.apply(open_session(hub, identity=bob), ListPeers(), at(0)), SignalingError)
+
+
+def test_the_rate_is_checked_first_and_a_refused_request_changes_nothing():
+    hub = make_hub(rate_per_second=1, rate_burst=1)
+    session = open_session(hub)
+    assert hub.apply(session, Announce(""), at(0)).code is Code.INVALID_ARGUMENT
+    refused = hub.apply(session, Announce("a"), at(0))
+    assert refused.code is Code.RESOURCE_EXHAUSTED
+    assert (hub.peer_count, session.open) == (0, True)
+    later = at(refused.extra["retry_after_ms"] / 1000)
+    assert hub.apply(session, Announce("a"), later).peer_id == "a"
+    # Offers have a bucket of their own.
+    assert hub.apply(session, Offer("nobody", "v=0"), later).code is Code.NOT_FOUND
+
+
+def test_what_is_no_request_is_limited_too():
+    hub = make_hub(rate_per_second=1, rate_burst=2)
+    session = open_session(hub)
+    fault = errors.malformed_request()
+    answers = [hub.refuse(session, "unknown", fault, at(0)) for _ in range(3)]
+    assert answers[:2] == [fault, fault]
+    assert answers[2].message.startswith("Too many unknown requests")
+    assert hub.counters.requests["websocket", "unknown", "INVALID_ARGUMENT"] == 2
+    assert hub.counters.requests["websocket", "unknown", "RESOURCE_EXHAUSTED"] == 1
+
+
+def test_queries_without_a_session_share_the_bucket_of_their_holder():
+    hub = make_hub(rate_per_second=1, rate_burst=2)
+    hub.apply(open_session(hub), ListPeers(), at(0))
+    hub.query("grpc", ListPeers(), at(0), holder="192.0.2.1")
+    with pytest.raises(SignalingError) as refused:
+        hub.query("grpc", ListPeers(), at(0), holder="192.0.2.1")
+    assert refused.value.extra["retry_after_ms"] >= 1000
+    hub.query("grpc", HealthCheck(), at(0), holder="192.0.2.1")
+    assert hub.counters.requests["grpc", "list_peers", "RESOURCE_EXHAUSTED"] == 1
+
+
+def test_the_hub_forgets_full_buckets():
+    hub = make_hub(rate_per_second=10, rate_burst=10)
+    for number in range(500):
+        hub.query("grpc", HealthCheck(), at(0), holder=f"192.0.2.{number}")
+    assert len(hub._limiter) == 500
+    hub.expire(at(1))
+    assert len(hub._limiter) == 0
+
+
+def test_a_conference_that_joins_at_once_from_one_address_never_meets_the_default():
+    hub = make_hub()
+    sessions = [open_session(hub) for _ in range(20)]
+    answers = [hub.apply(session, Announce(f"p{number}"), at(0)) for number, session in enumerate(sessions)]
+    for number, session in enumerate(sessions):
+        answers += [hub.apply(session, Offer(f"p{other}", "v=0"), at(0)) for other in range(number)]
+    assert not [answer for answer in answers if isinstance(answer, SignalingError)]
