@@ -4,6 +4,8 @@ Rule 1: the holder is the identity where there is one, else the address: reconne
 Rule 2: a bucket that is full is forgotten, so what is kept is bounded by who has been busy of late.
 """
 
+from math import ceil
+
 from sigbridge import errors
 
 
@@ -29,7 +31,8 @@ class RateLimiter:
         left, since = self._buckets.get(key, (self._burst, now))
         left = min(self._burst, left + (now - since) * rate) - 1.0
         if left < 0:
-            raise errors.too_many_requests(kind, rate, max(1, int(-left / rate * 1000) + 1))
+            # One more than it takes, so that rounding never turns away a client that has waited as long as told.
+            raise errors.too_many_requests(kind, rate, ceil(-left / rate * 1000) + 1)
         self._buckets[key] = (left, now)
 
     def expire(self, now: float) -> None:
