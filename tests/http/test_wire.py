@@ -1,0 +1,364 @@
+"""HTTP byte by byte, without a socket: pages, errors, keep-alive, and clients that never come to the point."""
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sigbridge import Instant, Settings
+from sigbridge_http.wire import MAX_HEADER_BYTES, HttpWire, Page, http_wires
+from sigbridge_net.wire import Client
+
+PAGES = {
+    "/metrics": lambda: Page(200, b"up 1\n", content_type="text/plain; version=1.0.0"),
+    "/healthz": lambda: Page(200, b"alive\n"),
+    "/readyz": lambda: Page(503, b"draining\n"),
+    "/empty": lambda: Page(200, b""),
+}
+TIMEOUT = 10.0
+
+
+def get(path: str, *headers: str, method: str = "GET", version: str = "1.1") -> bytes:
+    lines = [f"{method} {path} HTTP/{version}", "Host: server", *headers, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+class Line:
+    """A wire and what it has written; `take_output` is called after everything, as a carrier does."""
+
+    def __init__(self, pages=PAGES):
+        self.now = 1000.0
+        self.woken = 0
+        self.written = b""
+        self.wire = http_wires(pages, Settings(handshake_timeout_seconds=TIMEOUT))(
+            Client("192.0.2.1"), self._wake, self.instant
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    @property
+    def instant(self) -> Instant:
+        return Instant(self.now, self.now)
+
+    def feed(self, *pieces: bytes) -> "Line":
+        for piece in pieces:
+            self.wire.receive(piece, self.instant)
+            self.pump()
+        return self
+
+    def eof(self) -> "Line":
+        self.wire.receive_eof(self.instant)
+        self.pump()
+        return self
+
+    def pump(self) -> None:
+        while output := self.wire.take_output(65536, self.instant):
+            assert all(output), "an empty write"
+            self.written += b"".join(output)
+
+    def sweep(self) -> bool:
+        """What a carrier's sweep does; whether the connection is dropped."""
+        if self.wire.due <= self.now:
+            self.wire.expire(self.instant)
+        return self.wire.aborted
+
+    def answers(self, *methods: str) -> list[tuple[int, dict[str, str], bytes]]:
+        """Status, headers and body of each answer, read by a client that sent these methods."""
+        client = h11.Connection(h11.CLIENT)
+        client.receive_data(self.written)
+        answers = []
+        for method in methods:
+            client.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+            client.send(h11.EndOfMessage())
+            response = client.next_event()
+            assert isinstance(response, h11.Response), response
+            body = b""
+            while isinstance(event := client.next_event(), h11.Data):
+                body += bytes(event.data)
+            assert isinstance(event, h11.EndOfMessage), event
+            headers = {name.decode(): value.decode() for name, value in response.headers}
+            answers.append((response.status_code, headers, body))
+            if client.their_state is h11.DONE and client.our_state is h11.DONE:
+                client.start_next_cycle()
+        assert not client.trailing_data[0], "more than was asked for"
+        return answers
+
+
+@pytest.fixture
+def line():
+    return Line()
+
+
+def test_a_page(line):
+    line.feed(get("/metrics"))
+    ((status, headers, body),) = line.answers("GET")
+    assert (status, body) == (200, b"up 1\n")
+    assert headers["content-type"] == "text/plain; version=1.0.0"
+    assert headers["content-length"] == "5"
+    assert headers["cache-control"] == "no-store"
+    assert not line.wire.finished
+    assert line.woken
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("/healthz", 200, b"alive\n"),
+        ("/readyz", 503, b"draining\n"),
+        ("/empty", 200, b""),
+        ("/metrics?name[]=up", 200, b"up 1\n"),
+        ("/", 404, b"not found\n"),
+        ("/metrics/", 404, b"not found\n"),
+        ("/METRICS", 404, b"not found\n"),
+        ("/../metrics", 404, b"not found\n"),
+        ("/%6detrics", 404, b"not found\n"),
+        ("*", 404, b"not found\n"),
+    ],
+)
+def test_paths(line, path, status, body):
+    line.feed(get(path))
+    assert [(answer[0], answer[2]) for answer in line.answers("GET")] == [(status, body)]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/nothing"])
+def test_head_is_get_without_the_body(path):
+    shown, bare = Line().feed(get(path)), Line().feed(get(path, method="HEAD"))
+    ((status, headers, body),) = shown.answers("GET")
+    ((bare_status, bare_headers, bare_body),) = bare.answers("HEAD")
+    assert (bare_status, bare_body) == (status, b"")
+    assert {**headers, "date": ""} == {**bare_headers, "date": ""}
+    assert int(bare_headers["content-length"]) == len(body)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_other_methods(line, method):
+    line.feed(get("/metrics", "Content-Length: 0", method=method))
+    ((status, headers, _),) = line.answers(method)
+    assert (status, headers["allow"]) == (405, "GET, HEAD")
+    line.feed(get("/healthz"))
+    assert not line.wire.finished
+
+
+def test_a_body_is_read_and_forgotten(line):
+    line.feed(get("/metrics", "Content-Length: 20", method="POST"), b"GET /healthz HTTP/1.")
+    line.feed(get("/healthz", "Transfer-Encoding: chunked"), b"5\r\nhello\r\n", b"0\r\n\r\n")
+    assert [(answer[0], answer[2]) for answer in line.answers("POST", "GET")] == [
+        (405, b"method not allowed\n"),
+        (200, b"alive\n"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\r\n\r\n\x00", 400),
+        (b"garbage\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"GET /metrics HTTP/1.1\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n", 400),
+        (get("/metrics", "Content-Length: x", method="POST"), 400),
+        (get("/metrics", "Content-Length: -1", method="POST"), 400),
+        (get("/metrics", "Content-Length: 1", "Content-Length: 2", method="POST"), 400),
+        (get("/metrics", "Transfer-Encoding: gzip", method="POST"), 501),
+        (get("/metrics", "Transfer-Encoding: chunked", method="POST") + b"nonsense\r\n", 400),
+        (get("/" + "x" * 2 * MAX_HEADER_BYTES), 431),
+        (get("/metrics", *(f"X-{number}: {'y' * 100}" for number in range(300))), 431),
+        (b"x" * 2 * MAX_HEADER_BYTES, 431),
+    ],
+)
+@pytest.mark.parametrize("before", [b"", get("/healthz"), get("/healthz", method="HEAD")])
+def test_bad_requests_get_one_answer_and_the_end(line, data, status, before):
+    methods = [before.split(b" ")[0].decode()] if before else []
+    line.feed(before + data)
+    answer = line.answers(*methods, "GET")[-1]
+    assert (answer[0], answer[1]["connection"], answer[2]) == (status, "close", b"bad request\n")
+    assert line.wire.finished
+    written = line.written
+    line.feed(b"more", get("/healthz"))
+    line.eof()
+    assert line.written == written
+
+
+def test_pipelined_requests_are_answered_in_order(line):
+    line.feed(get("/healthz") + get("/nothing") + get("/metrics", method="HEAD") + get("/readyz") + get("/metrics"))
+    answers = line.answers("GET", "GET", "HEAD", "GET", "GET")
+    assert [(answer[0], answer[2]) for answer in answers] == [
+        (200, b"alive\n"),
+        (404, b"not found\n"),
+        (200, b""),
+        (503, b"draining\n"),
+        (200, b"up 1\n"),
+    ]
+
+
+def test_no_more_is_read_while_an_answer_waits(line):
+    line.wire.receive(get("/healthz") * 100, line.instant)
+    assert not line.wire.reading()
+    assert len(b"".join(line.wire.take_output(65536, line.instant))) < 300, "one answer at a time"
+    line.pump()
+    assert line.wire.reading()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "stays"),
+    [
+        (get("/healthz"), True),
+        (get("/healthz", "Connection: close"), False),
+        (get("/healthz", "Connection: Close, x"), False),
+        (get("/healthz", version="1.0"), False),
+        (get("/nothing", "Connection: close"), False),
+        (get("/healthz", "Connection: Upgrade", "Upgrade: websocket"), True),
+        (get("/healthz", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"), True),
+    ],
+)
+def test_keep_alive_and_close(line, request_bytes, stays):
+    line.feed(request_bytes)
+    assert len(line.answers("GET")) == 1
+    assert line.wire.finished is not stays
+    line.feed(get("/healthz"))
+    assert len(line.answers("GET", *["GET"] * stays)) == 1 + stays
+
+
+def test_a_client_that_waits_to_be_told_to_go_on_is_answered_once_its_body_is_there(line):
+    line.feed(get("/metrics", "Content-Length: 5", "Expect: 100-continue", method="POST"), b"hello")
+    assert line.answers("POST")[0][0] == 405
+
+
+def test_the_end_of_the_input_ends_the_output(line):
+    line.feed(get("/healthz")).eof()
+    assert line.wire.finished
+    assert len(line.answers("GET")) == 1
+
+
+def test_pipelined_requests_are_answered_although_the_input_has_ended(line):
+    line.wire.receive(get("/healthz") + get("/metrics"), line.instant)
+    line.eof()
+    assert [answer[0] for answer in line.answers("GET", "GET")] == [200, 200]
+    assert line.wire.finished
+
+
+def test_an_end_within_a_request_is_no_request(line):
+    line.feed(b"GET /heal").eof()
+    assert line.wire.finished
+    assert b"200" not in line.written
+
+
+def test_an_end_at_once_says_nothing(line):
+    line.eof()
+    assert (line.wire.finished, line.written) == (True, b"")
+    line.wire.connection_lost(line.instant)
+
+
+STREAM = (
+    get("/healthz")
+    + get("/metrics", "Content-Length: 5", method="POST")
+    + b"hello"
+    + get("/nothing", method="HEAD")
+    + get("/metrics", "Connection: close")
+)
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_any_split_gives_the_same_answers(cuts):
+    places = [0, *sorted(cuts), len(STREAM)]
+    # An empty piece would be the end of the input, which a carrier tells otherwise.
+    pieces = [STREAM[a:b] for a, b in zip(places, places[1:], strict=False) if a != b]
+    line = Line().feed(*pieces)
+    assert [answer[0] for answer in line.answers("GET", "POST", "HEAD", "GET")] == [200, 405, 404, 200]
+    assert line.wire.finished
+
+
+def test_byte_by_byte():
+    line = Line().feed(*(STREAM[i : i + 1] for i in range(len(STREAM))))
+    assert [answer[2] for answer in line.answers("GET", "POST", "HEAD", "GET")] == [
+        b"alive\n",
+        b"method not allowed\n",
+        b"",
+        b"up 1\n",
+    ]
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_whatever_comes_is_answered_or_waited_for_and_never_fails(data, proper):
+    line = Line().feed(*([get("/healthz")] if proper else []), *([data] if data else [])).eof()
+    assert line.wire.finished
+
+
+# Time.
+
+
+def test_a_silent_connection_is_dropped(line):
+    line.now += TIMEOUT - 0.1
+    assert not line.sweep()
+    line.now += 0.1
+    assert line.sweep()
+
+
+def test_a_request_that_comes_byte_by_byte_must_be_whole_in_time(line):
+    for byte in get("/healthz", "X: " + "y" * 1000):
+        line.feed(bytes([byte]))
+        line.now += 1.0
+        if line.sweep():
+            break
+    assert line.now <= 1000.0 + TIMEOUT
+    assert not line.written
+
+
+def test_so_must_a_body(line):
+    line.feed(get("/metrics", "Content-Length: 1000000", method="POST"))
+    for _ in range(100):
+        line.feed(b"x")
+        line.now += 1.0
+        if line.sweep():
+            break
+    assert line.now <= 1000.0 + TIMEOUT
+
+
+def test_each_request_has_the_whole_time(line):
+    for _ in range(10):
+        line.now += TIMEOUT - 1
+        line.feed(get("/healthz"))
+        assert not line.sweep()
+    line.now += TIMEOUT
+    assert line.sweep()
+
+
+def test_a_client_that_does_not_close_after_the_last_answer_is_dropped(line):
+    line.feed(get("/healthz", "Connection: close"))
+    assert line.wire.finished
+    line.now += TIMEOUT
+    assert line.sweep()
+
+
+def test_a_page_is_made_when_it_is_asked_for():
+    made = []
+
+    def page():
+        made.append(None)
+        return Page(200, str(len(made)).encode())
+
+    line = Line({"/count": page})
+    assert not made
+    line.feed(get("/count"), get("/count"), get("/other"))
+    assert [answer[2] for answer in line.answers("GET", "GET", "GET")] == [b"1", b"2", b"not found\n"]
+
+
+def test_a_page_that_cannot_be_made_is_the_carrier_s_to_see():
+    def page():
+        raise RuntimeError("secret")
+
+    line = Line({"/broken": page})
+    with pytest.raises(RuntimeError):
+        line.feed(get("/broken"))
+    assert line.written == b""
+
+
+def test_a_wire_by_itself():
+    wire = HttpWire(PAGES, Settings(), wake=lambda: None, now=Instant(0.0, 0.0))
+    assert wire.reading()
+    assert wire.take_output(1, Instant(0.0, 0.0)) == []
+    assert (wire.finished, wire.aborted) == (False, False)
