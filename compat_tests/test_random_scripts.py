@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sigbridge import Announce, Answer, Capabilities, Disconnect, IceCandidate, ListPeers, Offer
 from sigbridge import HealthCheck as AskHealth
 from sigbridge_compat.deferred import SelfCompletingDeferral
+from sigbridge_compat.mutants import mutated
 from sigbridge_compat.scripts import CLIENTS, Close, Script, Send, play
 from sigbridge_compat.worlds import World, bare_hub, running_server, started_server
 
@@ -155,3 +156,44 @@ def test_scripts_on_both_with_another_nodes_slowness(runner, script_count, scrip
 
 def test_scripts_on_a_hub_with_another_nodes_slowness(runner, script_count, script_deferred_hub, reference):
     compare(runner, script_count, script_deferred_hub, reference, "grpc", "websocket")
+
+
+EVERYTHING = Script(
+    ("grpc", "websocket", "grpc", "websocket"),
+    (
+        *(Send(who, (Announce(PEERS[who], room="0", metadata={"n": str(who)}),)) for who in range(CLIENTS)),
+        Send(0, (Offer("b", "v=0\r\n"), IceCandidate("b", "c", None, 0, ""), Offer("nobody", "v=0"))),
+        Send(1, (Answer("a", "v=0\r\n"), IceCandidate("a", ""), Offer("c", "s=1"))),
+        Send(2, (Disconnect("d"), ListPeers())),
+        Send(3, (Disconnect("d"),)),
+        Close(0),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OfferReceived is dropped",
+        "PeerLeft comes twice",
+        "two events change places",
+        "the roster comes before the reply",
+        "the roster is reversed",
+        "IceCandidateReceived.from_peer_id is altered",
+        "an absent sdp_mid becomes ''",
+        "NOT_FOUND has another text",
+        "offers are never pending",
+        "a list shows another metadata",
+    ],
+)
+def test_a_transcript_shows(runner, name):
+    """A comparison that notices nothing would be equal for ever: a fault in one of the two must show."""
+
+    def transcript():
+        world = bare_hub()
+        return runner.run(play(EVERYTHING, world.ways, hub=world.hub))
+
+    expected = transcript()
+    assert transcript() == expected
+    with mutated(name):
+        assert transcript() != expected
