@@ -1,8 +1,8 @@
 """HTTP/1.1 on one connection, without I/O: GET and HEAD of a few pages that are made when asked for.
 
 The rules of RFC 9112 are h11's. Rule 1: one request at a time; the next is looked at when the answer to the last has
-been taken. Rule 2: whatever a request carries is read and forgotten. Rule 3: a connection is dropped where a whole
-request takes longer than the handshake's time limit, counted from the answer to the one before: bytes alone buy no time.
+been taken. Rule 2: whatever a request carries is read and forgotten. Rule 3: a connection is dropped where a request is
+not whole within the handshake's time limit, counted from the answer to the one before: bytes alone buy no time.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,0 +1,360 @@
+"""Metrics: the names and labels that dashboards rely on, and a number of series that clients cannot make grow."""
+
+import asyncio
+import time
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sigbridge import (
+    Announce,
+    Answer,
+    Disconnect,
+    DisconnectReason,
+    Hub,
+    IceCandidate,
+    Instant,
+    ListPeers,
+    Offer,
+    Settings,
+    SignalingError,
+)
+from sigbridge.counters import SECONDS_BOUNDS
+from sigbridge_client import connect
+from sigbridge_net.clock import HubTimer, read_clock
+from sigbridge_server.metrics import make_registry, metrics_text
+from sigbridge_server.server import Server
+from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.wire import BARE_JSON
+
+NOW = Instant(1000.0, 1_700_000_000.0)
+ANY_PORT = {
+    "grpc_bind_address": "127.0.0.1:0",
+    "ws_bind_address": "127.0.0.1:0",
+    "http_bind_address": "127.0.0.1:0",
+}
+
+LABELS = {
+    "grpc_webrtc_signaling_peers_total": (),
+    "grpc_webrtc_signaling_messages_total": ("type",),
+    "grpc_webrtc_signaling_pending_offers": (),
+    "grpc_webrtc_signaling_streams_active": (),
+    "sigbridge_sessions": ("protocol",),
+    "sigbridge_requests_total": ("protocol", "method", "outcome"),
+    "sigbridge_relays_total": ("from_protocol", "to_protocol", "type"),
+    "sigbridge_request_seconds_bucket": ("protocol", "method", "le"),
+    "sigbridge_request_seconds_count": ("protocol", "method"),
+    "sigbridge_request_seconds_sum": ("protocol", "method"),
+    "sigbridge_disconnects_total": ("protocol", "reason"),
+    "sigbridge_outbox_messages": (),
+    "sigbridge_outbox_bytes": (),
+    "sigbridge_outbox_longest_messages": (),
+    "sigbridge_rooms": (),
+    "sigbridge_event_loop_lag_seconds": (),
+}
+TYPES = {
+    "grpc_webrtc_signaling_peers_total": "gauge",
+    "grpc_webrtc_signaling_messages": "counter",
+    "grpc_webrtc_signaling_pending_offers": "gauge",
+    "grpc_webrtc_signaling_streams_active": "gauge",
+    "sigbridge_sessions": "gauge",
+    "sigbridge_requests": "counter",
+    "sigbridge_relays": "counter",
+    "sigbridge_request_seconds": "histogram",
+    "sigbridge_disconnects": "counter",
+    "sigbridge_outbox_messages": "gauge",
+    "sigbridge_outbox_bytes": "gauge",
+    "sigbridge_outbox_longest_messages": "gauge",
+    "sigbridge_rooms": "gauge",
+    "sigbridge_event_loop_lag_seconds": "gauge",
+}
+
+
+class Lag:
+    lag_seconds = 0.25
+
+
+class Stage:
+    """A hub whose requests take as long as a test says."""
+
+    def __init__(self, **settings):
+        self.seconds = 0.0
+        self.hub = Hub(Settings(**settings), NOW, stopwatch=lambda: self.seconds)
+        self.registry = make_registry(self.hub, Lag())
+
+    def open(self, protocol):
+        return self.hub.open(protocol=protocol, encoding=BARE_JSON, on_end=lambda reason: None, now=NOW)
+
+    def do(self, session, request, seconds=0.0):
+        outcome = self.hub.apply(session, request, NOW)
+        self.seconds += seconds
+        self.hub.reply(session, b"reply", NOW)
+        session.outbox.take(2**40)
+        return outcome
+
+    def families(self):
+        text, _ = metrics_text(self.registry)
+        return {family.name: family for family in text_string_to_metric_families(text.decode())}
+
+    def samples(self, name):
+        """Labels, as values in the order of `LABELS`, to the sample's value."""
+        return {
+            tuple(sample.labels[label] for label in LABELS[name]): sample.value
+            for family in self.families().values()
+            for sample in family.samples
+            if sample.name == name
+        }
+
+
+@pytest.fixture
+def stage():
+    return Stage()
+
+
+@pytest.fixture
+def busy(stage):
+    """A hub on which everything has happened once."""
+    alice, bob = stage.open("grpc"), stage.open("websocket")
+    stage.do(alice, Announce("alice"), 2**-9)
+    stage.do(bob, Announce("bob"))
+    stage.do(alice, Offer("bob", "v=0"), 2**-17)
+    stage.do(bob, Answer("alice", "v=0"))
+    stage.do(alice, Offer("bob", "v=0"), 5.0)
+    stage.do(alice, IceCandidate("bob", "c"))
+    stage.do(alice, ListPeers())
+    stage.do(alice, Disconnect("nobody"))
+    assert isinstance(stage.do(alice, Offer("nobody", "v=0")), SignalingError)
+    stage.hub.close(stage.open("websocket"), DisconnectReason.CONNECTION_LOST, NOW)
+    return stage
+
+
+def test_exactly_these_names_and_labels(busy):
+    found = {
+        sample.name: tuple(sample.labels)
+        for family in busy.families().values()
+        for sample in family.samples
+        if sample.name.startswith(("grpc_webrtc_signaling_", "sigbridge_")) and not sample.name.endswith("_created")
+    }
+    assert {name: set(labels) for name, labels in found.items()} == {
+        name: set(labels) for name, labels in LABELS.items()
+    }
+
+
+def test_types_and_help(busy):
+    families = {
+        name: family
+        for name, family in busy.families().items()
+        if name.startswith(("grpc_webrtc_signaling_", "sigbridge_"))
+    }
+    assert {name: family.type for name, family in families.items()} == TYPES
+    assert all(family.documentation for family in families.values())
+
+
+def test_the_document_s_metrics_are_there_from_the_start(stage):
+    assert stage.samples("grpc_webrtc_signaling_peers_total") == {(): 0}
+    assert stage.samples("grpc_webrtc_signaling_streams_active") == {(): 0}
+    assert stage.samples("grpc_webrtc_signaling_pending_offers") == {(): 0}
+    assert stage.samples("grpc_webrtc_signaling_messages_total") == {
+        (kind,): 0 for kind in ("announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers")
+    }
+    assert stage.samples("sigbridge_sessions") == {("grpc",): 0, ("websocket",): 0}
+
+
+def test_values(busy):
+    assert busy.samples("grpc_webrtc_signaling_peers_total") == {(): 2}
+    assert busy.samples("grpc_webrtc_signaling_streams_active") == {(): 1}
+    assert busy.samples("grpc_webrtc_signaling_pending_offers") == {(): 1}
+    assert busy.samples("grpc_webrtc_signaling_messages_total") == {
+        ("announce",): 2,
+        ("offer",): 2,
+        ("answer",): 1,
+        ("ice_candidate",): 1,
+        ("disconnect",): 1,
+        ("list_peers",): 1,
+    }
+    assert busy.samples("sigbridge_sessions") == {("grpc",): 1, ("websocket",): 1}
+    requests = busy.samples("sigbridge_requests_total")
+    assert requests["grpc", "offer", "ok"] == 2
+    assert requests["grpc", "offer", "NOT_FOUND"] == 1
+    assert requests["websocket", "answer", "ok"] == 1
+    assert busy.samples("sigbridge_relays_total") == {
+        ("grpc", "websocket", "offer"): 2,
+        ("websocket", "grpc", "answer"): 1,
+        ("grpc", "websocket", "ice_candidate"): 1,
+    }
+    assert busy.samples("sigbridge_disconnects_total") == {("websocket", "connection_lost"): 1}
+    assert busy.samples("sigbridge_rooms") == {(): 1}
+    assert busy.samples("sigbridge_event_loop_lag_seconds") == {(): 0.25}
+
+
+def test_peers_total_falls_when_peers_leave(stage):
+    session = stage.open("websocket")
+    stage.do(session, Announce("a"))
+    assert stage.samples("grpc_webrtc_signaling_peers_total") == {(): 1}
+    stage.hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
+    assert stage.samples("grpc_webrtc_signaling_peers_total") == {(): 0}
+
+
+def test_the_histogram_is_cumulative(busy):
+    family = busy.families()["sigbridge_request_seconds"]
+    buckets = [
+        (sample.labels["le"], sample.value)
+        for sample in family.samples
+        if sample.name.endswith("_bucket") and (sample.labels["protocol"], sample.labels["method"]) == ("grpc", "offer")
+    ]
+    assert [float(le) for le, _ in buckets] == [*SECONDS_BOUNDS, float("inf")]
+    # Offers took 8 µs, 5 s, and none at all.
+    assert [value for _, value in buckets] == [2.0] * len(SECONDS_BOUNDS) + [3.0]
+    assert busy.samples("sigbridge_request_seconds_sum")["grpc", "offer"] == pytest.approx(5 + 2**-17)
+    assert busy.samples("sigbridge_request_seconds_count")["grpc", "offer"] == 3
+    announces = [
+        sample.value
+        for sample in family.samples
+        if sample.name.endswith("_bucket")
+        and (sample.labels["protocol"], sample.labels["method"]) == ("grpc", "announce")
+    ]
+    assert announces == [float(bound >= 0.003) for bound in SECONDS_BOUNDS] + [1.0]
+
+
+def test_what_waits_is_shown():
+    stage = Stage()
+    alice, bob = stage.open("grpc"), stage.open("websocket")
+    stage.do(alice, Announce("alice"))
+    stage.do(bob, Announce("bob"))
+    stage.do(bob, ListPeers())
+    alice.outbox.take(2**40)
+    for _ in range(3):
+        stage.hub.apply(alice, IceCandidate("bob", "c"), NOW)
+    assert stage.samples("sigbridge_outbox_messages") == {(): 3}
+    assert stage.samples("sigbridge_outbox_longest_messages") == {(): 3}
+    assert stage.samples("sigbridge_outbox_bytes")[()] == bob.outbox.queued_bytes > 0
+
+
+def test_the_number_of_series_is_bounded_whatever_clients_say():
+    stage = Stage(rate_per_second=0)
+
+    def torment(first):
+        for number in range(first, first + 1000):
+            session = stage.hub.open(
+                protocol="websocket", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW, remote=f"host-{number}"
+            )
+            conversation = Conversation(stage.hub, session, bytes)
+            for text in (
+                b'{"jsonrpc":"2.0","id":1,"method":"m%d","params":{}}' % number,
+                b'{"jsonrpc":"2.0","id":1,"method":"announce","params":{"peer_id":"p%d","room":"r%d"}}'
+                % ((number,) * 2),
+                b'{"jsonrpc":"2.0","id":1,"method":"offer","params":{"to_peer_id":"n%d","sdp":"s"}}' % number,
+                b'{"jsonrpc":"2.0","id":1,"method":"offer","params":{"to_peer_id":"n","sdp":"s","type":"t%d"}}'
+                % number,
+                b'{"jsonrpc":"2.0","id":1,"method":"offer","params":[%d]}' % number,
+                b'{"jsonrpc":"2.0","id":1,"method":"m%d","params":[]}' % number,
+                b"nonsense %d" % number,
+                b"[%d]" % number,
+            ):
+                conversation.receive(text, NOW)
+            stage.hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
+
+    def series():
+        return sum(len(family.samples) for family in stage.families().values())
+
+    torment(0)
+    before = series()
+    torment(1000)
+    assert series() == before < 400
+
+
+def test_processes_metrics_come_along(stage):
+    families = stage.families()
+    assert "process_open_fds" in families
+    assert "python_info" in families
+
+
+# Served.
+
+
+async def fetch(port: int, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    first, *lines = head.decode().split("\r\n")
+    return int(first.split(" ")[1]), dict(line.lower().split(": ", 1) for line in lines), body
+
+
+@pytest.fixture
+async def server():
+    server = Server(Settings(**ANY_PORT))
+    await server.start()
+    async with asyncio.timeout(20):
+        yield server
+    await server.stop(grace_seconds=0.5)
+
+
+async def test_metrics_are_served_for_both_protocols_together(server):
+    async with (
+        await connect(f"grpc://127.0.0.1:{server.grpc_port}") as alice,
+        await connect(f"ws://127.0.0.1:{server.websocket_port}") as bob,
+    ):
+        await alice.announce("alice")
+        await bob.announce("bob")
+        await alice.offer("bob", "v=0")
+        status, headers, body = await fetch(server.http_port, "/metrics")
+    assert status == 200
+    assert headers["content-type"].startswith("text/plain; version=")
+    lines = body.decode().splitlines()
+    for line in (
+        "grpc_webrtc_signaling_peers_total 2.0",
+        "grpc_webrtc_signaling_streams_active 1.0",
+        'grpc_webrtc_signaling_messages_total{type="announce"} 2.0',
+        'grpc_webrtc_signaling_messages_total{type="offer"} 1.0',
+        "grpc_webrtc_signaling_pending_offers 1.0",
+        'sigbridge_sessions{protocol="grpc"} 1.0',
+        'sigbridge_sessions{protocol="websocket"} 1.0',
+        'sigbridge_requests_total{method="offer",outcome="ok",protocol="grpc"} 1.0',
+        'sigbridge_relays_total{from_protocol="grpc",to_protocol="websocket",type="offer"} 1.0',
+        'sigbridge_request_seconds_count{method="offer",protocol="grpc"} 1.0',
+    ):
+        assert line in lines
+
+
+async def test_health_and_readiness(server):
+    assert await fetch(server.http_port, "/healthz") == (200, {**PLAIN, "content-length": "6"}, b"alive\n")
+    assert (await fetch(server.http_port, "/readyz"))[::2] == (200, b"ready\n")
+    server.hub.draining = True
+    assert (await fetch(server.http_port, "/readyz"))[::2] == (503, b"draining\n")
+    assert (await fetch(server.http_port, "/healthz"))[0] == 200
+    assert (await fetch(server.http_port, "/metrics", "HEAD"))[::2] == (200, b"")
+    assert (await fetch(server.http_port, "/metrics", "DELETE"))[0] == 405
+    assert (await fetch(server.http_port, "/"))[0] == 404
+
+
+PLAIN = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store", "connection": "close"}
+
+
+async def test_a_server_that_is_short_of_memory_is_ready_all_the_same(server):
+    server.hub.degraded = True
+    assert (await fetch(server.http_port, "/readyz"))[0] == 200
+
+
+async def test_off_means_nowhere():
+    server = Server(Settings(**{**ANY_PORT, "http_bind_address": "off"}))
+    await server.start()
+    try:
+        assert server.http_port is None
+    finally:
+        await server.stop(grace_seconds=0.5)
+
+
+async def test_the_lag_meter_sees_a_loop_that_is_held_up():
+    hub = Hub(Settings(), read_clock())
+    timer = HubTimer(hub)
+    timer.start()
+    try:
+        async with asyncio.timeout(20):
+            while timer.lag_seconds < 0.05:
+                # Holds up the loop: a timer that was due meanwhile comes late.
+                time.sleep(0.2)  # noqa: ASYNC251
+                await asyncio.sleep(0)
+    finally:
+        timer.stop()
