@@ -10,6 +10,7 @@ Source: `docs/security.md`.
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -17,9 +18,12 @@ from typing import Any, NamedTuple
 import grpc
 import grpc.aio
 
+from sigbridge import errors
 from sigbridge.auth import ANYBODY, Authenticator, Credentials, Identity, bearer_token
 from sigbridge.errors import SignalingError
 from sigbridge.settings import Settings
+
+logger = logging.getLogger("sigbridge.grpc")
 
 _HEALTH = "/grpc.health.v1.Health/"
 _REFLECTION = "/grpc.reflection."
@@ -78,7 +82,11 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         try:
             identity = self._authenticator.authenticate(Credentials(token=token))
         except SignalingError as error:
-            return _refusal(error)
+            return _refusal(grpc.StatusCode.UNAUTHENTICATED, error)
+        except Exception:
+            # The library would tell the client what the exception says.
+            logger.exception("credentials could not be looked at")
+            return _refusal(grpc.StatusCode.INTERNAL, errors.internal_error())
         _shown.set(_Shown(self._authenticator, token, identity))
         return await continuation(handler_call_details)
 
@@ -114,9 +122,9 @@ class UnaryTimeLimit(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         )
 
 
-def _refusal(error: SignalingError) -> Any:
+def _refusal(status: grpc.StatusCode, error: SignalingError) -> Any:
     async def refuse(_: Any, context: Any) -> None:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, error.message)
+        await context.abort(status, error.message)
 
     # A handler of any kind ends the call; this one never reads what the client sends.
     return grpc.stream_stream_rpc_method_handler(refuse)

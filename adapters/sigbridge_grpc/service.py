@@ -100,26 +100,25 @@ class SignalingService:
 
     def get_peers(self, message: bytes, now: Instant, holder: str = "") -> bytes:
         """The unary `GetPeers`, on behalf of an identity or address; raises SignalingError where it is refused."""
-        request = translate.list_peers_from_proto(self._question(pb.GetPeersRequest, message, ListPeers.kind))
+        question = self._question(pb.GetPeersRequest, message, ListPeers.kind, now, holder)
+        request = translate.list_peers_from_proto(question)
         page = cast(PeerList, self.hub.query("grpc", request, now, holder=holder))
         return translate.page_to_proto(page, pb.GetPeersResponse).SerializeToString()
 
     def health_check(self, message: bytes, now: Instant, holder: str = "") -> bytes:
         """The unary `HealthCheck`, on behalf of an identity or address; raises SignalingError where it is refused."""
-        self._question(pb.HealthCheckRequest, message, HealthCheck.kind)
+        self._question(pb.HealthCheckRequest, message, HealthCheck.kind, now, holder)
         health = cast(Health, self.hub.query("grpc", HealthCheck(), now, holder=holder))
         return translate.health_to_proto(health).SerializeToString()
 
     def _reply(self, session: Session, request_id: str, outcome: Outcome, now: Instant) -> None:
         self.hub.reply(session, translate.reply_to_proto(outcome, request_id).SerializeToString(), now)
 
-    def _question(self, kind: type[_Question], message: bytes, word: str) -> _Question:
+    def _question(self, kind: type[_Question], message: bytes, word: str, now: Instant, holder: str) -> _Question:
         try:
             return _parse(kind, message)
         except SignalingError as error:
-            # `Hub.refuse` counts for a session, and here is none.
-            self.hub.counters.requests["grpc", word, error.code.name] += 1
-            raise
+            raise self.hub.refuse_query("grpc", word, error, now, holder=holder) from None
 
 
 def _parse(kind: type[_Question], message: bytes) -> _Question:

@@ -305,6 +305,17 @@ class Hub:
         self.counters.requests[protocol, request.kind, "ok"] += 1
         return reply
 
+    def refuse_query(
+        self, protocol: ProtocolName, kind: str, error: SignalingError, now: Instant, *, holder: str = ""
+    ) -> SignalingError:
+        """Count a question that its adapter could not read; see `query` and `refuse`. Returns the error to raise."""
+        try:
+            self._limiter.take(holder, kind, now.monotonic)
+        except SignalingError as too_many:
+            error = too_many
+        self.counters.requests[protocol, kind, error.code.name] += 1
+        return error
+
     def deliver(self, room_name: str, to_peer_id: str, event: Event, from_protocol: str, now: Instant) -> None:
         """Put an event for one peer into its outbox.
 

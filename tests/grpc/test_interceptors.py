@@ -1,0 +1,440 @@
+"""What stands before every method: tokens, the time limit of unary calls, and whom a call is made for."""
+
+import asyncio
+import datetime
+import ipaddress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from sigbridge import Hub, Settings, errors
+from sigbridge.auth import ANYBODY, Authenticator, Credentials, Identity, OpenDoor, StaticTokens
+from sigbridge_grpc.discovery import StandardHealth, add_reflection
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_grpc.interceptors import caller_of, interceptors
+from sigbridge_grpc.mount import add_signaling, server_options
+from sigbridge_grpc.service import SERVICE_NAME
+from sigbridge_net.clock import read_clock
+
+TIME_LIMIT_SECONDS = 20.0
+TOKEN = "s3cret"
+BEARER = (("authorization", f"Bearer {TOKEN}"),)
+NO_TOKEN = "Invalid or missing API token"
+UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
+
+
+class Host:
+    """A server with signaling, health, reflection and a service of its own that says who calls."""
+
+    def __init__(self, authenticator: Authenticator, settings: Settings) -> None:
+        self.hub = Hub(settings, read_clock())
+        self.handled: list[str] = []
+        self.callers: list[Identity] = []
+        self.never = asyncio.Event()
+        self.server = grpc.aio.server(
+            options=server_options(settings), interceptors=interceptors(authenticator, settings)
+        )
+        self.mounted = add_signaling(self.server, self.hub)
+        self.health = StandardHealth(self.server)
+        add_reflection(self.server)
+        self.server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(
+                    "test.Host",
+                    {
+                        "Unary": grpc.unary_unary_rpc_method_handler(self.unary),
+                        "Slow": grpc.unary_unary_rpc_method_handler(self.slow),
+                        "Own": grpc.unary_unary_rpc_method_handler(self.own_timeout),
+                        "ServerStream": grpc.unary_stream_rpc_method_handler(self.server_stream),
+                        "ClientStream": grpc.stream_unary_rpc_method_handler(self.client_stream),
+                        "SlowStream": grpc.unary_stream_rpc_method_handler(self.slow_stream),
+                    },
+                ),
+            )
+        )
+        self.channels: list[grpc.aio.Channel] = []
+        self.target = ""
+
+    def _called(self, name: str, context: Any) -> None:
+        self.handled.append(name)
+        self.callers.append(caller_of(context))
+
+    async def unary(self, message: bytes, context: Any) -> bytes:
+        self._called("Unary", context)
+        return message
+
+    async def slow(self, message: bytes, context: Any) -> bytes:
+        self._called("Slow", context)
+        await self.never.wait()
+        return message
+
+    async def own_timeout(self, message: bytes, context: Any) -> bytes:
+        self._called("Own", context)
+        await context.abort(grpc.StatusCode.ABORTED, "of its own")
+        return message
+
+    async def server_stream(self, message: bytes, context: Any) -> AsyncIterator[bytes]:
+        self._called("ServerStream", context)
+        yield message
+
+    async def slow_stream(self, message: bytes, context: Any) -> AsyncIterator[bytes]:
+        self._called("SlowStream", context)
+        yield message
+        await self.never.wait()
+        yield message
+
+    async def client_stream(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
+        self._called("ClientStream", context)
+        return b"".join([message async for message in messages])
+
+    def channel(self, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        channel = (
+            grpc.aio.insecure_channel(self.target, options=options)
+            if credentials is None
+            else grpc.aio.secure_channel(self.target, credentials, options=options)
+        )
+        self.channels.append(channel)
+        return channel
+
+    async def unary_call(self, method: str, message: bytes = b"", metadata: Any = (), **how: Any) -> bytes:
+        answer: bytes = await self.channel(**how).unary_unary(method, None, None)(message, metadata=metadata)
+        return answer
+
+    async def stop(self) -> None:
+        self.never.set()
+        for channel in self.channels:
+            await channel.close(None)
+        await self.mounted.drain(1)
+        await self.server.stop(0)
+
+
+Start = Callable[..., Awaitable[Host]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            authenticator: Authenticator | None = None,
+            credentials: grpc.ServerCredentials | None = None,
+            **settings: Any,
+        ) -> Host:
+            host = Host(authenticator or StaticTokens([TOKEN, "other"]), Settings(auth_tokens=(TOKEN,), **settings))
+            port = (
+                host.server.add_insecure_port("127.0.0.1:0")
+                if credentials is None
+                else host.server.add_secure_port("127.0.0.1:0", credentials)
+            )
+            host.target = f"127.0.0.1:{port}"
+            await host.server.start()
+            await host.health.serving()
+            stack.push_async_callback(host.stop)
+            return host
+
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            yield make
+
+
+async def refused(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    return error.value.code(), error.value.details() or ""
+
+
+async def stream(host: Host, method: str, metadata: Any = (), messages: tuple[bytes, ...] = (b"",)) -> list[bytes]:
+    async def sent() -> AsyncIterator[bytes]:
+        for message in messages:
+            yield message
+
+    call: Any = host.channel().stream_stream(method, None, None)(sent(), metadata=metadata)
+    return [answer async for answer in call]
+
+
+METADATA = [
+    ((), False),
+    ((("authorization", "Bearer wrong"),), False),
+    ((("authorization", TOKEN + "x"),), False),
+    ((("authorization", ""),), False),
+    ((("authorization", f"Basic {TOKEN}"),), False),
+    ((("authorization", f"Bearer {TOKEN}"), ("authorization", f"Bearer {TOKEN}")), False),
+    ((("authorization", "Bearer wrong"), ("authorization", f"Bearer {TOKEN}")), False),
+    ((("authorization", f"Bearer {'x' * 6000}"),), False),
+    ((("authorization-bin", TOKEN.encode()),), False),
+    ((("token", TOKEN),), False),
+    (BEARER, True),
+    ((("authorization", f"bearer {TOKEN}"),), True),
+    ((("authorization", f"BEARER  {TOKEN}"),), True),
+    ((("authorization", TOKEN),), True),
+    ((("authorization", "other"),), True),
+]
+
+
+@pytest.mark.parametrize(("metadata", "let_in"), METADATA, ids=range(len(METADATA)))
+async def test_tokens(start: Start, metadata: Any, let_in: bool) -> None:
+    host = await start()
+    if let_in:
+        assert await host.unary_call("/test.Host/Unary", b"x", metadata) == b"x"
+        assert host.handled == ["Unary"]
+    else:
+        assert await refused(host.unary_call("/test.Host/Unary", b"x", metadata)) == (UNAUTHENTICATED, NO_TOKEN)
+        assert host.handled == []
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/test.Host/Unary",
+        "/test.Host/ServerStream",
+        "/test.Host/ClientStream",
+        "/test.Host/Nothing",
+        "/no.Service/Nothing",
+        f"/{SERVICE_NAME}/Signal",
+        f"/{SERVICE_NAME}/GetPeers",
+        f"/{SERVICE_NAME}/HealthCheck",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/grpc.healthy.v1.Health/Check",
+    ],
+)
+async def test_no_method_of_any_kind_is_reached_without_a_token(start: Start, method: str) -> None:
+    host = await start()
+    assert await refused(stream(host, method)) == (UNAUTHENTICATED, NO_TOKEN)
+    assert await refused(host.unary_call(method)) == (UNAUTHENTICATED, NO_TOKEN)
+    assert host.handled == []
+    assert (host.hub.session_count, host.mounted.stream_count) == (0, 0)
+    assert not host.hub.counters.requests
+
+
+async def test_with_a_token_every_kind_of_method_is_reached(start: Start) -> None:
+    host = await start()
+    assert await stream(host, "/test.Host/ServerStream", BEARER, (b"a",)) == [b"a"]
+    assert await stream(host, "/test.Host/ClientStream", BEARER, (b"a", b"b")) == [b"ab"]
+    assert await host.unary_call(f"/{SERVICE_NAME}/GetPeers", b"", BEARER) == b""
+    announce = pb.SignalingRequest(request_id="1", announce=pb.AnnounceRequest(peer_id="a")).SerializeToString()
+    (answer,) = await stream(host, f"/{SERVICE_NAME}/Signal", BEARER, (announce,))
+    assert pb.SignalingResponse.FromString(answer).WhichOneof("response") == "ack"
+    code, _ = await refused(host.unary_call("/test.Host/Nothing", b"", BEARER))
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_health_asks_nobody(start: Start) -> None:
+    host = await start()
+    for service in ("", SERVICE_NAME):
+        question = health_pb2.HealthCheckRequest(service=service).SerializeToString()
+        answer = health_pb2.HealthCheckResponse.FromString(
+            await host.unary_call("/grpc.health.v1.Health/Check", question)
+        )
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_is_open_where_a_setting_says_so(start: Start, version: str) -> None:
+    host = await start(reflection_requires_auth=False)
+    question = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+    (answer,) = await stream(host, f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo", (), (question,))
+    listed = reflection_pb2.ServerReflectionResponse.FromString(answer).list_services_response.service
+    assert SERVICE_NAME in {one.name for one in listed}
+    assert await refused(host.unary_call("/test.Host/Unary")) == (UNAUTHENTICATED, NO_TOKEN)
+
+
+async def test_an_open_door_asks_nobody(start: Start) -> None:
+    host = await start(OpenDoor())
+    assert await host.unary_call("/test.Host/Unary", b"x") == b"x"
+    assert await host.unary_call("/test.Host/Unary", b"x", (("authorization", "whatever"),)) == b"x"
+    assert host.callers == [ANYBODY, ANYBODY]
+
+
+# The time limit.
+
+
+async def test_a_unary_call_ends_in_time(start: Start) -> None:
+    host = await start(max_timeout_seconds=0.05)
+    assert await refused(host.unary_call("/test.Host/Slow", b"", BEARER)) == (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "The call took longer than 0.05 s",
+    )
+    assert host.handled == ["Slow"]
+
+
+async def test_a_unary_call_s_own_end_stays_its_own(start: Start) -> None:
+    host = await start(max_timeout_seconds=5)
+    assert await refused(host.unary_call("/test.Host/Own", b"", BEARER)) == (grpc.StatusCode.ABORTED, "of its own")
+
+
+async def test_streams_have_no_such_limit(start: Start) -> None:
+    host = await start(max_timeout_seconds=0.01)
+    call: Any = host.channel().unary_stream("/test.Host/SlowStream", None, None)(b"x", metadata=BEARER)
+    assert await call.read() == b"x"
+    # Other calls reach their limit while this one goes on.
+    for _ in range(3):
+        await refused(host.unary_call("/test.Host/Slow", b"", BEARER))
+    host.never.set()
+    assert await call.read() == b"x"
+    assert await call.code() is grpc.StatusCode.OK
+
+
+# Who calls.
+
+
+class Named:
+    """Tokens that belong to somebody."""
+
+    def authenticate(self, credentials: Credentials) -> Identity:
+        if credentials.token not in ("alice", "bob"):
+            raise errors.unauthenticated()
+        return Identity(
+            subject=credentials.token, peer_ids=frozenset({credentials.token, credentials.certificate_subject or ""})
+        )
+
+
+async def test_calls_at_once_know_their_own_callers(start: Start) -> None:
+    host = await start(Named())
+    names = ["alice", "bob"] * 20
+    await asyncio.gather(
+        *(host.unary_call("/test.Host/Unary", b"", (("authorization", f"Bearer {name}"),)) for name in names)
+    )
+    assert sorted(caller.subject for caller in host.callers) == sorted(names)
+
+
+async def test_rights_follow_the_token_into_the_session(start: Start) -> None:
+    host = await start(Named())
+    requests = tuple(
+        pb.SignalingRequest(request_id=name, announce=pb.AnnounceRequest(peer_id=name)).SerializeToString()
+        for name in ("bob", "alice")
+    )
+    answers = await stream(host, f"/{SERVICE_NAME}/Signal", (("authorization", "alice"),), requests)
+    first, second = map(pb.SignalingResponse.FromString, answers)
+    assert (first.error.code, first.error.message) == (
+        7,
+        "Peer ID mismatch: these credentials may not announce bob",
+    )
+    assert second.WhichOneof("response") == "ack"
+
+
+async def test_limits_count_against_the_token_s_owner(start: Start) -> None:
+    host = await start(Named(), rate_per_second=0.001, rate_burst=1)
+    alice, bob = ((("authorization", name),) for name in ("alice", "bob"))
+    await host.unary_call(f"/{SERVICE_NAME}/GetPeers", b"", alice)
+    code, details = await refused(host.unary_call(f"/{SERVICE_NAME}/GetPeers", b"", alice))
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert details.startswith("Too many list_peers requests")
+    await host.unary_call(f"/{SERVICE_NAME}/GetPeers", b"", bob)
+
+
+async def test_what_is_no_protobuf_is_limited_on_unary_calls_too(start: Start) -> None:
+    host = await start(Named(), rate_per_second=0.001, rate_burst=2)
+    answers = [
+        await refused(host.unary_call(f"/{SERVICE_NAME}/{method}", b"\xff", (("authorization", "alice"),)))
+        for method in ("GetPeers", "HealthCheck")
+        for _ in range(3)
+    ]
+    codes = [code for code, _ in answers]
+    malformed, too_many = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert codes == [malformed, malformed, too_many] * 2
+
+
+class Broken:
+    """An authenticator of a host that fails."""
+
+    def authenticate(self, credentials: Credentials) -> Identity:
+        raise RuntimeError("canary-of-the-inside")
+
+
+@pytest.mark.filterwarnings("default")
+async def test_an_authenticator_that_fails_lets_nobody_in_and_tells_nothing(start: Start) -> None:
+    host = await start(Broken())
+    for call in (host.unary_call("/test.Host/Unary"), stream(host, f"/{SERVICE_NAME}/Signal")):
+        code, details = await refused(call)
+        assert (code, details) == (grpc.StatusCode.INTERNAL, "Internal error")
+    assert host.handled == []
+
+
+# Certificates.
+
+
+class Authority:
+    """Signs certificates for servers and clients."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.pem = self._sign(self.name, self.key, authority=True).public_bytes(serialization.Encoding.PEM)
+
+    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            )
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .sign(self.key, hashes.SHA256())
+        )
+
+    def issue(self, name: str) -> tuple[bytes, bytes]:
+        """A private key and a certificate for 127.0.0.1."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        certificate = self._sign(subject, key, authority=False)
+        return (
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            ),
+            certificate.public_bytes(serialization.Encoding.PEM),
+        )
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, "authority")
+
+
+async def test_a_certificate_s_subject_is_the_caller(start: Start, authority: Authority) -> None:
+    server = grpc.ssl_server_credentials([authority.issue("server")], authority.pem, require_client_auth=True)
+    key, certificate = authority.issue("device-1")
+    client = grpc.ssl_channel_credentials(authority.pem, key, certificate)
+    host = await start(OpenDoor(), server)
+    await host.unary_call("/test.Host/Unary", b"", credentials=client)
+    assert host.callers == [Identity(subject="device-1")]
+
+
+async def test_the_authenticator_is_told_token_and_subject(start: Start, authority: Authority) -> None:
+    server = grpc.ssl_server_credentials([authority.issue("server")], authority.pem, require_client_auth=True)
+    key, certificate = authority.issue("device-ü")
+    client = grpc.ssl_channel_credentials(authority.pem, key, certificate)
+    host = await start(Named(), server)
+    await host.unary_call("/test.Host/Unary", b"", (("authorization", "alice"),), credentials=client)
+    assert host.callers == [Identity(subject="alice", peer_ids=frozenset({"alice", "device-ü"}))]
+    assert await refused(host.unary_call("/test.Host/Unary", credentials=client)) == (UNAUTHENTICATED, NO_TOKEN)
+
+
+async def test_without_interceptors_the_caller_is_the_certificate_s_or_nobody(start: Start) -> None:
+    class Context:
+        def __init__(self, **auth: list[bytes]) -> None:
+            self._auth = auth
+
+        def auth_context(self) -> dict[str, list[bytes]]:
+            return self._auth
+
+    assert caller_of(Context()) == ANYBODY
+    assert caller_of(Context(x509_common_name=[b"a", b"b"])) == Identity(subject="a")
+    assert caller_of(Context(x509_common_name=[b"\xff"])) == Identity(subject="\ufffd")
