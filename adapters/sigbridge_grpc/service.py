@@ -19,6 +19,7 @@ from sigbridge.messages import Event, Health, HealthCheck, Instant, ListPeers, P
 from sigbridge.pending import Pending
 from sigbridge.session import Session
 from sigbridge_grpc import translate
+from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 
 _Question = TypeVar("_Question", bound=Message)
@@ -27,21 +28,35 @@ SERVICE_NAME = "remotemedia.v1.webrtc.WebRtcSignaling"
 
 
 class ProtobufEncoding:
-    """Events as the bytes of a `SignalingResponse`; `PROTOBUF` is the one object for all gRPC sessions."""
+    """Events as the bytes of a `SignalingResponse`; one object for all sessions of a way in."""
+
+    def frame(self, message: bytes) -> bytes:
+        """A message as it goes into an outbox: here as it is, for a library that adds its prefix."""
+        return message
 
     def encode_event(self, event: Event) -> bytes:
         """The event as it goes into an outbox."""
-        return translate.event_to_proto(event).SerializeToString()
+        return self.frame(translate.event_to_proto(event).SerializeToString())
+
+
+class FramedProtobufEncoding(ProtobufEncoding):
+    """The same with gRPC's prefix, ready for a DATA frame."""
+
+    def frame(self, message: bytes) -> bytes:
+        """The message with its prefix."""
+        return framed(message)
 
 
 PROTOBUF = ProtobufEncoding()
+FRAMED_PROTOBUF = FramedProtobufEncoding()
 
 
 class SignalingService:
     """The methods `Signal`, `GetPeers` and `HealthCheck` of one hub."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, encoding: ProtobufEncoding = PROTOBUF) -> None:
         self.hub = hub
+        self._encoding = encoding
 
     def open(
         self,
@@ -55,7 +70,7 @@ class SignalingService:
         """Begin the session of a `Signal` stream; see `Hub.open` for its arguments and what is raised."""
         return self.hub.open(
             protocol="grpc",
-            encoding=PROTOBUF,
+            encoding=self._encoding,
             on_end=on_end,
             now=now,
             remote=remote,
@@ -112,7 +127,8 @@ class SignalingService:
         return translate.health_to_proto(health).SerializeToString()
 
     def _reply(self, session: Session, request_id: str, outcome: Outcome, now: Instant) -> None:
-        self.hub.reply(session, translate.reply_to_proto(outcome, request_id).SerializeToString(), now)
+        message = translate.reply_to_proto(outcome, request_id).SerializeToString()
+        self.hub.reply(session, self._encoding.frame(message), now)
 
     def _question(self, kind: type[_Question], message: bytes, word: str, now: Instant, holder: str) -> _Question:
         try:

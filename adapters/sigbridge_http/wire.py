@@ -62,6 +62,11 @@ class HttpWire:
     def connection_lost(self, now: Instant) -> None:
         """The connection is gone."""
 
+    def drain(self, now: Instant) -> None:
+        """The server is shutting down: a connection that is asking nothing has no more to say."""
+        if not self._output:
+            self.finished = True
+
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now."""
         output, self._output = self._output, []

@@ -91,6 +91,8 @@ class Carrier:
         """Wait until every connection is gone; those that are not gone after `grace_seconds` are dropped."""
         await self.stop_listening()
         self._all_gone.clear()
+        for connection in list(self._connections):
+            connection.drain()
         if self._connections:
             try:
                 async with asyncio.timeout(grace_seconds):
@@ -196,6 +198,14 @@ class Connection(asyncio.Protocol):
             self._scheduled = True
             self._carrier._schedule(self)
 
+    def drain(self) -> None:
+        """Let the wire come to its end."""
+        try:
+            self.wire.drain(read_clock())
+        except Exception:
+            self._failed()
+        self.wake()
+
     def expire(self) -> None:
         """Let the wire do what is due."""
         try:
@@ -230,7 +240,11 @@ class Connection(asyncio.Protocol):
             if transport.can_write_eof():
                 # Closing now would reset the connection where the client is still sending, and with it lose what
                 # the client has not read yet. The wire's deadline ends the wait.
-                transport.write_eof()
+                try:
+                    transport.write_eof()
+                except OSError:
+                    # The client has reset the connection, and the event loop has not told us yet.
+                    transport.abort()
             else:
                 transport.close()
         self._set_reading(transport, wire.reading())

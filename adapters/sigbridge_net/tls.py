@@ -20,6 +20,7 @@ class ServerTls:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         """For the carrier's listeners."""
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.set_alpn_protocols(["h2", "http/1.1"])
         if settings.tls_client_ca_file:
             self.context.verify_mode = ssl.CERT_REQUIRED
         self.certificate = self.key = b""

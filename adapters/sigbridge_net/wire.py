@@ -13,14 +13,17 @@ from sigbridge.messages import Instant
 class Wire(Protocol):
     """One connection's protocol. The carrier calls `take_output` after everything else, and whenever it was woken."""
 
-    due: float
-    """When `expire` next wants to be called (monotonic seconds)."""
+    @property
+    def due(self) -> float:
+        """When `expire` next wants to be called (monotonic seconds)."""
 
-    finished: bool
-    """Everything is said: the carrier sends what it has, then the end of the stream, and lets go of the connection."""
+    @property
+    def finished(self) -> bool:
+        """Everything is said: the carrier sends what it has, then the end of the stream, and lets go."""
 
-    aborted: bool
-    """Nobody is listening any more: the carrier drops the connection at once, with what it still holds."""
+    @property
+    def aborted(self) -> bool:
+        """Nobody is listening any more: the carrier drops the connection at once, with what it still holds."""
 
     def receive(self, data: bytes, now: Instant) -> None:
         """Take bytes that arrived, in any fragmentation."""
@@ -30,6 +33,9 @@ class Wire(Protocol):
 
     def connection_lost(self, now: Instant) -> None:
         """The connection is gone."""
+
+    def drain(self, now: Instant) -> None:
+        """The server is shutting down, and the hub has ended its sessions: let go of what is left soon."""
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now: about `most` bytes of messages; empty where there is nothing."""

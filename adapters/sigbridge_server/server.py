@@ -7,38 +7,35 @@ clients do. Rule 3: authentication is decided here and nowhere else: which proto
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import cast
-
-import grpc
-import grpc.aio
+from typing import TYPE_CHECKING
 
 from sigbridge.auth import Authenticator, OpenDoor, StaticTokens
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.settings import SettingError, Settings, parse_address
 from sigbridge.tracing import Tracer
-from sigbridge_grpc.discovery import StandardHealth, add_reflection
-from sigbridge_grpc.interceptors import interceptors
-from sigbridge_grpc.mount import MountedSignaling, add_signaling, server_options
+from sigbridge_grpc.methods import HealthBoard
+from sigbridge_grpc.service import FRAMED_PROTOBUF, SignalingService
 from sigbridge_http.wire import Page, Pages, http_wires
-from sigbridge_net.carrier import Carrier, ListenError
+from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_net.tls import ServerTls, server_tls
+from sigbridge_net.wire import WireFactory
+from sigbridge_server.front import front_wires
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
 from sigbridge_websocket.wire import websocket_wires
 
+if TYPE_CHECKING:
+    from sigbridge_server.grpcio_engine import GrpcioEngine
+
 logger = logging.getLogger("sigbridge.server")
 
-CUT_SECONDS = 1.0
-"""How long cutting what is left of gRPC may take."""
-
-HEALTH_PATIENCE_SECONDS = 1.0
-"""How long those who watch the standard health service may take to be told."""
+PROBE_PATHS = ("/healthz", "/readyz")
+"""The pages that every address answers; metrics only the operator's does."""
 
 
 class Server:
@@ -79,11 +76,11 @@ class Server:
         self._timer = HubTimer(self.hub)
         self._memory = MemoryWatch(self.hub)
         self._registry = make_registry(self.hub, self._timer)
+        self._pages = self._make_pages()
+        self._health = HealthBoard()
         self._carrier = Carrier(settings)
         self._tls: ServerTls | None = None
-        self._grpc: grpc.aio.Server | None = None
-        self._health: StandardHealth | None = None
-        self._mounted: MountedSignaling | None = None
+        self._grpcio: GrpcioEngine | None = None
 
     async def start(self) -> None:
         """Listen on every address.
@@ -93,31 +90,31 @@ class Server:
         """
         settings = self.settings
         self._tls = server_tls(settings)
-        server = grpc.aio.server(
-            options=server_options(settings), interceptors=interceptors(self._grpc_authenticator, settings)
+        context = self._tls.context if self._tls is not None else None
+        native = settings.grpc_engine_name == "native"
+        front = front_wires(
+            settings,
+            grpc=self._grpc_wires() if native else None,
+            websocket=websocket_wires(self.hub, authenticator=self._websocket_authenticator),
+            pages=http_wires({path: self._pages[path] for path in PROBE_PATHS}, settings),
+            paths=frozenset(path.encode() for path in PROBE_PATHS),
         )
-        self._mounted = add_signaling(server, self.hub, run_timer=False)
-        self._health = StandardHealth(server)
-        add_reflection(server)
         try:
-            self.websocket_port = await self._carrier.listen(
-                settings.ws_bind_address,
-                websocket_wires(self.hub, authenticator=self._websocket_authenticator),
-                tls=self._tls.context if self._tls is not None else None,
-            )
+            self.websocket_port = await self._carrier.listen(settings.ws_bind_address, front, tls=context)
             if settings.http_bind_address != "off":
                 self.http_port = await self._carrier.listen(
-                    settings.http_bind_address, http_wires(self._pages(), settings)
+                    settings.http_bind_address, http_wires(self._pages, settings)
                 )
-            # Last, because a server that has not been started does not give its port back.
-            self.grpc_port = _add_grpc_port(server, settings, self._tls)
-            await server.start()
+            if not native:
+                self._grpcio = self._grpcio_engine()
+                self.grpc_port = await self._grpcio.start(self._tls)
+            elif settings.one_address:
+                self.grpc_port = self.websocket_port
+            else:
+                self.grpc_port = await self._carrier.listen(settings.grpc_bind_address, front, tls=context)
         except BaseException:
-            await server.stop(0)
             await self._carrier.close(0)
             raise
-        self._grpc = server
-        await self._health.serving()
         self._timer.start()
         self._memory.start()
         self._warn_of_open_doors()
@@ -125,19 +122,20 @@ class Server:
     async def stop(self, *, grace_seconds: float | None = None) -> bool:
         """Tell everybody `draining` and end, within `grace_seconds` (the setting, where it is not given).
 
-        Returns whether everything has ended. The connection of a gRPC client that is stopped (not merely slow) ends
-        only when its keepalive runs out; a process that will not wait for that must leave by `os._exit`.
+        Returns whether everything has ended. With grpcio, the connection of a client that is stopped (not merely slow)
+        ends only when its keepalive runs out; a process that will not wait for that must leave by `os._exit`.
         """
         grace = self.settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds
         await self._carrier.stop_listening()
-        if self._health is not None:
-            try:
-                async with asyncio.timeout(min(grace, HEALTH_PATIENCE_SECONDS)):
-                    await self._health.not_serving()
-            except TimeoutError:
-                logger.warning("a health watcher does not read")
+        self._health.not_serving()
+        if self._grpcio is not None:
+            await self._grpcio.not_serving()
         self.hub.drain(read_clock())
-        _, ended = await asyncio.gather(self._carrier.close(grace), self._stop_grpc(grace))
+        ended = True
+        if self._grpcio is not None:
+            _, ended = await asyncio.gather(self._carrier.close(grace), self._grpcio.stop(grace))
+        else:
+            await self._carrier.close(grace)
         self._memory.stop()
         self._timer.stop()
         return ended
@@ -147,16 +145,23 @@ class Server:
         if self._tls is not None:
             self._tls.reload()
 
-    async def _stop_grpc(self, grace: float) -> bool:
-        if self._grpc is None or self._mounted is None:
-            return True
-        # Streams end by themselves, but for those whose clients do not read; these the server cuts.
-        await self._mounted.drain(grace)
-        stopping = asyncio.ensure_future(self._grpc.stop(0))
-        await asyncio.wait((stopping,), timeout=CUT_SECONDS)
-        return stopping.done()
+    def _grpc_wires(self) -> WireFactory:
+        """The gRPC wire. Imported here, because it needs ngh2, which not every platform has."""
+        from sigbridge_grpc.methods import signaling_methods
+        from sigbridge_grpc.wire import grpc_wires
 
-    def _pages(self) -> Pages:
+        service = SignalingService(self.hub, encoding=FRAMED_PROTOBUF)
+        return grpc_wires(
+            signaling_methods(service, self._health), self.settings, authenticator=self._grpc_authenticator
+        )
+
+    def _grpcio_engine(self) -> "GrpcioEngine":
+        """The engine on grpc.aio. Imported here, because loading it takes half a second that the wire does not need."""
+        from sigbridge_server.grpcio_engine import GrpcioEngine
+
+        return GrpcioEngine(self.hub, self.settings, self._grpc_authenticator)
+
+    def _make_pages(self) -> Pages:
         def metrics() -> Page:
             text, content_type = metrics_text(self._registry)
             return Page(200, text, content_type=content_type)
@@ -203,49 +208,3 @@ def _is_loopback(address: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _add_grpc_port(server: grpc.aio.Server, settings: Settings, tls: ServerTls | None) -> int:
-    host, port = parse_address(settings.grpc_bind_address)
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    _check_free(settings.grpc_bind_address)
-    try:
-        if tls is None:
-            return int(server.add_insecure_port(address))
-        return int(server.add_secure_port(address, _grpc_credentials(tls)))
-    except RuntimeError:
-        raise ListenError(f"cannot listen on {settings.grpc_bind_address}: address in use or not available") from None
-
-
-def _check_free(address: str) -> None:
-    """Raise ListenError where an address is not to be had; grpc would write to stderr by itself, and not say why."""
-    host, port = parse_address(address)
-    try:
-        family, kind, number, _, name = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, number) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(name)
-    except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
-
-
-def _grpc_credentials(tls: ServerTls) -> grpc.ServerCredentials:
-    """Credentials that follow `ServerTls.reload`: grpc asks at every handshake whether there is something newer."""
-    served = (tls.key, tls.certificate)
-
-    def present() -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], tls.client_authority)
-
-    def newer() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal served
-        if served == (tls.key, tls.certificate):
-            return None
-        served = (tls.key, tls.certificate)
-        return present()
-
-    return grpc.dynamic_ssl_server_credentials(
-        present(),
-        # The stubs do not say that `None` means "nothing newer".
-        cast("Callable[[], grpc.ServerCertificateConfiguration]", newer),
-        require_client_authentication=tls.client_authority is not None,
-    )

@@ -164,6 +164,12 @@ class WebSocketWire:
         """The connection is gone."""
         self._close(DisconnectReason.CONNECTION_LOST, now)
 
+    def drain(self, now: Instant) -> None:
+        """The server is shutting down: sessions are told by the hub; a handshake that is not done never will be."""
+        if self._session is None:
+            self.finished = True
+            self._begin_closing(now)
+
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now."""
         protocol = self._protocol

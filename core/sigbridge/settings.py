@@ -4,6 +4,7 @@ Source of the defaults: `docs/settings.md` is generated from this file, and says
 """
 
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -117,6 +118,13 @@ class Settings:
         "where WebSocket listens; port 0 lets the system choose",
         _ADDRESS,
         parse_address,
+    )
+    grpc_engine: str = _text(
+        "",
+        "GRPC_ENGINE",
+        "what serves gRPC: native is a wire of our own, grpcio the library; not set: native where ngh2 is installed",
+        "native or grpcio",
+        ("", "native", "grpcio").index,
     )
     tls_cert_file: str = _text(
         "", "SIGNALING_TLS_CERT_FILE", "certificate chain (PEM) for both ports; empty: no TLS", "a path"
@@ -260,6 +268,23 @@ class Settings:
                     raise SettingError(
                         f"GRPC_AUTH_TOKENS is empty: {setting_infos()[name].env} is true and needs at least one token"
                     )
+
+        if self.grpc_engine_name == "grpcio" and self.one_address:
+            raise SettingError(
+                f"WS_BIND_ADDRESS is {self.ws_bind_address!r}, as GRPC_BIND_ADDRESS is: expected another one, or "
+                "GRPC_ENGINE=native, which serves both protocols on one address"
+            )
+
+    @property
+    def grpc_engine_name(self) -> str:
+        """What serves gRPC here: `native` or `grpcio`."""
+        return self.grpc_engine or ("native" if importlib.util.find_spec("ngh2") else "grpcio")
+
+    @property
+    def one_address(self) -> bool:
+        """Whether both protocols are to be served on one address."""
+        grpc, websocket = parse_address(self.grpc_bind_address), parse_address(self.ws_bind_address)
+        return grpc == websocket and grpc[1] != 0
 
     @property
     def grpc_asks_for_token(self) -> bool:

@@ -1,0 +1,91 @@
+"""gRPC's messages, metadata and time limits as HTTP/2 carries them, pure.
+
+Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
+"""
+
+import re
+import struct
+import zlib
+from urllib.parse import quote
+
+from sigbridge.errors import Code, SignalingError
+
+PREFIX_BYTES = 5
+GZIP_WINDOW = 31
+"""zlib's word for a gzip header and checksum."""
+
+_TIMEOUT = re.compile(rb"[0-9]{1,8}[HMSmun]")
+_UNIT_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+
+def framed(message: bytes) -> bytes:
+    """A message with its prefix: not compressed, and so long."""
+    return struct.pack("!BI", 0, len(message)) + message
+
+
+class MessageTooBig(Exception):
+    """A message is larger than allowed; nothing of it is kept."""
+
+
+class Deframer:
+    """Cuts a body into messages, however it is fragmented; never keeps more than one message of `max_bytes`."""
+
+    __slots__ = ("_buffer", "_gzip", "_max_bytes")
+
+    def __init__(self, max_bytes: int, *, gzip: bool = False) -> None:
+        self._buffer = bytearray()
+        self._max_bytes = max_bytes
+        self._gzip = gzip
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether part of a message has arrived, and not all of it."""
+        return bool(self._buffer)
+
+    def feed(self, data: bytes) -> None:
+        """Take part of a body."""
+        self._buffer += data
+
+    def next_message(self) -> bytes | None:
+        """The next whole message, or `None`; MessageTooBig, or SignalingError where it cannot be decompressed."""
+        buffer = self._buffer
+        if len(buffer) < PREFIX_BYTES:
+            return None
+        compressed, size = struct.unpack_from("!BI", buffer)
+        if size > self._max_bytes:
+            buffer.clear()
+            raise MessageTooBig
+        end = PREFIX_BYTES + size
+        if len(buffer) < end:
+            return None
+        message = bytes(buffer[PREFIX_BYTES:end])
+        del buffer[:end]
+        if compressed == 0:
+            return message
+        if compressed != 1 or not self._gzip:
+            raise SignalingError(Code.INTERNAL, "A message says that it is compressed, and its call does not say how")
+        return self._decompressed(message)
+
+    def _decompressed(self, message: bytes) -> bytes:
+        reader = zlib.decompressobj(GZIP_WINDOW)
+        try:
+            plain = reader.decompress(message, self._max_bytes + 1)
+        except zlib.error:
+            raise SignalingError(Code.INTERNAL, "A message cannot be decompressed") from None
+        if len(plain) > self._max_bytes:
+            raise MessageTooBig
+        if not reader.eof:
+            raise SignalingError(Code.INTERNAL, "A message cannot be decompressed")
+        return plain
+
+
+def timeout_seconds(text: bytes) -> float | None:
+    """What a `grpc-timeout` says, or `None` where it says nothing that the protocol knows."""
+    if not _TIMEOUT.fullmatch(text):
+        return None
+    return int(text[:-1]) * _UNIT_SECONDS[text[-1:]]
+
+
+def percent_encoded(message: str) -> bytes:
+    """A status message as `grpc-message` carries it: what is not printable ASCII, and `%`, in percent signs."""
+    return quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode()

@@ -1,0 +1,353 @@
+"""The methods that the gRPC wire serves, each as a small machine that takes messages and gives messages.
+
+Rule 1: no I/O and no HTTP/2: a method sees its `Call` and nothing of what carries it. Rule 2: a method that cannot
+begin raises SignalingError, and the call ends with its status before anything is kept. Rule 3: a method says when it
+takes no more messages for now (`ready`); the client is held back meanwhile.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from google.protobuf import descriptor_pool
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from sigbridge.auth import Identity
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import Code, SignalingError, malformed_request
+from sigbridge.messages import Instant
+from sigbridge_grpc import status
+from sigbridge_grpc.framing import framed
+from sigbridge_grpc.service import SERVICE_NAME, SignalingService
+
+READ_AHEAD_MESSAGES = 64
+READ_AHEAD_BYTES = 262144
+"""A session that has more than this waiting for it must read before more of its requests are taken."""
+
+HEALTH_SERVICE_NAME = "grpc.health.v1.Health"
+REFLECTION_SERVICE_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+Trailers: TypeAlias = Sequence[tuple[str, str]]
+
+
+class Ending(NamedTuple):
+    """How a call ends."""
+
+    code: int
+    message: str = ""
+    trailers: Trailers = ()
+    at_once: bool = False
+    """Do not wait for what is queued: its client does not read."""
+
+
+class Call(Protocol):
+    """One call, as its method sees it."""
+
+    remote: str
+    identity: Identity
+    traceparent: str
+
+    def wake(self) -> None:
+        """There is something to take, or the method is ready again."""
+
+    def finish(self, ending: Ending) -> None:
+        """End the call, after what is queued; a second end is ignored."""
+
+
+class Method(Protocol):
+    """What happens on one call."""
+
+    def ready(self) -> bool:
+        """Whether the next message may come."""
+
+    def receive(self, message: bytes, now: Instant) -> None:
+        """A message of the client."""
+
+    def half_close(self, now: Instant) -> None:
+        """The client will send no more."""
+
+    def cancel(self, reason: DisconnectReason, now: Instant) -> None:
+        """The call has ended without us."""
+
+    def take(self, most: int) -> list[bytes]:
+        """What to send now, with its prefix: about `most` bytes, and at least one message where there is one."""
+
+
+MethodFactory: TypeAlias = Callable[[Call, Instant], Method]
+
+
+class SignalMethod:
+    """`Signal`: one session."""
+
+    def __init__(self, service: SignalingService, call: Call, now: Instant) -> None:
+        self._service = service
+        self._call = call
+        self._busy = False
+        self._session = service.open(
+            on_end=self._on_end, now=now, remote=call.remote, identity=call.identity, traceparent=call.traceparent
+        )
+        self._session.outbox.wake = call.wake
+
+    def ready(self) -> bool:
+        """Whether no answer is awaited, and the client reads what it is told."""
+        outbox = self._session.outbox
+        return not self._busy and len(outbox) < READ_AHEAD_MESSAGES and outbox.queued_bytes < READ_AHEAD_BYTES
+
+    def receive(self, message: bytes, now: Instant) -> None:
+        """One request."""
+        if self._session.end_reason is not None:
+            return
+        pending = self._service.signal(self._session, message, now)
+        if pending is not None:
+            self._busy = True
+            pending.then(self._answered)
+
+    def _answered(self, _: object, now: Instant) -> None:
+        self._busy = False
+        self._call.wake()
+
+    def half_close(self, now: Instant) -> None:
+        """Half-close means "I leave": what has been read is answered, the peer is gone, the call ends OK."""
+        self._end(DisconnectReason.CLIENT_LEFT, now)
+
+    def too_big(self, now: Instant) -> None:
+        """A message was larger than allowed."""
+        self._end(DisconnectReason.MESSAGE_TOO_BIG, now)
+
+    def cancel(self, reason: DisconnectReason, now: Instant) -> None:
+        """The client has cancelled, or is gone."""
+        self._service.hub.close(self._session, reason, now)
+        self._session.outbox.clear()
+
+    def expire_age(self, now: Instant) -> None:
+        """Its connection has reached its age."""
+        self._end(DisconnectReason.MAX_AGE, now)
+
+    def take(self, most: int) -> list[bytes]:
+        """What the outbox holds."""
+        return self._session.outbox.take(most)
+
+    def _end(self, reason: DisconnectReason, now: Instant) -> None:
+        self._service.hub.close(self._session, reason, now)
+        self._on_end(reason)
+
+    def _on_end(self, reason: DisconnectReason) -> None:
+        slow = reason is DisconnectReason.SLOW_CONSUMER
+        if slow:
+            self._session.outbox.clear()
+        code = status.code_of(reason)
+        message = "" if code is Code.OK else status.message_of(reason)
+        self._call.finish(Ending(int(code), message, status.trailers_of(reason), at_once=slow))
+
+
+class _Queueing:
+    """What methods without a session share: a queue of messages to send."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._queue: deque[bytes] = deque()
+
+    def ready(self) -> bool:
+        """Whether the client reads what it is told."""
+        return len(self._queue) < READ_AHEAD_MESSAGES
+
+    def take(self, most: int) -> list[bytes]:
+        """What is queued."""
+        frames: list[bytes] = []
+        size = 0
+        while self._queue and size < most:
+            frame = self._queue.popleft()
+            size += len(frame)
+            frames.append(frame)
+        return frames
+
+    def cancel(self, reason: DisconnectReason, now: Instant) -> None:
+        """Nothing is kept."""
+        self._queue.clear()
+
+    def _send(self, message: bytes) -> None:
+        self._queue.append(framed(message))
+        self._call.wake()
+
+    def _refuse(self, error: SignalingError) -> None:
+        self._call.finish(Ending(int(error.code), error.message))
+
+
+class UnaryMethod(_Queueing):
+    """A method of one question and one answer."""
+
+    def __init__(self, call: Call, answer: Callable[[bytes, Instant, str], bytes]) -> None:
+        super().__init__(call)
+        self._answer = answer
+        self._question: bytes | None = None
+
+    def receive(self, message: bytes, now: Instant) -> None:
+        """The question; a second one is one too many."""
+        if self._question is not None:
+            self._refuse(SignalingError(Code.UNIMPLEMENTED, "A unary call has one message"))
+        self._question = message
+
+    def half_close(self, now: Instant) -> None:
+        """Answer."""
+        if self._question is None:
+            self._refuse(SignalingError(Code.UNIMPLEMENTED, "A unary call has one message"))
+            return
+        try:
+            answer = self._answer(self._question, now, self._call.identity.subject or self._call.remote)
+        except SignalingError as error:
+            self._refuse(error)
+        else:
+            self._send(answer)
+            self._call.finish(Ending(0))
+
+
+class HealthBoard:
+    """What `grpc.health.v1.Health` says, and who is watching it."""
+
+    def __init__(self, services: Iterable[str] = (SERVICE_NAME,)) -> None:
+        self._serving = dict.fromkeys(("", *services), True)
+        self.watchers: set[WatchMethod] = set()
+
+    def status_of(self, service: str) -> int:
+        """The status of a service: SERVING, NOT_SERVING or SERVICE_UNKNOWN."""
+        words: Any = health_pb2.HealthCheckResponse
+        serving = self._serving.get(service)
+        return int(words.SERVICE_UNKNOWN if serving is None else words.SERVING if serving else words.NOT_SERVING)
+
+    def not_serving(self) -> None:
+        """Say NOT_SERVING from now on, to those who watch as well."""
+        self._serving = dict.fromkeys(self._serving, False)
+        for watcher in list(self.watchers):
+            watcher.tell()
+
+    def check(self, message: bytes, now: Instant, holder: str) -> bytes:
+        """The unary `Check`."""
+        service = _parsed(health_pb2.HealthCheckRequest, message).service
+        found = self.status_of(service)
+        if found == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
+            raise SignalingError(Code.NOT_FOUND, "No such service")
+        answer: bytes = health_pb2.HealthCheckResponse(status=found).SerializeToString()
+        return answer
+
+
+class WatchMethod(_Queueing):
+    """`Watch`: the status of a service, now and whenever it changes."""
+
+    def __init__(self, board: HealthBoard, call: Call) -> None:
+        super().__init__(call)
+        self._board = board
+        self._service: str | None = None
+        self._told: int | None = None
+
+    def receive(self, message: bytes, now: Instant) -> None:
+        """Which service to watch."""
+        try:
+            self._service = _parsed(health_pb2.HealthCheckRequest, message).service
+        except SignalingError as error:
+            self._refuse(error)
+            return
+        self._board.watchers.add(self)
+        self.tell()
+
+    def tell(self) -> None:
+        """Say the status, where it is another than the last one told."""
+        if self._service is not None and (found := self._board.status_of(self._service)) != self._told:
+            self._told = found
+            self._send(health_pb2.HealthCheckResponse(status=found).SerializeToString())
+
+    def half_close(self, now: Instant) -> None:
+        """A watcher asks once and listens from then on."""
+
+    def cancel(self, reason: DisconnectReason, now: Instant) -> None:
+        """Nobody watches any more."""
+        super().cancel(reason, now)
+        self._board.watchers.discard(self)
+
+
+class ReflectionMethod(_Queueing):
+    """`ServerReflectionInfo`: which services there are, and their descriptors."""
+
+    def __init__(self, call: Call, services: Sequence[str]) -> None:
+        super().__init__(call)
+        self._services = services
+
+    def receive(self, message: bytes, now: Instant) -> None:
+        """One question."""
+        try:
+            request = _parsed(reflection_pb2.ServerReflectionRequest, message)
+        except SignalingError as error:
+            self._refuse(error)
+            return
+        response = reflection_pb2.ServerReflectionResponse(valid_host=request.host, original_request=request)
+        try:
+            self._answer(request, response)
+        except (KeyError, ValueError):
+            response.error_response.error_code = int(Code.NOT_FOUND)
+            response.error_response.error_message = "not found"
+        self._send(response.SerializeToString())
+
+    def half_close(self, now: Instant) -> None:
+        """Nothing more is asked."""
+        self._call.finish(Ending(0))
+
+    def _answer(self, request: Any, response: Any) -> None:
+        pool: Any = descriptor_pool.Default()
+        match request.WhichOneof("message_request"):
+            case "list_services":
+                for name in self._services:
+                    response.list_services_response.service.add(name=name)
+            case "file_by_filename":
+                self._add_file(response, pool.FindFileByName(request.file_by_filename))
+            case "file_containing_symbol":
+                self._add_file(response, pool.FindFileContainingSymbol(request.file_containing_symbol))
+            case "file_containing_extension":
+                asked = request.file_containing_extension
+                message = pool.FindMessageTypeByName(asked.containing_type)
+                self._add_file(response, pool.FindExtensionByNumber(message, asked.extension_number).file)
+            case "all_extension_numbers_of_type":
+                message = pool.FindMessageTypeByName(request.all_extension_numbers_of_type)
+                found = response.all_extension_numbers_response
+                found.base_type_name = message.full_name
+                found.extension_number.extend(extension.number for extension in pool.FindAllExtensions(message))
+            case _:
+                response.error_response.error_code = int(Code.INVALID_ARGUMENT)
+                response.error_response.error_message = "no question"
+
+    def _add_file(self, response: Any, file: Any) -> None:
+        """A file and all that it imports, each before those that need it."""
+        found: dict[str, bytes] = {}
+
+        def add(one: Any) -> None:
+            if one.name not in found:
+                for dependency in one.dependencies:
+                    add(dependency)
+                found[one.name] = one.serialized_pb
+
+        add(file)
+        # Tools take the first for the file that they asked for.
+        response.file_descriptor_response.file_descriptor_proto.extend(reversed(found.values()))
+
+
+def signaling_methods(service: SignalingService, board: HealthBoard) -> Mapping[str, MethodFactory]:
+    """The methods of a signaling server, by path."""
+    services = (SERVICE_NAME, HEALTH_SERVICE_NAME, *REFLECTION_SERVICE_NAMES)
+    return {
+        f"/{SERVICE_NAME}/Signal": lambda call, now: SignalMethod(service, call, now),
+        f"/{SERVICE_NAME}/GetPeers": lambda call, _: UnaryMethod(call, service.get_peers),
+        f"/{SERVICE_NAME}/HealthCheck": lambda call, _: UnaryMethod(call, service.health_check),
+        f"/{HEALTH_SERVICE_NAME}/Check": lambda call, _: UnaryMethod(call, board.check),
+        f"/{HEALTH_SERVICE_NAME}/Watch": lambda call, _: WatchMethod(board, call),
+        **{
+            f"/{name}/ServerReflectionInfo": lambda call, _: ReflectionMethod(call, services)
+            for name in REFLECTION_SERVICE_NAMES
+        },
+    }
+
+
+def _parsed(kind: Any, message: bytes) -> Any:
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        raise malformed_request() from None
