@@ -110,9 +110,12 @@ class UnaryTimeLimit(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         async def limited(request: Any, context: Any) -> Any:
             try:
-                async with asyncio.timeout(self._seconds):
+                async with asyncio.timeout(self._seconds) as limit:
                     return await original(request, context)
             except TimeoutError:
+                # A handler may raise one for reasons of its own.
+                if not limit.expired():
+                    raise
                 await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"The call took longer than {self._seconds:g} s")
 
         return grpc.unary_unary_rpc_method_handler(
