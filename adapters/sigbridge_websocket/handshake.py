@@ -20,19 +20,27 @@ BEARER_PREFIX = "bearer."
 
 def credentials_of(headers: Headers, certificate_subject: str | None) -> Credentials:
     """What a handshake shows."""
-    authorization = headers.get_all("Authorization")
+    # The library reads headers as Latin-1; tokens that are no ASCII are UTF-8, here as everywhere.
+    authorization = [
+        value.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+        for value in headers.get_all("Authorization")
+    ]
     token = bearer_token(authorization) if authorization else _subprotocol_token(headers)
     return Credentials(token=token, certificate_subject=certificate_subject)
 
 
 def select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """The first subprotocol that holds no token; clients already deployed may insist on theirs."""
-    return next((name for name in offered if not name.startswith(BEARER_PREFIX)), None)
+    return next((name for name in offered if not _holds_token(name)), None)
+
+
+def _holds_token(name: str) -> bool:
+    return name.lower().startswith(BEARER_PREFIX)
 
 
 def _subprotocol_token(headers: Headers) -> str | None:
     names = [name.strip() for value in headers.get_all("Sec-WebSocket-Protocol") for name in value.split(",")]
-    encoded = [name.removeprefix(BEARER_PREFIX) for name in names if name.startswith(BEARER_PREFIX)]
+    encoded = [name[len(BEARER_PREFIX) :] for name in names if _holds_token(name)]
     if len(encoded) != 1:
         return None
     try:

@@ -1,0 +1,231 @@
+"""Who a WebSocket client says it is: header, subprotocol, certificate, origin; and what a refusal leaves behind."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.datastructures import Headers
+
+from sigbridge import Hub, Instant, Settings
+from sigbridge.auth import Credentials, Identity, StaticTokens
+from sigbridge_net.wire import Client
+from sigbridge_websocket.handshake import credentials_of, select_subprotocol
+from sigbridge_websocket.wire import websocket_wires
+
+NOW = Instant(1000.0, 1_700_000_000.0)
+TOKEN = "s3cret"
+
+
+def encoded(token: str) -> str:
+    return base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+
+
+def shown(*pairs: tuple[str, str]) -> str | None:
+    return credentials_of(Headers(pairs), None).token
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [
+        ([], None),
+        ([("Authorization", "Bearer abc")], "abc"),
+        ([("authorization", "bearer abc")], "abc"),
+        ([("AUTHORIZATION", "BEARER  abc")], "abc"),
+        ([("Authorization", "abc")], None),
+        ([("Authorization", "Basic abc")], None),
+        ([("Authorization", "Bearer abc"), ("Authorization", "Bearer abc")], None),
+        ([("Sec-WebSocket-Protocol", "jsonrpc, bearer." + encoded("abc"))], "abc"),
+        ([("Sec-WebSocket-Protocol", "bearer." + encoded("abc") + ",jsonrpc")], "abc"),
+        ([("Sec-WebSocket-Protocol", "jsonrpc"), ("Sec-WebSocket-Protocol", "bearer." + encoded("abc"))], "abc"),
+        ([("Sec-WebSocket-Protocol", "bearer." + encoded("tökén~?"))], "tökén~?"),
+        ([("Sec-WebSocket-Protocol", "bearer." + encoded("a") + ", bearer." + encoded("a"))], None),
+        ([("Sec-WebSocket-Protocol", "Bearer." + encoded("abc"))], "abc"),
+        ([("Sec-WebSocket-Protocol", "bearer.%%%")], None),
+        ([("Sec-WebSocket-Protocol", "bearer.a")], None),
+        ([("Sec-WebSocket-Protocol", "bearer._w")], None),
+        ([("Sec-WebSocket-Protocol", "jsonrpc")], None),
+        # A header counts where there is one, good or not.
+        ([("Authorization", "Bearer abc"), ("Sec-WebSocket-Protocol", "bearer." + encoded("x"))], "abc"),
+        ([("Authorization", "Basic x"), ("Sec-WebSocket-Protocol", "bearer." + encoded("abc"))], None),
+    ],
+)
+def test_tokens(headers, token):
+    assert shown(*headers) == token
+
+
+@given(st.text(min_size=1))
+def test_any_token_passes_through_a_subprotocol(token):
+    try:
+        name = "bearer." + encoded(token)
+    except UnicodeEncodeError:
+        return
+    assert shown(("Sec-WebSocket-Protocol", f"jsonrpc, {name}")) == token
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126)))
+def test_no_subprotocol_fails(text):
+    shown(("Sec-WebSocket-Protocol", "bearer." + text))
+
+
+def test_the_certificate_comes_along():
+    assert credentials_of(Headers(), "device-1") == Credentials(None, "device-1")
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (["jsonrpc", "bearer.eA"], "jsonrpc"),
+        (["bearer.eA", "jsonrpc"], "jsonrpc"),
+        (["bearer.eA"], None),
+        (["Bearer.eA"], None),
+        (["BEARER.eA", "other"], "other"),
+        (["bearer"], "bearer"),
+        ([], None),
+    ],
+)
+def test_a_token_is_never_the_chosen_subprotocol(offered, chosen):
+    assert select_subprotocol(None, offered) == chosen
+
+
+# On the wire.
+
+
+class Door:
+    """Handshakes with a server that asks for a token."""
+
+    def __init__(self, authenticator=None, **settings):
+        self.hub = Hub(Settings(**settings), NOW)
+        self.authenticator = authenticator or StaticTokens([TOKEN, "tökén"])
+
+    def knock(self, *lines: str | bytes, subject: str | None = None) -> tuple[int, str, str]:
+        """Status, head and body of the answer."""
+        wire = websocket_wires(self.hub, authenticator=self.authenticator)(
+            Client("192.0.2.1", subject), lambda: None, NOW
+        )
+        head = [
+            b"GET / HTTP/1.1",
+            b"Host: server",
+            b"Upgrade: websocket",
+            b"Connection: Upgrade",
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            b"Sec-WebSocket-Version: 13",
+            *(line if isinstance(line, bytes) else line.encode() for line in lines),
+        ]
+        wire.receive(b"\r\n".join(head) + b"\r\n\r\n", NOW)
+        output = b""
+        while chunk := wire.take_output(65536, NOW):
+            output += b"".join(chunk)
+        answer, _, body = output.decode().partition("\r\n\r\n")
+        return int(answer.split(" ")[1]), answer, body
+
+
+@pytest.fixture
+def door():
+    return Door()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"Authorization: Bearer {TOKEN}",
+        f"authorization: bearer {TOKEN}",
+        "Authorization: Bearer tökén",
+        f"Sec-WebSocket-Protocol: jsonrpc, bearer.{encoded(TOKEN)}",
+        f"Sec-WebSocket-Protocol: bearer.{encoded('tökén')}",
+    ],
+)
+def test_who_shows_a_token_is_let_in(door, line):
+    status, head, _ = door.knock(line)
+    assert status == 101
+    assert door.hub.session_count == 1
+    assert encoded(TOKEN) not in head
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (),
+        ("Authorization: Bearer wrong",),
+        (f"Authorization: {TOKEN}",),
+        (f"Authorization: Bearer {TOKEN}", f"Authorization: Bearer {TOKEN}"),
+        ("Authorization: Bearer wrong", f"Authorization: Bearer {TOKEN}"),
+        (f"Authorization: Bearer {'x' * 7000}",),
+        (b"Authorization: Bearer \xff\xfe",),
+        ("Authorization: Bearer",),
+        (f"Sec-WebSocket-Protocol: jsonrpc, bearer.{encoded('wrong')}",),
+        (f"Sec-WebSocket-Protocol: jsonrpc, bearer.{TOKEN}",),
+    ],
+)
+def test_others_are_turned_away_before_anything_is_allocated(door, lines):
+    status, head, body = door.knock(*lines)
+    assert (status, body) == (401, "Invalid or missing API token\n")
+    assert "WWW-Authenticate: Bearer" in head
+    assert door.hub.session_count == 0
+    assert not door.hub.counters.disconnects
+
+
+def test_a_head_over_the_limit_is_431(door):
+    assert door.knock(f"Authorization: Bearer {'x' * 20_000}")[0] == 431
+
+
+def test_an_open_door_asks_for_nothing_and_shows_no_token():
+    from sigbridge.auth import OPEN_DOOR
+
+    door = Door(OPEN_DOOR)
+    for offered in (f"bearer.{encoded(TOKEN)}", f"Bearer.{encoded(TOKEN)}", f"jsonrpc, bearer.{encoded(TOKEN)}"):
+        status, head, _ = door.knock(f"Sec-WebSocket-Protocol: {offered}")
+        assert status == 101
+        assert encoded(TOKEN) not in head
+
+
+def test_the_identity_becomes_the_session_s():
+    class Named:
+        def authenticate(self, credentials):
+            return Identity(subject=f"{credentials.token} {credentials.certificate_subject}")
+
+    door = Door(Named())
+    door.knock("Authorization: Bearer alice", subject="device-1")
+    (session,) = door.hub._sessions.values()
+    assert (session.holder, session.remote) == ("alice device-1", "192.0.2.1")
+
+
+# Origins.
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, 101),
+        ("https://example.org", 101),
+        ("http://localhost:3000", 101),
+        ("http://example.org", 403),
+        ("https://example.org.evil.example", 403),
+        ("https://evil-example.org", 403),
+        ("https://example.org:8443", 403),
+        ("https://sub.example.org", 403),
+        ("null", 403),
+        ("", 403),
+    ],
+)
+def test_origins(origin, status):
+    door = Door(allowed_origins=("https://example.org", "http://localhost:3000"))
+    token = f"Authorization: Bearer {TOKEN}"
+    assert door.knock(token, *([] if origin is None else [f"Origin: {origin}"]))[0] == status
+    assert door.hub.session_count == (status == 101)
+
+
+def test_two_origins_are_none():
+    door = Door(allowed_origins=("https://example.org",))
+    token = f"Authorization: Bearer {TOKEN}"
+    assert door.knock(token, "Origin: https://example.org", "Origin: https://example.org")[0] in (400, 403)
+
+
+def test_every_origin_will_do_where_none_are_set(door):
+    assert door.knock(f"Authorization: Bearer {TOKEN}", "Origin: https://anywhere.example")[0] == 101
+
+
+def test_a_foreign_origin_learns_nothing_of_tokens():
+    door = Door(allowed_origins=("https://example.org",))
+    assert door.knock("Origin: https://evil.example")[0] == 403
+    assert door.knock(f"Authorization: Bearer {TOKEN}", "Origin: https://evil.example")[0] == 403
