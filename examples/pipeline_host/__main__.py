@@ -1,6 +1,8 @@
 """`python -m pipeline_host`: serve until SIGINT or SIGTERM, with the settings of the environment."""
 
 import asyncio
+import logging
+import os
 import signal
 import sys
 
@@ -25,7 +27,11 @@ async def serve(settings: Settings) -> None:
             # What other programs read goes to stdout; the log goes to stderr.
             print(f"{name} listening on {address.rpartition(':')[0] or '*'}:{port}", flush=True)
     await told.wait()
-    await host.stop()
+    if not await host.stop():
+        # The interpreter would wait for threads and connections that do not end.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def main() -> int:

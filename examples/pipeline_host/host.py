@@ -35,6 +35,8 @@ SERVICE_NAMES = (EXECUTION_SERVICE_NAME, STREAMING_SERVICE_NAME, SIGNALING_SERVI
 
 LAST_WORDS_SECONDS = 0.5
 """How long the answers of calls that have ended may take to leave; health watchers, who never end, are cut then."""
+CUT_SECONDS = 1.0
+"""How long cutting what is left may take."""
 HEALTH_PATIENCE_SECONDS = 1.0
 """How long those who watch health may take to be told."""
 
@@ -90,8 +92,12 @@ class PipelineHost:
         self._memory.start()
         await self._health.serving()
 
-    async def stop(self) -> None:
-        """Drain all services and end, within the grace of the settings and a little."""
+    async def stop(self) -> bool:
+        """Drain all services and end, within the grace of the settings and a little.
+
+        Returns whether everything has ended: a node is not interrupted, and the connection of a client whose process is
+        stopped ends only with its keepalive. A process that will not wait for these must leave by `os._exit`.
+        """
         grace = self.settings.shutdown_grace_seconds
         try:
             async with asyncio.timeout(min(grace, HEALTH_PATIENCE_SECONDS)):
@@ -99,10 +105,12 @@ class PipelineHost:
         except TimeoutError:
             logger.warning("a health watcher does not read")
         await asyncio.gather(self._signaling.drain(grace), self.runner.drain(grace))
-        await self._server.stop(LAST_WORDS_SECONDS)
+        stopping = asyncio.ensure_future(self._server.stop(LAST_WORDS_SECONDS))
+        await asyncio.wait((stopping,), timeout=LAST_WORDS_SECONDS + CUT_SECONDS)
         await self._http.close(LAST_WORDS_SECONDS)
         self._memory.stop()
         self._timer.stop()
+        return stopping.done() and self.runner.idle
 
     def _metrics_page(self) -> Page:
         text, content_type = metrics_text(self.registry)

@@ -145,6 +145,11 @@ class PipelineRunner:
         self._metrics.items.labels(method).inc()
         return outputs
 
+    @property
+    def idle(self) -> bool:
+        """Whether no thread is at work."""
+        return self._workers.count == 0
+
     async def drain(self, grace_seconds: float) -> int:
         """Refuse new calls and wait for those that have begun; returns how many have not ended in time."""
         self.draining.set()

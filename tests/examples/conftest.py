@@ -32,7 +32,7 @@ class Hosted:
         self.host = host
         self.target = f"127.0.0.1:{host.grpc_port}"
         self._channels: list[grpc.aio.Channel] = []
-        self._stopped = False
+        self.stopped = False
 
     def channel(self) -> grpc.aio.Channel:
         channel = grpc.aio.insecure_channel(self.target, options=[("grpc.use_local_subchannel_pool", 1)])
@@ -67,8 +67,8 @@ class Hosted:
         return await asyncio.to_thread(fetch)
 
     async def stop(self) -> None:
-        if not self._stopped:
-            self._stopped = True
+        if not self.stopped:
+            self.stopped = True
             await self.host.stop()
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,8 +128,8 @@ def test_the_client_says_in_one_line_why_a_call_failed(served):
     assert (done.returncode, done.stderr) == (1, "UNAUTHENTICATED: Invalid or missing API token\n")
 
 
-def test_a_session_and_a_stream_hear_of_the_end(served):
-    """Both are open when SIGTERM comes: each is told, and the process ends by itself."""
+def streaming_client(served: Served) -> subprocess.Popen[str]:
+    """A client with a stream that stands."""
     streaming = subprocess.Popen(
         [sys.executable, "-m", "pipeline_host.client", "--target", f"127.0.0.1:{served.grpc_port}", "stream", "shout"],
         cwd=EXAMPLES,
@@ -138,13 +139,31 @@ def test_a_session_and_a_stream_hear_of_the_end(served):
         stderr=subprocess.PIPE,
         text=True,
     )
-    with streaming:
+    assert streaming.stdin is not None
+    assert streaming.stdout is not None
+    streaming.stdin.write("one.\n")
+    streaming.stdin.flush()
+    assert streaming.stdout.readline() == "both: ONE! / one.\n"
+    return streaming
+
+
+def test_a_stopped_client_does_not_hold_up_the_end(served):
+    with streaming_client(served) as streaming:
+        try:
+            streaming.send_signal(signal.SIGSTOP)
+            began = time.monotonic()
+            code, _ = served.end()
+            assert code == 0
+            # The grace is 5 s, cutting takes 1.5 s; the keepalive would take 40 s.
+            assert time.monotonic() - began < 15
+        finally:
+            streaming.kill()
+
+
+def test_a_stream_hears_of_the_end(served):
+    with streaming_client(served) as streaming:
         try:
             assert streaming.stdin is not None
-            assert streaming.stdout is not None
-            streaming.stdin.write("one.\n")
-            streaming.stdin.flush()
-            assert streaming.stdout.readline() == "both: ONE! / one.\n"
             code, log = served.end()
             streaming.stdin.close()
             assert streaming.wait(TIME_LIMIT_SECONDS) == 1
