@@ -25,6 +25,8 @@ from sigbridge_net.client_session import ClientSession
 logger = logging.getLogger("sigbridge.grpc.client")
 
 CONNECT_TIMEOUT_SECONDS = 10.0
+PROXY_PATIENCE_SECONDS = 0.5
+"""How long the server's initial metadata may take before a proxy is thought to keep it."""
 CLOSE_TIMEOUT_SECONDS = 5.0
 UNARY_TIMEOUT_SECONDS = 10.0
 
@@ -65,7 +67,7 @@ class GrpcSignalingClient(ClientSession):
             call: _Call = channel.stream_stream(f"/{SERVICE_NAME}/Signal", None, None)(None, metadata=metadata)
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 # The server's word; `wait_for_connection` alone is content when ours is sent.
-                await call.initial_metadata()
+                await _begin(call)
                 await call.wait_for_connection()
         except grpc.aio.AioRpcError as error:
             await channel.close(None)
@@ -136,6 +138,23 @@ class GrpcSignalingClient(ClientSession):
         request = self._request_of(number)
         if request is not None:
             self._on_reply(number, translate.reply_from_proto(response, request))
+
+
+async def _begin(call: _Call) -> None:
+    """Wait for the server's initial metadata; AioRpcError where the call ends instead.
+
+    Some proxies (nginx with TLS) keep it back until they have a message to send along. So a question that means nothing
+    is asked where it does not come: its answer has no number, and nobody waits for it.
+    """
+    metadata = asyncio.ensure_future(call.initial_metadata())
+    try:
+        await asyncio.wait({metadata}, timeout=PROXY_PATIENCE_SECONDS)
+        if not metadata.done():
+            question = translate.request_to_proto(ListPeers(page_size=1), "")
+            await call.write(question.SerializeToString())
+        await metadata
+    finally:
+        metadata.cancel()
 
 
 async def get_peers(
