@@ -374,10 +374,7 @@ async def clients() -> Any:
                 cls, port: int, *, token: str = "", credentials: grpc.ChannelCredentials | None = None
             ) -> GrpcSession:
                 metadata = (("authorization", f"Bearer {token}"),) if token else None
-                session = GrpcSession(await cls.channel(port, credentials), metadata)
-                async with asyncio.timeout(LIMIT_SECONDS):
-                    await session.call.initial_metadata()
-                return session
+                return GrpcSession(await cls.channel(port, credentials), metadata)
 
             @staticmethod
             async def websocket(port: int, *, token: str = "", scheme: str = "ws", **options: Any) -> WebSocketSession:
