@@ -2,7 +2,8 @@
 
 Rule 1: the first bytes decide: HTTP/2 begins with a preface that no HTTP/1.1 request can begin with. Rule 2: of
 HTTP/1.1 requests, those for a page of ours that ask for no upgrade are answered as pages; everything else is
-WebSocket's, which also knows how to refuse. Rule 3: until it is decided, nothing is made and little is kept, and not for long.
+WebSocket's, which also knows how to refuse. Rule 3: until it is decided, nothing is made and little is kept, for a
+limited time.
 """
 
 from collections.abc import Callable

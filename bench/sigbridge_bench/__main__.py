@@ -6,6 +6,7 @@ does not count. Rounds are interleaved; medians are shown with their range. Run 
 
 import argparse
 import asyncio
+import os
 import statistics
 import subprocess
 import sys
@@ -25,12 +26,14 @@ BURSTS = (1, 8)
 class ServerProcess:
     """A `sigbridge serve` on loopback, and what CPU it has used."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sigbridge_server", "serve", "--grpc", "127.0.0.1:0", "--ws", "127.0.0.1:0"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            # One client on one address sends more than a fleet of them may.
+            env={**os.environ, "SIGNALING_RATE_PER_SEC": "0", "HTTP_BIND_ADDRESS": "off", "GRPC_ENGINE": engine},
         )
         assert self._process.stdout is not None
         self.urls: dict[str, str] = {}
@@ -82,9 +85,9 @@ class Pair:
         await self.receiver.close()
 
 
-async def measure(messages: int, rounds: int) -> dict[tuple[str, str, str, int], list[float]]:
+async def measure(messages: int, rounds: int, engine: str) -> dict[tuple[str, str, str, int], list[float]]:
     """Microseconds of server CPU per message, by (sender's protocol, receiver's protocol, kind, burst)."""
-    server = ServerProcess()
+    server = ServerProcess(engine)
     sdp = ("v=0\r\n" + "a=ssrc:1 cname:sigbridge\r\n" * 80)[:OFFER_BYTES]
     figures: dict[tuple[str, str, str, int], list[float]] = {}
     try:
@@ -117,8 +120,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="sigbridge_bench", description=__doc__)
     parser.add_argument("--messages", type=int, default=2000, help="messages per measurement (a multiple of 8)")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds, after one to warm up")
+    parser.add_argument("--engine", choices=("native", "grpcio"), default="native", help="what serves gRPC")
     options = parser.parse_args()
-    figures = asyncio.run(measure(options.messages, options.rounds))
+    figures = asyncio.run(measure(options.messages, options.rounds, options.engine))
+    print(f"gRPC engine: {options.engine}")
     print("server CPU per relayed message with acknowledgement, µs: median (least to most)\n")
     print(f"{'pairing':<24}{'message':<12}{'one in flight':>24}{'bursts of 8':>24}")
     for a in PROTOCOLS:
