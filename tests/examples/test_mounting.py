@@ -94,6 +94,17 @@ async def test_one_hub_may_be_mounted_twice_and_either_timer_is_enough():
         await silent.close()
 
 
+async def test_of_two_hubs_on_one_server_the_first_counts():
+    """Nobody says so, which is why the page does."""
+    later = Hub(Settings(), read_clock())
+    async with (
+        serving(lambda server: add_signaling(server, later)) as (target, _),
+        await connect(f"grpc://{target}") as alice,
+    ):
+        await alice.announce("alice")
+        assert later.session_count == 0
+
+
 async def test_the_hosts_own_methods_learn_who_calls():
     callers = []
 

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import json_format
 
 from pipeline_host.client import MANIFESTS, read_manifest
-from pipeline_host.data import Data, Json, Text
+from pipeline_host.data import Data, DataError, Json, Text
 from pipeline_host.generated import pipeline_pb2 as pb
 from pipeline_host.pipeline import InputError, ManifestError, Pipeline, Stopped, TooMuchMemory
 from pipeline_host.registry import NODE_TYPES
@@ -93,6 +93,20 @@ def test_the_deepest_json_can_be_sent():
     response = pb.ExecutePipelineResponse(outputs=[pb.Output(node_id="n", data=data_to_proto(value))])
     again = pb.ExecutePipelineResponse.FromString(response.SerializeToString())
     assert data_from_proto(again.outputs[0].data) == value
+
+
+def test_json_is_sent_as_it_is():
+    value = {"a": [1.0, "b", True, False, None, {"c": {}}], "": []}
+    message = data_to_proto(Json(value))
+    assert json_format.MessageToDict(message.json) == value
+    assert data_from_proto(message) == Json(value)
+
+
+def test_numbers_that_json_cannot_say_are_refused():
+    message = pb.Data()
+    message.json.list_value.values.add(number_value=float("inf"))
+    with pytest.raises(DataError, match="not finite"):
+        data_from_proto(message)
 
 
 def test_every_node_without_a_target_is_an_output_and_a_diamond_meets():
