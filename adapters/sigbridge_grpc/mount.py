@@ -159,6 +159,9 @@ class MountedSignaling:
         return await self._answer(self._service.health_check, message, context)
 
     async def _answer(self, method: _Unary, message: bytes, context: _Context) -> bytes:
+        if self._timer is not None:
+            # Its callers count against limits, too, and must be forgotten again.
+            self._timer.start()
         try:
             return method(message, self._clock(), caller_of(context).subject or _remote(context))
         except SignalingError as refusal:
