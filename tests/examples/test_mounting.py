@@ -94,6 +94,15 @@ async def test_one_hub_may_be_mounted_twice_and_either_timer_is_enough():
         await silent.close()
 
 
+async def test_a_hub_that_is_only_asked_forgets_its_callers(until):
+    """Without any session, too, the hub is called when it is due."""
+    hub = Hub(Settings(rate_per_second=1000, rate_burst=1), read_clock())
+    async with serving(hub=hub) as (target, _), grpc.aio.insecure_channel(target) as channel:
+        await channel.unary_unary(f"/{SERVICE_NAME}/GetPeers", None, None)(b"")
+        assert len(hub._limiter) == 1
+        await until(lambda: not len(hub._limiter))
+
+
 async def test_of_two_hubs_on_one_server_the_first_counts():
     """Nobody says so, which is why the page does."""
     later = Hub(Settings(), read_clock())
