@@ -58,11 +58,12 @@ class Http2Error(Exception):
 class Http2:
     """The server's side of one HTTP/2 connection."""
 
-    def __init__(self, *, max_streams: int, max_header_bytes: int) -> None:
+    def __init__(self, *, max_streams: int, max_header_bytes: int, most_header_bytes: int) -> None:
+        """Begin a connection. Clients are told `max_header_bytes`; headers above `most_header_bytes` end it."""
         self._connection = Connection(
             Role.SERVER,
             Configuration(
-                auto_window_update=False, max_inbound_header_list_size=max_header_bytes, max_inbound_header_count=256
+                auto_window_update=False, max_inbound_header_list_size=most_header_bytes, max_inbound_header_count=256
             ),
         )
         self._connection.initiate_connection(
@@ -114,8 +115,11 @@ class Http2:
         self._connection.acknowledge_received_data(size, stream_id)
 
     def ping(self) -> None:
-        """Ask whether the client is there."""
-        self._connection.ping(b"sigbridg")
+        """Ask whether the client is there. Http2Error where the connection is ending already."""
+        try:
+            self._connection.ping(b"sigbridg")
+        except NGH2Error as error:
+            raise Http2Error(str(error)) from error
 
     def announce_shutdown(self) -> None:
         """Say that there will be no more streams soon (GOAWAY, first step; RFC 9113, section 6.8)."""

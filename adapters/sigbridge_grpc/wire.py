@@ -49,6 +49,11 @@ SEND_AHEAD_BYTES = 16384
 MAX_STREAMS = 1000
 """Calls at once on one connection."""
 MAX_HEADER_BYTES = 16384
+"""Metadata of a call above this is refused; what clients are told."""
+MOST_HEADER_BYTES = 4 * MAX_HEADER_BYTES
+"""Metadata above this ends the connection: HTTP/2 cannot refuse a call whose headers it has not read."""
+HEADER_OVERHEAD_BYTES = 32
+"""What each header counts besides its name and value (RFC 9113, section 10.5.1)."""
 MAX_PINGS_IN_A_ROW = 100
 """Pings with nothing else between them after which a client is sent away."""
 SLOW_CONSUMER_SECONDS = 1.0
@@ -116,7 +121,9 @@ class GrpcWire:
         self._client = client
         self._wake = wake
         self._authenticator = authenticator
-        self._http2 = Http2(max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES)
+        self._http2 = Http2(
+            max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES, most_header_bytes=MOST_HEADER_BYTES
+        )
         self._calls: dict[int, StreamCall] = {}
         self._touched: dict[StreamCall, None] = {}
         """Calls to be looked at before the next output."""
@@ -236,7 +243,13 @@ class GrpcWire:
                 return
             dues[0] = self._pinged_at + settings.ping_timeout_seconds
         elif moment >= dues[0]:
-            self._http2.ping()
+            try:
+                self._http2.ping()
+            except Http2Error:
+                # The library has said goodbye by itself, and the client has stayed.
+                self._lose_all(DisconnectReason.PROTOCOL_ERROR, now)
+                self.aborted = True
+                return
             self._pinged_at = moment
             dues[0] = moment + settings.ping_timeout_seconds
         if self._old_at is not None:
@@ -258,7 +271,9 @@ class GrpcWire:
         self._pings_in_a_row = 0
         fields: dict[bytes, bytes] = {}
         authorization: list[str] = []
+        size = 0
         for name, value in headers:
+            size += len(name) + len(value) + HEADER_OVERHEAD_BYTES
             if name == b"authorization":
                 authorization.append(value.decode("latin-1"))
             fields[name] = value
@@ -269,6 +284,10 @@ class GrpcWire:
             self._refuse_http(stream_id, b"415", end)
             return
         try:
+            if size > MAX_HEADER_BYTES:
+                raise SignalingError(
+                    Code.RESOURCE_EXHAUSTED, f"Metadata is larger than {MAX_HEADER_BYTES} bytes: {size} bytes"
+                )
             call = self._open(stream_id, fields, authorization, now)
         except SignalingError as error:
             trailers: Trailers = ()
