@@ -1,45 +1,87 @@
-"""HTTP/1.1 on one connection, without I/O: GET and HEAD of a few pages that are made when asked for.
+"""HTTP/1.1 on one connection, without I/O: a few pages that are made when asked for, and, where given, a service.
 
 The rules of RFC 9112 are h11's. Rule 1: one request at a time; the next is looked at when the answer to the last has
-been taken. Rule 2: whatever a request carries is read and forgotten. Rule 3: a connection is dropped where a request is
-not whole within the handshake's time limit, counted from the answer to the one before: bytes alone buy no time.
+been taken. Rule 2: what a request carries is kept for a service only, and no more of it than that takes; else it is
+read and forgotten. Rule 3: a connection is dropped where a request is not whole within the handshake's time limit, counted from the answer to the one before: bytes alone buy no time.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
 import h11
 
 from sigbridge.messages import Instant
 from sigbridge.settings import Settings
-from sigbridge_net.wire import WireFactory
+from sigbridge_net.wire import Client, WireFactory
 
 MAX_HEADER_BYTES = 16384
+NOBODY = Client("")
 
 
 class Page:
     """What a page says now."""
 
-    __slots__ = ("body", "content_type", "status")
+    __slots__ = ("body", "content_type", "headers", "status")
 
-    def __init__(self, status: int, body: bytes, *, content_type: str = "text/plain; charset=utf-8") -> None:
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        *,
+        content_type: str = "text/plain; charset=utf-8",
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.status = status
         self.body = body
         self.content_type = content_type
+        self.headers = headers
 
 
 Pages: TypeAlias = Mapping[str, Callable[[], Page]]
 """Path to page."""
 
 
+class HttpRequest(NamedTuple):
+    """One request for a service."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    """By name in lower case; two of a name are joined by a comma (RFC 9110, section 5.3)."""
+    body: bytes
+    client: Client
+
+
+class HttpService(Protocol):
+    """Answers what is no page."""
+
+    max_body_bytes: int
+
+    def answer(self, request: HttpRequest, now: Instant) -> Page | None:
+        """The answer, or `None` where the path is none of the service's."""
+
+
 class HttpWire:
     """One HTTP connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
-    def __init__(self, pages: Pages, settings: Settings, *, wake: Callable[[], None], now: Instant) -> None:
+    def __init__(
+        self,
+        pages: Pages,
+        settings: Settings,
+        *,
+        wake: Callable[[], None],
+        now: Instant,
+        client: Client = NOBODY,
+        service: HttpService | None = None,
+    ) -> None:
         self.due = now.monotonic + settings.handshake_timeout_seconds
         self.finished = False
         self.aborted = False
         self._pages = pages
+        self._client = client
+        self._service = service
+        self._now = now
+        self._body = bytearray()
         self._idle_seconds = settings.handshake_timeout_seconds
         self._wake = wake
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
@@ -50,6 +92,7 @@ class HttpWire:
         """Take bytes that arrived."""
         if self.finished:
             return
+        self._now = now
         self._connection.receive_data(data)
         self._advance()
 
@@ -74,6 +117,7 @@ class HttpWire:
             if self._connection.their_state is h11.DONE:
                 self.due = now.monotonic + self._idle_seconds
                 self._request = None
+                self._body.clear()
                 self._connection.start_next_cycle()
                 self._advance()
         elif self._connection.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
@@ -101,7 +145,9 @@ class HttpWire:
                         self._refuse(505)
                 elif isinstance(event, h11.EndOfMessage) and self._request is not None:
                     self._answer(self._request)
-                elif not isinstance(event, h11.Data):
+                elif isinstance(event, h11.Data):
+                    self._keep(event.data)
+                else:
                     break
         except h11.RemoteProtocolError as error:
             if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -110,9 +156,25 @@ class HttpWire:
             self.finished = self.finished or not self._output
         self._wake()
 
+    def _keep(self, data: bytes | bytearray) -> None:
+        if self._service is not None:
+            self._body += data
+            if len(self._body) > self._service.max_body_bytes:
+                self._refuse(413)
+
     def _answer(self, request: h11.Request) -> None:
         path = request.target.split(b"?", 1)[0].decode("latin-1")
         make = self._pages.get(path)
+        if make is None and self._service is not None:
+            headers: dict[str, str] = {}
+            for raw_name, raw_value in request.headers:
+                name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+                headers[name] = f"{headers[name]}, {value}" if name in headers else value
+            question = HttpRequest(request.method.decode("latin-1"), path, headers, bytes(self._body), self._client)
+            page = self._service.answer(question, self._now)
+            if page is not None:
+                self._send(page)
+                return
         if make is None:
             self._send(Page(404, b"not found\n"))
         elif request.method not in (b"GET", b"HEAD"):
@@ -128,6 +190,7 @@ class HttpWire:
             ("content-type", page.content_type),
             ("content-length", str(len(page.body))),
             ("cache-control", "no-store"),
+            *page.headers,
             *(headers or ()),
         ]
         response = h11.Response(status_code=page.status, headers=all_headers)
@@ -146,6 +209,6 @@ def _size(request: h11.Request) -> int:
     return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
 
 
-def http_wires(pages: Pages, settings: Settings) -> WireFactory:
-    """The wires of a listener that serves `pages`."""
-    return lambda remote, wake, now: HttpWire(pages, settings, wake=wake, now=now)
+def http_wires(pages: Pages, settings: Settings, *, service: HttpService | None = None) -> WireFactory:
+    """The wires of a listener that serves `pages`, and what else `service` answers."""
+    return lambda client, wake, now: HttpWire(pages, settings, wake=wake, now=now, client=client, service=service)

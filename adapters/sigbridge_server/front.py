@@ -1,7 +1,7 @@
 """Tells the protocols of one address apart: gRPC over HTTP/2, WebSocket, and plain HTTP pages.
 
 Rule 1: the first bytes decide: HTTP/2 begins with a preface that no HTTP/1.1 request can begin with. Rule 2: of
-HTTP/1.1 requests, those for a page of ours that ask for no upgrade are answered as pages; everything else is
+HTTP/1.1 requests, those for a page or a gRPC-Web method of ours that ask for no upgrade are answered so; all else is
 WebSocket's, which also knows how to refuse. Rule 3: until it is decided, nothing is made and little is kept, for a
 limited time.
 """
@@ -113,11 +113,10 @@ class FrontWire:
             return self._grpc if len(seen) >= len(HTTP2_PREFACE) else None
         if _END_OF_HEAD not in seen:
             return self._websocket if len(seen) > MAX_HEAD_BYTES else None
-        head = seen[: seen.index(_END_OF_HEAD)].lower()
-        line, _, fields = head.partition(b"\r\n")
+        line, _, fields = seen[: seen.index(_END_OF_HEAD)].partition(b"\r\n")
         words = line.split(b" ")
         path = words[1].partition(b"?")[0] if len(words) == 3 else b""
-        return self._pages if path in self._paths and b"upgrade:" not in fields else self._websocket
+        return self._pages if path in self._paths and b"\nupgrade:" not in b"\n" + fields.lower() else self._websocket
 
 
 def front_wires(

@@ -19,6 +19,7 @@ from sigbridge.settings import SettingError, Settings, parse_address
 from sigbridge.tracing import Tracer
 from sigbridge_grpc.methods import HealthBoard
 from sigbridge_grpc.service import FRAMED_PROTOBUF, SignalingService
+from sigbridge_grpc.web import GrpcWeb
 from sigbridge_http.wire import Page, Pages, http_wires
 from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
@@ -27,6 +28,7 @@ from sigbridge_net.wire import WireFactory
 from sigbridge_server.front import front_wires
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
+from sigbridge_server.web_service import WebService
 from sigbridge_websocket.wire import websocket_wires
 
 if TYPE_CHECKING:
@@ -92,12 +94,13 @@ class Server:
         self._tls = server_tls(settings)
         context = self._tls.context if self._tls is not None else None
         native = settings.grpc_engine_name == "native"
+        web = GrpcWeb(SignalingService(self.hub), self._health, settings, authenticator=self._grpc_authenticator)
         front = front_wires(
             settings,
             grpc=self._grpc_wires() if native else None,
             websocket=websocket_wires(self.hub, authenticator=self._websocket_authenticator),
-            pages=http_wires({path: self._pages[path] for path in PROBE_PATHS}, settings),
-            paths=frozenset(path.encode() for path in PROBE_PATHS),
+            pages=http_wires({path: self._pages[path] for path in PROBE_PATHS}, settings, service=WebService(web)),
+            paths=frozenset(path.encode() for path in (*PROBE_PATHS, *web.paths)),
         )
         try:
             self.websocket_port = await self._carrier.listen(settings.ws_bind_address, front, tls=context)

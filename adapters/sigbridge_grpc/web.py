@@ -1,0 +1,160 @@
+"""gRPC-Web: unary calls of browsers over HTTP/1.1, as pure questions and answers.
+
+Rule 1: only methods of one question and one answer; sessions of browsers are WebSocket's. Rule 2: both forms of the
+protocol, binary and base64 text. Rule 3: a page of another origin is answered as `SIGNALING_ALLOWED_ORIGINS` says;
+where that is not set, any page may ask, with a token of its own.
+Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md; https://fetch.spec.whatwg.org (CORS).
+"""
+
+import base64
+import binascii
+import struct
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from sigbridge.auth import OPEN_DOOR, Authenticator, Credentials, bearer_token
+from sigbridge.errors import Code, SignalingError, malformed_request, method_not_found
+from sigbridge.messages import Instant
+from sigbridge.settings import Settings
+from sigbridge_grpc.framing import Deframer, MessageTooBig, framed, percent_encoded
+from sigbridge_grpc.methods import HEALTH_SERVICE_NAME, HealthBoard
+from sigbridge_grpc.service import SERVICE_NAME, SignalingService
+
+UnaryAnswer = Callable[[bytes, Instant, str], bytes]
+
+CONTENT_TYPE = "application/grpc-web"
+TEXT_CONTENT_TYPE = "application/grpc-web-text"
+_TRAILERS_FLAG = 0x80
+_PREFLIGHT_SECONDS = "7200"
+
+
+class WebResponse(NamedTuple):
+    """What goes back over HTTP."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+
+
+class GrpcWeb:
+    """Answers gRPC-Web requests for the unary methods of a signaling server."""
+
+    def __init__(
+        self,
+        service: SignalingService,
+        board: HealthBoard,
+        settings: Settings,
+        *,
+        authenticator: Authenticator = OPEN_DOOR,
+    ) -> None:
+        self._methods: dict[str, UnaryAnswer] = {
+            f"/{SERVICE_NAME}/GetPeers": service.get_peers,
+            f"/{SERVICE_NAME}/HealthCheck": service.health_check,
+            f"/{HEALTH_SERVICE_NAME}/Check": board.check,
+        }
+        self._origins = settings.allowed_origins
+        self._max_bytes = settings.max_message_bytes
+        self.paths = frozenset(self._methods)
+        """The paths of the methods."""
+        self.max_body_bytes = 2 * settings.max_message_bytes
+        """What a request may hold: base64 makes a message a third larger."""
+        self._authenticator = authenticator
+
+    def preflight(self, headers: Mapping[str, str]) -> WebResponse:
+        """Tell a browser whether a page of another origin may ask."""
+        allowed = self._cors(headers)
+        if not allowed:
+            return WebResponse(403, [])
+        return WebResponse(
+            200,
+            [
+                *allowed,
+                ("access-control-allow-methods", "POST"),
+                (
+                    "access-control-allow-headers",
+                    "authorization, content-type, x-grpc-web, x-user-agent, grpc-timeout, traceparent",
+                ),
+                ("access-control-max-age", _PREFLIGHT_SECONDS),
+            ],
+        )
+
+    def answer(
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        now: Instant,
+        *,
+        remote: str,
+        subject: str | None = None,
+    ) -> WebResponse:
+        """Answer one call; whatever happens to it is in its trailers, as gRPC has it."""
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        base, _, subtype = kind.partition("+")
+        if base not in (CONTENT_TYPE, TEXT_CONTENT_TYPE) or subtype not in ("", "proto"):
+            return WebResponse(415, [])
+        cors = self._cors(headers)
+        if "origin" in headers and not cors:
+            return WebResponse(403, [])
+        is_text = base == TEXT_CONTENT_TYPE
+        try:
+            message = self._apply(path, headers, body, now, is_text=is_text, remote=remote, subject=subject)
+        except SignalingError as error:
+            answer = _trailers(int(error.code), error.message)
+        else:
+            answer = framed(message) + _trailers(0, "")
+        return WebResponse(200, cors, base64.b64encode(answer) if is_text else answer, kind)
+
+    def _apply(
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        now: Instant,
+        *,
+        is_text: bool,
+        remote: str,
+        subject: str | None,
+    ) -> bytes:
+        holder = remote
+        if not path.startswith(f"/{HEALTH_SERVICE_NAME}/"):
+            authorization = [headers["authorization"]] if "authorization" in headers else []
+            token = bearer_token(authorization, bare=True)
+            identity = self._authenticator.authenticate(Credentials(token=token, certificate_subject=subject))
+            holder = identity.subject or remote
+        method = self._methods.get(path)
+        if method is None:
+            raise method_not_found(path)
+        if is_text:
+            try:
+                body = base64.b64decode(body, validate=True)
+            except (binascii.Error, ValueError):
+                raise malformed_request() from None
+        deframer = Deframer(self._max_bytes)
+        deframer.feed(body)
+        try:
+            question = deframer.next_message()
+        except MessageTooBig:
+            raise SignalingError(Code.RESOURCE_EXHAUSTED, "The message is larger than allowed") from None
+        if question is None or deframer.unfinished:
+            raise SignalingError(Code.UNIMPLEMENTED, "A unary call has one message")
+        return method(question, now, holder)
+
+    def _cors(self, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+        """The headers that let a page of this origin read the answer; none where it may not."""
+        origin = headers.get("origin")
+        if origin is None or (self._origins and origin not in self._origins):
+            return []
+        return [
+            ("access-control-allow-origin", origin if self._origins else "*"),
+            ("access-control-expose-headers", "grpc-status, grpc-message"),
+            ("vary", "origin"),
+        ]
+
+
+def _trailers(code: int, message: str) -> bytes:
+    text = b"grpc-status: %d\r\n" % code
+    if message:
+        text += b"grpc-message: " + percent_encoded(message) + b"\r\n"
+    return struct.pack("!BI", _TRAILERS_FLAG, len(text)) + text

@@ -1,0 +1,139 @@
+"""gRPC-Web: the same answers as gRPC, in frames that a browser can read."""
+
+import base64
+import struct
+from collections.abc import Mapping
+
+import pytest
+from grpc_health.v1 import health_pb2
+
+from sigbridge import Hub, Instant, Settings
+from sigbridge.auth import StaticTokens
+from sigbridge_grpc.framing import framed
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_grpc.methods import HealthBoard
+from sigbridge_grpc.service import SignalingService
+from sigbridge_grpc.web import GrpcWeb, WebResponse
+
+NOW = Instant(1.0, 1.0)
+PEERS = "/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers"
+HEALTH = "/remotemedia.v1.webrtc.WebRtcSignaling/HealthCheck"
+STANDARD_HEALTH = "/grpc.health.v1.Health/Check"
+BINARY = {"content-type": "application/grpc-web+proto"}
+
+
+def make_web(*, tokens: tuple[str, ...] = (), origins: tuple[str, ...] = (), **settings: int) -> GrpcWeb:
+    known = Settings(allowed_origins=origins, auth_tokens=tokens, **settings)
+    service = SignalingService(Hub(known, NOW))
+    if tokens:
+        return GrpcWeb(service, HealthBoard(), known, authenticator=StaticTokens(tokens))
+    return GrpcWeb(service, HealthBoard(), known)
+
+
+def ask(
+    web: GrpcWeb, path: str = HEALTH, body: bytes = framed(b""), headers: Mapping[str, str] = BINARY
+) -> WebResponse:
+    return web.answer(path, headers, body, NOW, remote="192.0.2.1")
+
+
+def read(body: bytes) -> tuple[bytes | None, dict[str, str]]:
+    message = None
+    trailers: dict[str, str] = {}
+    while body:
+        flag, size = struct.unpack_from("!BI", body)
+        part, body = body[5 : 5 + size], body[5 + size :]
+        if flag == 0x80:
+            trailers = dict(line.split(": ", 1) for line in part.decode().split("\r\n") if line)
+        else:
+            message = part
+    return message, trailers
+
+
+def test_a_binary_call_is_answered_with_a_message_and_trailers() -> None:
+    response = ask(make_web())
+    message, trailers = read(response.body)
+    assert (response.status, response.content_type) == (200, "application/grpc-web+proto")
+    assert message is not None
+    assert pb.HealthCheckResponse.FromString(message).status == "healthy"
+    assert trailers == {"grpc-status": "0"}
+
+
+def test_a_text_call_is_answered_in_base64() -> None:
+    response = ask(
+        make_web(), PEERS, base64.b64encode(framed(b"")), {"content-type": "application/grpc-web-text; charset=utf-8"}
+    )
+    message, trailers = read(base64.b64decode(response.body))
+    assert response.content_type == "application/grpc-web-text"
+    assert message is not None
+    assert pb.GetPeersResponse.FromString(message).count == 0
+    assert trailers == {"grpc-status": "0"}
+
+
+def test_the_standard_health_asks_for_no_token_and_everything_else_does() -> None:
+    web = make_web(tokens=("secret",))
+    message, trailers = read(ask(web, STANDARD_HEALTH).body)
+    assert message is not None
+    assert health_pb2.HealthCheckResponse.FromString(message).status == health_pb2.HealthCheckResponse.SERVING
+    assert trailers == {"grpc-status": "0"}
+    assert read(ask(web).body) == (None, {"grpc-status": "16", "grpc-message": "Invalid or missing API token"})
+    message, trailers = read(ask(web, headers={**BINARY, "authorization": "Bearer secret"}).body)
+    assert message is not None
+    assert trailers == {"grpc-status": "0"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        (PEERS, framed(b"\xff"), "3"),
+        (PEERS, b"", "12"),
+        (PEERS, framed(b"") + framed(b""), "12"),
+        (PEERS, framed(b"")[:-1], "12"),
+        (PEERS, framed(b"\x0a" + b"x" * 200), "8"),
+        (PEERS, framed(pb.GetPeersRequest(page_token="?").SerializeToString()), "3"),
+        (STANDARD_HEALTH, framed(health_pb2.HealthCheckRequest(service="x").SerializeToString()), "5"),
+        ("/a/b", framed(b""), "12"),
+    ],
+)
+def test_what_is_wrong_is_a_status_in_the_trailers(path: str, body: bytes, code: str) -> None:
+    response = ask(make_web(max_message_bytes=100), path, body)
+    message, trailers = read(response.body)
+    assert (response.status, message, trailers["grpc-status"]) == (200, None, code)
+
+
+def test_text_that_is_no_base64_is_a_malformed_request() -> None:
+    response = ask(make_web(), PEERS, b"!", {"content-type": "application/grpc-web-text"})
+    assert read(base64.b64decode(response.body))[1] == {"grpc-status": "3", "grpc-message": "Malformed request"}
+
+
+@pytest.mark.parametrize("kind", ["", "application/grpc", "application/json", "application/grpc-web+json"])
+def test_other_content_types_are_refused(kind: str) -> None:
+    assert ask(make_web(), headers={"content-type": kind}).status == 415
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("https://a.example", True),
+        ("https://a.example.evil.example", False),
+        ("https://evil-a.example", False),
+        ("http://a.example", False),
+        ("null", False),
+    ],
+)
+def test_pages_of_named_origins_only_may_ask(origin: str, allowed: bool) -> None:
+    web = make_web(origins=("https://a.example",))
+    preflight = web.preflight({"origin": origin, "access-control-request-method": "POST"})
+    response = ask(web, headers={**BINARY, "origin": origin})
+    assert (preflight.status, response.status) == ((200, 200) if allowed else (403, 403))
+    if allowed:
+        assert ("access-control-allow-origin", origin) in response.headers
+        assert ("access-control-allow-methods", "POST") in preflight.headers
+
+
+def test_any_page_may_ask_where_no_origins_are_named() -> None:
+    response = ask(make_web(), headers={**BINARY, "origin": "https://any.example"})
+    assert ("access-control-allow-origin", "*") in response.headers
+
+
+def test_a_client_that_is_no_page_gets_no_cors_headers() -> None:
+    assert ask(make_web(origins=("https://a.example",))).headers == []
