@@ -2,7 +2,8 @@
 
 The rules of RFC 9112 are h11's. Rule 1: one request at a time; the next is looked at when the answer to the last has
 been taken. Rule 2: what a request carries is kept for a service only, and no more of it than that takes; else it is
-read and forgotten. Rule 3: a connection is dropped where a request is not whole within the handshake's time limit, counted from the answer to the one before: bytes alone buy no time.
+read and forgotten. Rule 3: a connection is dropped where a request is not whole within the handshake's time limit,
+counted from the answer to the one before: bytes alone buy no time.
 """
 
 from collections.abc import Callable, Mapping, Sequence

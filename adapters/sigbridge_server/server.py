@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from sigbridge.auth import Authenticator, OpenDoor, StaticTokens
+from sigbridge.auth import OPEN_DOOR, Authenticator, token_authenticator
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.settings import SettingError, Settings, parse_address
@@ -60,7 +60,7 @@ class Server:
         bus: Bus | None = None,
         authenticator: Authenticator | None = None,
     ) -> None:
-        """Make a server; `authenticator` replaces the static tokens wherever a protocol asks for credentials."""
+        """Make a server; an `authenticator` of one's own decides on both protocols, whatever the settings say of tokens."""
         self.settings = settings
         self.hub = Hub(
             settings,
@@ -70,17 +70,19 @@ class Server:
             stopwatch=time.perf_counter,
             tracer=_tracer(settings),
         )
-        tokens = authenticator or StaticTokens(settings.auth_tokens)
-        asks_on_grpc = authenticator is not None or settings.grpc_asks_for_token
-        asks_on_websocket = authenticator is not None or settings.websocket_asks_for_token
-        self._grpc_authenticator: Authenticator = tokens if asks_on_grpc else OpenDoor()
-        self._websocket_authenticator: Authenticator = tokens if asks_on_websocket else OpenDoor()
+        tokens = settings.auth_tokens
+        self._grpc_authenticator = authenticator or token_authenticator(tokens, asked=settings.grpc_asks_for_token)
+        self._websocket_authenticator = authenticator or token_authenticator(
+            tokens, asked=settings.websocket_asks_for_token
+        )
         self._timer = HubTimer(self.hub)
         self._memory = MemoryWatch(self.hub)
         self._registry = make_registry(self.hub, self._timer)
         self._pages = self._make_pages()
         self._health = HealthBoard()
         self._carrier = Carrier(settings)
+        self._operators_carrier = Carrier(settings)
+        """Of the operator's address, which goes on while the server drains: probes and a last scrape still ask."""
         self._tls: ServerTls | None = None
         self._grpcio: GrpcioEngine | None = None
 
@@ -105,7 +107,7 @@ class Server:
         try:
             self.websocket_port = await self._carrier.listen(settings.ws_bind_address, front, tls=context)
             if settings.http_bind_address != "off":
-                self.http_port = await self._carrier.listen(
+                self.http_port = await self._operators_carrier.listen(
                     settings.http_bind_address, http_wires(self._pages, settings)
                 )
             if not native:
@@ -117,6 +119,7 @@ class Server:
                 self.grpc_port = await self._carrier.listen(settings.grpc_bind_address, front, tls=context)
         except BaseException:
             await self._carrier.close(0)
+            await self._operators_carrier.close(0)
             raise
         self._timer.start()
         self._memory.start()
@@ -139,6 +142,7 @@ class Server:
             _, ended = await asyncio.gather(self._carrier.close(grace), self._grpcio.stop(grace))
         else:
             await self._carrier.close(grace)
+        await self._operators_carrier.close(0)
         self._memory.stop()
         self._timer.stop()
         return ended
@@ -184,11 +188,7 @@ class Server:
             ("grpc", self.settings.grpc_bind_address, self._grpc_authenticator),
             ("websocket", self.settings.ws_bind_address, self._websocket_authenticator),
         ):
-            if (
-                isinstance(authenticator, OpenDoor)
-                and not self.settings.tls_client_ca_file
-                and not _is_loopback(address)
-            ):
+            if authenticator is OPEN_DOOR and not self.settings.tls_client_ca_file and not _is_loopback(address):
                 logger.warning(
                     "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token",
                     extra={"protocol": protocol, "address": address},

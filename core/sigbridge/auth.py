@@ -82,6 +82,11 @@ class StaticTokens:
         return Identity(subject=credentials.certificate_subject or "")
 
 
+def token_authenticator(tokens: Iterable[str], *, asked: bool) -> Authenticator:
+    """What the settings say: one of the tokens where a token is asked for, else everybody."""
+    return StaticTokens(tokens) if asked else OPEN_DOOR
+
+
 def bearer_token(values: Iterable[str], *, bare: bool = False) -> str | None:
     """The token of an `authorization` header: `Bearer TOKEN`, or with `bare` the token alone.
 

@@ -16,7 +16,7 @@ import grpc.aio
 from pipeline_host.runner import PipelineRunner
 from pipeline_host.services import EXECUTION_SERVICE_NAME, STREAMING_SERVICE_NAME, add_pipelines
 from sigbridge import Hub, Settings
-from sigbridge.auth import Authenticator, OpenDoor, StaticTokens
+from sigbridge.auth import Authenticator, token_authenticator
 from sigbridge.settings import parse_address
 from sigbridge_grpc.discovery import HEALTH_SERVICE_NAME, StandardHealth, add_reflection
 from sigbridge_grpc.interceptors import interceptors
@@ -60,7 +60,7 @@ class PipelineHost:
         self.registry = make_registry(self.hub, self._timer)
         self.runner = PipelineRunner(settings, self.registry, memory_is_short=lambda: self.hub.degraded)
         if authenticator is None:
-            authenticator = StaticTokens(settings.auth_tokens) if settings.grpc_asks_for_token else OpenDoor()
+            authenticator = token_authenticator(settings.auth_tokens, asked=settings.grpc_asks_for_token)
         self._server = grpc.aio.server(
             options=server_options(settings), interceptors=interceptors(authenticator, settings)
         )
