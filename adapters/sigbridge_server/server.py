@@ -60,7 +60,7 @@ class Server:
         bus: Bus | None = None,
         authenticator: Authenticator | None = None,
     ) -> None:
-        """Make a server; an `authenticator` of one's own decides on both protocols, whatever the settings say of tokens."""
+        """Make a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens."""
         self.settings = settings
         self.hub = Hub(
             settings,
