@@ -1,0 +1,120 @@
+"""What a server logs, and what it never does: tokens, a line for each message, lines that clients made up."""
+
+import asyncio
+import base64
+import contextlib
+import json
+
+import grpc
+import pytest
+
+CANARY = "canary-3f9c51d2e8a7"
+LIMIT_SECONDS = 30
+
+
+@pytest.fixture(params=["native", "grpcio"])
+def engine(request):
+    return {"GRPC_ENGINE": request.param}
+
+
+async def a_call(server, clients, token="", rounds=1, room=""):
+    """A call over both protocols, with an end of each kind that a client can bring about."""
+    over_grpc = await clients.grpc(server.grpc, token=token)
+    over_websocket = await clients.websocket(server.ws, token=token)
+    await over_grpc.ask(announce={"peer_id": "alice", "room": room})
+    await over_websocket.ask("announce", peer_id="bob", room=room)
+    for _ in range(rounds):
+        await over_grpc.ask(offer={"to_peer_id": "bob", "sdp": "v=0"})
+        await over_websocket.ask("answer", to_peer_id="alice", sdp="v=0")
+        await over_websocket.ask("ice_candidate", to_peer_id="alice", candidate="candidate:1")
+    await over_grpc.call.done_writing()
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        while await over_grpc.call.read() is not grpc.aio.EOF:
+            pass
+    await over_websocket.connection.close()
+
+
+@pytest.mark.parametrize("json_logging", ["true", "false"])
+async def test_a_token_is_in_no_log_at_any_level_and_on_no_page(json_logging, serve, engine, clients):
+    server = serve(GRPC_AUTH_TOKENS=CANARY, SIGNALING_LOG_LEVEL="debug", GRPC_JSON_LOGGING=json_logging, **engine)
+    await a_call(server, clients, token=CANARY)
+    encoded = base64.urlsafe_b64encode(CANARY.encode()).rstrip(b"=").decode()
+    browser = await clients.websocket(server.ws, subprotocols=["jsonrpc", f"bearer.{encoded}"])
+    answers = [json.dumps(await browser.ask("no-such-method")), json.dumps(await browser.ask("health_check"))]
+    # Shown where it does not count, too.
+    for shown in (f"Basic {CANARY}", f"Bearer {CANARY} {CANARY}", f"Bearer {CANARY}-and-more"):
+        channel = await clients.channel(server.grpc)
+        for path in ("GetPeers", "NoSuchMethod"):
+            call = channel.unary_unary(f"/remotemedia.v1.webrtc.WebRtcSignaling/{path}")(
+                b"\xff", metadata=[("authorization", shown)]
+            )
+            answers.append(str(await call.details()))
+        with pytest.raises(Exception, match="HTTP 401") as refusal:
+            await clients.websocket(server.ws, additional_headers={"Authorization": shown})
+        answers.append(str(refusal.value.response))
+    answers += [server.page(path)[1] for path in ("/metrics", "/healthz", "/readyz", f"/{CANARY}")]
+    await asyncio.to_thread(server.stop)
+    said = "".join((*server.stdout, *server.stderr, *answers))
+    assert "session started" in said
+    assert CANARY not in said
+    assert encoded not in said
+
+
+def test_a_wrong_setting_shows_no_token(serve):
+    server = serve(wait=False, GRPC_AUTH_TOKENS=CANARY, GRPC_BIND_ADDRESS="nonsense")
+    assert server.wait() == 1
+    assert CANARY not in "".join((*server.stdout, *server.stderr))
+
+
+async def test_json_logs_are_one_object_a_line_and_sessions_carry_their_id(serve, engine, clients, wait_until):
+    server = serve(GRPC_JSON_LOGGING="true", **engine)
+    await a_call(server, clients, room="a room")
+    await asyncio.to_thread(wait_until, lambda: len(server.said("session ended")) == 2, "both sessions ended")
+    await asyncio.to_thread(server.stop)
+    lines = server.log()
+    assert all({"event", "level", "logger", "timestamp"} <= set(line) for line in lines)
+    started = {line["session"]: line for line in lines if line["event"] == "session started"}
+    ended = {line["session"]: line for line in lines if line["event"] == "session ended"}
+    assert started.keys() == ended.keys()
+    assert {line["protocol"] for line in started.values()} == {"grpc", "websocket"}
+    for line in ended.values():
+        assert line["remote" if "remote" in line else "room"]
+        assert line["room"] == "a room"
+        assert line["peer"] == {"grpc": "alice", "websocket": "bob"}[line["protocol"]]
+        assert line["reason"] == "client_left"
+        assert line["seconds"] >= 0
+        assert line["requests"] == {"grpc": 2, "websocket": 3}[line["protocol"]]
+    assert lines[-1]["event"] == "stopped"
+
+
+async def test_no_message_is_worth_a_line_at_info(serve, engine, clients):
+    counts = []
+    for rounds in (1, 50):
+        server = serve(**engine)
+        await a_call(server, clients, rounds=rounds)
+        await asyncio.to_thread(server.stop)
+        counts.append(len(server.stderr))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("json_logging", ["true", "false"])
+async def test_ids_make_up_no_lines(json_logging, serve, engine, clients, wait_until):
+    server = serve(GRPC_JSON_LOGGING=json_logging, **engine)
+    # Control characters are refused in ids; these are none, though some readers of logs break lines at them.
+    names = ["x\u2028y", "x\u2029y", "\u202eevil", 'x"}{"event": "evil', "\u001b[31m".replace("\u001b", "\u241b")]
+    for name in names:
+        session = await clients.websocket(server.ws)
+        assert "result" in await session.ask("announce", peer_id=name, room=name)
+        await session.connection.close()
+        over_grpc = await clients.grpc(server.grpc)
+        await over_grpc.ask(announce={"peer_id": f"{name}-2", "room": name})
+        over_grpc.call.cancel()
+    await asyncio.to_thread(
+        wait_until, lambda: len(server.said("session ended")) == 2 * len(names), "all sessions ended"
+    )
+    await asyncio.to_thread(server.stop)
+    for line in server.stderr:
+        assert line.splitlines() == [line.rstrip("\n")]
+        assert line.rstrip("\n").isprintable()
+    if json_logging == "true":
+        assert {line["peer"] for line in server.log() if line["event"] == "session ended"} >= set(names)
