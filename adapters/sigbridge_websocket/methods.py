@@ -113,6 +113,14 @@ class Batch:
 class Conversation:
     """The JSON-RPC side of one session: takes messages one at a time and puts the answers into its outbox."""
 
+    __slots__ = (
+        "_frame",
+        "_hub",
+        "_session",
+        "busy",
+        "on_idle",
+    )
+
     def __init__(self, hub: Hub, session: Session, frame: Callable[[bytes], bytes]) -> None:
         self._hub = hub
         self._session = session

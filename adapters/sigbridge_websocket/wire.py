@@ -83,6 +83,32 @@ BARE_JSON = BareJson()
 class WebSocketWire:
     """One WebSocket connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
+    __slots__ = (
+        "_advancing",
+        "_authenticator",
+        "_backlog",
+        "_certificate_subject",
+        "_close_deadline",
+        "_close_written",
+        "_compressed",
+        "_conversation",
+        "_ending",
+        "_fragments",
+        "_fragments_are_text",
+        "_greeting",
+        "_head_end",
+        "_heard_at",
+        "_hub",
+        "_pinged_at",
+        "_protocol",
+        "_remote",
+        "_session",
+        "_wake",
+        "aborted",
+        "due",
+        "finished",
+    )
+
     def __init__(
         self,
         hub: Hub,
