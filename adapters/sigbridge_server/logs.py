@@ -10,7 +10,7 @@ import sys
 from typing import TextIO
 
 import structlog
-from structlog.types import Processor
+from structlog.types import EventDict, Processor
 
 from sigbridge.settings import Settings
 
@@ -29,9 +29,10 @@ def configure_logging(settings: Settings, *, stream: TextIO | None = None) -> No
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
         last = [
+            _on_one_line,
             structlog.dev.ConsoleRenderer(
                 colors=out.isatty(), repr_native_str=True, exception_formatter=structlog.dev.plain_traceback
-            )
+            ),
         ]
     handler = logging.StreamHandler(out)
     handler.setFormatter(
@@ -42,3 +43,11 @@ def configure_logging(settings: Settings, *, stream: TextIO | None = None) -> No
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+
+
+def _on_one_line(_: object, __: str, event: EventDict) -> EventDict:
+    """Escape in the text itself what could begin another line or steer a terminal; values are escaped as they are."""
+    event["event"] = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(event["event"])
+    )
+    return event

@@ -1,0 +1,208 @@
+"""Log lines: one object a line where JSON is asked for, one line a line on a terminal, and no token anywhere."""
+
+import io
+import json
+import logging
+
+import pytest
+
+from sigbridge import Announce, DisconnectReason, Hub, Instant, ListPeers, Settings
+from sigbridge.auth import Credentials, StaticTokens
+from sigbridge_server.logs import configure_logging
+from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.wire import BARE_JSON
+
+NOW = Instant(1000.0, 1_700_000_000.0)
+LATER = Instant(1012.5, 1_700_000_012.5)
+BREAKS = "a\nb\r\x1b[31m\u2028\u0085\x0b\x0c\x1c"
+"""What might begin a new line, or colour the rest of it."""
+
+
+@pytest.fixture
+def log():
+    """Configure logging into a text; call it for its lines."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    out = io.StringIO()
+
+    def configure(**settings):
+        configure_logging(Settings(**settings), stream=out)
+
+        def lines():
+            text = out.getvalue()
+            assert not text or text.endswith("\n")
+            return text.splitlines()
+
+        return lines
+
+    yield configure
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def one_session(**announce):
+    hub = Hub(Settings(), NOW)
+    session = hub.open(
+        protocol="websocket", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW, remote="192.0.2.1"
+    )
+    if announce:
+        hub.apply(session, Announce(**announce), NOW)
+    hub.apply(session, ListPeers(), NOW)
+    hub.close(session, DisconnectReason.CONNECTION_LOST, LATER)
+    return session
+
+
+def test_a_session_in_json(log):
+    lines = log(json_logging=True)
+    session = one_session(peer_id="alice", room="lobby")
+    started, ended = map(json.loads, lines())
+    assert started.pop("timestamp").endswith("Z")
+    assert ended.pop("timestamp").endswith("Z")
+    assert started == {
+        "event": "session started",
+        "level": "info",
+        "logger": "sigbridge.session",
+        "session": session.id,
+        "protocol": "websocket",
+        "remote": "192.0.2.1",
+    }
+    assert ended == {
+        "event": "session ended",
+        "level": "info",
+        "logger": "sigbridge.session",
+        "session": session.id,
+        "protocol": "websocket",
+        "room": "lobby",
+        "peer": "alice",
+        "reason": "connection_lost",
+        "seconds": 12.5,
+        "requests": 2,
+    }
+
+
+def test_a_session_that_announced_nothing(log):
+    lines = log(json_logging=True)
+    one_session()
+    ended = json.loads(lines()[-1])
+    assert (ended["room"], ended["peer"], ended["requests"]) == (None, None, 1)
+
+
+def test_refused_requests_count_too(log):
+    lines = log(json_logging=True)
+    hub = Hub(Settings(), NOW)
+    session = hub.open(protocol="grpc", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW)
+    conversation = Conversation(hub, session, bytes)
+    conversation.receive(b"nonsense", NOW)
+    conversation.receive(b'{"jsonrpc":"2.0","id":1,"method":"offer","params":{}}', NOW)
+    hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
+    assert json.loads(lines()[-1])["requests"] == 2
+
+
+def test_messages_write_no_lines_at_info(log):
+    lines = log()
+    hub = Hub(Settings(), NOW)
+    session = hub.open(protocol="grpc", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW)
+    for _ in range(100):
+        hub.apply(session, ListPeers(), NOW)
+    assert len(lines()) == 1
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_might_break_a_line_does_not(log, as_json):
+    lines = log(json_logging=as_json)
+    logging.getLogger("sigbridge.session").info("session ended", extra={"peer": BREAKS, "room": BREAKS})
+    (line,) = lines()
+    assert "\x1b" not in line
+    if as_json:
+        assert json.loads(line)["peer"] == BREAKS
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_nor_does_what_stands_in_the_message_itself(log, as_json):
+    lines = log(json_logging=as_json)
+    logging.getLogger("elsewhere").warning("somebody said %s", BREAKS)
+    (line,) = lines()
+    assert "\x1b" not in line
+    assert "somebody said a" in line
+
+
+def test_any_value_becomes_json(log):
+    lines = log(json_logging=True)
+    logging.getLogger("x").info(
+        "values",
+        extra={"text": "ü\ud800", "bytes": b"\xff", "number": 1.5, "set": {1}, "what": object, "nan": float("nan")},
+    )
+    line = json.loads(lines()[0])
+    assert line["number"] == 1.5
+
+
+def fail():
+    raise RuntimeError("a fault\nof two lines")
+
+
+def test_an_exception_is_one_object_in_json(log):
+    lines = log(json_logging=True)
+    try:
+        fail()
+    except RuntimeError:
+        logging.getLogger("x").exception("something failed", extra={"session": "ab12"})
+    (line,) = lines()
+    entry = json.loads(line)
+    assert (entry["event"], entry["level"], entry["session"]) == ("something failed", "error", "ab12")
+    assert "RuntimeError: a fault\nof two lines" in entry["exception"]
+    assert "in fail" in entry["exception"]
+
+
+def test_an_exception_is_whole_on_the_console(log):
+    lines = log()
+    try:
+        fail()
+    except RuntimeError:
+        logging.getLogger("x").exception("something failed")
+    text = "\n".join(lines())
+    assert "something failed" in text
+    assert "Traceback (most recent call last)" in text
+    assert "RuntimeError: a fault" in text
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("WARNING", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_levels(log, level, shown):
+    lines = log(log_level=level, json_logging=True)
+    for name in ("debug", "info", "warning", "error"):
+        getattr(logging.getLogger("x"), name)("a line")
+    assert [json.loads(line)["level"] for line in lines()] == shown
+
+
+def test_the_console_is_without_colours_where_it_is_no_terminal(log):
+    lines = log()
+    one_session(peer_id="alice")
+    assert len(lines()) == 2
+    assert "\x1b" not in "".join(lines())
+    assert "session ended" in lines()[1]
+    assert "reason='connection_lost'" in lines()[1]
+
+
+def test_configuring_twice_writes_each_line_once(log):
+    log()
+    lines = log(json_logging=True)
+    logging.getLogger("x").info("once")
+    assert len(lines()) == 1
+
+
+def test_a_token_is_in_no_line_of_a_refusal(log):
+    lines = log(log_level="debug")
+    known = StaticTokens(["canary-1"])
+    for token in ("canary-2", "canary-1"):
+        try:
+            known.authenticate(Credentials(token=token))
+        except Exception:
+            logging.getLogger("x").exception("refused", extra={"door": known})
+    assert "canary" not in "".join(lines()).replace('"canary-2", "canary-1"', "")
