@@ -93,7 +93,11 @@ def _text(default: str, env: str, meaning: str, expects: str, check: Callable[[s
 
 def _list(env: str, meaning: str, expects: str, *, secret: bool = False) -> Any:
     def parse(text: str) -> tuple[str, ...]:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        parts = tuple(part.strip() for part in text.split(",") if part.strip())
+        if not parts:
+            # Somebody meant to close a door: commas alone must not leave it open.
+            raise ValueError(text)
+        return parts
 
     return _setting((), env, meaning, expects, parse, lambda _: True, secret=secret)
 
