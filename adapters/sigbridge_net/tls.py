@@ -17,41 +17,51 @@ class ServerTls:
     def __init__(self, settings: Settings) -> None:
         """Read the files; SettingError where one is no good."""
         self._settings = settings
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        """For the carrier's listeners."""
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.set_alpn_protocols(["h2", "http/1.1"])
-        if settings.tls_client_ca_file:
-            self.context.verify_mode = ssl.CERT_REQUIRED
         self.certificate = self.key = b""
         self.client_authority: bytes | None = None
-        self.reload()
+        self.context = self._read()
+        """For the carrier's listeners."""
+        self._present = self.context
+        # A context forgets no authority that it once trusted, so that each reading has one of its own.
+        self.context.sni_callback = self._switch
 
     def reload(self) -> None:
         """Read the files again; SettingError where one is no good, and nothing is changed then."""
+        self._present = self._read()
+
+    def _switch(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        """A client begins its handshake: what was read last is what counts."""
+        connection.context = self._present
+
+    def _read(self) -> ssl.SSLContext:
         settings = self._settings
-        # Tried on a context of its own, since a half-loaded one could serve nobody.
-        trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        for context in (trial, self.context):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        try:
+            # Without a password it would ask for one on the terminal.
+            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password="")
+            certificate, key = (Path(name).read_bytes() for name in (settings.tls_cert_file, settings.tls_key_file))
+        except (OSError, ssl.SSLError) as error:
+            raise SettingError(
+                f"SIGNALING_TLS_CERT_FILE is {settings.tls_cert_file!r} and SIGNALING_TLS_KEY_FILE is "
+                f"{settings.tls_key_file!r}: expected a certificate and its key in PEM files ({_why(error)})"
+            ) from None
+        authority = None
+        if settings.tls_client_ca_file:
+            context.verify_mode = ssl.CERT_REQUIRED
+            # A resumed session would not ask whether its client's authority is still trusted.
+            context.options |= ssl.OP_NO_TICKET
             try:
-                context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+                context.load_verify_locations(settings.tls_client_ca_file)
+                authority = Path(settings.tls_client_ca_file).read_bytes()
             except (OSError, ssl.SSLError) as error:
                 raise SettingError(
-                    f"SIGNALING_TLS_CERT_FILE is {settings.tls_cert_file!r} and SIGNALING_TLS_KEY_FILE is "
-                    f"{settings.tls_key_file!r}: expected a certificate and its key in PEM files ({_why(error)})"
+                    f"SIGNALING_TLS_CLIENT_CA_FILE is {settings.tls_client_ca_file!r}: expected certificates in a "
+                    f"PEM file ({_why(error)})"
                 ) from None
-            if settings.tls_client_ca_file:
-                try:
-                    context.load_verify_locations(settings.tls_client_ca_file)
-                except (OSError, ssl.SSLError) as error:
-                    raise SettingError(
-                        f"SIGNALING_TLS_CLIENT_CA_FILE is {settings.tls_client_ca_file!r}: expected certificates in a "
-                        f"PEM file ({_why(error)})"
-                    ) from None
-        self.certificate = Path(settings.tls_cert_file).read_bytes()
-        self.key = Path(settings.tls_key_file).read_bytes()
-        if settings.tls_client_ca_file:
-            self.client_authority = Path(settings.tls_client_ca_file).read_bytes()
+        self.certificate, self.key, self.client_authority = certificate, key, authority
+        return context
 
 
 def server_tls(settings: Settings) -> ServerTls | None:

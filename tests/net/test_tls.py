@@ -1,8 +1,15 @@
-"""Certificates: errors that name the file, and a reload that keeps what was good."""
+"""Certificates: errors that name the file, a reload that keeps what was good, and who is let in by what was read."""
 
+import contextlib
+import datetime
 import shutil
+import ssl
+from ipaddress import ip_address
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from sigbridge import SettingError, Settings
 from sigbridge_net.access import Access
@@ -43,3 +50,155 @@ def test_a_reload_that_fails_changes_nothing(certificate, tmp_path):
 def test_a_client_trusts_what_it_is_given(certificate):
     cert, _ = certificate
     assert len(client_context(Access(root_certificates=cert.read_bytes())).get_ca_certs()) == 1
+
+
+# Handshakes in memory.
+
+PEM = serialization.Encoding.PEM
+
+
+class Authority:
+    """Signs certificates and leaves their files in a folder."""
+
+    def __init__(self, folder, name="authority"):
+        self.folder = folder
+        self.name = name
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.file = folder / f"{name}.pem"
+        self.file.write_bytes(self._sign(name, self.key).public_bytes(PEM))
+
+    def _sign(self, name, key):
+        def common(text):
+            return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(common(name))
+            .issuer_name(common(self.name))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=name == self.name, path_length=None), critical=True)
+            .sign(self.key, hashes.SHA256())
+        )
+
+    def issue(self, name, *, file="", password=b""):
+        """The files of a certificate and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        cert_file, key_file = (self.folder / f"{file or name}.{kind}" for kind in ("crt", "key"))
+        lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+        cert_file.write_bytes(self._sign(name, key).public_bytes(PEM))
+        key_file.write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, lock))
+        return str(cert_file), str(key_file)
+
+
+def shake_hands(server, client):
+    """The subjects that the client and the server saw; SSLError where they do not agree."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(back, there, server_hostname="127.0.0.1"),
+        server.wrap_bio(there, back, server_side=True),
+    ]
+    for _ in range(6):
+        for end in ends:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    # The server's word on the client's certificate comes after the client's handshake.
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ends[0].read(1)
+    return [dict(part[0] for part in (end.getpeercert() or {}).get("subject", ())).get("commonName") for end in ends]
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+def make_tls(authority, cert_file, key_file, **settings):
+    return server_tls(Settings(tls_cert_file=cert_file, tls_key_file=key_file, **settings))
+
+
+def trusting(authority, certificate=("", "")):
+    return client_context(
+        Access(root_certificates=authority.file.read_bytes(), certificate_file=certificate[0], key_file=certificate[1])
+    )
+
+
+def test_new_connections_get_what_was_read_last(authority):
+    tls = make_tls(authority, *authority.issue("one", file="server"))
+    assert shake_hands(tls.context, trusting(authority)) == ["one", None]
+    authority.issue("two", file="server")
+    assert shake_hands(tls.context, trusting(authority)) == ["one", None]
+    tls.reload()
+    assert shake_hands(tls.context, trusting(authority)) == ["two", None]
+
+
+def test_a_reload_that_fails_serves_what_was_good(authority):
+    cert_file, key_file = authority.issue("one", file="server")
+    tls = make_tls(authority, cert_file, key_file)
+    authority.issue("two", file="server")
+    authority.issue("other", file="other")
+    shutil.copy(authority.folder / "other.key", key_file)
+    with pytest.raises(SettingError, match="SIGNALING_TLS_KEY_FILE"):
+        tls.reload()
+    assert shake_hands(tls.context, trusting(authority)) == ["one", None]
+
+
+def test_mutual_tls(authority, tmp_path):
+    tls = make_tls(authority, *authority.issue("server"), tls_client_ca_file=str(authority.file))
+    assert shake_hands(tls.context, trusting(authority, authority.issue("device-1"))) == ["server", "device-1"]
+    with pytest.raises(ssl.SSLError):
+        shake_hands(tls.context, trusting(authority))
+    (tmp_path / "elsewhere").mkdir()
+    stranger = Authority(tmp_path / "elsewhere", "stranger").issue("device-1")
+    with pytest.raises(ssl.SSLError):
+        shake_hands(tls.context, trusting(authority, stranger))
+
+
+def test_an_authority_that_was_replaced_is_trusted_no_more(authority, tmp_path):
+    (tmp_path / "new").mkdir()
+    old_client = authority.issue("old-device")
+    newer = Authority(tmp_path / "new", "newer")
+    trusted = tmp_path / "clients.pem"
+    shutil.copy(authority.file, trusted)
+    tls = make_tls(authority, *authority.issue("server"), tls_client_ca_file=str(trusted))
+    assert shake_hands(tls.context, trusting(authority, old_client)) == ["server", "old-device"]
+    shutil.copy(newer.file, trusted)
+    tls.reload()
+    assert shake_hands(tls.context, trusting(authority, newer.issue("new-device"))) == ["server", "new-device"]
+    with pytest.raises(ssl.SSLError):
+        shake_hands(tls.context, trusting(authority, old_client))
+    assert tls.client_authority == newer.file.read_bytes()
+
+
+def test_a_bad_authority_is_named_and_keeps_the_old(authority, tmp_path):
+    trusted = tmp_path / "clients.pem"
+    shutil.copy(authority.file, trusted)
+    tls = make_tls(authority, *authority.issue("server"), tls_client_ca_file=str(trusted))
+    trusted.write_text("nonsense")
+    with pytest.raises(SettingError, match=r"SIGNALING_TLS_CLIENT_CA_FILE is .*clients\.pem"):
+        tls.reload()
+    assert shake_hands(tls.context, trusting(authority, authority.issue("device"))) == ["server", "device"]
+    assert tls.client_authority == authority.file.read_bytes()
+
+
+@pytest.mark.parametrize(("version", "works"), [("TLSv1_1", False), ("TLSv1_2", True), ("TLSv1_3", True)])
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
+def test_the_oldest_version(authority, version, works):
+    tls = make_tls(authority, *authority.issue("server"))
+    client = trusting(authority)
+    client.set_ciphers("DEFAULT@SECLEVEL=0")
+    client.minimum_version = client.maximum_version = ssl.TLSVersion[version]
+    if works:
+        assert shake_hands(tls.context, client)[0] == "server"
+    else:
+        with pytest.raises(ssl.SSLError):
+            shake_hands(tls.context, client)
+
+
+def test_a_key_with_a_password_is_refused_and_none_is_asked_for(authority):
+    with pytest.raises(SettingError, match="expected a certificate and its key"):
+        make_tls(authority, *authority.issue("server", password=b"secret"))
