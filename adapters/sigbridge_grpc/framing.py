@@ -74,7 +74,7 @@ class Deframer:
             raise SignalingError(Code.INTERNAL, "A message cannot be decompressed") from None
         if len(plain) > self._max_bytes:
             raise MessageTooBig
-        if not reader.eof:
+        if not reader.eof or reader.unused_data:
             raise SignalingError(Code.INTERNAL, "A message cannot be decompressed")
         return plain
 

@@ -1,8 +1,8 @@
 """The methods that the gRPC wire serves, each as a small machine that takes messages and gives messages.
 
 Rule 1: no I/O and no HTTP/2: a method sees its `Call` and nothing of what carries it. Rule 2: a method that cannot
-begin raises SignalingError, and the call ends with its status before anything is kept. Rule 3: a method says when it
-takes no more messages for now (`ready`); the client is held back meanwhile.
+begin raises SignalingError or CallRefused, and the call ends with its status before anything is kept. Rule 3: a method
+says when it takes no more messages for now (`ready`); the client is held back meanwhile.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.errors import Code, SignalingError, malformed_request
+from sigbridge.errors import Code, SignalingError, malformed_request, server_draining
 from sigbridge.messages import Instant
 from sigbridge_grpc import status
 from sigbridge_grpc.framing import framed
@@ -40,6 +40,14 @@ class Ending(NamedTuple):
     trailers: Trailers = ()
     at_once: bool = False
     """Do not wait for what is queued: its client does not read."""
+
+
+class CallRefused(Exception):
+    """A call may not begin, and ends with more than a status."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.message)
+        self.ending = ending
 
 
 class Call(Protocol):
@@ -71,6 +79,12 @@ class Method(Protocol):
     def cancel(self, reason: DisconnectReason, now: Instant) -> None:
         """The call has ended without us."""
 
+    def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
+        """End the call for this reason, after what is queued; a session's own words come before `message`."""
+
+    def drain(self, now: Instant) -> None:
+        """The server is shutting down: end what would not end by itself."""
+
     def take(self, most: int) -> list[bytes]:
         """What to send now, with its prefix: about `most` bytes, and at least one message where there is one."""
 
@@ -85,9 +99,15 @@ class SignalMethod:
         self._service = service
         self._call = call
         self._busy = False
-        self._session = service.open(
-            on_end=self._on_end, now=now, remote=call.remote, identity=call.identity, traceparent=call.traceparent
-        )
+        try:
+            self._session = service.open(
+                on_end=self._on_end, now=now, remote=call.remote, identity=call.identity, traceparent=call.traceparent
+            )
+        except SignalingError as error:
+            if not service.hub.draining:
+                raise
+            trailers = status.trailers_of(DisconnectReason.DRAINING)
+            raise CallRefused(Ending(int(error.code), error.message, trailers)) from None
         self._session.outbox.wake = call.wake
 
     def ready(self) -> bool:
@@ -112,18 +132,17 @@ class SignalMethod:
         """Half-close means "I leave": what has been read is answered, the peer is gone, the call ends OK."""
         self._end(DisconnectReason.CLIENT_LEFT, now)
 
-    def too_big(self, now: Instant) -> None:
-        """A message was larger than allowed."""
-        self._end(DisconnectReason.MESSAGE_TOO_BIG, now)
-
     def cancel(self, reason: DisconnectReason, now: Instant) -> None:
         """The client has cancelled, or is gone."""
         self._service.hub.close(self._session, reason, now)
         self._session.outbox.clear()
 
-    def expire_age(self, now: Instant) -> None:
-        """Its connection has reached its age."""
-        self._end(DisconnectReason.MAX_AGE, now)
+    def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
+        """End the session for this reason, in the words that it has on every connection."""
+        self._end(reason, now)
+
+    def drain(self, now: Instant) -> None:
+        """The hub ends its sessions itself."""
 
     def take(self, most: int) -> list[bytes]:
         """What the outbox holds."""
@@ -167,6 +186,13 @@ class _Queueing:
         """Nothing is kept."""
         self._queue.clear()
 
+    def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
+        """End the call for this reason."""
+        self._call.finish(Ending(int(status.code_of(reason)), message))
+
+    def drain(self, now: Instant) -> None:
+        """One question and its answer end by themselves."""
+
     def _send(self, message: bytes) -> None:
         self._queue.append(framed(message))
         self._call.wake()
@@ -186,13 +212,13 @@ class UnaryMethod(_Queueing):
     def receive(self, message: bytes, now: Instant) -> None:
         """The question; a second one is one too many."""
         if self._question is not None:
-            self._refuse(SignalingError(Code.UNIMPLEMENTED, "A unary call has one message"))
+            self._refuse(one_message())
         self._question = message
 
     def half_close(self, now: Instant) -> None:
         """Answer."""
         if self._question is None:
-            self._refuse(SignalingError(Code.UNIMPLEMENTED, "A unary call has one message"))
+            self._refuse(one_message())
             return
         try:
             answer = self._answer(self._question, now, self._call.identity.subject or self._call.remote)
@@ -242,7 +268,11 @@ class WatchMethod(_Queueing):
         self._told: int | None = None
 
     def receive(self, message: bytes, now: Instant) -> None:
-        """Which service to watch."""
+        """Which service to watch; a second question is one too many."""
+        if self._service is not None:
+            self._board.watchers.discard(self)
+            self._refuse(one_message())
+            return
         try:
             self._service = _parsed(health_pb2.HealthCheckRequest, message).service
         except SignalingError as error:
@@ -259,6 +289,17 @@ class WatchMethod(_Queueing):
 
     def half_close(self, now: Instant) -> None:
         """A watcher asks once and listens from then on."""
+        if self._service is None:
+            self._refuse(one_message())
+
+    def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
+        """End the watch; what was told before still goes out."""
+        self._board.watchers.discard(self)
+        super().fail(reason, message, now)
+
+    def drain(self, now: Instant) -> None:
+        """Nothing more is to be told."""
+        self.fail(DisconnectReason.DRAINING, server_draining().message, now)
 
     def cancel(self, reason: DisconnectReason, now: Instant) -> None:
         """Nobody watches any more."""
@@ -291,6 +332,10 @@ class ReflectionMethod(_Queueing):
     def half_close(self, now: Instant) -> None:
         """Nothing more is asked."""
         self._call.finish(Ending(0))
+
+    def drain(self, now: Instant) -> None:
+        """Whoever goes on asking asks another server."""
+        self.fail(DisconnectReason.DRAINING, server_draining().message, now)
 
     def _answer(self, request: Any, response: Any) -> None:
         pool: Any = descriptor_pool.Default()
@@ -328,6 +373,11 @@ class ReflectionMethod(_Queueing):
         add(file)
         # Tools take the first for the file that they asked for.
         response.file_descriptor_response.file_descriptor_proto.extend(reversed(found.values()))
+
+
+def one_message() -> SignalingError:
+    """A method that takes one message got none, or more."""
+    return SignalingError(Code.UNIMPLEMENTED, "The call has one message")
 
 
 def signaling_methods(service: SignalingService, board: HealthBoard) -> Mapping[str, MethodFactory]:

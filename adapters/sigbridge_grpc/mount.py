@@ -77,6 +77,8 @@ def server_options(settings: Settings) -> list[tuple[str, Any]]:
             ("grpc.max_connection_age_ms", _milliseconds(settings.grpc_max_connection_age_seconds)),
             ("grpc.max_connection_age_grace_ms", _milliseconds(settings.shutdown_grace_seconds)),
         ]
+    if settings.grpc_max_connection_idle_seconds:
+        options.append(("grpc.max_connection_idle_ms", _milliseconds(settings.grpc_max_connection_idle_seconds)))
     return options
 
 

@@ -4,7 +4,8 @@ Rule 1: data frames are made of what methods give, joined; a stream is given no 
 waits in the method's own queue, whose age the hub watches. Rule 2: what a client sends is acknowledged, and so more of
 it let in, only when its method is ready for it. Rule 3: a call ends with trailers after what is queued; a client that
 does not read gets a reset instead, and where that was its last call the connection goes too. Rule 4: every wait has a
-deadline, of which `due` tells the carrier.
+deadline, of which `due` tells the carrier. Rule 5: a stream is never reset before all that was said on it is out, since
+a reset overtakes and drops what waits. Rule 6: a fault in a method ends its call, and no text of it leaves the server.
 Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md; RFC 9113.
 """
 
@@ -14,18 +15,19 @@ from collections.abc import Callable, Iterable, Mapping
 
 from sigbridge.auth import ANYBODY, OPEN_DOOR, Authenticator, Credentials, Identity, bearer_token
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.errors import Code, SignalingError
+from sigbridge.errors import Code, SignalingError, internal_error, method_not_found
 from sigbridge.messages import Instant
 from sigbridge.settings import Settings
+from sigbridge_grpc import status
 from sigbridge_grpc.framing import Deframer, MessageTooBig, percent_encoded, timeout_seconds
 from sigbridge_grpc.http2 import (
     DataReceived,
     ErrorCode,
     Header,
     Http2,
-    Http2Error,
     PingReceived,
     RequestReceived,
+    SettingsReceived,
     StreamClosed,
     StreamReset,
     TrailersReceived,
@@ -34,11 +36,12 @@ from sigbridge_grpc.http2 import (
 from sigbridge_grpc.methods import (
     HEALTH_SERVICE_NAME,
     REFLECTION_SERVICE_NAMES,
+    CallRefused,
     Ending,
     Method,
     MethodFactory,
     SignalMethod,
-    Trailers,
+    UnaryMethod,
 )
 from sigbridge_net.wire import Client, WireFactory
 
@@ -55,7 +58,11 @@ MOST_HEADER_BYTES = 4 * MAX_HEADER_BYTES
 HEADER_OVERHEAD_BYTES = 32
 """What each header counts besides its name and value (RFC 9113, section 10.5.1)."""
 MAX_PINGS_IN_A_ROW = 100
-"""Pings with nothing else between them after which a client is sent away."""
+"""Pings within `PING_WINDOW_SECONDS`, nothing being said by either side between, that send a client away."""
+PING_WINDOW_SECONDS = 10.0
+"""Clients that only listen send keepalive pings and nothing else for days: what counts is how fast they come."""
+MAX_QUESTION_BYTES = 16384
+"""The largest message of a method other than `Signal`: some are open to everybody, and none has long questions."""
 SLOW_CONSUMER_SECONDS = 1.0
 """How long a connection that is closed for reading too slowly may take to read why."""
 AGE_JITTER = 0.1
@@ -66,6 +73,10 @@ _RESPONSE_HEADERS: tuple[Header, ...] = (
     (b"content-type", b"application/grpc"),
     (b"grpc-accept-encoding", b"identity,gzip"),
 )
+INTERNAL_ERROR = Ending(
+    int(Code.INTERNAL), internal_error().message, status.trailers_of(DisconnectReason.INTERNAL_ERROR)
+)
+"""How a call ends that fails before its method stands; nothing of the exception is in it."""
 _OPEN_TO_ALL = (f"/{HEALTH_SERVICE_NAME}/",)
 _REFLECTION = tuple(f"/{name}/" for name in REFLECTION_SERVICE_NAMES)
 
@@ -84,19 +95,27 @@ class StreamCall:
         self.unacknowledged = 0
         self.half_closed = False
         self.half_close_told = False
+        self.held_back = False
+        """Whether its method was not ready for the next message."""
         self.deadline: float | None = None
         self.ending: Ending | None = None
+        self.end_by: float | None = None
+        """Until when its client may take what is left to say."""
         self.headers_sent = False
         self.trailers_queued = False
+        self.gone = False
 
     def wake(self) -> None:
         """There is something to take, or the method is ready again."""
-        self._wire.touch(self)
+        if not self.gone:
+            self._wire.touch(self)
 
     def finish(self, ending: Ending) -> None:
         """End the call, after what is queued; a second end is ignored."""
         if self.ending is None:
             self.ending = ending
+            # The next `expire` sets its deadline, also where the carrier cannot write and so takes nothing.
+            self._wire.due = 0.0
             self.wake()
 
 
@@ -127,49 +146,51 @@ class GrpcWire:
         self._calls: dict[int, StreamCall] = {}
         self._touched: dict[StreamCall, None] = {}
         """Calls to be looked at before the next output."""
-        self._backed_up: dict[StreamCall, None] = {}
-        """Calls whose last words have not gone out yet: they are looked at again after it."""
-        self._refused: list[int] = []
+        self._awaiting: dict[StreamCall, None] = {}
+        """Calls that go on when all that their windows allow is out."""
+        self._refused: dict[int, None] = {}
         """Streams that were answered without a call, and whose clients may still be sending."""
         self._greeted = False
         self._heard_at = now.monotonic
         self._pinged_at = -1.0
         self._pings_in_a_row = 0
+        self._ping_window_ends = now.monotonic
         self._idle_since = now.monotonic
+        self._stalled_since: float | None = None
+        """Since when the carrier has been seen to take nothing, though there is something."""
         self._close_deadline: float | None = None
         age = settings.grpc_max_connection_age_seconds
         self._old_at = now.monotonic + age * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER) if age else None  # noqa: S311
         self._leaving = False
+        self._draining = False
 
     # What the carrier calls.
 
     def receive(self, data: bytes, now: Instant) -> None:
         """Take bytes that arrived."""
         self._heard_at = now.monotonic
-        if self._close_deadline is not None and not self._calls:
+        if self._close_deadline is not None:
             return
         if not self._greeted:
             self._greeted = True
             self.due = now.monotonic
-        try:
-            events = self._http2.receive(data)
-        except Http2Error:
-            self._lose_all(DisconnectReason.PROTOCOL_ERROR, now)
-            self._begin_closing(now)
-            return
-        for event in events:
+        for event in self._http2.receive(data):
             if isinstance(event, DataReceived):
                 self._on_data(event.stream_id, event.data, event.end_stream, now)
             elif isinstance(event, RequestReceived):
                 self._on_request(event.stream_id, event.headers, event.end_stream, now)
             elif isinstance(event, WindowUpdated):
                 self._on_window(event.stream_id)
+            elif isinstance(event, SettingsReceived):
+                self._on_window(0)
             elif isinstance(event, TrailersReceived):
                 self._on_data(event.stream_id, b"", True, now)
             elif isinstance(event, StreamReset | StreamClosed):
                 self._on_gone(event.stream_id, now)
             elif isinstance(event, PingReceived):
                 self._on_ping(now)
+        if self._http2.broken:
+            self._break(now)
         self._wake()
 
     def receive_eof(self, now: Instant) -> None:
@@ -183,36 +204,49 @@ class GrpcWire:
 
     def drain(self, now: Instant) -> None:
         """The server is shutting down: no more calls, and the connection goes when the last one has ended."""
-        if not self._leaving and self._close_deadline is None:
-            self._leaving = True
-            self._http2.announce_shutdown()
-            self._leave_when_idle(now)
-            self._wake()
+        self._draining = True
+        for call in list(self._calls.values()):
+            if call.method is not None:
+                call.method.drain(now)
+        self._say_goodbye(now)
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now."""
-        while self._touched:
-            call = next(iter(self._touched))
-            del self._touched[call]
-            self._advance(call, now)
-            self._push(call, now)
-        output = self._http2.output(most)
-        if self._backed_up:
-            unsent = self._http2.unsent
-            ready = [call for call in self._backed_up if unsent(call.stream_id) < SEND_AHEAD_BYTES]
-            for call in ready:
-                del self._backed_up[call]
-                self._touched[call] = None
-            if ready and not output:
-                return self.take_output(most, now)
-        if not output and self._refused:
-            for stream_id in self._refused:
-                self._http2.reset(stream_id, ErrorCode.NO_ERROR)
-            self._refused.clear()
+        self._stalled_since = None
+        while True:
+            while self._touched:
+                call, _ = self._touched.popitem()
+                self._advance(call, now)
+                self._push(call, now)
             output = self._http2.output(most)
-        if self._close_deadline is not None and not output:
+            if output:
+                return [output]
+            if not self._go_on(now):
+                break
+        if self._http2.over and self._close_deadline is None:
+            self._break(now)
+        if self._close_deadline is not None:
             self.finished = True
-        return [output] if output else []
+        return []
+
+    def _go_on(self, now: Instant) -> bool:
+        """All that windows allow is out: end and continue what waited for it; whether there may be more to write."""
+        awaiting, self._awaiting = self._awaiting, {}
+        more = bool(self._refused)
+        for call in awaiting:
+            unsent = self._http2.unsent(call.stream_id)
+            if call.trailers_queued:
+                if not unsent:
+                    self._end_stream(call, now)
+                    more = True
+            elif unsent < SEND_AHEAD_BYTES:
+                self._touched[call] = None
+                more = True
+            # What is left waits for its window: `_on_window`.
+        for stream_id in self._refused:
+            self._http2.reset(stream_id, ErrorCode.NO_ERROR)
+        self._refused.clear()
+        return more
 
     def reading(self) -> bool:
         """Whether more input is welcome: it always is, since HTTP/2's windows hold each stream back by itself."""
@@ -220,45 +254,93 @@ class GrpcWire:
 
     def expire(self, now: Instant) -> None:
         """Do what is due: deadlines of calls, keepalive, age, idleness, and the patience with a closing client."""
-        settings = self._settings
         moment = now.monotonic
         if self._close_deadline is not None:
             self.aborted = moment >= self._close_deadline
             self.due = self._close_deadline
             return
         if not self._greeted:
-            self.aborted = True
+            self.aborted = moment >= self.due
             return
-        dues = [self._heard_at + settings.ping_interval_seconds]
+        dues = [due for due in (self._expire_calls(now), self._expire_age(now), self._expire_idle(now)) if due]
+        if self._close_deadline is None:
+            dues += [self._expire_stall(now), self._expire_silence(now)]
+            self.due = min(dues)
+        self._wake()
+
+    def _expire_calls(self, now: Instant) -> float | None:
+        """End the calls whose time is up; returns when the next one's will be."""
+        moment = now.monotonic
+        dues: list[float] = []
+        stuck = False
         for call in list(self._calls.values()):
-            if call.deadline is not None:
+            if call.ending is not None:
+                at_once = call.ending.at_once
+                if call.end_by is None:
+                    # Where the carrier can write, what must end at once has ended before the next look.
+                    call.end_by = moment + (0 if at_once else self._settings.close_timeout_seconds)
+                elif moment >= call.end_by:
+                    self._cut(call, now)
+                    stuck = stuck or at_once
+                    continue
+                dues.append(call.end_by)
+            elif call.deadline is not None:
                 if moment >= call.deadline:
-                    self._overdue(call, now)
+                    self._cancel(call, DisconnectReason.CONNECTION_LOST, now)
+                    call.finish(Ending(int(Code.DEADLINE_EXCEEDED), "Deadline exceeded"))
                 else:
                     dues.append(call.deadline)
+        if stuck and not self._calls:
+            self.aborted = True
+        return min(dues, default=None)
+
+    def _expire_age(self, now: Instant) -> float | None:
+        """First say that the connection is old, so that new calls go elsewhere; then end those that are still here."""
+        if self._old_at is None or now.monotonic < self._old_at:
+            return self._old_at
+        if not self._leaving:
+            self._old_at = now.monotonic + self._settings.shutdown_grace_seconds
+            self._say_goodbye(now)
+            return self._old_at
+        self._old_at = None
+        for call in list(self._calls.values()):
+            if call.method is not None:
+                call.method.fail(DisconnectReason.MAX_AGE, "The connection has reached its age", now)
+        return None
+
+    def _expire_idle(self, now: Instant) -> float | None:
+        limit = self._settings.grpc_max_connection_idle_seconds
+        if not limit or self._calls:
+            return None
+        if now.monotonic >= self._idle_since + limit:
+            self._say_goodbye(now)
+        return self._idle_since + limit
+
+    def _expire_stall(self, now: Instant) -> float:
+        """Drop a client that takes nothing of what the connection has to say, while it may go on sending."""
+        patience = self._settings.send_deadline_seconds
+        if not self._http2.wants_write:
+            return now.monotonic + self._settings.ping_interval_seconds
+        if self._stalled_since is None:
+            self._stalled_since = now.monotonic
+        elif now.monotonic >= self._stalled_since + patience:
+            self._lose_all(DisconnectReason.SLOW_CONSUMER, now)
+            self.aborted = True
+        return self._stalled_since + patience
+
+    def _expire_silence(self, now: Instant) -> float:
+        """Ping a silent client, and drop one that does not answer."""
+        moment, settings = now.monotonic, self._settings
         if self._pinged_at > self._heard_at:
             if moment >= self._pinged_at + settings.ping_timeout_seconds:
                 self._lose_all(DisconnectReason.KEEPALIVE_TIMEOUT, now)
                 self.aborted = True
-                return
-            dues[0] = self._pinged_at + settings.ping_timeout_seconds
-        elif moment >= dues[0]:
-            try:
-                self._http2.ping()
-            except Http2Error:
-                # The library has said goodbye by itself, and the client has stayed.
-                self._lose_all(DisconnectReason.PROTOCOL_ERROR, now)
-                self.aborted = True
-                return
+        elif moment >= self._heard_at + settings.ping_interval_seconds:
+            self._http2.ping()
             self._pinged_at = moment
-            dues[0] = moment + settings.ping_timeout_seconds
-        if self._old_at is not None:
-            if moment >= self._old_at:
-                self._grow_old(now)
-            if self._old_at is not None:
-                dues.append(self._old_at)
-        self.due = min(dues)
-        self._wake()
+        else:
+            return self._heard_at + settings.ping_interval_seconds
+        return self._pinged_at + settings.ping_timeout_seconds
 
     # Calls.
 
@@ -278,41 +360,46 @@ class GrpcWire:
                 authorization.append(value.decode("latin-1"))
             fields[name] = value
         if fields.get(b":method") != b"POST":
-            self._refuse_http(stream_id, b"405", end)
+            self._refuse_http(stream_id, b"405", end, (b"allow", b"POST"))
             return
         if not _is_grpc(fields.get(b"content-type", b"")):
             self._refuse_http(stream_id, b"415", end)
             return
+        ending: Ending
         try:
             if size > MAX_HEADER_BYTES:
                 raise SignalingError(
                     Code.RESOURCE_EXHAUSTED, f"Metadata is larger than {MAX_HEADER_BYTES} bytes: {size} bytes"
                 )
             call = self._open(stream_id, fields, authorization, now)
+        except CallRefused as refused:
+            ending = refused.ending
         except SignalingError as error:
-            trailers: Trailers = ()
-            if error.code is Code.UNIMPLEMENTED and b"grpc-encoding" in fields:
-                trailers = (("grpc-accept-encoding", "identity,gzip"),)
-            self._send_status(stream_id, Ending(int(error.code), error.message, trailers), headers_sent=False)
-            if not end:
-                self._refused.append(stream_id)
+            ending = Ending(int(error.code), error.message)
+        except Exception:
+            logger.exception("a call could not be opened")
+            ending = INTERNAL_ERROR
+        else:
+            self._calls[stream_id] = call
+            if end:
+                self._on_data(stream_id, b"", True, now)
+            self.touch(call)
             return
-        self._calls[stream_id] = call
-        if end:
-            self._on_data(stream_id, b"", True, now)
-        self.touch(call)
+        self._send_status(stream_id, ending, headers_sent=False)
+        if not end:
+            self._refused[stream_id] = None
 
     def _open(
         self, stream_id: int, fields: Mapping[bytes, bytes], authorization: list[str], now: Instant
     ) -> StreamCall:
-        """Begin a call; SignalingError where it may not."""
+        """Begin a call; SignalingError or CallRefused where it may not."""
         path = fields.get(b":path", b"").decode("latin-1")
         if fields.get(b"te") != b"trailers":
             raise SignalingError(Code.INTERNAL, "A gRPC request says te: trailers; a proxy may have lost it")
         identity = self._identity(path, authorization)
         make = self._methods.get(path)
         if make is None:
-            raise SignalingError(Code.UNIMPLEMENTED, f"Method not found: {path[:128]}")
+            raise method_not_found(path)
         encoding = fields.get(b"grpc-encoding", b"identity")
         if encoding not in (b"identity", b"gzip"):
             raise SignalingError(Code.UNIMPLEMENTED, f"Unknown grpc-encoding {encoding[:32].decode('latin-1')}")
@@ -324,14 +411,21 @@ class GrpcWire:
             traceparent=fields.get(b"traceparent", b"").decode("latin-1"),
         )
         timeout = fields.get(b"grpc-timeout")
-        if timeout is not None:
-            seconds = timeout_seconds(timeout)
-            if seconds is None:
-                raise SignalingError(Code.INTERNAL, "grpc-timeout is no time")
-            call.deadline = now.monotonic + seconds
-            self.due = min(self.due, call.deadline)
-        call.deframer = Deframer(self._settings.max_message_bytes, gzip=encoding == b"gzip")
+        limit = None if timeout is None else timeout_seconds(timeout)
+        if timeout is not None and limit is None:
+            raise SignalingError(Code.INTERNAL, "grpc-timeout is no time")
         call.method = make(call, now)
+        most = self._settings.max_message_bytes
+        if not isinstance(call.method, SignalMethod):
+            most = min(most, MAX_QUESTION_BYTES)
+        if isinstance(call.method, UnaryMethod):
+            limit = min(self._settings.max_timeout_seconds, float("inf") if limit is None else limit)
+        call.deframer = Deframer(most, gzip=encoding == b"gzip")
+        if limit is not None:
+            call.deadline = now.monotonic + limit
+            self.due = min(self.due, call.deadline)
+        if self._draining:
+            call.method.drain(now)
         return call
 
     def _identity(self, path: str, authorization: list[str]) -> Identity:
@@ -345,7 +439,8 @@ class GrpcWire:
         )
 
     def _on_data(self, stream_id: int, data: bytes, end: bool, now: Instant) -> None:
-        self._pings_in_a_row = 0
+        if data:
+            self._pings_in_a_row = 0
         call = self._calls.get(stream_id)
         if call is None or call.ending is not None or call.deframer is None:
             if data:
@@ -363,33 +458,41 @@ class GrpcWire:
     def _advance(self, call: StreamCall, now: Instant) -> None:
         """Give a method the messages that have arrived, as far as it is ready for them."""
         method, deframer = call.method, call.deframer
-        if method is None or deframer is None or call.half_close_told:
+        if method is None or deframer is None or call.half_close_told or call.gone:
             return
         try:
-            while call.ending is None and method.ready():
+            while call.ending is None:
+                call.held_back = not method.ready()
+                if call.held_back:
+                    return
                 message = deframer.next_message()
                 if message is None:
                     self._acknowledge(call)
                     if call.half_closed:
                         call.half_close_told = True
                         if deframer.unfinished:
-                            method.cancel(DisconnectReason.PROTOCOL_ERROR, now)
-                            call.finish(Ending(int(Code.INTERNAL), "The last message is not whole"))
+                            method.fail(DisconnectReason.PROTOCOL_ERROR, "The last message is not whole", now)
                         else:
                             method.half_close(now)
                     return
                 method.receive(message, now)
         except MessageTooBig:
-            if isinstance(method, SignalMethod):
-                method.too_big(now)
-            else:
-                method.cancel(DisconnectReason.MESSAGE_TOO_BIG, now)
-                call.finish(Ending(int(Code.RESOURCE_EXHAUSTED), "The message is larger than allowed"))
+            method.fail(DisconnectReason.MESSAGE_TOO_BIG, "The message is larger than allowed", now)
         except SignalingError as error:
-            method.cancel(DisconnectReason.PROTOCOL_ERROR, now)
-            call.finish(Ending(int(error.code), error.message))
-        if call.ending is not None:
-            self._acknowledge(call)
+            method.fail(DisconnectReason.PROTOCOL_ERROR, error.message, now)
+        except Exception:
+            logger.exception("a method failed")
+            method.fail(DisconnectReason.INTERNAL_ERROR, INTERNAL_ERROR.message, now)
+        # Nothing more of it is looked at.
+        self._acknowledge(call)
+
+    def _cancel(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:
+        """Tell a method that its call has ended; what that method does about it must not keep the others from it."""
+        if call.method is not None and call.ending is None:
+            try:
+                call.method.cancel(reason, now)
+            except Exception:
+                logger.exception("a method failed")
 
     def _acknowledge(self, call: StreamCall) -> None:
         if call.unacknowledged:
@@ -398,36 +501,42 @@ class GrpcWire:
 
     def _push(self, call: StreamCall, now: Instant) -> None:
         """Give HTTP/2 what a call has to say, as far as its window takes it."""
-        if call.method is None or call.stream_id not in self._calls:
+        if call.method is None or call.gone:
+            return
+        if call.trailers_queued:
+            self._awaiting[call] = None
             return
         http2, stream_id = self._http2, call.stream_id
-        ending, unsent = call.ending, http2.unsent(call.stream_id)
-        if call.trailers_queued:
-            if not unsent:
-                self._end_stream(call, now)
-            else:
-                self._backed_up[call] = None
-            return
-        if unsent and ending is not None and ending.at_once:
+        unsent = http2.unsent(stream_id)
+        if unsent and call.ending is not None and call.ending.at_once:
             self._cut(call, now)
             return
-        if unsent >= SEND_AHEAD_BYTES:
-            self._backed_up[call] = None
-            return
-        frames = call.method.take(SEND_AHEAD_BYTES)
-        if not call.headers_sent and (frames or ending is None):
-            call.headers_sent = True
-            http2.send_headers(stream_id, _RESPONSE_HEADERS)
-        if frames:
-            http2.send_data(stream_id, frames[0] if len(frames) == 1 else b"".join(frames))
-            self._touched[call] = None
-            return
-        if ending is not None:
-            call.trailers_queued = True
-            call.deadline = now.monotonic + self._settings.close_timeout_seconds
-            self.due = min(self.due, call.deadline)
-            self._send_status(stream_id, ending, headers_sent=call.headers_sent)
-            self._backed_up[call] = None
+        while unsent < SEND_AHEAD_BYTES:
+            try:
+                frames = call.method.take(SEND_AHEAD_BYTES)
+            except Exception:
+                logger.exception("a method failed")
+                call.method.fail(DisconnectReason.INTERNAL_ERROR, INTERNAL_ERROR.message, now)
+                frames = []
+            if not call.headers_sent and (frames or call.ending is None):
+                call.headers_sent = True
+                http2.send_headers(stream_id, _RESPONSE_HEADERS)
+            if not frames:
+                if call.ending is not None:
+                    self._send_status(stream_id, call.ending, headers_sent=call.headers_sent)
+                    call.trailers_queued = True
+                    self._awaiting[call] = None
+                return
+            self._pings_in_a_row = 0
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            http2.send_data(stream_id, data)
+            unsent += len(data)
+            if call.held_back:
+                # There may be room for another message of its client now.
+                self._touched[call] = None
+            if len(data) < SEND_AHEAD_BYTES and call.ending is None:
+                return
+        self._awaiting[call] = None
 
     def _end_stream(self, call: StreamCall, now: Instant) -> None:
         """What a call had to say is out: the stream is over, also where its client has not ended its own side."""
@@ -445,11 +554,11 @@ class GrpcWire:
         else:
             self._http2.send_headers(stream_id, (*_RESPONSE_HEADERS, *fields), end=True)
 
-    def _refuse_http(self, stream_id: int, status: bytes, end: bool) -> None:
+    def _refuse_http(self, stream_id: int, status: bytes, end: bool, *headers: Header) -> None:
         """A request that is no gRPC gets an answer of HTTP."""
-        self._http2.send_headers(stream_id, ((b":status", status), (b"content-length", b"0")), end=True)
+        self._http2.send_headers(stream_id, ((b":status", status), (b"content-length", b"0"), *headers), end=True)
         if not end:
-            self._refused.append(stream_id)
+            self._refused[stream_id] = None
 
     def _cut(self, call: StreamCall, now: Instant) -> None:
         """End the call of a client that does not read, and its connection where nobody else uses it."""
@@ -458,14 +567,6 @@ class GrpcWire:
         if not self._calls:
             self._http2.goaway(ErrorCode.ENHANCE_YOUR_CALM)
             self._begin_closing(now, patience=SLOW_CONSUMER_SECONDS)
-
-    def _overdue(self, call: StreamCall, now: Instant) -> None:
-        call.deadline = None
-        if call.trailers_queued:
-            self._cut(call, now)
-        elif call.ending is None and call.method is not None:
-            call.method.cancel(DisconnectReason.CLIENT_LEFT, now)
-            call.finish(Ending(int(Code.DEADLINE_EXCEEDED), "Deadline exceeded"))
 
     def _on_window(self, stream_id: int) -> None:
         if stream_id:
@@ -477,45 +578,47 @@ class GrpcWire:
 
     def _on_gone(self, stream_id: int, now: Instant) -> None:
         """A stream has ended; where its call has not, the client has cancelled it."""
-        if stream_id in self._refused:
-            self._refused.remove(stream_id)
+        self._refused.pop(stream_id, None)
         call = self._calls.get(stream_id)
         if call is not None:
-            if call.method is not None and call.ending is None:
-                call.method.cancel(DisconnectReason.CLIENT_LEFT, now)
+            self._cancel(call, DisconnectReason.CONNECTION_LOST, now)
             self._forget(call, now)
 
     def _forget(self, call: StreamCall, now: Instant) -> None:
         self._acknowledge(call)
+        call.gone = True
         self._calls.pop(call.stream_id, None)
         self._touched.pop(call, None)
-        self._backed_up.pop(call, None)
+        self._awaiting.pop(call, None)
         if not self._calls:
             self._idle_since = now.monotonic
+            self.due = 0.0
             self._leave_when_idle(now)
 
     # The connection.
 
     def _on_ping(self, now: Instant) -> None:
+        if now.monotonic >= self._ping_window_ends:
+            self._ping_window_ends = now.monotonic + PING_WINDOW_SECONDS
+            self._pings_in_a_row = 0
         self._pings_in_a_row += 1
         if self._pings_in_a_row > MAX_PINGS_IN_A_ROW and self._close_deadline is None:
             self._lose_all(DisconnectReason.PROTOCOL_ERROR, now)
             self._http2.goaway(ErrorCode.ENHANCE_YOUR_CALM, b"too_many_pings")
             self._begin_closing(now)
 
-    def _grow_old(self, now: Instant) -> None:
-        """First say that the connection is old, so that new calls go elsewhere; then end those that are still here."""
-        if not self._leaving:
-            self._old_at = now.monotonic + self._settings.shutdown_grace_seconds
-            self.drain(now)
-            return
-        self._old_at = None
-        for call in list(self._calls.values()):
-            if isinstance(call.method, SignalMethod):
-                call.method.expire_age(now)
-            elif call.method is not None:
-                call.method.cancel(DisconnectReason.MAX_AGE, now)
-                call.finish(Ending(int(Code.UNAVAILABLE), "The connection has reached its age"))
+    def _say_goodbye(self, now: Instant) -> None:
+        """Take no more calls; the connection goes when the last one has ended."""
+        if not self._leaving and self._close_deadline is None:
+            self._leaving = True
+            self._http2.announce_shutdown()
+            self._leave_when_idle(now)
+            self._wake()
+
+    def _break(self, now: Instant) -> None:
+        """The rules of HTTP/2 are broken, or the client has said that it is leaving and has left."""
+        self._lose_all(DisconnectReason.PROTOCOL_ERROR, now)
+        self._begin_closing(now)
 
     def _leave_when_idle(self, now: Instant) -> None:
         if self._leaving and not self._calls and self._close_deadline is None:
@@ -524,11 +627,12 @@ class GrpcWire:
 
     def _lose_all(self, reason: DisconnectReason, now: Instant) -> None:
         for call in list(self._calls.values()):
-            if call.method is not None:
-                call.method.cancel(reason, now)
+            call.gone = True
+            self._cancel(call, reason, now)
         self._calls.clear()
         self._touched.clear()
-        self._backed_up.clear()
+        self._awaiting.clear()
+        self._refused.clear()
 
     def _begin_closing(self, now: Instant, *, patience: float | None = None) -> None:
         if self._close_deadline is None:
@@ -548,5 +652,5 @@ def grpc_wires(
 
 def _is_grpc(content_type: bytes) -> bool:
     """`application/grpc`, alone or with a subtype or parameters that do not matter to a server."""
-    rest = content_type.removeprefix(b"application/grpc")
-    return rest != content_type and rest[:1] in (b"", b"+", b";")
+    kind = b"application/grpc"
+    return content_type[: len(kind)].lower() == kind and content_type[len(kind) : len(kind) + 1] in (b"", b"+", b";")

@@ -66,6 +66,8 @@ class FrontWire:
         if self._wire is not None:
             self._wire.receive(data, now)
             return
+        if self._finished:
+            return
         self._seen += data
         factory = self._chosen()
         if factory is not None:

@@ -255,6 +255,12 @@ class Settings:
         "holds; 0: never",
         zero=True,
     )
+    grpc_max_connection_idle_seconds: float = _seconds(
+        300.0,
+        "GRPC_MAX_CONNECTION_IDLE_SEC",
+        "how long a gRPC connection without a call is kept; its client connects again when it has one; 0: for ever",
+        zero=True,
+    )
 
     def __post_init__(self) -> None:
         for name, info in setting_infos().items():
