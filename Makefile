@@ -15,6 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 N ?= 10000
 PAIRING ?= grpc-websocket
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -82,8 +83,9 @@ settings-page: $(DEV)  ## make docs/settings.md from the settings
 check-settings-page: $(DEV)  ## check that docs/settings.md is current
 	$(BIN)/python tools/generate_settings_page.py --check
 
-bench: $(DEV)  ## measure the CPU time of a relayed message, roughly
-	$(BIN)/python -m sigbridge_bench
+bench: $(DEV)  ## measure the CPU time of a relayed message, beside baselines on Node where that is there
+	@if command -v npm >/dev/null; then cd bench/baselines && npm install --silent --no-audit --no-fund --ignore-scripts; fi
+	$(BIN)/python -m sigbridge_bench $(BENCH_ARGS)
 
 clean:  ## remove what was made: the environment, caches and reports
 	rm -rf $(VENV) .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
