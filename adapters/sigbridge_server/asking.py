@@ -43,7 +43,7 @@ def print_peers(options: argparse.Namespace) -> int:
     for peer in peers:
         capabilities = [name for name, value in peer_info_object(peer)["capabilities"].items() if value]
         since = datetime.fromtimestamp(peer.connected_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        rows.append((peer.peer_id, peer.state, " ".join(capabilities) or "-", since))
+        rows.append((_harmless(peer.peer_id), peer.state, _harmless(" ".join(capabilities)) or "-", since))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -76,6 +76,11 @@ async def _listen(options: argparse.Namespace, *, as_json: bool) -> int:
         reason = client.closed.reason if client.closed is not None else "unknown"
         print(f"sigbridge: connection closed: {reason}", file=sys.stderr)
         return 1
+
+
+def _harmless(text: str) -> str:
+    """The text without what would steer a terminal: names are what clients say."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _json_line(event: Event) -> str:

@@ -1,0 +1,210 @@
+"""`sigbridge peers` and `sigbridge listen` as processes: exit codes, one line of errors, JSON when piped, a table on a tty."""
+
+import asyncio
+import contextlib
+import json
+import os
+import pty
+import signal
+import sys
+
+import pytest
+
+from sigbridge import Capabilities, Settings
+from sigbridge_client import connect
+from sigbridge_server.server import Server
+
+TIME_LIMIT_SECONDS = 30
+TOKEN = "s3cret-canary"
+ANY_PORT = {"grpc_bind_address": "127.0.0.1:0", "ws_bind_address": "127.0.0.1:0", "http_bind_address": "off"}
+
+
+@pytest.fixture
+async def serve():
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**settings):
+            server = Server(Settings(**ANY_PORT | settings))
+            await server.start()
+            stack.push_async_callback(server.stop, grace_seconds=0.5)
+            return server
+
+        yield start
+
+
+def url(server, protocol):
+    port = server.grpc_port if protocol == "grpc" else server.websocket_port
+    return f"{'grpc' if protocol == 'grpc' else 'ws'}://127.0.0.1:{port}"
+
+
+def environment(**more):
+    return {name: value for name, value in os.environ.items() if name != "SIGBRIDGE_TOKEN"} | more
+
+
+async def start_command(*arguments, stdout=asyncio.subprocess.PIPE, **environ):
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sigbridge_server",
+        *arguments,
+        env=environment(**environ),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@contextlib.asynccontextmanager
+async def killed_at_last(process):
+    try:
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def run(*arguments, **environ):
+    """Exit code, stdout and stderr."""
+    async with killed_at_last(await start_command(*arguments, **environ)) as process:
+        out, errors = await process.communicate()
+        return process.returncode, out.decode(), errors.decode()
+
+
+async def run_on_a_tty(*arguments):
+    """Exit code and what a terminal was shown."""
+    ours, theirs = pty.openpty()
+    try:
+        async with killed_at_last(await start_command(*arguments, stdout=theirs)) as process:
+            os.close(theirs)
+            shown = b""
+            with contextlib.suppress(OSError):
+                # The end of a terminal is an error on Linux.
+                while chunk := await asyncio.to_thread(os.read, ours, 65536):
+                    shown += chunk
+            await process.wait()
+            return process.returncode, shown.decode()
+    finally:
+        os.close(ours)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+async def test_peers_are_json_where_nobody_looks_and_a_table_on_a_terminal(serve, protocol):
+    server = await serve()
+    async with await connect(url(server, "grpc")) as alice, await connect(url(server, "websocket")) as bob:
+        await alice.announce(
+            "alice", capabilities=Capabilities(audio=True, extensions={"scr\x1b[31meen": True}), room="lobby"
+        )
+        await bob.announce("bob\u202e", room="lobby")
+        code, out, errors = await run("peers", url(server, protocol), "--room", "lobby")
+        assert (code, errors) == (0, "")
+        first, second = map(json.loads, out.splitlines())
+        assert (first["peer_id"], first["state"], first["capabilities"]["audio"]) == ("alice", "available", True)
+        assert second["peer_id"] == "bob\u202e"
+        assert await run("peers", url(server, protocol)) == (0, "", "")
+        code, shown = await run_on_a_tty("peers", url(server, protocol), "--room", "lobby")
+        assert code == 0
+        head, *rows = shown.splitlines()
+        assert head.split() == ["PEER", "STATE", "CAPABILITIES", "SINCE"]
+        assert rows[0].split()[:4] == ["alice", "available", "audio", "scr\\x1b[31meen"]
+        assert rows[1].split()[:3] == ["bob\\u202e", "available", "-"]
+        assert "\x1b" not in shown
+        code, shown = await run_on_a_tty("peers", url(server, protocol), "--room", "lobby", "--json")
+        assert json.loads(shown.splitlines()[0])["peer_id"] == "alice"
+
+
+async def test_more_peers_than_one_page_holds(serve):
+    server = await serve(max_page_peers=2)
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(5):
+            client = await stack.enter_async_context(await connect(url(server, "websocket")))
+            await client.announce(f"p{number}")
+        _, out, _ = await run("peers", url(server, "grpc"))
+    assert [json.loads(line)["peer_id"] for line in out.splitlines()] == [f"p{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("peers", "http://localhost:1"),
+        ("peers", "nonsense"),
+        ("peers", "grpc://127.0.0.1:1"),
+        ("peers", "ws://127.0.0.1:1"),
+        ("peers", "ws://127.0.0.1:1", "--token-file", "/no/such/file"),
+        ("peers", "wss://127.0.0.1:1", "--ca", "/no/such/file"),
+        ("peers", "grpcs://127.0.0.1:1", "--cert", "/no/such/file"),
+        ("peers", "wss://127.0.0.1:1", "--cert", "/no/such/file"),
+        ("listen", "ws://127.0.0.1:1", "--peer-id", "x"),
+        ("check", "--ws", "ws://127.0.0.1:1", "--token-file", "/no/such/file"),
+    ],
+)
+async def test_a_mistake_is_one_line_and_exit_code_1(arguments):
+    code, out, errors = await run(*arguments)
+    assert (code, out) == (1, "")
+    assert errors.startswith("sigbridge: ")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+async def test_tokens_come_from_a_file_or_the_environment(serve, tmp_path, protocol):
+    server = await serve(auth_tokens=(TOKEN,))
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text(f"{TOKEN}\n")
+    wrong.write_text("wrong-canary\n")
+    where = url(server, protocol)
+    assert (await run("peers", where, "--token-file", str(right)))[0] == 0
+    assert (await run("peers", where, SIGBRIDGE_TOKEN=TOKEN))[0] == 0
+    assert (await run("peers", where, "--token-file", str(right), SIGBRIDGE_TOKEN="wrong-canary"))[0] == 0
+    for code, out, errors in (
+        await run("peers", where),
+        await run("peers", where, "--token-file", str(wrong)),
+        await run("peers", where, "--token-file", str(wrong), SIGBRIDGE_TOKEN=TOKEN),
+    ):
+        assert (code, out, errors.count("\n")) == (1, "", 1)
+        assert "canary" not in errors
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+async def test_listen_prints_events_as_they_come_and_says_why_it_ends(serve, protocol):
+    server = await serve()
+    async with killed_at_last(await start_command("listen", url(server, protocol), "--peer-id", "watcher")) as process:
+        async with await connect(url(server, "websocket")) as alice:
+            while server.hub.peer_count == 0:
+                await asyncio.sleep(0.01)
+            await alice.announce("alice")
+            await alice.offer("watcher", "v=0\r\n")
+            joined = json.loads(await process.stdout.readline())
+            offer = json.loads(await process.stdout.readline())
+        assert (joined["event"], joined["peer_id"]) == ("peer_joined", "alice")
+        assert (offer["event"], offer["from_peer_id"], offer["sdp"]) == ("offer", "alice", "v=0\r\n")
+        assert json.loads(await process.stdout.readline()) == {"event": "peer_left", "peer_id": "alice"}
+        await server.stop(grace_seconds=2)
+        assert (await process.stderr.read()).decode() == "sigbridge: connection closed: draining\n"
+        assert await process.wait() == 1
+
+
+async def test_listen_ends_by_an_interrupt(serve):
+    server = await serve()
+    async with killed_at_last(
+        await start_command("listen", url(server, "websocket"), "--peer-id", "watcher")
+    ) as process:
+        while server.hub.peer_count == 0:
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+        assert await process.stderr.read() == b""
+        while server.hub.peer_count:
+            await asyncio.sleep(0.01)
+        assert server.hub.counters.disconnects == {("websocket", "client_left"): 1}
+
+
+async def test_listen_with_an_id_that_is_taken(serve):
+    server = await serve()
+    async with await connect(url(server, "grpc")) as alice:
+        await alice.announce("alice")
+        assert await run("listen", url(server, "grpc"), "--peer-id", "alice") == (
+            1,
+            "",
+            "sigbridge: Peer alice already announced\n",
+        )

@@ -1,0 +1,106 @@
+"""`sigbridge check` as a process: a table, and an exit code that a pipeline can rely on."""
+
+import asyncio
+import contextlib
+import os
+import sys
+
+import pytest
+
+from sigbridge import Settings
+from sigbridge_compat.scenarios import SCENARIOS
+from sigbridge_server.server import Server
+
+TIME_LIMIT_SECONDS = 60
+NAME = next(name for name, scenario in SCENARIOS.items() if scenario.peers == 2)
+
+
+@pytest.fixture
+async def serve():
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**settings):
+            server = Server(
+                Settings(
+                    grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0", http_bind_address="off", **settings
+                )
+            )
+            await server.start()
+            stack.push_async_callback(server.stop, grace_seconds=0.5)
+            return server
+
+        yield start
+
+
+async def check(*arguments, **environ):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sigbridge_server",
+        "check",
+        *arguments,
+        env=os.environ | environ,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            out, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode, out.decode(), errors.decode()
+
+
+def addresses(server):
+    return "--grpc", f"127.0.0.1:{server.grpc_port}", "--ws", f"ws://127.0.0.1:{server.websocket_port}"
+
+
+async def test_both_protocols_in_every_pairing(serve):
+    server = await serve(auth_tokens=("canary",))
+    code, out, errors = await check(*addresses(server), "--only", NAME, SIGBRIDGE_TOKEN="canary")
+    assert (code, errors) == (0, "")
+    head, row, _, summary = out.splitlines()
+    assert head.split() == ["scenario", "grpc-grpc", "grpc-websocket", "websocket-grpc", "websocket-websocket"]
+    assert row.split() == [NAME, "ok", "ok", "ok", "ok"]
+    assert summary == "4 passed, 0 failed"
+
+
+async def test_one_protocol_alone(serve):
+    server = await serve()
+    code, out, _ = await check(*addresses(server)[2:], "--only", NAME)
+    assert code == 0
+    assert out.splitlines()[0].split() == ["scenario", "websocket-websocket"]
+
+
+async def test_what_does_not_hold_fails(serve):
+    # Without its roster a server keeps fewer promises.
+    server = await serve(replay_roster=False)
+    code, out, errors = await check(*addresses(server)[2:])
+    assert code == 1
+    assert "FAILED" in out
+    assert ", websocket-websocket:\n" in errors
+    assert "Traceback" not in errors
+    assert not out.splitlines()[-1].endswith(" 0 failed")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "sigbridge: neither --grpc nor --ws is given: expected at least one address to check\n"),
+        (("--ws", "ws://127.0.0.1:1", "--only", "nothing"), "sigbridge: --only is 'nothing': expected one of "),
+    ],
+)
+async def test_a_mistake_is_one_line(arguments, text):
+    code, out, errors = await check(*arguments)
+    assert (code, out) == (1, "")
+    assert errors.startswith(text)
+    assert errors.count("\n") == 1
+
+
+async def test_no_server_is_a_failure():
+    code, _, errors = await check("--ws", "ws://127.0.0.1:1", "--only", NAME)
+    assert code == 1
+    assert "Traceback" not in errors
