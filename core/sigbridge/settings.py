@@ -93,11 +93,7 @@ def _text(default: str, env: str, meaning: str, expects: str, check: Callable[[s
 
 def _list(env: str, meaning: str, expects: str, *, secret: bool = False) -> Any:
     def parse(text: str) -> tuple[str, ...]:
-        parts = tuple(part.strip() for part in text.split(",") if part.strip())
-        if not parts:
-            # Somebody meant to close a door: commas alone must not leave it open.
-            raise ValueError(text)
-        return parts
+        return tuple(part.strip() for part in text.split(",") if part.strip())
 
     return _setting((), env, meaning, expects, parse, lambda _: True, secret=secret)
 
@@ -320,7 +316,13 @@ class Settings:
                 values[name] = info.parse(text)
             except ValueError:
                 raise SettingError(f"{info.env} is {info.shown(text)}: expected {info.expects}") from None
-        return cls(**values)
+        settings = cls(**values)
+        for name, value in values.items():
+            if value == ():
+                # Somebody meant to close a door: commas alone must not leave it open.
+                info = setting_infos()[name]
+                raise SettingError(f"{info.env} is {info.shown(environ[info.env])}: expected {info.expects}")
+        return settings
 
 
 def _level_of_rust_log(text: str) -> str:
