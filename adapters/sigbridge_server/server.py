@@ -8,7 +8,8 @@ clients do. Rule 3: authentication is decided here and nowhere else: which proto
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from sigbridge_grpc.methods import HealthBoard
 from sigbridge_grpc.service import FRAMED_PROTOBUF, SignalingService
 from sigbridge_grpc.web import GrpcWeb
 from sigbridge_http.wire import Page, Pages, http_wires
-from sigbridge_net.carrier import Carrier
+from sigbridge_net.carrier import Carrier, ListenError
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_net.tls import ServerTls, server_tls
 from sigbridge_net.wire import WireFactory
@@ -105,18 +106,21 @@ class Server:
             paths=frozenset(path.encode() for path in (*PROBE_PATHS, *web.paths)),
         )
         try:
-            self.websocket_port = await self._carrier.listen(settings.ws_bind_address, front, tls=context)
+            with _named("WS_BIND_ADDRESS"):
+                self.websocket_port = await self._carrier.listen(settings.ws_bind_address, front, tls=context)
             if settings.http_bind_address != "off":
-                self.http_port = await self._operators_carrier.listen(
-                    settings.http_bind_address, http_wires(self._pages, settings)
-                )
-            if not native:
-                self._grpcio = self._grpcio_engine()
-                self.grpc_port = await self._grpcio.start(self._tls)
-            elif settings.one_address:
-                self.grpc_port = self.websocket_port
-            else:
-                self.grpc_port = await self._carrier.listen(settings.grpc_bind_address, front, tls=context)
+                with _named("HTTP_BIND_ADDRESS"):
+                    self.http_port = await self._operators_carrier.listen(
+                        settings.http_bind_address, http_wires(self._pages, settings)
+                    )
+            with _named("GRPC_BIND_ADDRESS"):
+                if not native:
+                    self._grpcio = self._grpcio_engine()
+                    self.grpc_port = await self._grpcio.start(self._tls)
+                elif settings.one_address:
+                    self.grpc_port = self.websocket_port
+                else:
+                    self.grpc_port = await self._carrier.listen(settings.grpc_bind_address, front, tls=context)
         except BaseException:
             await self._carrier.close(0)
             await self._operators_carrier.close(0)
@@ -193,6 +197,15 @@ class Server:
                     "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token",
                     extra={"protocol": protocol, "address": address},
                 )
+
+
+@contextmanager
+def _named(variable: str) -> Iterator[None]:
+    """Say in a ListenError which setting is to be changed."""
+    try:
+        yield
+    except ListenError as error:
+        raise ListenError(f"{error} ({variable})") from None
 
 
 def _tracer(settings: Settings) -> Tracer | None:
