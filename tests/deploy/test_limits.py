@@ -35,9 +35,12 @@ async def test_over_the_rate_both_protocols_say_the_same(serve, clients):
         assert "error" not in await ask()
     waits = [refusal["data"].pop("retry_after_ms") for refusal in refusals]
     assert all(0 < wait <= 101 for wait in waits)
+    for refusal, wait in zip(refusals, waits, strict=True):
+        # The two clients asked at times of their own, so what they must wait differs by what passed meanwhile.
+        refusal["message"] = refusal["message"].replace(f"{wait} ms", "so many ms")
     assert refusals[0] == refusals[1]
     assert refusals[0]["data"]["status"] == "RESOURCE_EXHAUSTED"
-    assert "SIGNALING_RATE_PER_SEC" in refusals[0]["message"] or "SIGNALING_RATE_PER_SEC" in json.dumps(refusals[0])
+    assert refusals[0]["data"]["limit"] == "SIGNALING_RATE_PER_SEC"
 
 
 async def test_reconnecting_refills_no_bucket(serve, clients):
