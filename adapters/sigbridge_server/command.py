@@ -203,7 +203,9 @@ def _environment(options: argparse.Namespace) -> Mapping[str, str]:
         raise SettingError(f"--env-file is {options.env_file!r}: expected a file of NAME=VALUE lines")
     from dotenv import dotenv_values
 
-    read = {name: value for name, value in dotenv_values(options.env_file).items() if value is not None}
+    # A token may hold a dollar sign: values are taken as they stand.
+    values = dotenv_values(options.env_file, interpolate=False)
+    read = {name: value for name, value in values.items() if value is not None}
     return {**read, **os.environ}
 
 

@@ -17,7 +17,6 @@ from sigbridge.auth import OPEN_DOOR, Authenticator, token_authenticator
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.settings import SettingError, Settings, parse_address
-from sigbridge.tracing import Tracer
 from sigbridge_grpc.methods import HealthBoard
 from sigbridge_grpc.service import FRAMED_PROTOBUF, SignalingService
 from sigbridge_grpc.web import GrpcWeb
@@ -34,6 +33,7 @@ from sigbridge_websocket.wire import websocket_wires
 
 if TYPE_CHECKING:
     from sigbridge_server.grpcio_engine import GrpcioEngine
+    from sigbridge_server.tracing import OpenTelemetryTracer
 
 logger = logging.getLogger("sigbridge.server")
 
@@ -63,13 +63,14 @@ class Server:
     ) -> None:
         """Make a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens."""
         self.settings = settings
+        self._tracer = _tracer(settings)
         self.hub = Hub(
             settings,
             read_clock(),
             directory=directory,
             bus=bus,
             stopwatch=time.perf_counter,
-            tracer=_tracer(settings),
+            tracer=self._tracer,
         )
         tokens = settings.auth_tokens
         self._grpc_authenticator = authenticator or token_authenticator(tokens, asked=settings.grpc_asks_for_token)
@@ -149,6 +150,8 @@ class Server:
         await self._operators_carrier.close(0)
         self._memory.stop()
         self._timer.stop()
+        if self._tracer is not None:
+            self._tracer.finish()
         return ended
 
     def reload_certificates(self) -> None:
@@ -208,7 +211,7 @@ def _named(variable: str) -> Iterator[None]:
         raise ListenError(f"{error} ({variable})") from None
 
 
-def _tracer(settings: Settings) -> Tracer | None:
+def _tracer(settings: Settings) -> "OpenTelemetryTracer | None":
     if not settings.tracing:
         return None
     try:

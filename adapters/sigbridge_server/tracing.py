@@ -1,9 +1,11 @@
 """Traces by OpenTelemetry: a request from its sender, through the hub, into its target's outbox.
 
 It needs the extra `sigbridge[tracing]`; where spans go is said by OpenTelemetry's own variables
-(`OTEL_EXPORTER_OTLP_ENDPOINT` and others). Rule 1: no SDP, candidate, token or metadata is put into a span.
+(`OTEL_EXPORTER_OTLP_ENDPOINT` and others). Rule 1: no SDP, candidate, token or metadata is put into a span. Rule 2: a
+collector that does not answer holds up no end of the server.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -17,11 +19,16 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from sigbridge.session import Session
 
+FINISH_SECONDS = 1.0
+
 
 class OpenTelemetryTracer:
     """A `sigbridge.tracing.Tracer` whose spans go to OpenTelemetry's tracer provider."""
 
-    def __init__(self, provider: trace.TracerProvider | None = None) -> None:
+    def __init__(self, provider: trace.TracerProvider | None = None, *, owned: TracerProvider | None = None) -> None:
+        """`provider` is a host's, or the global one; one that is `owned` ends with `finish`."""
+        self._owned = owned
+        provider = owned or provider
         self._tracer = trace.get_tracer("sigbridge", tracer_provider=provider)
         self._propagator = TraceContextTextMapPropagator()
 
@@ -40,9 +47,18 @@ class OpenTelemetryTracer:
         """A span of the target's outbox, inside the request's."""
         return self._span(f"deliver {kind}", SpanKind.PRODUCER, target, "")
 
+    def finish(self) -> None:
+        """Export what is left; what has not been taken within `FINISH_SECONDS` is lost."""
+        if self._owned is not None:
+            # The exporter tries again for many seconds, and nothing interrupts its connecting.
+            thread = threading.Thread(target=self._owned.shutdown, name="sigbridge traces", daemon=True)
+            thread.start()
+            thread.join(FINISH_SECONDS)
+
 
 def configured_tracer() -> OpenTelemetryTracer:
     """A tracer that exports by OTLP as OpenTelemetry's variables say."""
-    provider = TracerProvider(resource=Resource.create({"service.name": "sigbridge"}))
+    resource = Resource.create({"service.name": "sigbridge"})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return OpenTelemetryTracer(provider)
+    return OpenTelemetryTracer(owned=provider)

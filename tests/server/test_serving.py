@@ -1,0 +1,213 @@
+"""The command around a server: variables from files, words and exit codes, and an end that nobody holds up."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sigbridge import __version__
+from sigbridge.settings import setting_infos
+
+TIME_LIMIT_SECONDS = 60
+KNOWN = {info.env for info in setting_infos().values()}
+LISTENING = re.compile(r"(gRPC|WebSocket|HTTP) listening on \S+:(\d+)")
+
+STOPPED_CLIENT = """
+import asyncio, os, signal, sys
+from sigbridge_client import connect
+
+async def main():
+    async with await connect(sys.argv[1]) as client:
+        await client.announce("sleeper")
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+asyncio.run(main())
+"""
+
+
+def environment(**settings):
+    kept = {name: value for name, value in os.environ.items() if name not in KNOWN | {"RUST_LOG", "SIGBRIDGE_TOKEN"}}
+    return kept | settings
+
+
+SERVED = {
+    "GRPC_BIND_ADDRESS": "127.0.0.1:0",
+    "WS_BIND_ADDRESS": "127.0.0.1:0",
+    "HTTP_BIND_ADDRESS": "off",
+    "SIGNALING_SHUTDOWN_GRACE_SEC": "1",
+}
+
+
+@contextlib.asynccontextmanager
+async def process(*arguments, **environ):
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        env=environment(**environ),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
+
+
+async def run(*arguments, **environ):
+    """Exit code, stdout and stderr of `sigbridge`."""
+    async with process("-m", "sigbridge_server", *arguments, **environ) as started:
+        out, errors = await started.communicate()
+        return started.returncode, out.decode(), errors.decode()
+
+
+async def ports_of(server, count=2):
+    ports = {}
+    while len(ports) < count:
+        line = (await server.stdout.readline()).decode()
+        assert line, (await server.stderr.read()).decode()
+        name, port = LISTENING.fullmatch(line.strip()).groups()
+        ports[name] = int(port)
+    return ports
+
+
+async def test_the_version():
+    assert await run("version") == (0, f"sigbridge {__version__}\n", "")
+    assert await run("--version") == (0, f"sigbridge {__version__}\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+async def test_completion_knows_every_command(shell):
+    code, out, errors = await run("completion", shell)
+    assert (code, errors) == (0, "")
+    for word in ("serve", "demo", "peers", "listen", "check", "settings", "completion", "version"):
+        assert word in out
+
+
+async def test_no_shell_of_that_name():
+    code, out, errors = await run("completion", "fish")
+    assert (code, out) == (2, "")
+    assert "invalid choice: 'fish'" in errors
+
+
+@pytest.mark.parametrize("command", ["serve", "demo", "peers", "listen", "check", "settings", "completion"])
+async def test_help_has_examples(command):
+    code, out, _ = await run(command, "--help")
+    assert code == 0
+    assert "examples:\n" in out
+    assert f"sigbridge {command}" in out
+
+
+async def settings_with(tmp_path, text, *, name="prod.env", **environ):
+    file = tmp_path / name
+    file.write_text(text)
+    code, out, errors = await run("settings", "--json", "--env-file", str(file), **environ)
+    assert (code, errors) == (0, "")
+    return {row["variable"]: row["value"] for row in json.loads(out)}
+
+
+async def test_settings_from_a_file_and_the_environment_before_it(tmp_path):
+    values = await settings_with(
+        tmp_path,
+        "# production\nSIGNALING_MAX_SDP_BYTES=7\nSIGNALING_MAX_SESSIONS = 8\nexport GRPC_AUTH_TOKENS='can,ary'\n"
+        'SIGNALING_LOG_LEVEL="error"\nSIGNALING_RATE_BURST\n\nUNRELATED=1\n',
+        SIGNALING_MAX_SDP_BYTES="9",
+    )
+    assert values["SIGNALING_MAX_SDP_BYTES"] == 9
+    assert values["SIGNALING_MAX_SESSIONS"] == 8
+    assert values["SIGNALING_LOG_LEVEL"] == "error"
+    assert values["SIGNALING_RATE_BURST"] == 10000
+    assert values["GRPC_AUTH_TOKENS"] == "(hidden)"
+
+
+async def test_a_file_s_level_comes_before_that_of_deployments_of_old(tmp_path):
+    values = await settings_with(tmp_path, "SIGNALING_LOG_LEVEL=error\n", RUST_LOG="debug")
+    assert values["SIGNALING_LOG_LEVEL"] == "error"
+
+
+async def test_tokens_in_a_file_are_taken_as_they_stand(tmp_path):
+    file = tmp_path / "prod.env"
+    file.write_text("GRPC_AUTH_TOKENS=${NOTHING}\nGRPC_REQUIRE_AUTH=true\n")
+    # Replaced by nothing it would be no token, and required.
+    assert (await run("settings", "--env-file", str(file)))[0] == 0
+
+
+@pytest.mark.parametrize("command", ["serve", "settings"])
+async def test_a_file_that_is_not_there(command):
+    assert await run(command, "--env-file", "/no/such/file") == (
+        1,
+        "",
+        "sigbridge: --env-file is '/no/such/file': expected a file of NAME=VALUE lines\n",
+    )
+
+
+async def test_a_wrong_value_in_a_file_is_one_line(tmp_path):
+    file = tmp_path / "prod.env"
+    file.write_text("SIGNALING_MAX_SDP_BYTES=many\n")
+    assert await run("serve", "--env-file", str(file)) == (
+        1,
+        "",
+        "sigbridge: SIGNALING_MAX_SDP_BYTES is 'many': expected a whole number, at least 1\n",
+    )
+
+
+async def test_a_reader_that_has_read_enough_is_no_error():
+    async with process("-m", "sigbridge_server", "settings") as started:
+        started._transport.get_pipe_transport(1).close()
+        assert (await started.stderr.read()).decode() == ""
+        assert await started.wait() == 0
+
+
+async def test_misspelt_variables_are_logged():
+    async with process("-m", "sigbridge_server", "serve", **SERVED, SIGNALING_LOGLEVEL="debug") as server:
+        await ports_of(server)
+        server.send_signal(signal.SIGTERM)
+        errors = (await server.stderr.read()).decode()
+        assert await server.wait() == 0
+        (line,) = [line for line in errors.splitlines() if "SIGNALING_LOGLEVEL" in line]
+        assert "no setting has" in line
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "ws"])
+@pytest.mark.parametrize("engine", sorted({"grpcio", "native"} if "GRPC_ENGINE" in KNOWN else {""}))
+async def test_a_stopped_client_does_not_hold_up_the_end(scheme, engine):
+    served = SERVED | ({"GRPC_ENGINE": engine} if engine else {})
+    async with process("-m", "sigbridge_server", "serve", **served) as server:
+        ports = await ports_of(server)
+        url = f"{scheme}://127.0.0.1:{ports['gRPC' if scheme == 'grpc' else 'WebSocket']}"
+        async with process("-c", STOPPED_CLIENT, url) as client:
+            while not stopped(client.pid):
+                await asyncio.sleep(0.01)
+            began = time.monotonic()
+            server.send_signal(signal.SIGTERM)
+            errors = (await server.stderr.read()).decode()
+            assert await server.wait() == 0
+            # The grace is 1 s; the rest is generous, and far below any keepalive.
+            assert time.monotonic() - began < 8
+            assert "Traceback" not in errors
+
+
+def stopped(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
+
+
+async def test_traces_that_nobody_collects_do_not_hold_up_the_end():
+    collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    async with process("-m", "sigbridge_server", "serve", **SERVED, SIGNALING_TRACING="true", **collector) as server:
+        ports = await ports_of(server)
+        assert (await run("peers", f"ws://127.0.0.1:{ports['WebSocket']}"))[0] == 0
+        began = time.monotonic()
+        server.send_signal(signal.SIGTERM)
+        await server.stderr.read()
+        assert await server.wait() == 0
+        assert time.monotonic() - began < 5
