@@ -1,0 +1,160 @@
+"""One door to both protocols: which URLs it takes, and what it shows to a server."""
+
+import asyncio
+import contextlib
+import datetime
+import json
+from ipaddress import ip_address
+
+import grpc.aio
+import pytest
+import websockets.asyncio.client
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sigbridge import ConnectionClosed, Settings, SignalingError
+from sigbridge_client import connect
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_server.server import Server
+
+TIME_LIMIT_SECONDS = 20
+TOKEN = "s3cret"
+PROTOCOLS = ["grpc", "websocket"]
+PEM = serialization.Encoding.PEM
+
+
+@pytest.fixture
+async def serve():
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**settings):
+            server = Server(
+                Settings(
+                    grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0", http_bind_address="off", **settings
+                )
+            )
+            await server.start()
+            stack.push_async_callback(server.stop, grace_seconds=0.5)
+            return server
+
+        yield start
+
+
+def url(server, protocol, *, secure=False):
+    if protocol == "grpc":
+        return f"grpc{'s' * secure}://127.0.0.1:{server.grpc_port}"
+    return f"ws{'s' * secure}://127.0.0.1:{server.websocket_port}"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """An authority that signed a server's and a client's certificate: the paths of all of them, by name."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    for name in ("authority", "server", "device-1"):
+        key = authority_key if name == "authority" else ec.generate_private_key(ec.SECP256R1())
+        subject, issuer = (
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)]) for text in (name, "authority")
+        )
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=name == "authority", path_length=None), critical=True)
+            .sign(authority_key, hashes.SHA256())
+        )
+        (folder / f"{name}.crt").write_bytes(certificate.public_bytes(PEM))
+        (folder / f"{name}.key").write_bytes(
+            key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+    return folder
+
+
+@pytest.mark.parametrize(
+    "text", ["", "localhost:50051", "http://localhost", "grpc://", "ws:///path", "WSS", "grpc:localhost:1"]
+)
+async def test_what_is_no_signaling_url(text):
+    with pytest.raises(ValueError, match="is no signaling URL: expected one of grpc://HOST:PORT"):
+        await connect(text)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_tokens(serve, protocol):
+    server = await serve(auth_tokens=(TOKEN,))
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        async with await connect(url(server, protocol), token=TOKEN) as client:
+            assert (await client.announce("a")).peers_count == 0
+            assert (await client.health()).status == "healthy"
+        for token in (None, "", "wrong"):
+            with pytest.raises(ConnectionClosed) as refused:
+                await connect(url(server, protocol), token=token)
+            assert refused.value.reconnect is not True
+            assert TOKEN not in str(refused.value)
+    assert server.hub.session_count == 0
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_certificates(serve, files, protocol):
+    server = await serve(
+        tls_cert_file=str(files / "server.crt"),
+        tls_key_file=str(files / "server.key"),
+        tls_client_ca_file=str(files / "authority.crt"),
+        rate_per_second=0.001,
+        rate_burst=1,
+    )
+    roots = (files / "authority.crt").read_bytes()
+    device = {"certificate_file": str(files / "device-1.crt"), "key_file": str(files / "device-1.key")}
+    where = url(server, protocol, secure=True)
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        async with await connect(where, root_certificates=roots, **device) as client:
+            await client.announce("a")
+            (session,) = server.hub._sessions.values()
+            assert (session.identity.subject, session.holder) == ("device-1", "device-1")
+            with pytest.raises(SignalingError, match="Too many announce requests"):
+                await client.announce("a")
+        with pytest.raises(ConnectionClosed):
+            # A WebSocket's handshake may look done before the server has looked at the certificate.
+            async with await connect(where, root_certificates=roots) as client:
+                await client.announce("b")
+        with pytest.raises(ConnectionClosed):
+            await connect(where, **device)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_nobody_is_there(protocol):
+    with pytest.raises(ConnectionClosed):
+        await connect(f"{'grpc' if protocol == 'grpc' else 'ws'}://127.0.0.1:1")
+
+
+async def test_what_is_malformed_too_often_is_refused_alike_on_both(serve):
+    """Code, message and data are the same, but for the time to wait."""
+    server = await serve(rate_per_second=0.001, rate_burst=2)
+    refusals = []
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        async with websockets.asyncio.client.connect(url(server, "websocket"), proxy=None) as line:
+            for _ in range(3):
+                await line.send("nonsense")
+            answers = [json.loads(await line.recv()) for _ in range(3)]
+        assert [answer["error"]["code"] for answer in answers] == [-32700, -32700, -32000]
+        refusals.append((answers[-1]["error"]["message"], answers[-1]["error"]["data"]))
+
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            call = channel.stream_stream("/remotemedia.v1.webrtc.WebRtcSignaling/Signal", None, None)()
+            await call.write(b"\xff")
+            error = pb.SignalingResponse.FromString(await call.read()).error
+            await call.done_writing()
+            assert await call.code() is grpc.StatusCode.OK
+        assert error.code == 8
+        refusals.append((error.message, json.loads(error.details)))
+    waits = [data.pop("retry_after_ms") for _, data in refusals]
+    texts = [message.replace(str(wait), "…") for (message, _), wait in zip(refusals, waits, strict=True)]
+    assert texts[0] == texts[1]
+    assert refusals[0][1] == refusals[1][1]
+    assert abs(waits[0] - waits[1]) < 60_000
