@@ -1,10 +1,13 @@
 """The one place that reads a clock, and the timer that calls a hub when it wants to be called."""
 
 import asyncio
+import logging
 import time
 
 from sigbridge.hub import Hub
 from sigbridge.messages import Instant
+
+logger = logging.getLogger("sigbridge.net")
 
 _LONGEST_PAUSE_SECONDS = 1.0
 
@@ -39,7 +42,12 @@ class HubTimer:
     def _tick(self) -> None:
         now = read_clock()
         self.lag_seconds = max(0.0, now.monotonic - self._expected_at)
-        due = self._hub.expire(now)
+        try:
+            due = self._hub.expire(now)
+        except Exception:
+            # Nothing would end silent and slow sessions any more, were this the last call.
+            logger.exception("the hub's timer failed")
+            due = now.monotonic + _LONGEST_PAUSE_SECONDS
         # A little late is better than a little early, which would call twice.
         pause = min(max(due - now.monotonic, 0.0) + 0.005, _LONGEST_PAUSE_SECONDS)
         self._expected_at = time.monotonic() + pause

@@ -31,6 +31,27 @@ async def test_the_timer_does_what_is_due():
         timer.stop()
 
 
+async def test_a_failure_is_not_the_last_call(caplog):
+    calls = []
+    again = asyncio.Event()
+
+    class Failing:
+        def expire(self, now):
+            calls.append(now)
+            if len(calls) == 1:
+                raise RuntimeError("a fault of ours")
+            again.set()
+            return now.monotonic + 60
+
+    timer = HubTimer(Failing())
+    timer.start()
+    async with asyncio.timeout(20):
+        await again.wait()
+    timer.stop()
+    assert [record.getMessage() for record in caplog.records] == ["the hub's timer failed"]
+    assert timer.lag_seconds >= 0
+
+
 def test_both_clocks_go_on():
     first, second = read_clock(), read_clock()
     assert first.monotonic <= second.monotonic
