@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 
 import grpc
 import pytest
@@ -9,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 SERVICE = "/remotemedia.v1.webrtc.WebRtcSignaling"
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 METHODS = ("Signal", "GetPeers", "HealthCheck")
 TOKEN = "the-right-token"
 LIMIT_SECONDS = 30
@@ -33,15 +35,18 @@ def server(serve, request):
     return serve(GRPC_AUTH_TOKENS=f"another-token, {TOKEN}", GRPC_ENGINE=request.param)
 
 
-async def status_of(channel, method, metadata):
-    """How a call ends: its code and details."""
-    path = f"{SERVICE}/{method}"
-    if method == "Signal":
-        call = channel.stream_stream(path)(metadata=metadata)
-        await call.done_writing()
+async def status_of(channel, method, metadata=()):
+    """How a call that carries one message ends: its code and details."""
+    # The message leaves with the headers: grpc.aio calls it an internal error where a call ends before a later write.
+    if method in ("Signal", REFLECTION):
+        call = channel.unary_stream(method if method == REFLECTION else f"{SERVICE}/{method}")(b"", metadata=metadata)
     else:
-        call = channel.unary_unary(path)(b"", metadata=metadata)
+        call = channel.unary_unary(f"{SERVICE}/{method}")(b"", metadata=metadata)
     async with asyncio.timeout(LIMIT_SECONDS):
+        if method in ("Signal", REFLECTION):
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                while await call.read() is not grpc.aio.EOF:
+                    pass
         return await call.code(), await call.details()
 
 
@@ -167,24 +172,10 @@ async def test_health_asks_nobody_and_reflection_does(server, serve, clients):
         request = health_pb2.HealthCheckRequest(service=service)
         answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=LIMIT_SECONDS)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
-    assert await reflection_status(channel) is grpc.StatusCode.UNAUTHENTICATED
+    assert (await status_of(channel, REFLECTION))[0] is grpc.StatusCode.UNAUTHENTICATED
     assert (await asyncio.to_thread(server.page, "/readyz"))[0] == 200
     opened = await asyncio.to_thread(serve, GRPC_AUTH_TOKENS=TOKEN, SIGNALING_REFLECTION_REQUIRE_AUTH="false")
-    assert await reflection_status(await clients.channel(opened.grpc)) is grpc.StatusCode.OK
-
-
-async def reflection_status(channel):
-    from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]))
-    async with asyncio.timeout(LIMIT_SECONDS):
-        try:
-            while await call.read() is not grpc.aio.EOF:
-                pass
-        except grpc.aio.AioRpcError as error:
-            return error.code()
-        return await call.code()
+    assert (await status_of(await clients.channel(opened.grpc), REFLECTION))[0] is grpc.StatusCode.OK
 
 
 async def test_a_path_that_looks_like_healths_opens_nothing(server, clients):
