@@ -74,7 +74,11 @@ def test_the_readme_shows_no_other_python():
 @pytest.fixture
 def server():
     """A server of its own; how an example that was written for the usual ports must be changed to reach it."""
-    environment = os.environ | {"GRPC_BIND_ADDRESS": "127.0.0.1:0", "WS_BIND_ADDRESS": "127.0.0.1:0"}
+    environment = os.environ | {
+        "GRPC_BIND_ADDRESS": "127.0.0.1:0",
+        "WS_BIND_ADDRESS": "127.0.0.1:0",
+        "HTTP_BIND_ADDRESS": "off",
+    }
     with subprocess.Popen(
         [sys.executable, "-m", "sigbridge_server", "serve"],
         env=environment,

@@ -263,6 +263,7 @@ def _environment() -> dict[str, str]:
     return kept | {
         "GRPC_BIND_ADDRESS": "127.0.0.1:0",
         "WS_BIND_ADDRESS": "127.0.0.1:0",
+        "HTTP_BIND_ADDRESS": "off",
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }

@@ -40,6 +40,8 @@ from sigbridge_websocket.translate import (
 
 logger = logging.getLogger("sigbridge.websocket")
 
+DISCOVER = "discover"
+"""The kind under which `rpc.discover` is counted."""
 UNKNOWN = "unknown"
 """The kind under which a message is counted that is no request of ours."""
 
@@ -80,8 +82,11 @@ def apply_method(call: Call, /, **params: Any) -> Result:
     return Success(result_object(outcome))
 
 
-def discover(call: Call, /, **params: Any) -> Result:
+def discover(call: Call, /, **_: Any) -> Result:
     """Describe the methods and events of this server; see https://spec.open-rpc.org."""
+    refused = call.hub.note(call.session, DISCOVER, call.now)
+    if refused is not None:
+        return Error(jsonrpc_code(refused.code), refused.message, refused.data())
     return Success(openrpc_document())
 
 

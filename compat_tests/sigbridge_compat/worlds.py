@@ -20,7 +20,9 @@ class World:
 
 def loopback_settings() -> Settings:
     """The defaults, on loopback and ports that the system chooses, and without a limit on how fast scripts may ask."""
-    return Settings(grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0", rate_per_second=0.0)
+    return Settings(
+        grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0", http_bind_address="off", rate_per_second=0.0
+    )
 
 
 def bare_hub(deferral: SelfCompletingDeferral | None = None) -> World:

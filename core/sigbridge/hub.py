@@ -240,7 +240,8 @@ class Hub:
 
     def _apply(self, session: Session, request: Request, now: Instant) -> Outcome | Pending[Outcome]:
         if self._stopwatch is not None:
-            session.request_began_at = self._stopwatch()
+            # In a batch, the request before this one has no reply of its own.
+            self._time(session, self._stopwatch())
             session.request_kind = request.kind
         try:
             if session.end_reason is not None:
@@ -271,6 +272,16 @@ class Hub:
             return self._refused(session, kind, too_many)
         return self._refused(session, kind, error)
 
+    def note(self, session: Session, kind: str, now: Instant) -> SignalingError | None:
+        """Count a request that its adapter answers by itself; returns the refusal where such requests come too often."""
+        try:
+            self._limiter.take(session.holder, kind, now.monotonic)
+        except SignalingError as too_many:
+            return self._refused(session, kind, too_many)
+        session.request_count += 1
+        self.counters.requests[session.protocol, kind, "ok"] += 1
+        return None
+
     def reply(self, session: Session, frame: bytes | None, now: Instant) -> None:
         """Queue the encoded answer to a request (`None` where none is due), then what it caused for its sender.
 
@@ -285,9 +296,8 @@ class Hub:
                 return
             outbox.put_reply(frame, now.monotonic)
         outbox.release(now.monotonic)
-        if self._stopwatch is not None and session.request_kind:
-            self.counters.observe(session.protocol, session.request_kind, self._stopwatch() - session.request_began_at)
-            session.request_kind = ""
+        if self._stopwatch is not None:
+            self._time(session, self._stopwatch())
 
     def query(
         self, protocol: ProtocolName, request: ListPeers | HealthCheck, now: Instant, *, holder: str = ""
@@ -716,6 +726,13 @@ class Hub:
 
         answer.then(known)
         return outcome
+
+    def _time(self, session: Session, moment: float) -> None:
+        """End the timing of a session's request, where there is one, and begin that of the next."""
+        if session.request_kind:
+            self.counters.observe(session.protocol, session.request_kind, moment - session.request_began_at)
+            session.request_kind = ""
+        session.request_began_at = moment
 
     def _refused(self, session: Session, kind: str, error: SignalingError) -> SignalingError:
         session.request_count += 1

@@ -148,7 +148,7 @@ class Settings:
         "whether permessage-deflate is accepted; it costs about 40 kB a connection and doubles the CPU per message",
     )
     http_bind_address: str = _text(
-        "off",
+        "127.0.0.1:9090",
         "HTTP_BIND_ADDRESS",
         "where /metrics, /healthz and /readyz are served; off: nowhere",
         "an address such as 127.0.0.1:9090, or off",
