@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
@@ -307,12 +307,50 @@ class WatchMethod(_Queueing):
         self._board.watchers.discard(self)
 
 
+class Descriptors:
+    """The descriptors of this process, and what tools ask for that they lack: `grpc.reflection.v1`, and methods."""
+
+    def __init__(self) -> None:
+        self._present: Any = descriptor_pool.Default()
+        # The package has the file of `v1alpha` alone; that of `v1` says the same under another name.
+        alpha = descriptor_pb2.FileDescriptorProto()
+        reflection_pb2.DESCRIPTOR.CopyToProto(alpha)
+        text = json_format.MessageToJson(alpha).replace(alpha.package, "grpc.reflection.v1")
+        file = json_format.Parse(text, descriptor_pb2.FileDescriptorProto())
+        file.name = "grpc/reflection/v1/reflection.proto"
+        self._added: Any = descriptor_pool.DescriptorPool()
+        self._added.Add(file)
+
+    def FindFileByName(self, name: str) -> Any:  # noqa: N802 - as the pool calls it
+        """The file of that name; KeyError where there is none."""
+        return self._find("FindFileByName", name)
+
+    def FindFileContainingSymbol(self, name: str) -> Any:  # noqa: N802
+        """The file that defines a message, service or method; KeyError where there is none."""
+        try:
+            return self._find("FindFileContainingSymbol", name)
+        except KeyError:
+            # The pool knows no methods by their names.
+            service, _, method = name.rpartition(".")
+            return self._find("FindServiceByName", service).methods_by_name[method].containing_service.file
+
+    def _find(self, how: str, name: str) -> Any:
+        try:
+            return getattr(self._present, how)(name)
+        except KeyError:
+            return getattr(self._added, how)(name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._present, name)
+
+
 class ReflectionMethod(_Queueing):
     """`ServerReflectionInfo`: which services there are, and their descriptors."""
 
-    def __init__(self, call: Call, services: Sequence[str]) -> None:
+    def __init__(self, call: Call, services: Sequence[str], descriptors: Descriptors) -> None:
         super().__init__(call)
         self._services = services
+        self._descriptors = descriptors
 
     def receive(self, message: bytes, now: Instant) -> None:
         """One question."""
@@ -338,7 +376,7 @@ class ReflectionMethod(_Queueing):
         self.fail(DisconnectReason.DRAINING, server_draining().message, now)
 
     def _answer(self, request: Any, response: Any) -> None:
-        pool: Any = descriptor_pool.Default()
+        pool: Any = self._descriptors
         match request.WhichOneof("message_request"):
             case "list_services":
                 for name in self._services:
@@ -383,6 +421,7 @@ def one_message() -> SignalingError:
 def signaling_methods(service: SignalingService, board: HealthBoard) -> Mapping[str, MethodFactory]:
     """The methods of a signaling server, by path."""
     services = (SERVICE_NAME, HEALTH_SERVICE_NAME, *REFLECTION_SERVICE_NAMES)
+    descriptors = Descriptors()
     return {
         f"/{SERVICE_NAME}/Signal": lambda call, now: SignalMethod(service, call, now),
         f"/{SERVICE_NAME}/GetPeers": lambda call, _: UnaryMethod(call, service.get_peers),
@@ -390,7 +429,7 @@ def signaling_methods(service: SignalingService, board: HealthBoard) -> Mapping[
         f"/{HEALTH_SERVICE_NAME}/Check": lambda call, _: UnaryMethod(call, board.check),
         f"/{HEALTH_SERVICE_NAME}/Watch": lambda call, _: WatchMethod(board, call),
         **{
-            f"/{name}/ServerReflectionInfo": lambda call, _: ReflectionMethod(call, services)
+            f"/{name}/ServerReflectionInfo": lambda call, _: ReflectionMethod(call, services, descriptors)
             for name in REFLECTION_SERVICE_NAMES
         },
     }
