@@ -1,0 +1,401 @@
+"""Servers of both engines, and gRPC clients of five libraries that do what a test tells them."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect as websocket_connect
+
+ROOT = Path(__file__).parents[2]
+CLIENT_SOURCES = Path(__file__).parent / "clients"
+LIMIT_SECONDS = 30.0
+"""How long anything may take before it counts as never coming."""
+SERVICE = "remotemedia.v1.webrtc.WebRtcSignaling"
+SIGNAL = f"/{SERVICE}/Signal"
+ENGINES = ("native", "grpcio")
+CLIENTS = ("grpcio", "grpcio-aio", "grpc-js", "grpc-go", "tonic")
+
+_spec = spec_from_file_location("install_foreign_clients", ROOT / "tools" / "install_foreign_clients.py")
+assert _spec is not None
+assert _spec.loader is not None
+installer = module_from_spec(_spec)
+_spec.loader.exec_module(installer)
+
+
+# Servers.
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without settings of a server, and without proxies."""
+    prefixes = ("GRPC_", "WS_", "HTTP_", "SIGNALING_", "RUST_LOG")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(prefixes) and not name.lower().endswith("_proxy")
+    }
+
+
+class Server:
+    """A `sigbridge serve`."""
+
+    def __init__(self, engine: str, *, grpc_port: int = 0, **settings: str) -> None:
+        self.engine = engine
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed by stop
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sigbridge_server", "serve"],
+            env=clean_environment()
+            | {
+                "GRPC_ENGINE": engine,
+                "GRPC_BIND_ADDRESS": f"127.0.0.1:{grpc_port}",
+                "WS_BIND_ADDRESS": "127.0.0.1:0",
+                "HTTP_BIND_ADDRESS": "off",
+                "SIGNALING_RATE_PER_SEC": "0",
+            }
+            | settings,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        lines = [self._process.stdout.readline() for _ in range(2)]
+        assert all(lines), self._ended()
+        self.grpc, self.websocket = (int(line.rpartition(":")[2]) for line in lines)
+
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read()
+
+    def terminate(self) -> None:
+        """Ask it to drain."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """End it; nothing may have gone wrong in it."""
+        log = self._ended()
+        assert "Traceback" not in log, log
+
+    def _ended(self) -> str:
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            self._process.wait(LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        finally:
+            self._process.wait(LIMIT_SECONDS)
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+            log = "" if self._log.closed else self.log()
+            self._log.close()
+        return log
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def shared_servers() -> Iterator[Callable[..., Server]]:
+    """Servers that are started once for each combination of settings; tests keep apart by rooms."""
+    servers: dict[Any, Server] = {}
+
+    def server(engine: str, **settings: str) -> Server:
+        key = (engine, *sorted(settings.items()))
+        if key not in servers:
+            servers[key] = Server(engine, **settings)
+        return servers[key]
+
+    yield server
+    for one in servers.values():
+        one.stop()
+
+
+@pytest.fixture
+def server(engine: str, shared_servers: Callable[..., Server]) -> Server:
+    return shared_servers(engine)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start servers of a test's own."""
+    servers: list[Server] = []
+
+    def start(engine: str, **settings: Any) -> Server:
+        servers.append(Server(engine, **settings))
+        return servers[-1]
+
+    yield start
+    for one in servers:
+        one.stop()
+
+
+_rooms = count(1)
+
+
+@pytest.fixture
+def room() -> str:
+    """A room of the test's own."""
+    return f"room-{next(_rooms)}"
+
+
+# Foreign clients.
+
+
+class Call:
+    """A call that a client has open."""
+
+    def __init__(self, client: "Client", call_id: str) -> None:
+        self._client = client
+        self.id = call_id
+        self.said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    def tell(self, op: str, **more: Any) -> None:
+        self._client.tell(op, id=self.id, **more)
+
+    def send(self, **request: Any) -> None:
+        self.tell("send", request=request)
+
+    def half_close(self) -> None:
+        self.tell("half_close")
+
+    def cancel(self) -> None:
+        self.tell("cancel")
+
+    async def next(self) -> dict[str, Any]:
+        """The next message."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            said = await self.said.get()
+        assert "response" in said, said
+        response: dict[str, Any] = said["response"]
+        return response
+
+    async def ask(self, **request: Any) -> dict[str, Any]:
+        """The response to a request, whatever events come before it."""
+        self.send(request_id="asked", **request)
+        while (response := await self.next()).get("request_id") != "asked":
+            pass
+        return response
+
+    async def announce(self, peer_id: str, room: str) -> dict[str, Any]:
+        """Announce a peer; what the acknowledgement says."""
+        response = await self.ask(announce={"peer_id": peer_id, "room": room})
+        data: dict[str, Any] = json.loads(response["ack"]["data"])
+        return data
+
+    async def event(self, kind: str) -> dict[str, Any]:
+        """The next event of a kind."""
+        while True:
+            notification = (await self.next()).get("notification", {})
+            if isinstance(notification, dict) and kind in notification:
+                event: dict[str, Any] = notification[kind]
+                return event
+
+    async def end(self) -> dict[str, Any]:
+        """How the call ends, whatever comes before."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while "code" not in (said := await self.said.get()):
+                pass
+        return said
+
+
+class Client:
+    """A client process."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self._process = process
+        self._calls: dict[str, Call] = {}
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, name: str, port: int, *, keepalive_ms: int = 0) -> "Client":
+        config = {
+            "address": f"127.0.0.1:{port}",
+            "keepalive_ms": keepalive_ms,
+            "protos": [str(file) for file in installer.proto_files()],
+        }
+        process = await asyncio.create_subprocess_exec(
+            *command_of(name),
+            json.dumps(config),
+            env=clean_environment() | {"NODE_PATH": str(installer.HOME / "node" / "node_modules")},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=1 << 24,
+        )
+        return cls(name, process)
+
+    async def stop(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+            raise
+        finally:
+            await self._reading
+
+    def tell(self, op: str, **more: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"op": op, **more}).encode() + b"\n")
+
+    def open(self, method: str = SIGNAL, **more: Any) -> Call:
+        """Open a call, on the channel that is named, or on the one without a name."""
+        call_id = str(len(self._calls))
+        call = self._calls[call_id] = Call(self, call_id)
+        self.tell("open", id=call_id, method=method, **more)
+        return call
+
+    async def unary(self, method: str, request: Any = None, **more: Any) -> dict[str, Any]:
+        """How a unary call ends, with its response where there is one."""
+        call_id = str(len(self._calls))
+        call = self._calls[call_id] = Call(self, call_id)
+        self.tell("unary", id=call_id, method=method, request=request or {}, **more)
+        async with asyncio.timeout(LIMIT_SECONDS):
+            said = await call.said.get()
+            return said if "code" in said else said | await call.said.get()
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            said = json.loads(line)
+            self._calls[said["id"]].said.put_nowait(said)
+
+
+def command_of(name: str) -> list[str]:
+    """How a client is started; skips the test where it is not built, or of other sources."""
+    if name in ("grpcio", "grpcio-aio"):
+        script = {"grpcio": "client_sync.py", "grpcio-aio": "client_aio.py"}[name]
+        return [sys.executable, str(CLIENT_SOURCES / "python" / script)]
+    step = {"grpc-js": "node", "grpc-go": "go", "tonic": "rust"}[name]
+    require_built(step)
+    if step == "node":
+        return ["node", str(CLIENT_SOURCES / "node" / "client.js")]
+    return [str(installer.BIN / f"client-{step}")]
+
+
+def require_built(step: str) -> None:
+    if not installer.is_built(step):
+        pytest.skip(f"{step} is not built of these sources: python tools/install_foreign_clients.py")
+
+
+@pytest.fixture
+async def start_client() -> AsyncIterator[Callable[..., Any]]:
+    """Start clients that end with the test."""
+    clients: list[Client] = []
+
+    async def start(name: str, port: int, **options: Any) -> Client:
+        clients.append(await Client.start(name, port, **options))
+        return clients[-1]
+
+    yield start
+    await asyncio.gather(*(client.stop() for client in clients))
+
+
+@pytest.fixture(params=CLIENTS)
+def client_name(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def client(client_name: str, server: Server, start_client: Callable[..., Any]) -> Client:
+    """A client of the shared server."""
+    started: Client = await start_client(client_name, server.grpc)
+    return started
+
+
+class WebSocketPeer:
+    """A peer on the other protocol."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def ask(self, method: str, **params: Any) -> dict[str, Any]:
+        """The result of a request, whatever events come before it."""
+        await self._connection.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+        while True:
+            message = await self._next()
+            if "id" in message:
+                result: dict[str, Any] = message["result"]
+                return result
+
+    async def event(self, method: str) -> dict[str, Any]:
+        """The next event of a kind."""
+        while True:
+            message = await self._next()
+            if message.get("method") == method:
+                params: dict[str, Any] = message["params"]
+                return params
+
+    async def _next(self) -> dict[str, Any]:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            message: dict[str, Any] = json.loads(await self._connection.recv())
+            return message
+
+
+@pytest.fixture
+async def websocket() -> AsyncIterator[Callable[..., Any]]:
+    """Open WebSockets that end with the test."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def connect(port: int) -> WebSocketPeer:
+            return WebSocketPeer(
+                await stack.enter_async_context(websocket_connect(f"ws://127.0.0.1:{port}/", proxy=None))
+            )
+
+        yield connect
+
+
+@pytest.fixture
+def grpcurl() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run grpcurl with some arguments."""
+    tools = ROOT / ".cache" / "tools" / "bin"
+    program = shutil.which("grpcurl", path=f"{tools}{os.pathsep}{os.environ.get('PATH', '')}")
+    if program is None:
+        pytest.skip("grpcurl is not installed: python3 tools/install_test_tools.py")
+
+    def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [program, "-plaintext", *arguments],
+            env=clean_environment(),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+
+    return run
+
+
+class Built:
+    """Where the built programs are; called with a step, it skips the test where that is not built."""
+
+    bin: Path = installer.BIN
+
+    def __call__(self, step: str) -> None:
+        require_built(step)
+
+
+@pytest.fixture(scope="session")
+def built() -> Built:
+    return Built()
