@@ -36,6 +36,9 @@ _Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 # Codes that the library gives to calls whose connection was lost, or never came to be.
 _CONNECTION_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
+# What grpc.aio makes of a stream that ended while a message was being written; the server's own status is then lost.
+_LOST_STATUS = "Internal error from Core"
+
 _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     # A page of a listing may be larger than what the library takes by default.
     ("grpc.max_receive_message_length", -1),
@@ -212,6 +215,6 @@ def _closed(error: grpc.aio.AioRpcError) -> ConnectionClosed:
     word, advice = status.reason_from_trailers(error.trailing_metadata() or ())
     if word:
         return ConnectionClosed(word, advice)
-    if error.code() in _CONNECTION_CODES:
+    if error.code() in _CONNECTION_CODES or (error.details() or "").startswith(_LOST_STATUS):
         return ConnectionClosed("connection_lost", True)
     return ConnectionClosed(error.code().name.lower())
