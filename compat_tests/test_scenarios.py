@@ -9,7 +9,8 @@ from sigbridge_compat.differences import DIFFERENCES
 from sigbridge_compat.scenario import Scenario
 from sigbridge_compat.scenarios import SCENARIOS
 
-PAIRINGS = [(sender, receiver) for sender in ("grpc", "websocket") for receiver in ("grpc", "websocket")]
+WAYS = ("grpc", "grpcio", "websocket")
+PAIRINGS = [(sender, receiver) for sender in WAYS for receiver in WAYS]
 WORLDS = ("server_world", "deferred_server_world", "hub_world", "deferred_hub_world")
 
 REQUESTS = {"announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers", "health_check"}
@@ -41,6 +42,8 @@ def cases(worlds):
 
 @pytest.mark.parametrize(("world", "one", "sender", "receiver"), list(cases(WORLDS)), indirect=["world"])
 async def test_scenario(world, one: Scenario, sender: str, receiver: str):
+    if not {sender, receiver} <= world.ways.keys():
+        pytest.skip("a server that runs elsewhere has one engine of gRPC")
     await one.run(world.ways[sender], world.ways[receiver])
 
 
@@ -60,7 +63,10 @@ async def test_every_kind_occurs(server_world):
         assert {Code[word] for name, _, word in requests if name == protocol and word != "ok"} == REFUSALS
         assert {kind for name, kind in events if name == protocol} == EVENTS
     assert {(sender, target, kind) for sender, target, kind in relays} == {
-        (sender, target, kind) for sender, target in PAIRINGS for kind in RELAYED
+        (sender, target, kind)
+        for sender in ("grpc", "websocket")
+        for target in ("grpc", "websocket")
+        for kind in RELAYED
     }
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sigbridge import Hub, Settings
+from sigbridge.auth import OPEN_DOOR
 from sigbridge_compat.deferred import SelfCompletingDeferral
 from sigbridge_compat.ways import WayIn, way_by_url, way_to_hub
 from sigbridge_net.clock import read_clock
@@ -12,7 +13,10 @@ from sigbridge_net.clock import read_clock
 
 @dataclass
 class World:
-    """One server with its ways in by name; `hub` is its hub where it runs in this process."""
+    """One server with its ways in by name; `hub` is its hub where it runs in this process.
+
+    `grpc` is the engine that the server has chosen, and `grpcio` the other one, where it is there.
+    """
 
     ways: dict[str, WayIn]
     hub: Hub | None
@@ -30,26 +34,31 @@ def bare_hub(deferral: SelfCompletingDeferral | None = None) -> World:
     hub = Hub(loopback_settings(), read_clock(), directory=deferral, bus=deferral)
     if deferral is not None:
         deferral.attach(hub)
-    return World(
-        {"grpc": way_to_hub(hub, "grpc", name="hub"), "websocket": way_to_hub(hub, "websocket", name="hub")}, hub
-    )
+    ways = {"grpc": way_to_hub(hub, "grpc", name="hub"), "websocket": way_to_hub(hub, "websocket", name="hub")}
+    # The engines of gRPC are one protocol to a hub.
+    return World(ways | {"grpcio": ways["grpc"]}, hub)
 
 
 @asynccontextmanager
 async def started_server(deferral: SelfCompletingDeferral | None = None) -> AsyncIterator[World]:
-    """Start a server in this process, and stop it afterwards."""
+    """Start a server in this process, with gRPC's other engine beside it on the same hub, and stop it afterwards."""
+    from sigbridge_server.grpcio_engine import GrpcioEngine
     from sigbridge_server.server import Server
 
-    server = Server(loopback_settings(), directory=deferral, bus=deferral)
+    settings = loopback_settings()
+    server = Server(settings, directory=deferral, bus=deferral)
     if deferral is not None:
         deferral.attach(server.hub)
     await server.start()
+    grpcio = GrpcioEngine(server.hub, settings, OPEN_DOOR)
     try:
         world = running_server(f"127.0.0.1:{server.grpc_port}", f"ws://127.0.0.1:{server.websocket_port}")
         world.hub = server.hub
+        world.ways["grpcio"] = way_by_url("grpcio", f"grpc://127.0.0.1:{await grpcio.start(None)}")
         yield world
     finally:
         await server.stop()
+        await grpcio.stop(1.0)
 
 
 def running_server(grpc_address: str, websocket_url: str) -> World:

@@ -1,0 +1,312 @@
+"""One address for everything: which protocol a connection speaks is told by its first bytes, however they come."""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sigbridge import Instant, SettingError, Settings
+from sigbridge_client import connect
+from sigbridge_net.wire import Client
+from sigbridge_server.front import HTTP2_PREFACE, MAX_HEAD_BYTES, FrontWire, front_wires
+from sigbridge_server.server import Server
+
+needs_ngh2 = pytest.mark.skipif(importlib.util.find_spec("ngh2") is None, reason="needs the native engine")
+NOW = Instant(1000.0, 1_700_000_000.0)
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+PAGE = b"GET /healthz HTTP/1.1\r\nHost: server\r\n\r\n"
+
+
+class Chosen:
+    """Stands for the wire of a protocol, and remembers what it was given."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seen = b""
+        self.due = NOW.monotonic + 99
+        self.finished = self.aborted = False
+        self.told: list[str] = []
+
+    def receive(self, data: bytes, now: Instant) -> None:
+        self.seen += data
+
+    def take_output(self, most: int, now: Instant) -> list[bytes]:
+        return [self.name.encode()]
+
+    def reading(self) -> bool:
+        return False
+
+    def __getattr__(self, word: str) -> Any:
+        return lambda now: self.told.append(word)
+
+
+class Doors:
+    """The front of one connection, and what it chose."""
+
+    def __init__(self, *, native: bool = True) -> None:
+        self.made: list[Chosen] = []
+
+        def factory(name: str) -> Any:
+            def make(client: Client, wake: object, now: Instant) -> Chosen:
+                self.made.append(Chosen(name))
+                return self.made[-1]
+
+            return make
+
+        wires = front_wires(
+            Settings(),
+            grpc=factory("grpc") if native else None,
+            websocket=factory("websocket"),
+            pages=factory("pages"),
+            paths=frozenset({b"/healthz", b"/readyz"}),
+        )
+        wire = wires(Client("192.0.2.1"), lambda: None, NOW)
+        assert isinstance(wire, FrontWire)
+        self.wire = wire
+
+    def choice(self, *pieces: bytes) -> str | None:
+        for piece in pieces:
+            self.wire.receive(piece, NOW)
+        assert len(self.made) <= 1
+        if not self.made:
+            return None
+        assert self.made[0].seen == b"".join(pieces)
+        return self.made[0].name
+
+
+FIRST_BYTES = [
+    (HTTP2_PREFACE + b"rest", "grpc"),
+    (UPGRADE, "websocket"),
+    (PAGE, "pages"),
+    (PAGE + b"more", "pages"),
+    (PAGE.replace(b"/healthz", b"/healthz?x=1"), "pages"),
+    (PAGE.replace(b"/healthz", b"/other"), "websocket"),
+    (PAGE.replace(b"GET", b"POST"), "pages"),
+    (PAGE.replace(b"\r\n\r\n", b"\r\nX-Upgrade: 1\r\n\r\n"), "pages"),
+    (UPGRADE.replace(b"/ws", b"/healthz"), "websocket"),
+    (UPGRADE.replace(b"/ws", b"/healthz").replace(b"Upgrade:", b"uPGRADE:"), "websocket"),
+    (b"PRI * HTTP/2.0\r\n\r\nXX", "websocket"),
+    (b"PRIVATE", None),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", None),
+    (b"\x16\x03\x01\x02\x00" + b"x" * MAX_HEAD_BYTES, "websocket"),
+    (b"\r\n\r\n", "websocket"),
+    (b"GET / HTTP/1.1\r\n" + b"a" * MAX_HEAD_BYTES, "websocket"),
+    (b"", None),
+]
+
+
+@pytest.mark.parametrize(("data", "expected"), FIRST_BYTES)
+def test_first_bytes_at_once_and_one_by_one(data: bytes, expected: str | None) -> None:
+    assert Doors().choice(data) == expected
+    assert Doors().choice(*(data[at : at + 1] for at in range(len(data)))) == expected
+
+
+@given(st.sampled_from(FIRST_BYTES), st.lists(st.integers(1, 40), max_size=30))
+def test_first_bytes_in_every_split(case: tuple[bytes, str | None], cuts: list[int]) -> None:
+    data, expected = case
+    pieces = []
+    for cut in cuts:
+        pieces.append(data[:cut])
+        data = data[cut:]
+    assert Doors().choice(*pieces, data) == expected
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_never_taken_for_grpc(data: bytes) -> None:
+    doors = Doors()
+    doors.choice(data)
+    if doors.made and doors.made[0].name == "grpc":
+        assert data.startswith(HTTP2_PREFACE)
+
+
+def test_without_the_native_engine_http2_is_refused_as_websocket_refuses() -> None:
+    assert Doors(native=False).choice(HTTP2_PREFACE) == "websocket"
+
+
+def test_who_says_too_little_is_dropped_in_time() -> None:
+    doors = Doors()
+    doors.wire.receive(b"PRI", NOW)
+    assert doors.wire.due == NOW.monotonic + Settings().handshake_timeout_seconds
+    assert (doors.wire.reading(), doors.wire.take_output(100, NOW)) == (True, [])
+    doors.wire.connection_lost(NOW)
+    doors.wire.expire(NOW)
+    assert doors.wire.aborted
+
+
+@pytest.mark.parametrize("how", ["drain", "receive_eof"])
+def test_an_undecided_connection_ends_and_stays_ended(how: str) -> None:
+    doors = Doors()
+    doors.wire.receive(HTTP2_PREFACE[:5], NOW)
+    getattr(doors.wire, how)(NOW)
+    assert doors.wire.finished
+    doors.wire.receive(HTTP2_PREFACE[5:], NOW)
+    assert (doors.wire.finished, doors.made) == (True, [])
+
+
+def test_a_decided_connection_is_its_wires() -> None:
+    doors = Doors()
+    doors.choice(PAGE)
+    wire = doors.made[0]
+    for word in ("expire", "drain", "receive_eof", "connection_lost"):
+        getattr(doors.wire, word)(NOW)
+    assert wire.told == ["expire", "drain", "receive_eof", "connection_lost"]
+    wire.finished = wire.aborted = True
+    assert (doors.wire.due, doors.wire.finished, doors.wire.aborted) == (wire.due, True, True)
+    assert (doors.wire.take_output(1, NOW), doors.wire.reading()) == ([b"pages"], False)
+
+
+# A real server.
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    address = f"127.0.0.1:{free_port()}"
+    server = Server(
+        Settings(
+            grpc_engine="native", grpc_bind_address=address, ws_bind_address=address, handshake_timeout_seconds=0.4
+        )
+    )
+    await server.start()
+    async with asyncio.timeout(20):
+        yield server
+    await server.stop(grace_seconds=1)
+
+
+@needs_ngh2
+async def test_one_port_serves_everything_at_once(server: Server) -> None:
+    assert server.grpc_port == server.websocket_port
+    address = f"127.0.0.1:{server.grpc_port}"
+    async with await connect(f"grpc://{address}") as alice, await connect(f"ws://{address}") as bob:
+        await alice.announce("alice")
+        assert (await bob.announce("bob")).other_peers == ("alice",)
+        await bob.offer("alice", "v=0")
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.grpc_port)
+        writer.write(PAGE)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        assert (await alice.health()).metrics["sessions"] == {"grpc": 1, "websocket": 1}
+
+
+@needs_ngh2
+@pytest.mark.parametrize("first", [b"", b"P", HTTP2_PREFACE[:-1], HTTP2_PREFACE, b"GET /healthz HTTP/1.1\r\nX: "])
+async def test_slowloris_is_let_go(server: Server, first: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.grpc_port)
+
+    async def dribble() -> None:
+        while not writer.is_closing():
+            writer.write(b"x" if first.startswith(b"GET") else b"")
+            await asyncio.sleep(0.05)
+
+    writer.write(first)
+    dribbling = asyncio.create_task(dribble())
+    if first == HTTP2_PREFACE:
+        # A client that has greeted is silent, not slow: its settings come, and keepalive looks after it.
+        assert await reader.readexactly(9)
+    else:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        while server._carrier.connection_count:
+            await asyncio.sleep(0.01)
+    dribbling.cancel()
+    writer.close()
+
+
+@needs_ngh2
+async def test_garbage_is_refused(server: Server) -> None:
+    for garbage in (b"\x16\x03\x01\x00\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"\0" * (MAX_HEAD_BYTES + 1)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.grpc_port)
+        writer.write(garbage)
+        try:
+            answer = await reader.read()
+        except ConnectionError:
+            answer = b""
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+        writer.close()
+
+
+# Which engine.
+
+
+def test_grpcio_cannot_share_an_address() -> None:
+    with pytest.raises(SettingError, match=r"WS_BIND_ADDRESS .* GRPC_ENGINE=native"):
+        Settings(grpc_engine="grpcio", grpc_bind_address="127.0.0.1:50051", ws_bind_address="127.0.0.1:50051")
+
+
+def _run(engine: str, *, without_ngh2: bool = False, same_address: bool = False) -> subprocess.CompletedProcess[str]:
+    address = f"127.0.0.1:{free_port()}"
+    hide = "import importlib.util as u; real=u.find_spec; u.find_spec=lambda n,*a: None if n=='ngh2' else real(n,*a)\n"
+    code = (hide if without_ngh2 else "") + (
+        "import asyncio, sys\n"
+        "from sigbridge import Settings\n"
+        "from sigbridge_server.server import Server\n"
+        "async def main():\n"
+        "    server = Server(Settings.from_environment())\n"
+        "    await server.start()\n"
+        "    print(server.settings.grpc_engine_name, 'grpc.aio' in sys.modules, 'ngh2' in sys.modules)\n"
+        "    await server.stop()\n"
+        "asyncio.run(main())\n"
+    )
+    environment = {
+        **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME")},
+        "GRPC_ENGINE": engine,
+        "GRPC_BIND_ADDRESS": address,
+        "WS_BIND_ADDRESS": address if same_address else "127.0.0.1:0",
+    }
+    command = [sys.executable, "-c", code]
+    if same_address:
+        command = [sys.executable, "-m", "sigbridge_server", "serve"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+@needs_ngh2
+@pytest.mark.parametrize(
+    ("engine", "without_ngh2", "said"),
+    [
+        ("", False, "native False True"),
+        ("native", False, "native False True"),
+        ("grpcio", False, "grpcio True False"),
+        ("", True, "grpcio True False"),
+    ],
+)
+def test_the_engine_is_what_was_asked_for(engine: str, without_ngh2: bool, said: str) -> None:
+    run = _run(engine, without_ngh2=without_ngh2)
+    assert run.stdout.strip() == said, run.stderr
+
+
+def test_the_command_refuses_in_one_line() -> None:
+    run = _run("grpcio", same_address=True)
+    assert run.returncode != 0
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert "WS_BIND_ADDRESS" in run.stderr
+
+
+async def test_with_grpcio_an_http2_client_at_the_websocket_port_is_refused() -> None:
+    server = Server(Settings(grpc_engine="grpcio", grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0"))
+    await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.websocket_port)
+    writer.write(HTTP2_PREFACE)
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+    writer.close()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        await asyncio.wait_for(channel.channel_ready(), 10)
+    await server.stop(grace_seconds=1)
