@@ -56,10 +56,10 @@ struct Command {
     gzip: bool,
 }
 
-/// An open call: dropping `sender` is the half-close, dropping `cancel` ends it.
+/// An open call: dropping `sender` is the half-close, dropping all of it ends the call.
 struct Call {
     sender: Option<UnboundedSender<Value>>,
-    cancel: Option<oneshot::Sender<()>>,
+    _cancel: oneshot::Sender<()>,
 }
 
 struct Client {
@@ -128,7 +128,8 @@ impl Client {
                 let _ = call.sender.as_ref().ok_or("closed")?.send(told.request);
             }
             "half_close" => self.calls.get_mut(&told.id).ok_or("no such call")?.sender = None,
-            "cancel" => self.calls.get_mut(&told.id).ok_or("no such call")?.cancel = None,
+            // Both sides: while its requests may go on, dropping the responses alone tells the server nothing.
+            "cancel" => drop(self.calls.remove(&told.id).ok_or("no such call")?),
             other => return Err(format!("unknown op {other}").into()),
         }
         Ok(())
@@ -217,7 +218,7 @@ fn spawn_stream<Q: Spoken, R: Spoken>(channel: Channel, told: Command) -> Call {
     });
     Call {
         sender: Some(sender),
-        cancel: Some(cancel),
+        _cancel: cancel,
     }
 }
 
