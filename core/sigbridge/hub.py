@@ -273,7 +273,7 @@ class Hub:
         return self._refused(session, kind, error)
 
     def note(self, session: Session, kind: str, now: Instant) -> SignalingError | None:
-        """Count a request that its adapter answers by itself; returns the refusal where such requests come too often."""
+        """Count a request that its adapter answers by itself; returns the refusal where these come too often."""
         try:
             self._limiter.take(session.holder, kind, now.monotonic)
         except SignalingError as too_many:
