@@ -120,6 +120,6 @@ def h2spec(built):
         assert count is not None, said
         assert int(count[1]) == 145
         assert int(count[3]) <= 4
-        return set(re.findall(r"× \d+: (.+?)\s*$", said, re.MULTILINE))
+        return set(re.findall(r"\u00d7 \d+: (.+?)\s*$", said, re.MULTILINE))
 
     return run
