@@ -16,6 +16,8 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from sigbridge_grpc.methods import HEALTH_SERVICE_NAME, REFLECTION_SERVICE_NAMES, Descriptors
 from sigbridge_grpc.service import SERVICE_NAME
 
+__all__ = ["HEALTH_SERVICE_NAME", "REFLECTION_SERVICE_NAMES", "StandardHealth", "add_reflection"]
+
 # Their stubs know nothing of the variants for grpc.aio.
 _health: Any = health
 _reflection: Any = reflection
