@@ -1,4 +1,4 @@
-"""Install the foreign programs that tests/deploy runs the server with: grpcurl, nginx, Prometheus and the like.
+"""Install the foreign programs that tests run the server with: grpcurl, nginx, Prometheus, a browser and the like.
 
 Run it with any Python: `python3 tools/install_test_tools.py`. What is there already is left alone. Debian packages are
 installed by root only; Go and Node programs go into `.cache/tools`, in the versions that stand here. A test whose
@@ -19,6 +19,7 @@ DEBIAN = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
+    "chromium": "chromium",
     "go": "golang-go",
     "npm": "npm",
 }
