@@ -4,6 +4,7 @@ Rule 1: one write per connection and loop tick: whoever has something to say is 
 once. Rule 2: the transport's own buffer stays near a fixed mark; what does not fit waits in the session's outbox, which
 counts against its bound. Rule 3: one sweep for all connections, not a timer or a task each. Rule 4: a connection is
 ended by telling (the end of the stream, then waiting for the client to close) and, where that takes too long, by force.
+Rule 5: of what one client sends, a wire is given a little at a time, and everybody else has a turn between.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ logger = logging.getLogger("sigbridge.net")
 
 WRITE_BUFFER_BYTES = 65536
 """The mark up to which a transport's own buffer is filled."""
+READ_BYTES = 16384
+"""What a wire is given of one client's bytes in one loop tick: of the smallest frames, some milliseconds of work."""
 
 _SWEEPS_PER_TIMEOUT = 4
 _LONGEST_SWEEP_SECONDS = 0.5
@@ -147,6 +150,9 @@ class Connection(asyncio.Protocol):
         self._read_paused = False
         self._scheduled = False
         self._eof_sent = False
+        self._unread = memoryview(b"")
+        """What has arrived and waits for its turn; meanwhile nothing is read."""
+        self._reading_on = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; with TLS its handshake is done."""
@@ -161,14 +167,36 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes to the wire; what they cause is written at the end of the tick."""
+        if self._unread or len(data) > READ_BYTES:
+            self._unread = memoryview(bytes(self._unread) + data)
+            if not self._reading_on:
+                self._receive_more()
+        else:
+            self._receive(data)
+        self.wake()
+
+    def _receive(self, data: bytes) -> None:
         try:
             self.wire.receive(data, read_clock())
         except Exception:
             self._failed()
-        self.wake()
+
+    def _receive_more(self) -> None:
+        """Hand the next bytes of what waits to the wire."""
+        self._reading_on = False
+        data, self._unread = bytes(self._unread[:READ_BYTES]), self._unread[READ_BYTES:]
+        if data:
+            self._receive(data)
+            self.wake()
+
+    def _receive_rest(self) -> None:
+        """Hand all that waits to the wire: its client has gone, and nothing more will come."""
+        while self._unread:
+            self._receive_more()
 
     def eof_received(self) -> None:
         """The client sends no more: let the wire have its last word, then the transport closes itself."""
+        self._receive_rest()
         try:
             self.wire.receive_eof(read_clock())
         except Exception:
@@ -178,6 +206,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, for whatever reason."""
         self._transport = None
+        self._receive_rest()
         try:
             self.wire.connection_lost(read_clock())
         finally:
@@ -247,10 +276,17 @@ class Connection(asyncio.Protocol):
                     transport.abort()
             else:
                 transport.close()
-        self._set_reading(transport, wire.reading())
+        reading = wire.reading()
+        if self._unread:
+            if reading and not self._reading_on:
+                self._reading_on = True
+                asyncio.get_running_loop().call_soon(self._receive_more)
+            reading = False
+        self._set_reading(transport, reading)
 
     def abort(self) -> None:
-        """Drop the connection, with everything that is still to be written."""
+        """Drop the connection, with everything that is still to be written or looked at."""
+        self._unread = memoryview(b"")
         if self._transport is not None:
             self._transport.abort()
 

@@ -10,7 +10,7 @@ import pytest
 
 from sigbridge import Code, ConnectionClosed, Hub, PeerJoined, PeerLeft, Settings, SignalingError
 from sigbridge_client import connect
-from sigbridge_net.carrier import Carrier, Connection, ListenError
+from sigbridge_net.carrier import READ_BYTES, Carrier, Connection, ListenError
 from sigbridge_net.clock import read_clock
 from sigbridge_net.tls import server_tls
 from sigbridge_websocket.wire import websocket_wires
@@ -97,6 +97,118 @@ async def test_one_write_for_each_tick():
     for connection in (alice, bob):
         connection.connection_lost(None)
     assert carrier.connection_count == 0
+
+
+class Noting:
+    """A wire that keeps what it is given, and says nothing."""
+
+    due = float("inf")
+    finished = aborted = False
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.welcome = True
+        self.ends: list[str] = []
+
+    def receive(self, data, now):
+        self.pieces.append(data)
+
+    def receive_eof(self, now):
+        self.ends.append("eof")
+
+    def connection_lost(self, now):
+        self.ends.append("lost")
+
+    def take_output(self, most, now):
+        return []
+
+    def reading(self):
+        return self.welcome
+
+    @property
+    def received(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+class ReadTransport(Transport):
+    """The same, which remembers whether it is to be read."""
+
+    reading = True
+
+    def pause_reading(self):
+        self.reading = False
+
+    def resume_reading(self):
+        self.reading = True
+
+
+async def taken_in_turns(transport: ReadTransport, wire: Noting, size: int) -> None:
+    async with asyncio.timeout(5):
+        while len(wire.received) < size or not transport.reading:
+            await asyncio.sleep(0)
+
+
+async def test_much_of_one_client_is_taken_a_little_at_a_time():
+    wire, transport = Noting(), ReadTransport()
+    connection = Connection(Carrier(Settings()), lambda *_: wire)
+    connection.connection_made(transport)
+    data = bytes(range(256)) * 400
+    connection.data_received(data)
+    assert len(wire.pieces) == 1
+    turns = 0
+    async with asyncio.timeout(5):
+        while len(wire.received) < len(data):
+            before = len(wire.pieces)
+            await asyncio.sleep(0)
+            assert len(wire.pieces) <= before + 1
+            turns += 1
+    assert turns >= len(data) // READ_BYTES
+    assert max(map(len, wire.pieces)) <= READ_BYTES
+    assert wire.received == data
+    await taken_in_turns(transport, wire, len(data))
+    # What is not welcome waits, and what a transport has read already stays in its order.
+    wire.welcome = False
+    connection.data_received(data)
+    connection.data_received(b"more")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(wire.received) <= len(data) + 2 * READ_BYTES
+    wire.welcome = True
+    connection.wake()
+    await taken_in_turns(transport, wire, 2 * len(data) + 4)
+    assert wire.received == data + data + b"more"
+    connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("how", ["eof", "lost"])
+async def test_what_had_arrived_comes_before_the_end(how):
+    wire = Noting()
+    connection = Connection(Carrier(Settings()), lambda *_: wire)
+    connection.connection_made(ReadTransport())
+    data = bytes(100_000)
+    connection.data_received(data)
+    if how == "eof":
+        connection.eof_received()
+    else:
+        connection.connection_lost(None)
+    assert wire.received == data
+    assert wire.ends == [how]
+    if how == "eof":
+        connection.connection_lost(None)
+    await asyncio.sleep(0)
+    assert wire.received == data
+
+
+async def test_nothing_is_looked_at_after_an_abort():
+    wire = Noting()
+    connection = Connection(Carrier(Settings()), lambda *_: wire)
+    connection.connection_made(ReadTransport())
+    connection.data_received(bytes(100_000))
+    connection.abort()
+    connection.connection_lost(None)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(wire.pieces) == 1
 
 
 class Broken:
