@@ -21,6 +21,7 @@ from sigbridge.session import Session
 from sigbridge_grpc import translate
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_grpc.relay_encoding import event_bytes, reply_bytes
 
 _Question = TypeVar("_Question", bound=Message)
 
@@ -36,7 +37,7 @@ class ProtobufEncoding:
 
     def encode_event(self, event: Event) -> bytes:
         """The event as it goes into an outbox."""
-        return self.frame(translate.event_to_proto(event).SerializeToString())
+        return self.frame(event_bytes(event))
 
 
 class FramedProtobufEncoding(ProtobufEncoding):
@@ -127,8 +128,7 @@ class SignalingService:
         return translate.health_to_proto(health).SerializeToString()
 
     def _reply(self, session: Session, request_id: str, outcome: Outcome, now: Instant) -> None:
-        message = translate.reply_to_proto(outcome, request_id).SerializeToString()
-        self.hub.reply(session, self._encoding.frame(message), now)
+        self.hub.reply(session, self._encoding.frame(reply_bytes(outcome, request_id)), now)
 
     def _question(self, kind: type[_Question], message: bytes, word: str, now: Instant, holder: str) -> _Question:
         try:
