@@ -174,21 +174,25 @@ class GrpcWire:
         if not self._greeted:
             self._greeted = True
             self.due = now.monotonic
+        all_windows = False
         for event in self._http2.receive(data):
             if isinstance(event, DataReceived):
                 self._on_data(event.stream_id, event.data, event.end_stream, now)
             elif isinstance(event, RequestReceived):
                 self._on_request(event.stream_id, event.headers, event.end_stream, now)
-            elif isinstance(event, WindowUpdated):
+            elif isinstance(event, WindowUpdated) and event.stream_id:
                 self._on_window(event.stream_id)
-            elif isinstance(event, SettingsReceived):
-                self._on_window(0)
+            elif isinstance(event, WindowUpdated | SettingsReceived):
+                # Once for all frames of a chunk: each is small, and the calls may be many.
+                all_windows = True
             elif isinstance(event, TrailersReceived):
                 self._on_data(event.stream_id, b"", True, now)
             elif isinstance(event, StreamReset | StreamClosed):
                 self._on_gone(event.stream_id, now)
             elif isinstance(event, PingReceived):
                 self._on_ping(now)
+        if all_windows:
+            self._touched.update(dict.fromkeys(self._calls.values()))
         if self._http2.broken:
             self._break(now)
         self._wake()
@@ -569,12 +573,9 @@ class GrpcWire:
             self._begin_closing(now, patience=SLOW_CONSUMER_SECONDS)
 
     def _on_window(self, stream_id: int) -> None:
-        if stream_id:
-            call = self._calls.get(stream_id)
-            if call is not None:
-                self._touched[call] = None
-        else:
-            self._touched.update(dict.fromkeys(self._calls.values()))
+        call = self._calls.get(stream_id)
+        if call is not None:
+            self._touched[call] = None
 
     def _on_gone(self, stream_id: int, now: Instant) -> None:
         """A stream has ended; where its call has not, the client has cancelled it."""
