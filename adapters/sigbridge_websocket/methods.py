@@ -40,8 +40,11 @@ from sigbridge_websocket.translate import (
 
 logger = logging.getLogger("sigbridge.websocket")
 
+DISCOVER_METHOD = "rpc.discover"
 DISCOVER = "discover"
 """The kind under which `rpc.discover` is counted."""
+QUESTIONS = ("list_peers", "health_check", DISCOVER_METHOD)
+"""Methods that change nothing: where nobody hears the answer, none is made. A listing may be long."""
 UNKNOWN = "unknown"
 """The kind under which a message is counted that is no request of ours."""
 
@@ -92,7 +95,7 @@ def discover(call: Call, /, **_: Any) -> Result:
 
 METHODS: Mapping[str, Callable[..., Result]] = {
     **dict.fromkeys(REQUESTS, apply_method),
-    "rpc.discover": discover,
+    DISCOVER_METHOD: discover,
 }
 
 
@@ -229,6 +232,9 @@ class Conversation:
         elif isinstance(params, list):
             kind = method if method in REQUESTS else UNKNOWN
             error = self._hub.refuse(self._session, kind, errors.invalid_params("params", "must be an object"), now)
+        elif method in QUESTIONS and "id" not in request:
+            self._hub.note(self._session, DISCOVER if method == DISCOVER_METHOD else method, now)
+            return None
         else:
             return self._dispatch(request, method, now)
         return error_to_jsonrpc(error, request_id) if "id" in request else None

@@ -66,6 +66,18 @@ def test_notifications_get_no_reply(talk):
     assert alice.say(request("offer", [1])) == []
 
 
+def test_questions_whose_answer_nobody_hears_are_counted_and_not_answered(talk, hub, monkeypatch):
+    alice = talk("alice")
+    monkeypatch.setattr(hub, "_page", lambda *_, **__: pytest.fail("a page was made"))
+    questions = [request(method) for method in ("list_peers", "health_check", "rpc.discover")]
+    for message in (*questions, questions):
+        assert alice.say(message) == []
+    counted = {
+        kind: hub.counters.requests["websocket", kind, "ok"] for kind in ("list_peers", "health_check", "discover")
+    }
+    assert counted == {"list_peers": 2, "health_check": 2, "discover": 2}
+
+
 def test_a_call_of_a_method_that_is_none(talk):
     assert talk().ask(request("foobar", id="1")) == not_found("foobar", "1")
 
@@ -473,7 +485,7 @@ def fail(*_, **__):
     raise RuntimeError("the secret of the house")
 
 
-@pytest.mark.parametrize("method", ["offer", "list_peers"])
+@pytest.mark.parametrize("method", ["offer", "disconnect"])
 def test_a_rule_that_fails_tells_nothing(talk, hub, method, caplog):
     talker = talk("alice")
     hub._rules = dict.fromkeys(hub._rules, fail)
@@ -484,7 +496,7 @@ def test_a_rule_that_fails_tells_nothing(talk, hub, method, caplog):
     assert "the secret of the house" in caplog.text
 
 
-@pytest.mark.parametrize("method", ["offer", "list_peers"])
+@pytest.mark.parametrize("method", ["offer", "disconnect"])
 def test_a_translator_that_fails_tells_nothing(talk, hub, method, monkeypatch, caplog):
     talker = talk("alice")
     monkeypatch.setattr(translate, "offer_from_params", fail)
