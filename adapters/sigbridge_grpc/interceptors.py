@@ -74,7 +74,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if handler_call_details.method.startswith(self._open):
             return await continuation(handler_call_details)
         values = [
-            value if isinstance(value, str) else value.decode("latin-1")
+            value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
             for name, value in handler_call_details.invocation_metadata
             if name == "authorization"
         ]

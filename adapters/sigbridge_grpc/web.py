@@ -120,6 +120,10 @@ class GrpcWeb:
         holder = remote
         if not path.startswith(f"/{HEALTH_SERVICE_NAME}/"):
             authorization = [headers["authorization"]] if "authorization" in headers else []
+            # HTTP's headers are read as Latin-1; tokens that are no ASCII are UTF-8, here as everywhere.
+            authorization = [
+                text.encode("latin-1", "replace").decode("utf-8", "surrogateescape") for text in authorization
+            ]
             token = bearer_token(authorization, bare=True)
             identity = self._authenticator.authenticate(Credentials(token=token, certificate_subject=subject))
             holder = identity.subject or remote

@@ -361,7 +361,7 @@ class GrpcWire:
         for name, value in headers:
             size += len(name) + len(value) + HEADER_OVERHEAD_BYTES
             if name == b"authorization":
-                authorization.append(value.decode("latin-1"))
+                authorization.append(value.decode("utf-8", "surrogateescape"))
             fields[name] = value
         if fields.get(b":method") != b"POST":
             self._refuse_http(stream_id, b"405", end, (b"allow", b"POST"))

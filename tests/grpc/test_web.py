@@ -69,6 +69,15 @@ def test_a_text_call_is_answered_in_base64() -> None:
     assert trailers == {"grpc-status": "0"}
 
 
+@pytest.mark.parametrize(
+    ("sent", "code"), [("tökén".encode(), "0"), ("tökén".encode("latin-1"), "16"), (b"\xff", "16")]
+)
+def test_a_token_that_is_no_ascii_is_utf8(sent: bytes, code: str) -> None:
+    # Headers come as the HTTP wire reads them.
+    headers = {**BINARY, "authorization": "Bearer " + sent.decode("latin-1")}
+    assert read(ask(make_web(tokens=("tökén",)), headers=headers).body)[1]["grpc-status"] == code
+
+
 def test_the_standard_health_asks_for_no_token_and_everything_else_does() -> None:
     web = make_web(tokens=("secret",))
     message, trailers = read(ask(web, STANDARD_HEALTH).body)

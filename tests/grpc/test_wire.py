@@ -433,13 +433,14 @@ def test_headers_far_above_the_limit_end_the_connection(server: Server) -> None:
 
 
 def test_tokens(clock: Clock) -> None:
-    line = make(clock, auth_tokens=("secret",)).line()
+    line = make(clock, auth_tokens=("secret", "tökén")).line()
 
     def status(*values: bytes, path: str = GET_PEERS) -> int | None:
         return line.call(path, b"", headers=[(b"authorization", value) for value in values]).status
 
     assert [status(), status(b"Bearer wrong"), status(b"Bearer secret", b"Bearer secret"), status(b"\xff")] == [16] * 4
     assert [status(b"Bearer secret"), status(b"secret"), status(path=CHECK)] == [0, 0, 0]
+    assert [status("Bearer tökén".encode()), status("Bearer tökén".encode("latin-1"))] == [0, 16]
     assert status(path=REFLECT) == 16
     assert status(path="/no/Method") == 16
     assert line.server.hub.counters.sessions["grpc"] == 0
