@@ -43,7 +43,7 @@ $(DEV): pyproject.toml | $(BIN)/python
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ $(DEMO) $(RUNTIME)
 
-serve: $(RUNTIME)  ## serve gRPC on 127.0.0.1:50051 and WebSocket on 127.0.0.1:8080
+serve: $(RUNTIME)  ## serve gRPC on 127.0.0.1:50051 and WebSocket on 127.0.0.1:8080, metrics on 127.0.0.1:9090
 	@GRPC_BIND_ADDRESS="$${GRPC_BIND_ADDRESS:-127.0.0.1:50051}" WS_BIND_ADDRESS="$${WS_BIND_ADDRESS:-127.0.0.1:8080}" \
 		exec $(BIN)/sigbridge serve
 
@@ -88,5 +88,5 @@ bench: $(DEV)  ## measure the CPU time of a relayed message, beside baselines on
 	$(BIN)/python -m sigbridge_bench $(BENCH_ARGS)
 
 clean:  ## remove what was made: the environment, caches and reports
-	rm -rf $(VENV) .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	rm -rf $(VENV) .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov bench/baselines/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

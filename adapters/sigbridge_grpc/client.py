@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 
 from sigbridge.client import ConnectionClosed
+from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.messages import Health, HealthCheck, ListPeers, PeerList, Reply, Request
 from sigbridge_grpc import status, translate
@@ -35,6 +36,8 @@ _Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 
 # Codes that the library gives to calls whose connection was lost, or never came to be.
 _CONNECTION_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+_CONNECTION_LOST = DisconnectReason.CONNECTION_LOST.word
 
 # What grpc.aio makes of a stream that ended while a message was being written; the server's own status is then lost.
 _LOST_STATUS = "Internal error from Core"
@@ -74,10 +77,13 @@ class GrpcSignalingClient(ClientSession):
                 await call.wait_for_connection()
         except grpc.aio.AioRpcError as error:
             await channel.close(None)
-            raise _closed(error) from error
+            closed = _closed(error)
+            if closed.reason == _CONNECTION_LOST:
+                closed = ConnectionClosed(f"cannot connect to {target}: {error.details()}", reconnect=True)
+            raise closed from error
         except TimeoutError as error:
             await channel.close(None)
-            raise ConnectionClosed("connection_lost", True) from error
+            raise ConnectionClosed(f"cannot connect to {target}: no answer", reconnect=True) from error
         except BaseException:
             await channel.close(None)
             raise
@@ -216,5 +222,5 @@ def _closed(error: grpc.aio.AioRpcError) -> ConnectionClosed:
     if word:
         return ConnectionClosed(word, advice)
     if error.code() in _CONNECTION_CODES or (error.details() or "").startswith(_LOST_STATUS):
-        return ConnectionClosed("connection_lost", True)
+        return ConnectionClosed(_CONNECTION_LOST, reconnect=True)
     return ConnectionClosed(error.code().name.lower())

@@ -48,6 +48,9 @@ def _ways(options: argparse.Namespace) -> list[WayIn]:
 
 
 async def _play(scenarios: list[Scenario], ways: list[WayIn]) -> list[tuple[str, str, str]]:
+    for way in ways:
+        # Where nobody answers, one line says so, and not one for each scenario.
+        await (await way.connect()).close()
     failures: list[tuple[str, str, str]] = []
     columns = [f"{sender.name}-{receiver.name}" for sender, receiver in pairings(ways, 2)]
     width = max(len(scenario.name) for scenario in scenarios)

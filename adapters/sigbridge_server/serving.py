@@ -55,6 +55,10 @@ async def _serve_until_told(settings: Settings) -> None:
         await asyncio.gather(stopping, return_exceptions=True)
         ended = await server.stop(grace_seconds=0)
     again.cancel()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Everybody has been told; a signal that comes now must not make a failure of an orderly end.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
     logger.info("stopped")
     if not ended:
         # A stopped client holds a connection of grpc's, for whose end the interpreter would wait.

@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -219,3 +220,29 @@ async def test_a_restart_is_told_through_it(front, clients):
         assert ("signaling-disconnect", "draining") in tuple(await over_grpc.call.trailing_metadata())
         await over_websocket.connection.wait_closed()
     assert (over_websocket.connection.close_code, over_websocket.connection.close_reason) == (1012, "draining")
+
+
+@pytest.mark.parametrize("content_type", ["application/grpc-web", "application/grpc-web+proto"])
+def test_grpc_web_comes_through(front, content_type):
+    started = front()
+    question = urllib.request.Request(
+        f"https://localhost:{started.port}/remotemedia.v1.webrtc.WebRtcSignaling/HealthCheck",
+        data=bytes(5),
+        headers={"content-type": content_type},
+    )
+    with urllib.request.urlopen(question, context=started.tls, timeout=LIMIT_SECONDS) as answer:
+        assert answer.headers["content-type"] == content_type
+        body = answer.read()
+    assert b"healthy" in body
+    assert body.endswith(b"grpc-status: 0\r\n")
+
+
+def test_a_browsers_question_before_grpc_web_comes_through(front):
+    started = front()
+    question = urllib.request.Request(
+        f"https://localhost:{started.port}/remotemedia.v1.webrtc.WebRtcSignaling/HealthCheck",
+        headers={"origin": "https://page.example", "access-control-request-method": "POST"},
+        method="OPTIONS",
+    )
+    with urllib.request.urlopen(question, context=started.tls, timeout=LIMIT_SECONDS) as answer:
+        assert answer.headers["access-control-allow-methods"] == "POST"
