@@ -122,7 +122,7 @@ async def test_the_servers_word_reaches_every_caller(serve: Serve) -> None:
 
 async def test_nobody_is_there() -> None:
     began = time.monotonic()
-    with pytest.raises(ConnectionClosed, match="cannot connect to 127.0.0.1:1: .*refused") as lost:
+    with pytest.raises(ConnectionClosed, match=r"cannot connect to 127\.0\.0\.1:1: .*refused") as lost:
         await GrpcSignalingClient.connect("127.0.0.1:1")
     assert lost.value.reconnect is True
     with pytest.raises(ConnectionClosed, match="connection_lost"):
