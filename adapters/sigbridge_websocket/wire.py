@@ -37,6 +37,9 @@ READ_AHEAD_MESSAGES = 64
 READ_AHEAD_BYTES = 262144
 """A session that has more than this waiting for it must read before more of its requests are processed."""
 
+UNPACK_BYTES = 1024
+"""How much of what a client has compressed is looked at together: a byte may hold a thousand."""
+
 READ_AHEAD_PONGS = 64
 """A client that is owed more than this many control frames must read before more of its input is taken."""
 
@@ -99,10 +102,12 @@ class WebSocketWire:
         "_head_end",
         "_heard_at",
         "_hub",
+        "_packed",
         "_pinged_at",
         "_protocol",
         "_remote",
         "_session",
+        "_unpacking",
         "_wake",
         "aborted",
         "due",
@@ -139,6 +144,9 @@ class WebSocketWire:
         self._session: Session | None = None
         self._conversation: Conversation | None = None
         self._compressed = False
+        self._packed = b""
+        """What has arrived compressed, and waits for its turn as it is."""
+        self._unpacking = False
         self._head_end: bytes | None = b""
         """The last bytes of an incomplete request head, or `None` when the head is complete."""
         self._greeting: list[bytes] = []
@@ -167,8 +175,29 @@ class WebSocketWire:
                 data = data[size:]
             else:
                 self._head_end = seen[1 - len(_END_OF_HEAD) :]
-        if data:
+        if data and self._compressed:
+            self._packed += data
+            self._unpack(now)
+        elif data:
             self._take(data, now)
+
+    def _unpack(self, now: Instant, *, all_of_it: bool = False) -> None:
+        """Look at what came compressed, a little at a time and as far as its messages can be processed."""
+        session = self._session
+        if self._unpacking:
+            # An answer that is known at once calls back while the messages before it are still being looked at.
+            return
+        self._unpacking = True
+        try:
+            while self._packed and session is not None:
+                if session.end_reason is None and not all_of_it and (self._backlog or not self._ready()):
+                    return
+                piece, self._packed = self._packed[:UNPACK_BYTES], self._packed[UNPACK_BYTES:]
+                self._take(piece, now)
+                if all_of_it:
+                    self._process_rest(now)
+        finally:
+            self._unpacking = False
 
     def _take(self, data: bytes, now: Instant) -> None:
         protocol = self._protocol
@@ -183,6 +212,7 @@ class WebSocketWire:
 
     def receive_eof(self, now: Instant) -> None:
         """The client will send no more: without a close frame before it, the connection is lost."""
+        self._unpack(now, all_of_it=True)
         self._protocol.receive_eof()
         self._close(DisconnectReason.CONNECTION_LOST, now)
 
@@ -222,7 +252,7 @@ class WebSocketWire:
             # The library would answer pings even now.
             self._close_written = True
             session.outbox.clear()
-        if self._backlog:
+        if self._backlog or self._packed:
             self._advance(now)
         return output
 
@@ -230,7 +260,9 @@ class WebSocketWire:
         """Whether more input is welcome."""
         if self._session is None or self._session.end_reason is not None:
             return True
-        return not self._backlog and self._ready() and len(self._protocol.writes) <= READ_AHEAD_PONGS
+        return (
+            not self._backlog and not self._packed and self._ready() and len(self._protocol.writes) <= READ_AHEAD_PONGS
+        )
 
     def expire(self, now: Instant) -> None:
         """Do what is due: give up a handshake or a closing handshake, ping a silent client, drop a dead one."""
@@ -331,7 +363,7 @@ class WebSocketWire:
         )
 
     def _advance(self, now: Instant) -> None:
-        """Process what has waited."""
+        """Process what has waited, then what has not been looked at yet."""
         if self._advancing:
             # An answer that is known at once calls back from within the loop below, which goes on by itself.
             return
@@ -342,6 +374,7 @@ class WebSocketWire:
                 self._process(message, is_text, now)
         finally:
             self._advancing = False
+        self._unpack(now)
 
     def _on_idle(self, now: Instant) -> None:
         """An awaited answer has come: go on, and let the carrier read again."""

@@ -671,6 +671,33 @@ def test_a_decompression_bomb_is_refused_when_it_is_too_big(packed, frame):
     assert alice.closed == (1009, "message_too_big")
 
 
+def test_what_is_compressed_waits_as_it_is(packed, frame, clock):
+    """A client that does not read makes the server keep the bytes that it sent, not the thousand that each holds."""
+    alice = packed("alice")
+    packer = zlib.compressobj(wbits=-15)
+    size = 100_000
+
+    def message(number: int) -> bytes:
+        text = (LIST % number).ljust(size)
+        return frame(TEXT, (packer.compress(text) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv=4)
+
+    data = b"".join(map(message, range(300)))
+    assert len(data) < 300 * size / 100
+    alice.wire.receive(data, clock.now)
+    assert len(alice.session.outbox) == READ_AHEAD_MESSAGES
+    assert sum(len(text) for text, _ in alice.wire._backlog) < 50 * size
+    assert not alice.wire.reading()
+    alice.pump()
+    assert [one["id"] for one in alice.heard()] == list(range(300))
+    assert alice.wire.reading()
+    # What it said before it left is processed all the same.
+    alice.wire.receive(b"".join(map(message, range(300))) + frame(CLOSE, b"\x03\xe8"), clock.now)
+    alice.wire.receive_eof(clock.now)
+    alice.pump()
+    assert [one["id"] for one in alice.heard()] == list(range(300))
+    assert packed.hub.counters.disconnects["websocket", "client_left"] == 1
+
+
 def test_what_does_not_inflate_breaks_the_rules(packed, frame):
     alice = packed("alice")
     alice.feed(frame(TEXT, b"\xff\xff\xff\xff", rsv=4))
