@@ -66,6 +66,8 @@ def server_options(settings: Settings) -> list[tuple[str, Any]]:
         ("grpc.http2.max_pings_without_data", 0),
         # The often quoted `min_recv_ping_interval_without_data_ms` is ignored without a word.
         ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(LEAST_PING_INTERVAL_SECONDS)),
+        # Two minutes otherwise, for TLS and the greeting of HTTP/2.
+        ("grpc.server_handshake_timeout_ms", _milliseconds(settings.handshake_timeout_seconds)),
         # Otherwise two servers on one port both start, and each gets half of the connections.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", LIBRARY_LIMIT_FACTOR * settings.max_message_bytes),

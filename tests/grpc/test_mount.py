@@ -496,4 +496,5 @@ def test_the_options_say_what_the_settings_say() -> None:
     assert options["grpc.max_receive_message_length"] == 4000
     assert options["grpc.max_connection_age_ms"] == 86_400_000
     assert options["grpc.so_reuseport"] == 0
+    assert dict(server_options(Settings(handshake_timeout_seconds=2)))["grpc.server_handshake_timeout_ms"] == 2000
     assert "grpc.max_connection_age_ms" not in dict(server_options(Settings(grpc_max_connection_age_seconds=0)))
