@@ -170,10 +170,15 @@ class Conversation:
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             self._reply(self._fault(PARSE_ERROR, "Parse error", None, now), now)
             return
-        if isinstance(message, list) and message:
-            self._process_batch(Batch(message), now)
-            return
-        answer = self._invalid("an empty batch", None, now) if message == [] else self._answer(message, now)
+        if isinstance(message, list):
+            most = self._hub.settings.max_batch_requests
+            # A batch is processed in one go, while everybody else waits.
+            if 0 < len(message) <= most:
+                self._process_batch(Batch(message), now)
+                return
+            answer: Answer = self._invalid(f"a batch of more than {most}" if message else "an empty batch", None, now)
+        else:
+            answer = self._answer(message, now)
         if isinstance(answer, Pending):
             self.busy = True
             answer.then(self._resume)

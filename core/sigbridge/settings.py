@@ -208,6 +208,9 @@ class Settings:
     max_message_bytes: int = _whole(
         1048576, "SIGNALING_MAX_MESSAGE_BYTES", "largest message of a client; a larger one ends its connection"
     )
+    max_batch_requests: int = _whole(
+        1000, "SIGNALING_MAX_BATCH_REQUESTS", "requests in one JSON-RPC batch; a longer one is refused as a whole"
+    )
     max_sessions: int = _whole(20000, "SIGNALING_MAX_SESSIONS", "open sessions at once, both protocols together")
     max_room_peers: int = _whole(4096, "SIGNALING_MAX_ROOM_PEERS", "peers in one room")
     max_page_peers: int = _whole(1000, "SIGNALING_MAX_PAGE_PEERS", "peers on one page of a listing")
