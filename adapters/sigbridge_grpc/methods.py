@@ -95,6 +95,13 @@ MethodFactory: TypeAlias = Callable[[Call, Instant], Method]
 class SignalMethod:
     """`Signal`: one session."""
 
+    __slots__ = (
+        "_busy",
+        "_call",
+        "_service",
+        "_session",
+    )
+
     def __init__(self, service: SignalingService, call: Call, now: Instant) -> None:
         self._service = service
         self._call = call

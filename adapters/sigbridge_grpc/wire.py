@@ -84,6 +84,26 @@ _REFLECTION = tuple(f"/{name}/" for name in REFLECTION_SERVICE_NAMES)
 class StreamCall:
     """One call on one stream; see `sigbridge_grpc.methods.Call` for what its method sees."""
 
+    __slots__ = (
+        "_wire",
+        "deadline",
+        "deframer",
+        "end_by",
+        "ending",
+        "gone",
+        "half_close_told",
+        "half_closed",
+        "headers_sent",
+        "held_back",
+        "identity",
+        "method",
+        "remote",
+        "stream_id",
+        "traceparent",
+        "trailers_queued",
+        "unacknowledged",
+    )
+
     def __init__(self, wire: "GrpcWire", stream_id: int, *, remote: str, identity: Identity, traceparent: str) -> None:
         self._wire = wire
         self.stream_id = stream_id
@@ -121,6 +141,33 @@ class StreamCall:
 
 class GrpcWire:
     """One gRPC connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
+
+    __slots__ = (
+        "_authenticator",
+        "_awaiting",
+        "_calls",
+        "_client",
+        "_close_deadline",
+        "_draining",
+        "_greeted",
+        "_heard_at",
+        "_http2",
+        "_idle_since",
+        "_leaving",
+        "_methods",
+        "_old_at",
+        "_ping_window_ends",
+        "_pinged_at",
+        "_pings_in_a_row",
+        "_refused",
+        "_settings",
+        "_stalled_since",
+        "_touched",
+        "_wake",
+        "aborted",
+        "due",
+        "finished",
+    )
 
     def __init__(
         self,

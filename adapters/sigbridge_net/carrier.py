@@ -142,6 +142,19 @@ class Connection(asyncio.Protocol):
 
     wire: Wire
 
+    __slots__ = (
+        "_carrier",
+        "_eof_sent",
+        "_read_paused",
+        "_reading_on",
+        "_scheduled",
+        "_transport",
+        "_unread",
+        "_wire_factory",
+        "_write_paused",
+        "wire",
+    )
+
     def __init__(self, carrier: Carrier, wire_factory: WireFactory) -> None:
         self._carrier = carrier
         self._wire_factory = wire_factory

@@ -22,6 +22,20 @@ _END_OF_HEAD = b"\r\n\r\n"
 class FrontWire:
     """A connection whose protocol is not known yet, and then the wire of that protocol."""
 
+    __slots__ = (
+        "_aborted",
+        "_client",
+        "_due",
+        "_finished",
+        "_grpc",
+        "_pages",
+        "_paths",
+        "_seen",
+        "_wake",
+        "_websocket",
+        "_wire",
+    )
+
     def __init__(
         self,
         settings: Settings,
