@@ -562,7 +562,7 @@ async def test_a_crowded_session_is_not_read_from(start: Start, until: Until) ->
 
     (session,) = served.hub._sessions.values()
     flooding = asyncio.create_task(flood())
-    await until(lambda: session.outbox.queued_bytes > 240 * 1024)
+    await until(lambda: session.outbox.queued_bytes > 256 * 1024)
     taken = session.request_count
     await served.unary(f"/{SERVICE_NAME}/GetPeers", b"")
     assert session.request_count == taken < total
