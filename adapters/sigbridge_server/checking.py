@@ -5,11 +5,9 @@ import asyncio
 import sys
 
 from sigbridge.settings import SettingError
-from sigbridge_client import connect
 from sigbridge_compat.scenario import Scenario
 from sigbridge_compat.scenarios import SCENARIOS
-from sigbridge_compat.ways import WayIn, pairings
-from sigbridge_net.client_session import ClientSession
+from sigbridge_compat.ways import WayIn, pairings, way_by_url
 from sigbridge_server.asking import read_access
 
 
@@ -30,20 +28,11 @@ def check(options: argparse.Namespace) -> int:
 
 def _ways(options: argparse.Namespace) -> list[WayIn]:
     access = read_access(options)
-
-    def way(name: str, url: str) -> WayIn:
-        async def open_client() -> ClientSession:
-            client = await connect(url, **access)
-            assert isinstance(client, ClientSession)  # noqa: S101 - both clients are
-            return client
-
-        return WayIn(name, open_client)
-
     ways = []
     if options.grpc:
-        ways.append(way("grpc", f"{'grpcs' if options.tls else 'grpc'}://{options.grpc}"))
+        ways.append(way_by_url("grpc", f"{'grpcs' if options.tls else 'grpc'}://{options.grpc}", **access))
     if options.ws:
-        ways.append(way("websocket", options.ws))
+        ways.append(way_by_url("websocket", options.ws, **access))
     return ways
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from sigbridge import Hub
 from sigbridge.session import ProtocolName
@@ -26,13 +27,13 @@ def way_to_hub(hub: Hub, protocol: ProtocolName = "websocket", *, name: str = "h
     return WayIn(name, connect)
 
 
-def way_by_url(name: str, url: str) -> WayIn:
-    """A protocol's client, chosen by the scheme of the URL."""
+def way_by_url(name: str, url: str, **access: Any) -> WayIn:
+    """A protocol's client, chosen by the URL's scheme; `access` is what `sigbridge_client.connect` is told besides."""
 
     async def connect() -> ClientSession:
         from sigbridge_client import connect as connect_to
 
-        client = await connect_to(url)
+        client = await connect_to(url, **access)
         if not isinstance(client, ClientSession):
             raise TypeError(f"{type(client).__name__} is no ClientSession: its arrivals cannot be recorded")
         return client

@@ -47,20 +47,19 @@ class Outbox:
 
     def fits(self, size: int) -> bool:
         """Whether a relay of `size` bytes fits; an empty outbox takes any one message."""
-        if not self._entries and self._held is None:
-            return True
-        return (
-            len(self) - self._free_messages < self._max_messages
-            and self._bytes - self._free_bytes + size <= self._max_bytes
-        )
+        return self._within(1, size)
 
     def fits_unrefusable(self, size: int) -> bool:
         """The same for what cannot be refused: replies, and events about the room."""
+        return self._within(2, size)
+
+    def _within(self, times: int, size: int) -> bool:
+        """Whether `size` bytes more are within so many times the bound."""
         if not self._entries and self._held is None:
             return True
         return (
-            len(self) - self._free_messages < 2 * self._max_messages
-            and self._bytes - self._free_bytes + size <= 2 * self._max_bytes
+            len(self) - self._free_messages < times * self._max_messages
+            and self._bytes - self._free_bytes + size <= times * self._max_bytes
         )
 
     def put_reply(self, frame: bytes, now: float) -> None:
