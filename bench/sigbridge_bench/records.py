@@ -1,0 +1,159 @@
+"""What a run writes: one JSON object a line, each told apart by its `kind`.
+
+A run begins with one `Run`; each measurement of each round follows as a record of its own, so that whoever reads the
+file makes the medians. Unless a name says otherwise, times are in seconds and sizes in bytes.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+Protocol = Literal["grpc", "websocket"]
+
+
+class Run(msgspec.Struct, tag_field="kind", tag="run", kw_only=True, frozen=True):
+    """A run begins: what is measured, with what, on which machine."""
+
+    run: str
+    """When it began, ISO 8601 in UTC; what tells runs in one file apart."""
+    commit: str
+    """The commit of the checkout, with `+` behind it where files differ; empty outside a checkout."""
+    machine: dict[str, str]
+    """Processor, cores, memory, kernel, and to which cores server and load are pinned."""
+    versions: dict[str, str]
+    """Of sigbridge, Python and each library or program that takes part."""
+    options: dict[str, str | int | float | bool | None | list[str]]
+    """What the run was asked for."""
+    left_out: list[str]
+    """What could not be measured here, each with its reason."""
+
+
+class _Measured(msgspec.Struct, kw_only=True, frozen=True):
+    run: str
+    server: str
+    """`sigbridge`, `sigbridge-grpcio`, or a baseline's name."""
+    round: int
+
+
+class Cpu(_Measured, tag_field="kind", tag="cpu", kw_only=True, frozen=True):
+    """Closed loop: every pair has so many messages in flight, each acknowledged and delivered before the next."""
+
+    pairing: str
+    """`grpc-websocket`: the sender's protocol, then the receiver's."""
+    message: Literal["offer", "candidate", "call"]
+    """`call` is the mix of one call: an offer, an answer and sixteen candidates."""
+    in_flight: int
+    pairs: int
+    messages: int
+    seconds: float
+    server_cpu: float | None
+    """CPU seconds of the server's process; null where it cannot be seen."""
+    load_cpu: float
+    bytes_to_server: int
+    bytes_from_server: int
+    """Bytes in the TCP streams of both sides, framing included."""
+
+
+class Latency(_Measured, tag_field="kind", tag="latency", kw_only=True, frozen=True):
+    """Open loop: messages leave at their planned times, and are late from then on, whatever came of earlier ones."""
+
+    pairing: str
+    message: Literal["offer", "candidate", "call"]
+    rate: float
+    """Planned messages per second, over all pairs."""
+    messages: int
+    undelivered: int
+    """Of them, not delivered when the measurement ended; they count with the time that they had waited."""
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    """From a message's planned time until its target has it."""
+    load_behind: float
+    """The most that the load itself was behind its plan; a large figure says that the load was the limit."""
+
+
+class Ceiling(_Measured, tag_field="kind", tag="ceiling", kw_only=True, frozen=True):
+    """The highest rate tried at which the 99th percentile stays below `limit`, and the lowest at which it does not."""
+
+    pairing: str
+    message: Literal["offer", "candidate", "call"]
+    limit: float
+    kept: float
+    left: float | None
+    """Null where no rate that the load can make was too high."""
+
+
+class Sessions(_Measured, tag_field="kind", tag="sessions", kw_only=True, frozen=True):
+    """So many sessions connect and announce, a room each, and then stay idle."""
+
+    protocol: Protocol
+    sessions: int
+    seconds: float
+    server_cpu: float | None
+    memory: int | None
+    """What the server's process grew by: resident bytes, after all have announced less before."""
+
+
+class Join(_Measured, tag_field="kind", tag="join", kw_only=True, frozen=True):
+    """One peer joins a room where so many sessions are."""
+
+    protocol: Protocol
+    sessions: int
+    seconds: float
+    """From the announce until the last of them has heard of it."""
+    server_cpu: float | None
+
+
+class WholeCall(_Measured, tag_field="kind", tag="whole_call", kw_only=True, frozen=True):
+    """Calls from announce to last candidate: both announce, offer, answer, eight candidates from each side."""
+
+    pairing: str
+    calls: int
+    p50: float
+    p99: float
+
+
+class Disturbance(_Measured, tag_field="kind", tag="disturbance", kw_only=True, frozen=True):
+    """Latency of well-behaved pairs while another client misbehaves, or while none does."""
+
+    pairing: str
+    by: Literal["nobody", "resets", "pings"]
+    rate: float
+    messages: int
+    p50: float
+    p99: float
+
+
+class Echo(_Measured, tag_field="kind", tag="echo", kw_only=True, frozen=True):
+    """The load against a bare echo in C: what it can do at most, and what it costs itself."""
+
+    messages: int
+    seconds: float
+    load_cpu: float
+
+
+class WithoutIo(_Measured, tag_field="kind", tag="without_io", kw_only=True, frozen=True):
+    """Hub and codecs alone, no sockets: decode, route, encode reply and event."""
+
+    pairing: str
+    message: Literal["offer", "candidate"]
+    messages: int
+    server_cpu: float
+
+
+Record = Run | Cpu | Latency | Ceiling | Sessions | Join | WholeCall | Disturbance | Echo | WithoutIo
+
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+def append(path: Path, record: Record) -> None:
+    """Add a line to the file of a run."""
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode(record) + b"\n")
+
+
+def read(path: Path) -> list[Record]:
+    """Every record of a file; raises `msgspec.ValidationError` for a line that is none."""
+    return [_decoder.decode(line) for line in path.read_bytes().splitlines() if line.strip()]
