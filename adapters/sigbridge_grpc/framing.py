@@ -6,6 +6,7 @@ Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from urllib.parse import quote
 
 from sigbridge.errors import Code, SignalingError
@@ -27,15 +28,23 @@ class MessageTooBig(Exception):
     """A message is larger than allowed; nothing of it is kept."""
 
 
+def _nobody(_: int) -> None:
+    """Nobody counts."""
+
+
 class Deframer:
-    """Cuts a body into messages, however it is fragmented; never keeps more than one message of `max_bytes`."""
+    """Cuts a body into messages, however it is fragmented; never keeps more than one message of `max_bytes`.
 
-    __slots__ = ("_buffer", "_gzip", "_max_bytes")
+    With `gzip` messages may be compressed. `inflated` is told the bytes that each of these became, or was cut off at.
+    """
 
-    def __init__(self, max_bytes: int, *, gzip: bool = False) -> None:
+    __slots__ = ("_buffer", "_inflated", "_max_bytes", "gzip")
+
+    def __init__(self, max_bytes: int, *, gzip: bool = False, inflated: Callable[[int], None] = _nobody) -> None:
         self._buffer = bytearray()
         self._max_bytes = max_bytes
-        self._gzip = gzip
+        self._inflated = inflated
+        self.gzip = gzip
 
     @property
     def unfinished(self) -> bool:
@@ -62,7 +71,7 @@ class Deframer:
         del buffer[:end]
         if compressed == 0:
             return message
-        if compressed != 1 or not self._gzip:
+        if compressed != 1 or not self.gzip:
             raise SignalingError(Code.INTERNAL, "A message says that it is compressed, and its call does not say how")
         return self._decompressed(message)
 
@@ -71,7 +80,10 @@ class Deframer:
         try:
             plain = reader.decompress(message, self._max_bytes + 1)
         except zlib.error:
+            # How far it came before is not known.
+            self._inflated(self._max_bytes)
             raise SignalingError(Code.INTERNAL, "A message cannot be decompressed") from None
+        self._inflated(len(plain))
         if len(plain) > self._max_bytes:
             raise MessageTooBig
         if not reader.eof or reader.unused_data:

@@ -6,6 +6,8 @@ it let in, only when its method is ready for it. Rule 3: a call ends with traile
 does not read gets a reset instead, and where that was its last call the connection goes too. Rule 4: every wait has a
 deadline, of which `due` tells the carrier. Rule 5: a stream is never reset before all that was said on it is out, since
 a reset overtakes and drops what waits. Rule 6: a fault in a method ends its call, and no text of it leaves the server.
+Rule 7: what costs far more than the bytes that were sent for it, compressed messages and those that were held back, is
+looked at a little in one turn of the event loop, and the rest in the next.
 Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md; RFC 9113.
 """
 
@@ -63,6 +65,10 @@ PING_WINDOW_SECONDS = 10.0
 """Clients that only listen send keepalive pings and nothing else for days: what counts is how fast they come."""
 MAX_QUESTION_BYTES = 16384
 """The largest message of a method other than `Signal`: some are open to everybody, and none has long questions."""
+INFLATED_BYTES = 262144
+"""After so many bytes of decompressed messages the rest waits for the next turn: a byte may hold a thousand."""
+HELD_BACK_CALLS = 8
+"""So many calls that were held back go on in one turn: each may have sent a window full of messages meanwhile."""
 SLOW_CONSUMER_SECONDS = 1.0
 """How long a connection that is closed for reading too slowly may take to read why."""
 AGE_JITTER = 0.1
@@ -153,6 +159,7 @@ class GrpcWire:
         "_heard_at",
         "_http2",
         "_idle_since",
+        "_inflated",
         "_leaving",
         "_methods",
         "_old_at",
@@ -160,6 +167,8 @@ class GrpcWire:
         "_pinged_at",
         "_pings_in_a_row",
         "_refused",
+        "_resting",
+        "_resumed",
         "_settings",
         "_stalled_since",
         "_touched",
@@ -195,6 +204,12 @@ class GrpcWire:
         """Calls to be looked at before the next output."""
         self._awaiting: dict[StreamCall, None] = {}
         """Calls that go on when all that their windows allow is out."""
+        self._resting: dict[StreamCall, None] = {}
+        """Calls whose messages wait for the next turn."""
+        self._inflated = 0
+        """Bytes that messages of this turn were decompressed to."""
+        self._resumed = 0
+        """Calls that were held back and have gone on in this turn."""
         self._refused: dict[int, None] = {}
         """Streams that were answered without a call, and whose clients may still be sending."""
         self._greeted = False
@@ -267,7 +282,13 @@ class GrpcWire:
         while True:
             while self._touched:
                 call, _ = self._touched.popitem()
-                self._advance(call, now)
+                if not call.held_back:
+                    self._advance(call, now)
+                elif self._resumed < HELD_BACK_CALLS:
+                    self._resumed += 1
+                    self._advance(call, now)
+                else:
+                    self._resting[call] = None
                 self._push(call, now)
             output = self._http2.output(most)
             if output:
@@ -278,7 +299,18 @@ class GrpcWire:
             self._break(now)
         if self._close_deadline is not None:
             self.finished = True
+        self._end_turn()
         return []
+
+    def _end_turn(self) -> None:
+        """All that can be said now is said: the carrier asks again in the next turn, if something waits for that."""
+        self._inflated = self._resumed = 0
+        if self._resting:
+            # `take_output` begins at the end; who had its turn first waits longest for the next.
+            first, *others = self._resting
+            self._touched.update(dict.fromkeys((first, *reversed(others))))
+            self._resting.clear()
+            self._wake()
 
     def _go_on(self, now: Instant) -> bool:
         """All that windows allow is out: end and continue what waited for it; whether there may be more to write."""
@@ -471,7 +503,7 @@ class GrpcWire:
             most = min(most, MAX_QUESTION_BYTES)
         if isinstance(call.method, UnaryMethod):
             limit = min(self._settings.max_timeout_seconds, float("inf") if limit is None else limit)
-        call.deframer = Deframer(most, gzip=encoding == b"gzip")
+        call.deframer = Deframer(most, gzip=encoding == b"gzip", inflated=self._count_inflated)
         if limit is not None:
             call.deadline = now.monotonic + limit
             self.due = min(self.due, call.deadline)
@@ -504,7 +536,11 @@ class GrpcWire:
             call.unacknowledged += len(data)
         if end:
             call.half_closed = True
-        self._advance(call, now)
+        if call.held_back:
+            # Each of a chunk's frames may be for another call that has much to catch up with.
+            self._touched[call] = None
+        else:
+            self._advance(call, now)
 
     def _advance(self, call: StreamCall, now: Instant) -> None:
         """Give a method the messages that have arrived, as far as it is ready for them."""
@@ -515,6 +551,9 @@ class GrpcWire:
             while call.ending is None:
                 call.held_back = not method.ready()
                 if call.held_back:
+                    return
+                if deframer.gzip and self._inflated >= INFLATED_BYTES:
+                    self._resting[call] = None
                     return
                 message = deframer.next_message()
                 if message is None:
@@ -536,6 +575,9 @@ class GrpcWire:
             method.fail(DisconnectReason.INTERNAL_ERROR, INTERNAL_ERROR.message, now)
         # Nothing more of it is looked at.
         self._acknowledge(call)
+
+    def _count_inflated(self, size: int) -> None:
+        self._inflated += size
 
     def _cancel(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:
         """Tell a method that its call has ended; what that method does about it must not keep the others from it."""
@@ -637,6 +679,7 @@ class GrpcWire:
         call.gone = True
         self._calls.pop(call.stream_id, None)
         self._touched.pop(call, None)
+        self._resting.pop(call, None)
         self._awaiting.pop(call, None)
         if not self._calls:
             self._idle_since = now.monotonic
@@ -679,6 +722,7 @@ class GrpcWire:
             self._cancel(call, reason, now)
         self._calls.clear()
         self._touched.clear()
+        self._resting.clear()
         self._awaiting.clear()
         self._refused.clear()
 

@@ -26,7 +26,14 @@ from sigbridge_grpc.framing import Deframer, framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.methods import HealthBoard, signaling_methods
 from sigbridge_grpc.service import FRAMED_PROTOBUF, SERVICE_NAME, SignalingService
-from sigbridge_grpc.wire import MAX_HEADER_BYTES, MAX_PINGS_IN_A_ROW, MAX_QUESTION_BYTES, GrpcWire, grpc_wires
+from sigbridge_grpc.wire import (
+    HELD_BACK_CALLS,
+    MAX_HEADER_BYTES,
+    MAX_PINGS_IN_A_ROW,
+    MAX_QUESTION_BYTES,
+    GrpcWire,
+    grpc_wires,
+)
 from sigbridge_net.wire import Client
 
 SIGNAL = f"/{SERVICE_NAME}/Signal"
@@ -135,7 +142,8 @@ class Line:
         return bool(data)
 
     def pull(self) -> bool:
-        """Take what the wire has to say."""
+        """Take what the wire has to say; whether there was something, or it wants to be asked again."""
+        woken = self.woken
         output = b"".join(self.wire.take_output(self.most, self.clock.now))
         if output:
             self.output += output
@@ -144,7 +152,7 @@ class Line:
                 self.http2.receive_data(output)
             for event in self.http2.events():
                 self._on_event(event)
-        return bool(output)
+        return bool(output) or self.woken > woken
 
     def _on_event(self, event: object) -> None:
         match event:
@@ -269,7 +277,7 @@ def ended(server: Server) -> dict[str, int]:
 def nothing_is_left(line: Line) -> None:
     """The wire keeps nothing of calls that are over."""
     wire = line.wire
-    assert (wire._calls, wire._touched, wire._awaiting, wire._refused) == ({}, {}, {}, {})
+    assert (wire._calls, wire._touched, wire._awaiting, wire._refused, wire._resting) == ({}, {}, {}, {}, {})
 
 
 # Calls.
@@ -508,6 +516,150 @@ def test_a_decompression_bomb_costs_one_call(server: Server) -> None:
     line.http2.send_data(stream_id, struct.pack("!BI", 1, len(packed)) + packed)
     line.pump()
     assert line.answers[stream_id].status == 8
+
+
+@pytest.fixture
+def inflated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What each compressed message has become, as the wire is told it."""
+    found: list[int] = []
+    count = GrpcWire._count_inflated
+
+    def note(wire: GrpcWire, size: int) -> None:
+        found.append(size)
+        count(wire, size)
+
+    monkeypatch.setattr(GrpcWire, "_count_inflated", note)
+    return found
+
+
+def packed_frame(message: bytes) -> bytes:
+    packed = gzip.compress(message)
+    return struct.pack("!BI", 1, len(packed)) + packed
+
+
+def turns_taken(line: Line, inflated: list[int]) -> list[int]:
+    """Let the wire have turn after turn until it wants no more; what it has decompressed in each."""
+    turns = []
+    while True:
+        before = sum(inflated)
+        woken = line.woken
+        while line.wire.take_output(line.most, line.clock.now):
+            pass
+        turns.append(sum(inflated) - before)
+        if line.woken == woken:
+            return turns
+
+
+def test_many_bombs_in_one_read_are_looked_at_one_in_a_turn(server: Server, inflated: list[int]) -> None:
+    line = server.line()
+    limit = server.hub.settings.max_message_bytes
+    bomb = packed_frame(b"\xff" * limit)
+    assert len(bomb) < 1200
+    stream_id = line.open(SIGNAL, (b"grpc-encoding", b"gzip"))
+    line.http2.send_data(stream_id, bomb * 13)
+    line.push(line.http2.data_to_send())
+    assert inflated == [limit]
+    assert turns_taken(line, inflated)[:-1] == [0, *[limit] * 12]
+    assert server.hub.counters.requests["grpc", "unknown", "INVALID_ARGUMENT"] == 13
+
+
+def test_bombs_on_many_streams_share_a_turn(server: Server, inflated: list[int]) -> None:
+    line = server.line()
+    limit = server.hub.settings.max_message_bytes
+    bomb = packed_frame(bytes(limit))
+    streams = [line.open(SIGNAL, (b"grpc-encoding", b"gzip")) for _ in range(13)]
+    line.pump()
+    for stream_id in streams:
+        line.http2.send_data(stream_id, bomb)
+    line.push(line.http2.data_to_send())
+    assert inflated == [limit]
+    assert max(turns_taken(line, inflated)) == limit
+    assert len(inflated) == 13
+
+
+@pytest.mark.parametrize("damage", ["too big", "corrupt"])
+def test_bombs_that_end_their_calls_count_as_well(server: Server, inflated: list[int], damage: str) -> None:
+    line = server.line()
+    limit = server.hub.settings.max_message_bytes
+    if damage == "too big":
+        bomb = packed_frame(bytes(limit + 1))
+    else:
+        packed = gzip.compress(bytes(limit))
+        # The checksum is wrong, as only the last byte tells.
+        packed = packed[:-8] + bytes((packed[-8] ^ 1,)) + packed[-7:]
+        bomb = struct.pack("!BI", 1, len(packed)) + packed
+    streams = [line.open(SIGNAL, (b"grpc-encoding", b"gzip")) for _ in range(8)]
+    line.pump()
+    for stream_id in streams:
+        line.http2.send_data(stream_id, bomb)
+    line.push(line.http2.data_to_send())
+    assert len(inflated) == 1
+    assert max(turns_taken(line, inflated)) <= limit + 1
+    assert len(inflated) == 8
+    assert server.hub.session_count == 0
+
+
+def test_compressed_messages_keep_their_order_over_turns(server: Server) -> None:
+    line = server.line()
+    streams = [line.open(SIGNAL, (b"grpc-encoding", b"gzip")) for _ in range(3)]
+    padding = "x" * 100_000
+    for stream_id in streams:
+        for number in range(20):
+            request = pb.SignalingRequest(request_id=f"{number:02}", announce=pb.AnnounceRequest(peer_id=padding))
+            line.http2.send_data(stream_id, packed_frame(request.SerializeToString()))
+        line.http2.end_stream(stream_id)
+    line.pump()
+    for stream_id in streams:
+        answer = line.answers[stream_id]
+        assert [one.request_id for one in answer.responses] == [f"{number:02}" for number in range(20)]
+        assert answer.status == 0
+    nothing_is_left(line)
+
+
+def test_a_call_that_is_cancelled_while_it_rests(server: Server) -> None:
+    line = server.line()
+    bomb = packed_frame(bytes(server.hub.settings.max_message_bytes))
+    streams = [line.open(SIGNAL, (b"grpc-encoding", b"gzip")) for _ in range(3)]
+    for stream_id in streams:
+        line.http2.send_data(stream_id, bomb * 2)
+    line.push(line.http2.data_to_send())
+    assert line.wire._resting
+    for stream_id in streams:
+        line.http2.reset_stream(stream_id, 8)
+    line.pump()
+    nothing_is_left(line)
+    assert server.hub.session_count == 0
+
+
+@pytest.mark.parametrize("touched_by", ["window", "data"])
+def test_calls_that_were_held_back_go_on_a_few_in_a_turn(clock: Clock, touched_by: str) -> None:
+    """Each has kept a window full of messages; one frame lets all of them go on."""
+    directory = Directory()
+    server = Server(Hub(Settings(), clock.now, directory=directory), clock)  # type: ignore[arg-type]
+    line = server.line(most=1 << 20)
+    calls = [line.session(f"p{number}") for number in range(100)]
+    question = pb.SignalingRequest(list_peers=pb.ListPeersRequest()).SerializeToString()
+    for call in calls:
+        call.send_bytes(framed(question) * 60)
+    counted = server.hub.counters.requests
+    for pending in directory.asked:
+        pending.resolve(None, clock.now)
+    if touched_by == "window":
+        line.http2.set_local_window_size(1 << 24)
+    else:
+        for call in calls:
+            line.http2.send_data(call.stream_id, framed(question))
+    line.push(line.http2.data_to_send())
+    turns = []
+    while True:
+        before, woken = counted["grpc", "list_peers", "ok"], line.woken
+        while line.wire.take_output(line.most, clock.now):
+            pass
+        turns.append(counted["grpc", "list_peers", "ok"] - before)
+        if line.woken == woken:
+            break
+    assert sum(turns) == 100 * (60 if touched_by == "window" else 61)
+    assert max(turns) <= HELD_BACK_CALLS * 64
 
 
 @pytest.mark.parametrize("size", [MAX_QUESTION_BYTES + 1, 1 << 31])
