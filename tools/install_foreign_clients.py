@@ -4,7 +4,8 @@ Run it by a Python that has this project's development tools: `.venv/bin/python 
 is there already, and was made of the same sources, is left alone, and nothing is fetched then. Everything goes into
 `.cache/foreign`, in the versions that stand in the clients' own files and here; they want Go 1.26, Rust 1.88 and Node
 18 or later, and where a toolchain is missing its clients' tests are skipped. On CI nothing may be skipped, so there
-this must succeed.
+this must succeed. The packages of the benchmark's baselines on Node, which tests/bench runs, are installed as well, beside
+those baselines: in `bench/baselines/node_modules`.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "tests" / "foreign" / "clients"
 PROTOS = ROOT / "tests" / "foreign" / "protos"
+BASELINES = ROOT / "bench" / "baselines"
 HOME = ROOT / ".cache" / "foreign"
 BIN = HOME / "bin"
 
@@ -51,6 +53,7 @@ def main() -> int:
         "conformance": ("go", _build_conformance),
         "rust": ("cargo", _build_rust),
         "node": ("npm", _install_node),
+        "baselines": ("npm", _install_baselines),
     }
     failed = []
     for name, (toolchain, build) in steps.items():
@@ -71,7 +74,9 @@ def main() -> int:
 
 
 def is_built(name: str) -> bool:
-    """Whether a step (`go`, `rust`, `node`, `conformance`) has been done with the sources as they are now."""
+    """Whether a step (`go`, `rust`, `node`, `conformance`, `baselines`) was done with the sources as they are now."""
+    if name == "baselines" and not (BASELINES / "node_modules").is_dir():
+        return False
     return _stamp(name).exists() and _stamp(name).read_text(encoding="utf-8") == _fingerprint(name)
 
 
@@ -83,6 +88,8 @@ def _fingerprint(name: str) -> str:
     """Changes with every file that a step reads."""
     folder = SOURCES / name
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    if name == "baselines":
+        files = [BASELINES / "package.json"]
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for path in (*proto_files(), *files):
         digest.update(path.read_bytes())
@@ -136,6 +143,10 @@ def _install_node() -> None:
     for file in ("package.json", "package-lock.json"):
         shutil.copy2(SOURCES / "node" / file, work / file)
     _run("npm", "ci", "--silent", "--no-audit", "--no-fund", cwd=work)
+
+
+def _install_baselines() -> None:
+    _run("npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", cwd=BASELINES)
 
 
 def _run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:

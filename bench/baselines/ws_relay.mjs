@@ -1,5 +1,5 @@
 // The least that a JSON-RPC signaling relay on ws can do: announce, offer, answer, ICE candidate, each acknowledged.
-// No rooms, limits, metrics or checks. Prints its port.
+// No rooms, limits, metrics or checks; one read, one relay, one acknowledgement. Prints its port.
 import { WebSocketServer } from 'ws';
 
 const peers = new Map();
@@ -7,24 +7,27 @@ const server = new WebSocketServer({ host: '127.0.0.1', port: 0, perMessageDefla
 
 server.on('connection', (socket) => {
   let me = '';
-  const send = (target, message) => target?.send(JSON.stringify({ jsonrpc: '2.0', ...message }));
   socket.on('message', (data) => {
     const { id, method, params } = JSON.parse(data);
+    let result;
     if (method === 'announce') {
       me = params.peer_id;
       peers.set(me, socket);
-      send(socket, { result: { peer_id: me, peers_count: peers.size - 1, other_peers: [] }, id });
-      return;
+      result = { peer_id: me, peers_count: peers.size - 1, other_peers: [] };
+    } else {
+      const { to_peer_id } = params;
+      result = { to_peer_id };
+      // The params go on as they came, but for the target's id, which JSON leaves out where it is undefined.
+      params.to_peer_id = undefined;
+      params.from_peer_id = me;
+      if (method === 'offer') params.offer_id = result.offer_id = `${me}_${to_peer_id}_${Date.now()}`;
+      if (method !== 'ice_candidate') params.type = method;
+      peers.get(to_peer_id)?.send(JSON.stringify({ jsonrpc: '2.0', method, params }));
     }
-    const { to_peer_id, ...rest } = params;
-    const result = { to_peer_id };
-    if (method === 'offer') {
-      rest.offer_id = result.offer_id = `${me}_${to_peer_id}_${Date.now()}`;
-      rest.type = 'offer';
-    }
-    send(peers.get(to_peer_id), { method, params: { from_peer_id: me, ...rest } });
-    send(socket, { result, id });
+    socket.send(JSON.stringify({ jsonrpc: '2.0', result, id }));
   });
   socket.on('close', () => peers.delete(me));
+  // A connection that breaks would end the process otherwise.
+  socket.on('error', () => {});
 });
 server.on('listening', () => console.log(`listening on 127.0.0.1:${server.address().port}`));
