@@ -38,10 +38,11 @@ class Deframer:
     With `gzip` messages may be compressed. `inflated` is told the bytes that each of these became, or was cut off at.
     """
 
-    __slots__ = ("_buffer", "_inflated", "_max_bytes", "gzip")
+    __slots__ = ("_inflated", "_max_bytes", "buffer", "gzip")
 
     def __init__(self, max_bytes: int, *, gzip: bool = False, inflated: Callable[[int], None] = _nobody) -> None:
-        self._buffer = bytearray()
+        self.buffer = bytearray()
+        """What has arrived and is no whole message yet, or has not been asked for."""
         self._max_bytes = max_bytes
         self._inflated = inflated
         self.gzip = gzip
@@ -49,15 +50,15 @@ class Deframer:
     @property
     def unfinished(self) -> bool:
         """Whether part of a message has arrived, and not all of it."""
-        return bool(self._buffer)
+        return bool(self.buffer)
 
     def feed(self, data: bytes) -> None:
         """Take part of a body."""
-        self._buffer += data
+        self.buffer += data
 
     def next_message(self) -> bytes | None:
         """The next whole message, or `None`; MessageTooBig, or SignalingError where it cannot be decompressed."""
-        buffer = self._buffer
+        buffer = self.buffer
         if len(buffer) < PREFIX_BYTES:
             return None
         compressed, size = struct.unpack_from("!BI", buffer)

@@ -7,7 +7,9 @@ does not read gets a reset instead, and where that was its last call the connect
 deadline, of which `due` tells the carrier. Rule 5: a stream is never reset before all that was said on it is out, since
 a reset overtakes and drops what waits. Rule 6: a fault in a method ends its call, and no text of it leaves the server.
 Rule 7: what costs far more than the bytes that were sent for it, compressed messages and those that were held back, is
-looked at a little in one turn of the event loop, and the rest in the next.
+looked at a little in one turn of the event loop, and the rest in the next. Rule 8: of messages that are not whole yet,
+a connection keeps what its streams' windows hold, and beyond that so much for all of them together; the one that came
+first always goes on, and the others wait, held back by their windows.
 Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md; RFC 9113.
 """
 
@@ -69,6 +71,10 @@ INFLATED_BYTES = 262144
 """After so many bytes of decompressed messages the rest waits for the next turn: a byte may hold a thousand."""
 HELD_BACK_CALLS = 8
 """So many calls that were held back go on in one turn: each may have sent a window full of messages meanwhile."""
+LONG_MESSAGE_BYTES = 24576
+"""An unfinished message is let in beyond its stream's window from here on; above what `MAX_QUESTION_BYTES` lets be."""
+UNFINISHED_BYTES = 4194304
+"""How much of long messages one connection lets in before they are whole; the first is let in all the same."""
 SLOW_CONSUMER_SECONDS = 1.0
 """How long a connection that is closed for reading too slowly may take to read why."""
 AGE_JITTER = 0.1
@@ -102,6 +108,7 @@ class StreamCall:
         "headers_sent",
         "held_back",
         "identity",
+        "let_in",
         "method",
         "remote",
         "stream_id",
@@ -119,6 +126,8 @@ class StreamCall:
         self.method: Method | None = None
         self.deframer: Deframer | None = None
         self.unacknowledged = 0
+        self.let_in = 0
+        """How much of its long message, that is not whole yet, has been acknowledged all the same."""
         self.half_closed = False
         self.half_close_told = False
         self.held_back = False
@@ -155,12 +164,14 @@ class GrpcWire:
         "_client",
         "_close_deadline",
         "_draining",
+        "_first_by",
         "_greeted",
         "_heard_at",
         "_http2",
         "_idle_since",
         "_inflated",
         "_leaving",
+        "_long",
         "_methods",
         "_old_at",
         "_ping_window_ends",
@@ -172,7 +183,9 @@ class GrpcWire:
         "_settings",
         "_stalled_since",
         "_touched",
+        "_unfinished",
         "_wake",
+        "_withheld",
         "aborted",
         "due",
         "finished",
@@ -210,6 +223,14 @@ class GrpcWire:
         """Bytes that messages of this turn were decompressed to."""
         self._resumed = 0
         """Calls that were held back and have gone on in this turn."""
+        self._long: dict[StreamCall, None] = {}
+        """Calls with long messages that are not whole yet; the first goes on, whatever the others have."""
+        self._withheld: dict[StreamCall, None] = {}
+        """Those of them that may not go on yet."""
+        self._unfinished = 0
+        """What they have been let in together."""
+        self._first_by: float | None = None
+        """Until when the first may keep others waiting, where it does."""
         self._refused: dict[int, None] = {}
         """Streams that were answered without a call, and whose clients may still be sending."""
         self._greeted = False
@@ -345,7 +366,16 @@ class GrpcWire:
         if not self._greeted:
             self.aborted = moment >= self.due
             return
-        dues = [due for due in (self._expire_calls(now), self._expire_age(now), self._expire_idle(now)) if due]
+        dues = [
+            due
+            for due in (
+                self._expire_calls(now),
+                self._expire_unfinished(now),
+                self._expire_age(now),
+                self._expire_idle(now),
+            )
+            if due
+        ]
         if self._close_deadline is None:
             dues += [self._expire_stall(now), self._expire_silence(now)]
             self.due = min(dues)
@@ -551,13 +581,20 @@ class GrpcWire:
             while call.ending is None:
                 call.held_back = not method.ready()
                 if call.held_back:
+                    if self._long:
+                        self._check_long(call, deframer, now)
                     return
                 if deframer.gzip and self._inflated >= INFLATED_BYTES:
                     self._resting[call] = None
                     return
                 message = deframer.next_message()
                 if message is None:
-                    self._acknowledge(call)
+                    if deframer.buffer:
+                        self._keep_unfinished(call, deframer, now)
+                    else:
+                        self._acknowledge(call)
+                        if self._long:
+                            self._leave_long(call, now)
                     if call.half_closed:
                         call.half_close_told = True
                         if deframer.unfinished:
@@ -574,10 +611,83 @@ class GrpcWire:
             logger.exception("a method failed")
             method.fail(DisconnectReason.INTERNAL_ERROR, INTERNAL_ERROR.message, now)
         # Nothing more of it is looked at.
+        deframer.buffer.clear()
         self._acknowledge(call)
+        self._leave_long(call, now)
 
     def _count_inflated(self, size: int) -> None:
         self._inflated += size
+
+    # Messages that are not whole yet.
+
+    def _keep_unfinished(self, call: StreamCall, deframer: Deframer, now: Instant) -> None:
+        """Acknowledge what came before an unfinished message and, as far as there is room for that, its beginning."""
+        self._check_long(call, deframer, now)
+        kept = len(deframer.buffer)
+        if call not in self._long:
+            if call.unacknowledged > kept:
+                self._http2.acknowledge(call.stream_id, call.unacknowledged - kept)
+                call.unacknowledged = kept
+            if kept <= LONG_MESSAGE_BYTES:
+                # The window has room for more of it.
+                return
+            self._long[call] = None
+        if call is next(iter(self._long)) or self._unfinished + call.unacknowledged <= UNFINISHED_BYTES:
+            self._let_in(call)
+        else:
+            self._withheld[call] = None
+            if self._first_by is None:
+                self._give_first_its_time(now)
+
+    def _let_in(self, call: StreamCall) -> None:
+        self._withheld.pop(call, None)
+        call.let_in += call.unacknowledged
+        self._unfinished += call.unacknowledged
+        self._acknowledge(call)
+
+    def _check_long(self, call: StreamCall, deframer: Deframer, now: Instant) -> None:
+        """See whether a long message has become whole: then something is gone of what had come."""
+        if call in self._long and len(deframer.buffer) != call.let_in + call.unacknowledged:
+            self._leave_long(call, now)
+
+    def _leave_long(self, call: StreamCall, now: Instant) -> None:
+        """A long message is whole, or given up; let the others go on in their order, as far as there is room now."""
+        if call not in self._long:
+            return
+        was_first = call is next(iter(self._long))
+        del self._long[call]
+        self._withheld.pop(call, None)
+        self._unfinished -= call.let_in
+        call.let_in = 0
+        if was_first and self._long:
+            first = next(iter(self._long))
+            if first in self._withheld:
+                self._let_in(first)
+        while self._withheld:
+            other = next(iter(self._withheld))
+            if self._unfinished + other.unacknowledged > UNFINISHED_BYTES:
+                break
+            self._let_in(other)
+        if not self._withheld:
+            self._first_by = None
+        elif was_first:
+            self._give_first_its_time(now)
+        self._wake()
+
+    def _give_first_its_time(self, now: Instant) -> None:
+        self._first_by = now.monotonic + self._settings.send_deadline_seconds
+        self.due = min(self.due, self._first_by)
+
+    def _expire_unfinished(self, now: Instant) -> float | None:
+        """End the call whose message keeps others waiting for too long."""
+        if self._first_by is not None and now.monotonic >= self._first_by:
+            call = next(iter(self._long))
+            if call.method is not None:
+                call.method.fail(DisconnectReason.MESSAGE_TOO_BIG, "The message did not end in time", now)
+            self._leave_long(call, now)
+        return self._first_by
+
+    # The end of a call.
 
     def _cancel(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:
         """Tell a method that its call has ended; what that method does about it must not keep the others from it."""
@@ -676,6 +786,8 @@ class GrpcWire:
 
     def _forget(self, call: StreamCall, now: Instant) -> None:
         self._acknowledge(call)
+        if self._long:
+            self._leave_long(call, now)
         call.gone = True
         self._calls.pop(call.stream_id, None)
         self._touched.pop(call, None)
@@ -723,6 +835,10 @@ class GrpcWire:
         self._calls.clear()
         self._touched.clear()
         self._resting.clear()
+        self._long.clear()
+        self._withheld.clear()
+        self._unfinished = 0
+        self._first_by = None
         self._awaiting.clear()
         self._refused.clear()
 

@@ -135,7 +135,7 @@ class Play:
         assert len(self.board.watchers) <= len(calls)
         for call in calls:
             if call.deframer is not None and call.ending is None:
-                assert len(call.deframer._buffer) <= SETTINGS.max_message_bytes + 5 + 65536
+                assert len(call.deframer.buffer) <= SETTINGS.max_message_bytes + 5 + 65536
             assert wire._http2.unsent(call.stream_id) <= 2 * 16384 + 4 * SETTINGS.outbox_max_bytes
         if wire._close_deadline is not None:
             assert not calls

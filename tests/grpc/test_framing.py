@@ -36,7 +36,7 @@ def test_any_bytes_are_messages_or_refused(data: bytes, compressed: bool) -> Non
             pass
     except (MessageTooBig, SignalingError):
         return
-    assert len(deframer._buffer) < 55
+    assert len(deframer.buffer) < 55
 
 
 @pytest.mark.parametrize("beyond", [-1, 0, 1])
