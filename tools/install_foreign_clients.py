@@ -4,8 +4,8 @@ Run it by a Python that has this project's development tools: `.venv/bin/python 
 is there already, and was made of the same sources, is left alone, and nothing is fetched then. Everything goes into
 `.cache/foreign`, in the versions that stand in the clients' own files and here; they want Go 1.26, Rust 1.88 and Node
 18 or later, and where a toolchain is missing its clients' tests are skipped. On CI nothing may be skipped, so there
-this must succeed. The packages of the benchmark's baselines on Node, which tests/bench runs, are installed as well, beside
-those baselines: in `bench/baselines/node_modules`.
+this must succeed. The packages of the benchmark's baselines on Node, which tests/bench runs, are installed as well,
+beside those baselines: in `bench/baselines/node_modules`.
 """
 
 import hashlib
