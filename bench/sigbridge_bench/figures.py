@@ -1,0 +1,335 @@
+"""From the records of a run to figures: what each cell measured in each round, its median, its ratio to a baseline.
+
+Rule 1: a figure is a median over rounds, and never stands without its range. Rule 2: a ratio is made within one run and
+round by round, before the median: the rounds are interleaved, so what slowed both down cancels out.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from sigbridge_bench.records import (
+    Ceiling,
+    Cpu,
+    Disturbance,
+    Echo,
+    Join,
+    Latency,
+    Record,
+    Run,
+    Sessions,
+    WholeCall,
+    WithoutIo,
+)
+
+CALL_MESSAGES = 18
+"""An offer, an answer and sixteen candidates: what one call relays."""
+
+RANGE = "\N{EN DASH}"
+NOTHING = "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+Rounds = Mapping[int, float]
+"""What was measured, by round; in seconds, bytes or pure numbers."""
+
+
+class Measure(NamedTuple):
+    """What a figure says, and how it is shown."""
+
+    name: str
+    unit: str
+    scale: float = 1.0
+    """Shown is the figure times this."""
+    lower_is_better: bool = True
+    follows_machine: bool = True
+    """Whether a machine that is half as fast would double or halve it, so that a ratio within the run cancels that."""
+    amounts: tuple[str, ...] = ()
+    """How to say what a cell was measured with: `{} in flight`."""
+
+
+_CLOSED = ("{} in flight", "{} pairs")
+_OPEN = ("{}/s",)
+_MANY = ("{} sessions",)
+
+CPU = Measure("server CPU per relay", "µs", 1e6, amounts=_CLOSED)
+RELAYS = Measure("relays", "1,000/s", 1e-3, lower_is_better=False, amounts=_CLOSED)
+SERVER_BUSY = Measure("server's CPU use", "%", 100, follows_machine=False, amounts=_CLOSED)
+LOAD_BUSY = Measure("load's CPU use", "%", 100, follows_machine=False, amounts=_CLOSED)
+BYTES_TO = Measure("bytes to the server per message", "B", follows_machine=False, amounts=_CLOSED)
+BYTES_FROM = Measure("bytes from the server per message", "B", follows_machine=False, amounts=_CLOSED)
+# Below its ceiling a server's latency is little, above it grows without end: it is in no proportion to the machine.
+P50 = Measure("latency, 50th percentile", "ms", 1e3, follows_machine=False, amounts=_OPEN)
+P90 = Measure("latency, 90th percentile", "ms", 1e3, follows_machine=False, amounts=_OPEN)
+P99 = Measure("latency, 99th percentile", "ms", 1e3, follows_machine=False, amounts=_OPEN)
+P999 = Measure("latency, 99.9th percentile", "ms", 1e3, follows_machine=False, amounts=_OPEN)
+UNDELIVERED = Measure("undelivered", "%", 100, follows_machine=False, amounts=_OPEN)
+BEHIND = Measure("load behind its plan", "ms", 1e3, follows_machine=False, amounts=_OPEN)
+KEPT = Measure("ceiling", "1/s", lower_is_better=False, amounts=("limit {} s",))
+LEFT = Measure("lowest rate above the limit", "1/s", lower_is_better=False, amounts=("limit {} s",))
+MEMORY = Measure("memory per idle session", "KiB", 1 / 1024, follows_machine=False, amounts=_MANY)
+SET_UPS = Measure("set-ups per second", "1/s", lower_is_better=False, amounts=_MANY)
+SET_UP_CPU = Measure("server CPU per set-up", "µs", 1e6, amounts=_MANY)
+JOIN_TIME = Measure("join, until the last one knows", "ms", 1e3, amounts=_MANY)
+JOIN_CPU = Measure("server CPU per join", "ms", 1e3, amounts=_MANY)
+CALL_P50 = Measure("whole call, 50th percentile", "ms", 1e3, amounts=("{} calls",))
+CALL_P99 = Measure("whole call, 99th percentile", "ms", 1e3, amounts=("{} calls",))
+DISTURBED_P50 = Measure("beside another client, 50th percentile", "ms", 1e3, follows_machine=False, amounts=_OPEN)
+DISTURBED_P99 = Measure("beside another client, 99th percentile", "ms", 1e3, follows_machine=False, amounts=_OPEN)
+ECHOES = Measure("echoes", "1,000/s", 1e-3, lower_is_better=False)
+ECHO_CPU = Measure("load CPU per echo", "µs", 1e6)
+WITHOUT_IO = Measure("CPU per relay without I/O", "µs", 1e6)
+
+
+class Key(NamedTuple):
+    """Where and with what something was measured."""
+
+    way: str
+    """A pairing, `grpc-websocket`; or one protocol; or empty."""
+    message: str
+    """What is sent, or by whom it is disturbed; or empty."""
+    amounts: tuple[float, ...]
+    server: str
+
+
+class Cell(NamedTuple):
+    """One thing that is measured, in every round anew."""
+
+    measure: Measure
+    key: Key
+
+
+Figures = Mapping[Cell, Rounds]
+
+
+class Spread(NamedTuple):
+    """The rounds of a cell in short."""
+
+    median: float
+    least: float
+    most: float
+    rounds: int
+
+    @classmethod
+    def of(cls, rounds: Rounds) -> "Spread":
+        """The spread of what was measured; raises `statistics.StatisticsError` where that is nothing."""
+        values = rounds.values()
+        return cls(statistics.median(values), min(values), max(values), len(values))
+
+    def scaled(self, scale: float) -> "Spread":
+        """The same in another unit."""
+        return Spread(self.median * scale, self.least * scale, self.most * scale, self.rounds)
+
+    def text(self, scale: float = 1.0, digits: int = 3) -> str:
+        """Median and range, `12.3 (11.9-13.0)`; the median alone where the digits that are shown are all the same."""
+        return _ranged(*(number(value * scale, digits) for value in (self.median, self.least, self.most)))
+
+    def ratio_text(self) -> str:
+        """The same of a ratio, which has two decimals: `0.50 (0.48-0.53)x`."""
+        return _ranged(*(f"{value:,.2f}" for value in (self.median, self.least, self.most))) + TIMES
+
+
+def _ranged(median: str, least: str, most: str) -> str:
+    return median if least == most else f"{median} ({least}{RANGE}{most})"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number to so many significant digits, written out: 0.0123, 1.20, 12,300."""
+    if not math.isfinite(value):
+        return NOTHING
+    rounded = float(f"{value:.{digits - 1}e}")
+    if rounded == 0:
+        return "0"
+    return f"{rounded:,.{max(0, digits - 1 - math.floor(math.log10(abs(rounded))))}f}"
+
+
+def plain(value: float) -> str:
+    """A number that somebody chose: 8, 1,000, 0.05."""
+    return f"{value:,.10f}".rstrip("0").rstrip(".")
+
+
+def runs(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records of each run of a file, by when it began, in the file's order."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.run, []).append(record)
+    return found
+
+
+def last_run(records: Iterable[Record]) -> list[Record]:
+    """The records of the run that began last; none where there are none."""
+    found = runs(records)
+    return found[max(found)] if found else []
+
+
+def heading(records: Sequence[Record]) -> Run:
+    """What was written when the run began; raises `ValueError` where there are several runs.
+
+    A file whose beginning is lost has figures nevertheless, so that a heading that says nothing stands in for it.
+    """
+    found = runs(records)
+    if len(found) > 1:
+        raise ValueError(f"records of {len(found)} runs, where those of one are asked for")
+    first = next((record for record in records if isinstance(record, Run)), None)
+    name = next(iter(found), "")
+    return first or Run(run=name, commit="", machine={}, versions={}, options={}, left_out=[])
+
+
+def figures(records: Iterable[Record]) -> Figures:
+    """What each cell measured, by round; a round that was measured again counts as it was measured last."""
+    found: dict[Cell, dict[int, float]] = {}
+    for record in records:
+        if isinstance(record, Run):
+            continue
+        key, measured = _measured(record)
+        for measure, value in measured.items():
+            if value is not None:
+                found.setdefault(Cell(measure, key), {})[record.round] = value
+    return found
+
+
+_Measurement = Cpu | Latency | Ceiling | Sessions | Join | WholeCall | Disturbance | Echo | WithoutIo
+
+
+def _measured(record: _Measurement) -> tuple[Key, dict[Measure, float | None]]:
+    match record:
+        case Cpu():
+            return Key(record.pairing, record.message, (record.in_flight, record.pairs), record.server), {
+                CPU: _share(record.server_cpu, record.messages),
+                RELAYS: _share(record.messages, record.seconds),
+                SERVER_BUSY: _share(record.server_cpu, record.seconds),
+                LOAD_BUSY: _share(record.load_cpu, record.seconds),
+                BYTES_TO: _share(record.bytes_to_server, record.messages),
+                BYTES_FROM: _share(record.bytes_from_server, record.messages),
+            }
+        case Latency():
+            return Key(record.pairing, record.message, (record.rate,), record.server), {
+                P50: record.p50,
+                P90: record.p90,
+                P99: record.p99,
+                P999: record.p999,
+                UNDELIVERED: _share(record.undelivered, record.messages),
+                BEHIND: record.load_behind,
+            }
+        case Ceiling():
+            key = Key(record.pairing, record.message, (record.limit,), record.server)
+            return key, {KEPT: record.kept, LEFT: record.left}
+        case Sessions():
+            return Key(record.protocol, "", (record.sessions,), record.server), {
+                MEMORY: _share(record.memory, record.sessions),
+                SET_UPS: _share(record.sessions, record.seconds),
+                SET_UP_CPU: _share(record.server_cpu, record.sessions),
+            }
+        case Join():
+            key = Key(record.protocol, "", (record.sessions,), record.server)
+            return key, {JOIN_TIME: record.seconds, JOIN_CPU: record.server_cpu}
+        case WholeCall():
+            key = Key(record.pairing, "", (record.calls,), record.server)
+            return key, {CALL_P50: record.p50, CALL_P99: record.p99}
+        case Disturbance():
+            key = Key(record.pairing, record.by, (record.rate,), record.server)
+            return key, {DISTURBED_P50: record.p50, DISTURBED_P99: record.p99}
+        case Echo():
+            return Key("", "", (), record.server), {
+                ECHOES: _share(record.messages, record.seconds),
+                ECHO_CPU: _share(record.load_cpu, record.messages),
+            }
+        case WithoutIo():
+            key = Key(record.pairing, record.message, (), record.server)
+            return key, {WITHOUT_IO: _share(record.server_cpu, record.messages)}
+
+
+def _share(part: float | None, whole: float) -> float | None:
+    return None if part is None or whole <= 0 else part / whole
+
+
+def spread(found: Figures, measure: Measure, key: Key) -> Spread | None:
+    """What a cell measured, in short; none where it was not measured."""
+    rounds = found.get(Cell(measure, key))
+    return Spread.of(rounds) if rounds else None
+
+
+# Baselines.
+
+OURS = ("sigbridge", "sigbridge-grpcio")
+FLOOR = "tcp"
+_BASELINES = {
+    ("sigbridge", "websocket"): "ws",
+    ("sigbridge", "grpc"): "grpc-js",
+    ("sigbridge-grpcio", "websocket"): "ws",
+    ("sigbridge-grpcio", "grpc"): "grpc.aio",
+}
+
+
+def ratio_in_report(found: Figures, cell: Cell) -> Rounds:
+    """A cell's ratio to its baseline, by round; of a mixed pairing to the mean of the server's own unmixed ones.
+
+    Empty where there is no such baseline, or where no round has both.
+    """
+    return _ratio(
+        found, cell, lambda protocol, mixed: cell.key.server if mixed else _BASELINES.get((cell.key.server, protocol))
+    )
+
+
+def ratio_between_runs(found: Figures, cell: Cell) -> Rounds:
+    """A cell's ratio to its baseline, by round; of a mixed pairing to the mean of both baselines.
+
+    Unlike in a report, nothing of ours is divided by: what made all our pairings faster would cancel out.
+    """
+    return _ratio(found, cell, lambda protocol, _: _BASELINES.get((cell.key.server, protocol)))
+
+
+def _ratio(found: Figures, cell: Cell, baseline: Callable[[str, bool], str | None]) -> Rounds:
+    key = cell.key
+    protocols = key.way.split("-")
+    mixed = len(set(protocols)) > 1
+    parts: list[Rounds] = []
+    for protocol in dict.fromkeys(protocols):
+        server = baseline(protocol, mixed)
+        if server is None:
+            return {}
+        way = "-".join([protocol] * len(protocols))
+        parts.append(found.get(Cell(cell.measure, key._replace(server=server, way=way)), {}))
+    ratios = {}
+    for number_of_round, value in found[cell].items():
+        if all(part.get(number_of_round, 0) > 0 for part in parts):
+            ratios[number_of_round] = value / statistics.fmean(part[number_of_round] for part in parts)
+    return ratios
+
+
+# Words.
+
+_PROTOCOLS = {"grpc": "gRPC", "websocket": "WebSocket", "tcp": "TCP"}
+_WAYS = ("websocket-websocket", "grpc-grpc", "grpc-websocket", "websocket-grpc", "tcp-tcp", "websocket", "grpc")
+_MESSAGES = ("offer", "candidate", "call", "nobody", "pings", "resets")
+_SERVERS = (*OURS, "ws", "websockets", "peerjs", "grpc-js", "grpc.aio", FLOOR)
+
+
+def way_text(way: str) -> str:
+    """A pairing or protocol in words: gRPC → WebSocket."""
+    return " → ".join(_PROTOCOLS.get(protocol, protocol) for protocol in way.split("-"))
+
+
+def amounts_text(measure: Measure, amounts: tuple[float, ...]) -> str:
+    """What a cell was measured with, in words: 8 in flight, 4 pairs."""
+    words = [text.format(plain(amount)) for text, amount in zip(measure.amounts, amounts, strict=True)]
+    return ", ".join("1 pair" if word == "1 pairs" else word for word in words)
+
+
+def in_order(key: Key) -> tuple[object, ...]:
+    """Sorts keys as a table has them: message, amounts, pairing, server, ours first."""
+    return _place(_MESSAGES, key.message), key.amounts, _place(_WAYS, key.way), _place(_SERVERS, key.server)
+
+
+def by_way(key: Key) -> tuple[object, ...]:
+    """Sorts keys by message, pairing and server, and only then by amounts."""
+    return _place(_MESSAGES, key.message), _place(_WAYS, key.way), _place(_SERVERS, key.server), key.amounts
+
+
+def _place(order: tuple[str, ...], name: str) -> tuple[int, str]:
+    return (order.index(name) if name in order else len(order)), name
+
+
+def keys(found: Figures, *measures: Measure, order: Callable[[Key], tuple[object, ...]] = in_order) -> list[Key]:
+    """Where any of these was measured, sorted."""
+    return sorted({cell.key for cell in found if cell.measure in measures}, key=order)
