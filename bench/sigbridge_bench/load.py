@@ -1,0 +1,192 @@
+"""The load: a program in C (`load.c`, which says what it does and why), and how to speak to it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from sigbridge_bench.payloads import SIGNAL_PATH, Encoded, Kind
+
+SOURCE = Path(__file__).with_name("load.c")
+
+
+class LoadError(Exception):
+    """The load cannot be built, or something went wrong on the way; its text says what."""
+
+
+class Endpoint(NamedTuple):
+    """Where and how clients of one protocol reach a server."""
+
+    kind: Kind
+    address: str
+    """Numeric, IPv4 or IPv6."""
+    port: int
+    token: str = ""
+    path: str = "/"
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the load says of a command; times in seconds."""
+
+    seconds: float
+    load_cpu: float
+    bytes_to_server: int
+    bytes_from_server: int
+    messages: int = 0
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    p999: float = 0.0
+    undelivered: int = 0
+    load_behind: float = 0.0
+    cut_off: int = 0
+
+
+def build() -> Path:
+    """The program, built anew where its source is newer. Raises LoadError without a C compiler."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sigbridge"
+    program = folder / "load"
+    if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
+        return program
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise LoadError(
+            "the load is a C program, and no compiler is here: install cc (Debian: apt-get install gcc libc6-dev)"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / f"load.{os.getpid()}"
+    built = subprocess.run([compiler, "-O2", "-o", str(made), str(SOURCE)], capture_output=True, text=True, check=False)
+    if built.returncode != 0:
+        raise LoadError(f"{compiler} cannot build the load: {built.stderr.strip()}")
+    made.replace(program)
+    return program
+
+
+class Load(AbstractContextManager["Load"]):
+    """The running load. Connections, messages and lanes are numbered from 0, in the order of their making."""
+
+    def __init__(self, cpu: int | None = None) -> None:
+        self._process = pinned([str(build())], cpu, stdin=subprocess.PIPE)
+        self._connections = 0
+        self._lanes = 0
+        self._messages: dict[tuple[Kind, Encoded], int] = {}
+
+    def open(self, endpoint: Endpoint, hello: bytes, peer_id: str = "") -> int:
+        """Define a connection that says `hello` first; connect it with `setup`."""
+        path, extra = endpoint.path, b""
+        if endpoint.kind == "grpc":
+            path = SIGNAL_PATH
+            extra = f"Bearer {endpoint.token}".encode() if endpoint.token else b""
+        elif endpoint.kind == "ws" and endpoint.token:
+            extra = f"Authorization: Bearer {endpoint.token}\r\n".encode()
+        elif endpoint.kind == "peerjs":
+            path = f"/peerjs?key=peerjs&id={peer_id}&token=t{peer_id}"
+        head = f"open {endpoint.kind} {endpoint.address} {endpoint.port} {len(path)} {len(extra)} {len(hello)}\n"
+        self._say(head.encode() + path.encode() + extra + hello)
+        self._connections += 1
+        return self._connections - 1
+
+    def lane(self, ends: tuple[int, int], kinds: tuple[Kind, Kind], steps: Sequence[tuple[int, Encoded]]) -> int:
+        """Define a lane: each step is the side that sends (0 or 1) and what it sends."""
+        numbers = [f"{side}:{self._message(kinds[side], message)}" for side, message in steps]
+        self._say(f"lane {ends[0]} {ends[1]} {len(numbers)} {' '.join(numbers)}\n".encode())
+        self._lanes += 1
+        return self._lanes - 1
+
+    def setup(self, first: int, count: int, at_once: int = 16) -> Answer:
+        """Connect, say hello, await its acknowledgement."""
+        return self._ask(f"setup {first} {count} {at_once}")
+
+    def run(self, first: int, count: int, burst: int, steps: int) -> Answer:
+        """Closed loop over so many lanes: each sends `burst` steps, awaits all of them, sends the next, `steps` in all."""
+        return self._ask(f"run {first} {count} {burst} {steps}")
+
+    def pace(
+        self, first: int, count: int, rate: float, seconds: float, attack: tuple[str, int] = ("none", 0)
+    ) -> Answer:
+        """Open loop: steps leave at their times over all lanes in turn, whatever became of earlier ones."""
+        return self._ask(f"pace {first} {count} {rate} {seconds} {attack[0]} {attack[1]}")
+
+    def join(self, connection: int, first: int, count: int) -> Answer:
+        """Let one say hello; until so many others have heard of it."""
+        return self._ask(f"join {connection} {first} {count}")
+
+    def calls(self, first: int, count: int, calls: int, phases: Iterable[int]) -> Answer:
+        """Calls over so many lanes, each on new connections; phases of so many steps, each awaited."""
+        sizes = list(phases)
+        return self._ask(f"calls {first} {count} {calls} {len(sizes)} {' '.join(map(str, sizes))}")
+
+    def close(self, first: int, count: int) -> None:
+        """Close connections."""
+        self._ask(f"close {first} {count}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def _message(self, kind: Kind, message: Encoded) -> int:
+        number = self._messages.get((kind, message))
+        if number is None:
+            number = self._messages[kind, message] = len(self._messages)
+            self._say(f"message {kind} {len(message.data)} {message.least}\n".encode() + message.data)
+        return number
+
+    def _say(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+        except BrokenPipeError:
+            self._hear()
+
+    def _ask(self, command: str) -> Answer:
+        self._say(command.encode() + b"\n")
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        return msgspec.convert(self._hear(), Answer)
+
+    def _hear(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        answer = msgspec.json.decode(line) if line else {"error": "the load ended"}
+        if "error" in answer:
+            raise LoadError(answer["error"])
+        return answer
+
+
+def pinned(
+    command: Sequence[str],
+    cpu: int | None,
+    *,
+    stdin: int = subprocess.DEVNULL,
+    environment: dict[str, str] | None = None,
+) -> "subprocess.Popen[bytes]":
+    """Start a process that runs on one core, all its threads included; None: wherever it likes."""
+    before = os.sched_getaffinity(0)
+    try:
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})
+        return subprocess.Popen(
+            command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        )
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,139 @@
+"""What the benchmark's peers say: a browser's session descriptions and candidates, encoded once for each kind of server."""
+
+import json
+from typing import Literal, NamedTuple
+
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+
+Kind = Literal["grpc", "ws", "peerjs", "tcp"]
+Message = Literal["offer", "candidate", "call"]
+
+SIGNAL_PATH = "/remotemedia.v1.webrtc.WebRtcSignaling/Signal"
+CANDIDATES_PER_SIDE = 8
+
+_FINGERPRINT = ":".join(f"{(index * 37 + 11) % 256:02X}" for index in range(32))
+_AUDIO = ((111, "opus/48000/2", "minptime=10;useinbandfec=1"), (63, "red/48000/2", "111/111"), (9, "G722/8000", ""))
+_VIDEO = (
+    (96, "VP8/90000", ""),
+    (97, "rtx/90000", "apt=96"),
+    (102, "H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f"),
+    (103, "rtx/90000", "apt=102"),
+    (45, "AV1/90000", "level-idx=5;profile=0;tier=0"),
+)
+
+
+def _media(kind: str, mid: int, codecs: tuple[tuple[int, str, str], ...], setup: str) -> list[str]:
+    lines = [
+        f"m={kind} 9 UDP/TLS/RTP/SAVPF {' '.join(str(number) for number, _, _ in codecs)}",
+        "c=IN IP4 0.0.0.0",
+        "a=rtcp:9 IN IP4 0.0.0.0",
+        *_transport(mid, setup),
+        "a=sendrecv",
+        "a=rtcp-mux",
+        "a=rtcp-rsize",
+    ]
+    for number, name, parameters in codecs:
+        lines.append(f"a=rtpmap:{number} {name}")
+        if parameters:
+            lines.append(f"a=fmtp:{number} {parameters}")
+    if kind == "video":
+        lines += ["a=rtcp-fb:96 transport-cc", "a=rtcp-fb:96 ccm fir", "a=rtcp-fb:96 nack", "a=rtcp-fb:96 nack pli"]
+    return [*lines, f"a=ssrc:{1748236591 + mid} cname:pX8wSbQ2nA4vK1dL"]
+
+
+def _transport(mid: int, setup: str) -> list[str]:
+    return [
+        "a=ice-ufrag:4Zc9",
+        "a=ice-pwd:mB3vT0yqLsW8hRk2Jd6XgPnE",
+        "a=ice-options:trickle",
+        f"a=fingerprint:sha-256 {_FINGERPRINT}",
+        f"a=setup:{setup}",
+        f"a=mid:{mid}",
+    ]
+
+
+def _description(setup: str) -> str:
+    """A description (RFC 8829) with audio, video and data, as browsers make them: about 2 kB."""
+    lines = [
+        "v=0",
+        "o=- 7614219274584779017 2 IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+        "a=group:BUNDLE 0 1 2",
+        "a=extmap-allow-mixed",
+        "a=msid-semantic: WMS 6c1f9a52",
+        *_media("audio", 0, _AUDIO, setup),
+        *_media("video", 1, _VIDEO, setup),
+        "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+        "c=IN IP4 0.0.0.0",
+        *_transport(2, setup),
+        "a=sctp-port:5000",
+        "a=max-message-size:262144",
+    ]
+    return "\r\n".join(lines) + "\r\n"
+
+
+OFFER = _description("actpass")
+ANSWER = _description("active")
+CANDIDATE = (
+    "candidate:842163049 1 udp 1677729535 203.0.113.141 46154 typ srflx raddr 192.168.178.24 rport 46154 "
+    "generation 0 ufrag 4Zc9 network-id 1 network-cost 10"
+)
+
+
+class Encoded(NamedTuple):
+    """One message of a lane."""
+
+    data: bytes
+    least: int
+    """What it relays has at least so many bytes: a server that passes on less is caught."""
+
+
+def hello(kind: Kind, peer_id: str, room: str) -> bytes:
+    """What a peer says first; the kind `peerjs` says it in its path."""
+    if kind == "grpc":
+        capabilities = pb.PeerCapabilities(audio=True, video=True, data=True)
+        announce = pb.AnnounceRequest(peer_id=peer_id, room=room, capabilities=capabilities)
+        return pb.SignalingRequest(request_id="1", announce=announce).SerializeToString()
+    if kind == "ws":
+        given = {"audio": True, "video": True, "data": True}
+        return _jsonrpc("announce", {"peer_id": peer_id, "room": room, "capabilities": given})
+    return b"" if kind == "peerjs" else f"H{peer_id}\n{room}".encode()
+
+
+def relay(kind: Kind, what: Literal["offer", "answer", "candidate"], to: str) -> Encoded:
+    """A message to another peer, as clients of such a server encode it."""
+    text = {"offer": OFFER, "answer": ANSWER, "candidate": CANDIDATE}[what]
+    return Encoded(_relay(kind, what, to, text), len(text))
+
+
+def _relay(kind: Kind, what: str, to: str, text: str) -> bytes:
+    if kind == "tcp":
+        return f"R{to}\n{text}".encode()
+    if kind == "peerjs":
+        payload = {"sdp": {"type": what, "sdp": text}, "type": "data", "connectionId": "dc_x8wsbq2na4v"}
+        return _json({"type": "OFFER", "dst": to, "payload": payload})
+    candidate = {"candidate": CANDIDATE, "sdp_mid": "0", "sdp_mline_index": 0, "username_fragment": "4Zc9"}
+    if kind == "ws":
+        method = "ice_candidate" if what == "candidate" else what
+        return _jsonrpc(method, {"to_peer_id": to, **(candidate if what == "candidate" else {"sdp": text})})
+    request = pb.SignalingRequest(request_id="42")
+    if what == "offer":
+        request.offer.CopyFrom(pb.OfferRequest(to_peer_id=to, sdp=text, type="offer"))
+    elif what == "answer":
+        request.answer.CopyFrom(pb.AnswerRequest(to_peer_id=to, sdp=text, type="answer"))
+    else:
+        request.ice_candidate.CopyFrom(
+            pb.IceCandidateRequest(
+                to_peer_id=to, candidate=CANDIDATE, sdp_mid="0", sdp_mline_index=0, username_fragment="4Zc9"
+            )
+        )
+    return request.SerializeToString()
+
+
+def _jsonrpc(method: str, params: dict[str, object]) -> bytes:
+    return _json({"jsonrpc": "2.0", "method": method, "params": params, "id": 42})
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
