@@ -142,6 +142,7 @@ class MountedSignaling:
             self._timer.start()
         most = STREAMS_PER_SESSION * self._hub.settings.max_sessions
         if len(self._streams) >= most:
+            self._hub.counters.refusals["grpc", "sessions"] += 1
             error = errors.limit_exceeded(
                 "Too many streams that are not read", "SIGNALING_MAX_SESSIONS", most, "connect again later"
             )

@@ -53,6 +53,7 @@ class GrpcWeb:
             f"/{SERVICE_NAME}/HealthCheck": service.health_check,
             f"/{HEALTH_SERVICE_NAME}/Check": board.check,
         }
+        self._refusals = service.hub.counters.refusals
         self._origins = settings.allowed_origins
         self._max_bytes = settings.max_message_bytes
         self.paths = frozenset(self._methods)
@@ -65,7 +66,7 @@ class GrpcWeb:
         """Tell a browser whether a page of another origin may ask."""
         allowed = self._cors(headers)
         if not allowed:
-            return WebResponse(403, [])
+            return self._foreign()
         return WebResponse(
             200,
             [
@@ -96,7 +97,7 @@ class GrpcWeb:
             return WebResponse(415, [])
         cors = self._cors(headers)
         if "origin" in headers and not cors:
-            return WebResponse(403, [])
+            return self._foreign()
         is_text = base == TEXT_CONTENT_TYPE
         try:
             message = self._apply(path, headers, body, now, is_text=is_text, remote=remote, subject=subject)
@@ -144,6 +145,11 @@ class GrpcWeb:
         if question is None or deframer.unfinished:
             raise SignalingError(Code.UNIMPLEMENTED, "A unary call has one message")
         return method(question, now, holder)
+
+    def _foreign(self) -> WebResponse:
+        """No to a page of another origin; a cache must not give that answer to the next."""
+        self._refusals["grpc", "origin"] += 1
+        return WebResponse(403, [("vary", "origin")])
 
     def _cors(self, headers: Mapping[str, str]) -> list[tuple[str, str]]:
         """The headers that let a page of this origin read the answer; none where it may not."""

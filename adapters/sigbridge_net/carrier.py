@@ -5,6 +5,7 @@ once. Rule 2: the transport's own buffer stays near a fixed mark; what does not 
 counts against its bound. Rule 3: one sweep for all connections, not a timer or a task each. Rule 4: a connection is
 ended by telling (the end of the stream, then waiting for the client to close) and, where that takes too long, by force.
 Rule 5: of what one client sends, a wire is given a little at a time, and everybody else has a turn between.
+Rule 6: above the limit of connections a new one is closed before anything is made for it.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import socket
 import ssl
 from typing import cast
 
+from sigbridge.counters import Counters
 from sigbridge.settings import Settings, parse_address
 from sigbridge_net.clock import read_clock
 from sigbridge_net.wire import Client, Wire, WireFactory
@@ -23,6 +25,9 @@ WRITE_BUFFER_BYTES = 65536
 """The mark up to which a transport's own buffer is filled."""
 READ_BYTES = 16384
 """What a wire is given of one client's bytes in one loop tick: of the smallest frames, some milliseconds of work."""
+
+WARNING_PAUSE_SECONDS = 10.0
+"""Between two lines of the log about connections that are refused."""
 
 _SWEEPS_PER_TIMEOUT = 4
 _LONGEST_SWEEP_SECONDS = 0.5
@@ -35,8 +40,13 @@ class ListenError(OSError):
 class Carrier:
     """The connections of one server, over any number of listeners and protocols."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, counters: Counters | None = None) -> None:
+        """Begin without connections; those that are refused are counted in `counters`."""
         self._settings = settings
+        self._counters = counters or Counters()
+        self._refused = 0
+        """Connections that were refused since the log said so."""
+        self._warn_at = float("-inf")
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._to_flush: list[Connection] = []
@@ -111,6 +121,22 @@ class Carrier:
 
     # What connections call.
 
+    def _has_room(self) -> bool:
+        """Whether there may be one connection more; counts and reports where not."""
+        limit = self._settings.connection_limit
+        if len(self._connections) < limit:
+            return True
+        self._counters.refusals["tcp", "connections"] += 1
+        self._refused += 1
+        moment = read_clock().monotonic
+        if moment >= self._warn_at:
+            self._warn_at = moment + WARNING_PAUSE_SECONDS
+            logger.warning(
+                "too many connections: see SIGNALING_MAX_CONNECTIONS", extra={"limit": limit, "refused": self._refused}
+            )
+            self._refused = 0
+        return False
+
     def _opened(self, connection: "Connection") -> None:
         self._connections.add(connection)
 
@@ -170,7 +196,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; with TLS its handshake is done."""
         # uvloop's transports are asyncio's in all but their class.
-        self._transport = transport = cast(asyncio.Transport, transport)
+        transport = cast(asyncio.Transport, transport)
+        if not self._carrier._has_room():
+            transport.abort()
+            return
+        self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -218,6 +248,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, for whatever reason."""
+        if self._transport is None:
+            # It was refused.
+            return
         self._transport = None
         self._receive_rest()
         try:

@@ -38,6 +38,7 @@ class HubCollector(Collector):
         """Read the counters."""
         yield from self._document_metrics()
         yield from self._request_metrics()
+        yield from self._refusal_metrics()
         yield from self._queue_metrics()
 
     def _document_metrics(self) -> Iterator[Metric]:
@@ -93,6 +94,14 @@ class HubCollector(Collector):
         for end_labels, count in counters.disconnects.items():
             disconnects.add_metric(end_labels, count)
         yield disconnects
+
+    def _refusal_metrics(self) -> Iterator[Metric]:
+        refusals = CounterMetricFamily(
+            "sigbridge_refusals", "Who was not let in, by reason", labels=["protocol", "reason"]
+        )
+        for labels, count in self._hub.counters.refusals.items():
+            refusals.add_metric(labels, count)
+        yield refusals
 
     def _queue_metrics(self) -> Iterator[Metric]:
         queued = self._hub.queued()

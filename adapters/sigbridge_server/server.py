@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from sigbridge.auth import OPEN_DOOR, Authenticator, token_authenticator
+from sigbridge.auth import OPEN_DOOR, Authenticator, CountingDoor, token_authenticator
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.settings import SettingError, Settings, parse_address
@@ -72,18 +72,15 @@ class Server:
             stopwatch=time.perf_counter,
             tracer=self._tracer,
         )
-        tokens = settings.auth_tokens
-        self._grpc_authenticator = authenticator or token_authenticator(tokens, asked=settings.grpc_asks_for_token)
-        self._websocket_authenticator = authenticator or token_authenticator(
-            tokens, asked=settings.websocket_asks_for_token
-        )
+        self._grpc_authenticator = self._door("grpc", authenticator, asked=settings.grpc_asks_for_token)
+        self._websocket_authenticator = self._door("websocket", authenticator, asked=settings.websocket_asks_for_token)
         self._timer = HubTimer(self.hub)
         self._memory = MemoryWatch(self.hub)
         self._registry = make_registry(self.hub, self._timer)
         self._pages = self._make_pages()
         self._health = HealthBoard()
-        self._carrier = Carrier(settings)
-        self._operators_carrier = Carrier(settings)
+        self._carrier = Carrier(settings, self.hub.counters)
+        self._operators_carrier = Carrier(settings, self.hub.counters)
         """Of the operator's address, which goes on while the server drains: probes and a last scrape still ask."""
         self._tls: ServerTls | None = None
         self._grpcio: GrpcioEngine | None = None
@@ -158,6 +155,10 @@ class Server:
         """Read the certificate files again, for new connections; SettingError where one is no good."""
         if self._tls is not None:
             self._tls.reload()
+
+    def _door(self, protocol: str, given: Authenticator | None, *, asked: bool) -> Authenticator:
+        door = given or token_authenticator(self.settings.auth_tokens, asked=asked)
+        return door if door is OPEN_DOOR else CountingDoor(door, self.hub.counters, protocol)
 
     def _grpc_wires(self) -> WireFactory:
         """The gRPC wire. Imported here, because it needs ngh2, which not every platform has."""

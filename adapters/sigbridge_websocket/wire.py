@@ -313,6 +313,8 @@ class WebSocketWire:
                     response.headers["WWW-Authenticate"] = "Bearer"
             else:
                 self._begin(session, now)
+        elif response.status_code == 403:
+            self._hub.counters.refusals["websocket", "origin"] += 1
         protocol.send_response(response)
         if self._session is not None:
             # The answers to what came along with the request are not among the library's writes, and must follow these.

@@ -14,6 +14,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from sigbridge import errors
+from sigbridge.counters import Counters
 
 
 class Credentials(Struct, frozen=True):
@@ -80,6 +81,23 @@ class StaticTokens:
         if not any(matches):
             raise errors.unauthenticated()
         return Identity(subject=credentials.certificate_subject or "")
+
+
+class CountingDoor:
+    """Asks another authenticator, and counts whom it does not let in."""
+
+    def __init__(self, authenticator: Authenticator, counters: Counters, protocol: str) -> None:
+        self._authenticator = authenticator
+        self._refusals = counters.refusals
+        self._protocol = protocol
+
+    def authenticate(self, credentials: Credentials) -> Identity:
+        """What the other says."""
+        try:
+            return self._authenticator.authenticate(credentials)
+        except errors.SignalingError:
+            self._refusals[self._protocol, "unauthenticated"] += 1
+            raise
 
 
 def token_authenticator(tokens: Iterable[str], *, asked: bool) -> Authenticator:

@@ -3,6 +3,13 @@
 from bisect import bisect_left
 from collections import Counter
 
+REFUSALS = (
+    *((protocol, reason) for protocol in ("grpc", "websocket") for reason in ("unauthenticated", "origin")),
+    *((protocol, reason) for protocol in ("grpc", "websocket") for reason in ("draining", "memory", "sessions")),
+    ("tcp", "connections"),
+)
+"""What may be refused at the door, by (protocol, reason); on `tcp` no protocol has been spoken yet."""
+
 SECONDS_BOUNDS = (0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1, 1.0)
 """Upper bounds of the histogram of request times."""
 
@@ -38,6 +45,8 @@ class Counters:
         """Sessions that are open now, by protocol."""
         self.seconds: dict[tuple[str, str], Histogram] = {}
         """From taking a request to queueing its reply, by (protocol, kind)."""
+        self.refusals: Counter[tuple[str, str]] = Counter(dict.fromkeys(REFUSALS, 0))
+        """Who was not let in, by (protocol, reason), which are those of `REFUSALS`."""
         self.ignored_responses = 0
         """JSON-RPC results and errors that clients sent us."""
 

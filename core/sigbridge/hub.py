@@ -151,12 +151,16 @@ class Hub:
         the client's address, without a port; `traceparent` the trace context of its connection. Raises SignalingError
         where the server is full or short of memory (RESOURCE_EXHAUSTED) or draining (UNAVAILABLE).
         """
+        refusals = self.counters.refusals
         if self.draining:
+            refusals[protocol, "draining"] += 1
             raise errors.server_draining()
         settings = self.settings
         if self.degraded:
+            refusals[protocol, "memory"] += 1
             raise errors.out_of_memory(settings.max_memory_mb)
         if len(self._sessions) >= settings.max_sessions:
+            refusals[protocol, "sessions"] += 1
             raise errors.limit_exceeded(
                 "Too many sessions", "SIGNALING_MAX_SESSIONS", settings.max_sessions, "connect again later"
             )

@@ -212,6 +212,13 @@ class Settings:
         1000, "SIGNALING_MAX_BATCH_REQUESTS", "requests in one JSON-RPC batch; a longer one is refused as a whole"
     )
     max_sessions: int = _whole(20000, "SIGNALING_MAX_SESSIONS", "open sessions at once, both protocols together")
+    max_connections: int = _whole(
+        0,
+        "SIGNALING_MAX_CONNECTIONS",
+        "open connections at once, with a session or without; a further one is closed as soon as it is accepted; "
+        "0: 1000 and twice SIGNALING_MAX_SESSIONS",
+        least=0,
+    )
     max_room_peers: int = _whole(4096, "SIGNALING_MAX_ROOM_PEERS", "peers in one room")
     max_page_peers: int = _whole(1000, "SIGNALING_MAX_PAGE_PEERS", "peers on one page of a listing")
     max_page_bytes: int = _whole(
@@ -288,6 +295,11 @@ class Settings:
     def grpc_engine_name(self) -> str:
         """What serves gRPC here: `native` or `grpcio`."""
         return self.grpc_engine or ("native" if importlib.util.find_spec("ngh2") else "grpcio")
+
+    @property
+    def connection_limit(self) -> int:
+        """How many connections there may be at once."""
+        return self.max_connections or 1000 + 2 * self.max_sessions
 
     @property
     def one_address(self) -> bool:

@@ -5,7 +5,8 @@ import hmac
 import pytest
 
 from sigbridge import Announce, Code, Disconnect, Hub, Instant, Settings, SignalingError
-from sigbridge.auth import ANYBODY, OPEN_DOOR, Credentials, Identity, StaticTokens, bearer_token
+from sigbridge.auth import ANYBODY, OPEN_DOOR, CountingDoor, Credentials, Identity, StaticTokens, bearer_token
+from sigbridge.counters import Counters
 from sigbridge.messages import Capabilities
 
 NOW = Instant(1000.0, 1_700_000_000.0)
@@ -65,6 +66,16 @@ def test_every_token_is_compared_in_constant_time_wherever_the_match_is(monkeypa
         assert shown == "none"
     assert len(compared) == 3
     assert len({len(value) for pair in compared for value in pair}) == 1, "of one length, whatever was shown"
+
+
+def test_who_is_not_let_in_is_counted():
+    counters = Counters()
+    door = CountingDoor(StaticTokens(["t"]), counters, "websocket")
+    assert door.authenticate(Credentials(token="t", certificate_subject="alice")) == Identity(subject="alice")
+    for token in (None, "u"):
+        with pytest.raises(SignalingError):
+            door.authenticate(Credentials(token=token))
+    assert {key: count for key, count in counters.refusals.items() if count} == {("websocket", "unauthenticated"): 2}
 
 
 def test_a_shared_token_is_nobody_and_a_certificate_is_somebody():

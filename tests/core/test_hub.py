@@ -32,6 +32,7 @@ from sigbridge import (
     errors,
 )
 from sigbridge.auth import Identity
+from sigbridge.counters import REFUSALS
 from sigbridge.messages import NO_CAPABILITIES
 
 
@@ -867,6 +868,17 @@ def test_a_full_server_takes_nobody_in(make_stage):
         stage.open()
     assert refused.value.code is Code.RESOURCE_EXHAUSTED
     assert refused.value.extra == {"limit": "SIGNALING_MAX_SESSIONS", "value": 2}
+    hub = stage.hub
+    hub.degraded = True
+    with pytest.raises(SignalingError):
+        stage.open()
+    hub.draining = True
+    with pytest.raises(SignalingError):
+        stage.open()
+    refusals = {reason: count for (_, reason), count in hub.counters.refusals.items() if count}
+    assert refusals == {"sessions": 1, "memory": 1, "draining": 1}
+    assert set(hub.counters.refusals) == set(REFUSALS)
+    hub.degraded = hub.draining = False
     one.close()
     assert stage.open().session.open
 

@@ -77,6 +77,9 @@ def test_what_is_wrong_is_said(environ, text):
 
 
 def test_what_is_made_in_code_is_checked_too():
+    assert Settings().connection_limit == 41_000
+    assert Settings(max_sessions=7).connection_limit == 1014
+    assert Settings(max_sessions=7, max_connections=3).connection_limit == 3
     with pytest.raises(SettingError, match="SIGNALING_MAX_SESSIONS is 0: expected a whole number, at least 1"):
         Settings(max_sessions=0)
 

@@ -346,7 +346,7 @@ def test_the_unit_drains_and_reloads():
     assert values["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert values["KillSignal"] == "SIGTERM"
     assert float(values["TimeoutStopSec"]) > LONGEST_SHUTDOWN_SECONDS
-    assert int(values["LimitNOFILE"]) > Settings().max_sessions
+    assert int(values["LimitNOFILE"]) > Settings().connection_limit
     assert values["EnvironmentFile"] == "/etc/sigbridge/sigbridge.env"
 
 

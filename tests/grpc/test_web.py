@@ -137,6 +137,9 @@ def test_pages_of_named_origins_only_may_ask(origin: str, allowed: bool) -> None
     if allowed:
         assert ("access-control-allow-origin", origin) in response.headers
         assert ("access-control-allow-methods", "POST") in preflight.headers
+    else:
+        assert preflight.headers == response.headers == [("vary", "origin")]
+    assert web._refusals["grpc", "origin"] == (0 if allowed else 2)
 
 
 def test_any_page_may_ask_where_no_origins_are_named() -> None:

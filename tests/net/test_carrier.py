@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 import sys
 
 import pytest
 
 from sigbridge import Code, ConnectionClosed, Hub, PeerJoined, PeerLeft, Settings, SignalingError
+from sigbridge.counters import Counters
 from sigbridge_client import connect
 from sigbridge_net.carrier import READ_BYTES, Carrier, Connection, ListenError
 from sigbridge_net.clock import read_clock
@@ -358,6 +360,67 @@ async def test_http_errors_reach_clients_that_go_on_sending(serving, read_rest):
                 answer += chunk
         assert answer.startswith(b"HTTP/1.1 400 ")
         sock.close()
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.SelectorEventLoop, "uvloop"])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_connection_above_the_limit_is_closed_at_once(certificate, caplog, loop_factory, encrypted):
+    if loop_factory == "uvloop":
+        loop_factory = pytest.importorskip("uvloop").Loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(_one_too_many(certificate if encrypted else None))
+    warnings = [record for record in caplog.records if record.name == "sigbridge.net" and record.levelname == "WARNING"]
+    assert [(record.limit, record.refused) for record in warnings] == [(3, 1)], "one line, however many are refused"
+
+
+async def _one_too_many(certificate) -> None:
+    files = {"tls_cert_file": str(certificate[0]), "tls_key_file": str(certificate[1])} if certificate else {}
+    settings = Settings(max_connections=3, **files)
+    made = []
+    counters = Counters()
+    carrier = Carrier(settings, counters)
+
+    def factory(*given):
+        made.append(Noting())
+        return made[-1]
+
+    tls = server_tls(settings)
+    port = await carrier.listen("127.0.0.1:0", factory, tls=tls.context if tls else None)
+    context = ssl.create_default_context(cafile=str(certificate[0])) if certificate else None
+    writers = []
+
+    async def opened():
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writers.append(writer)
+        return reader
+
+    async with asyncio.timeout(20):
+        for number in range(3):
+            await opened()
+            await eventually(lambda number=number: carrier.connection_count == number + 1)
+        for number in range(5):
+            # With TLS, the end may come before the client has finished its handshake.
+            with contextlib.suppress(ConnectionError):
+                assert await (await opened()).read() == b""
+            await eventually(lambda number=number: counters.refusals["tcp", "connections"] == number + 1)
+        assert (len(made), carrier.connection_count) == (3, 3)
+        # Who leaves makes room.
+        writers[0].close()
+        await eventually(lambda: carrier.connection_count == 2)
+        writers.append((await asyncio.open_connection("127.0.0.1", port, ssl=context))[1])
+        await eventually(lambda: carrier.connection_count == 3)
+        assert len(made) == 4
+        for writer in writers:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+        await eventually(lambda: carrier.connection_count == 0)
+        await carrier.close(1.0)
+
+
+async def eventually(what) -> None:
+    while not what():
+        await asyncio.sleep(0.002)
 
 
 async def test_nobody_announces_in_time(serving):

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sigbridge import (
     Announce,
     Answer,
+    ConnectionClosed,
     Disconnect,
     DisconnectReason,
     Hub,
@@ -19,7 +20,7 @@ from sigbridge import (
     Settings,
     SignalingError,
 )
-from sigbridge.counters import SECONDS_BOUNDS
+from sigbridge.counters import REFUSALS, SECONDS_BOUNDS
 from sigbridge_client import connect
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_server.metrics import make_registry, metrics_text
@@ -46,6 +47,7 @@ LABELS = {
     "sigbridge_request_seconds_count": ("protocol", "method"),
     "sigbridge_request_seconds_sum": ("protocol", "method"),
     "sigbridge_disconnects_total": ("protocol", "reason"),
+    "sigbridge_refusals_total": ("protocol", "reason"),
     "sigbridge_outbox_messages": (),
     "sigbridge_outbox_bytes": (),
     "sigbridge_outbox_longest_messages": (),
@@ -62,6 +64,7 @@ TYPES = {
     "sigbridge_relays": "counter",
     "sigbridge_request_seconds": "histogram",
     "sigbridge_disconnects": "counter",
+    "sigbridge_refusals": "counter",
     "sigbridge_outbox_messages": "gauge",
     "sigbridge_outbox_bytes": "gauge",
     "sigbridge_outbox_longest_messages": "gauge",
@@ -158,6 +161,7 @@ def test_the_document_s_metrics_are_there_from_the_start(stage):
         (kind,): 0 for kind in ("announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers")
     }
     assert stage.samples("sigbridge_sessions") == {("grpc",): 0, ("websocket",): 0}
+    assert stage.samples("sigbridge_refusals_total") == dict.fromkeys(REFUSALS, 0)
 
 
 def test_values(busy):
@@ -316,6 +320,47 @@ async def test_metrics_are_served_for_both_protocols_together(server):
         'sigbridge_request_seconds_count{method="offer",protocol="grpc"} 1.0',
     ):
         assert line in lines
+
+
+@pytest.mark.parametrize("engine", ["native", "grpcio"])
+async def test_refusals_at_every_door_are_counted(engine):
+    if engine == "native":
+        pytest.importorskip("ngh2")
+    server = Server(
+        Settings(
+            **ANY_PORT, grpc_engine=engine, auth_tokens=("t",), allowed_origins=("https://a.example",), max_sessions=1
+        )
+    )
+    await server.start()
+    try:
+        async with asyncio.timeout(20):
+            grpc, websocket = f"grpc://127.0.0.1:{server.grpc_port}", f"ws://127.0.0.1:{server.websocket_port}"
+            for url in (grpc, websocket):
+                with pytest.raises((ConnectionClosed, SignalingError)):
+                    async with await connect(url, token="wrong") as client:
+                        await client.announce("a")
+            async with await connect(websocket, token="t") as first:
+                await first.announce("a")
+                for url in (grpc, websocket):
+                    with pytest.raises((ConnectionClosed, SignalingError)):
+                        async with await connect(url, token="t") as client:
+                            await client.announce("a")
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.websocket_port)
+            writer.write(
+                b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: https://b.example\r\n\r\n"
+            )
+            assert (await reader.readline()).split()[1] == b"403"
+            writer.close()
+        assert {key: count for key, count in server.hub.counters.refusals.items() if count} == {
+            ("grpc", "unauthenticated"): 1,
+            ("websocket", "unauthenticated"): 1,
+            ("grpc", "sessions"): 1,
+            ("websocket", "sessions"): 1,
+            ("websocket", "origin"): 1,
+        }
+    finally:
+        await server.stop(grace_seconds=0.5)
 
 
 async def test_health_and_readiness(server):
