@@ -18,13 +18,10 @@ from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError, malformed_request, server_draining
 from sigbridge.messages import Instant
+from sigbridge.outbox import CROWDED_MESSAGES
 from sigbridge_grpc import status
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
-
-READ_AHEAD_MESSAGES = 64
-READ_AHEAD_BYTES = 262144
-"""A session that has more than this waiting for it must read before more of its requests are taken."""
 
 HEALTH_SERVICE_NAME = "grpc.health.v1.Health"
 REFLECTION_SERVICE_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
@@ -119,8 +116,7 @@ class SignalMethod:
 
     def ready(self) -> bool:
         """Whether no answer is awaited, and the client reads what it is told."""
-        outbox = self._session.outbox
-        return not self._busy and len(outbox) < READ_AHEAD_MESSAGES and outbox.queued_bytes < READ_AHEAD_BYTES
+        return not self._busy and not self._session.outbox.crowded
 
     def receive(self, message: bytes, now: Instant) -> None:
         """One request."""
@@ -177,7 +173,7 @@ class _Queueing:
 
     def ready(self) -> bool:
         """Whether the client reads what it is told."""
-        return len(self._queue) < READ_AHEAD_MESSAGES
+        return len(self._queue) < CROWDED_MESSAGES
 
     def take(self, most: int) -> list[bytes]:
         """What is queued."""

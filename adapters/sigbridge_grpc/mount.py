@@ -38,10 +38,6 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[object, bytes]"
 
 _Unary: TypeAlias = Callable[[bytes, Instant, str], bytes]
 
-CROWDED_MESSAGES = 64
-"""A session with more than this many messages waiting for it is not read from."""
-CROWDED_BYTES = 256 * 1024
-"""The same in bytes."""
 CANCELLATION_FOLLOWS_SECONDS = 0.01
 """A call that is cancelled or lost reads as ended first, and is cancelled within a millisecond after. So long an end is
 looked at before it counts as the client's word that it leaves."""
@@ -260,7 +256,7 @@ class _Stream:
                 await self._context.write(frame)
                 if outbox.peek() is frame:
                     outbox.pop()
-                if not _crowded(session):
+                if not outbox.crowded:
                     self._to_read.set()
             elif session.open:
                 self._to_write.clear()
@@ -300,7 +296,7 @@ class _Stream:
             while session.open and not answered:
                 self._to_read.clear()
                 await self._to_read.wait()
-        while session.open and _crowded(session):
+        while session.open and session.outbox.crowded:
             self._to_read.clear()
             await self._to_read.wait()
 
@@ -316,10 +312,6 @@ def _traceparent(context: _Context) -> str:
         if name == "traceparent" and isinstance(value, str):
             return value
     return ""
-
-
-def _crowded(session: Session) -> bool:
-    return len(session.outbox) > CROWDED_MESSAGES or session.outbox.queued_bytes > CROWDED_BYTES
 
 
 async def _abort(context: _Context, code: Code, message: str, trailers: tuple[tuple[str, str], ...] = ()) -> NoReturn:

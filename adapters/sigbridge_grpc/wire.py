@@ -18,7 +18,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 
 from sigbridge.auth import ANYBODY, OPEN_DOOR, Authenticator, Credentials, Identity, bearer_token
-from sigbridge.disconnects import DisconnectReason
+from sigbridge.disconnects import SLOW_CONSUMER_SECONDS, DisconnectReason
 from sigbridge.errors import Code, SignalingError, internal_error, method_not_found
 from sigbridge.messages import Instant
 from sigbridge.settings import Settings
@@ -75,8 +75,6 @@ LONG_MESSAGE_BYTES = 24576
 """An unfinished message is let in beyond its stream's window from here on; above what `MAX_QUESTION_BYTES` lets be."""
 UNFINISHED_BYTES = 4194304
 """How much of long messages one connection lets in before they are whole; the first is let in all the same."""
-SLOW_CONSUMER_SECONDS = 1.0
-"""How long a connection that is closed for reading too slowly may take to read why."""
 AGE_JITTER = 0.1
 """Ages are drawn from this much around their setting, so that clients do not come back all at once."""
 

@@ -22,7 +22,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Origin
 
 from sigbridge.auth import OPEN_DOOR, Authenticator
-from sigbridge.disconnects import DisconnectReason
+from sigbridge.disconnects import SLOW_CONSUMER_SECONDS, DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.hub import Hub
 from sigbridge.messages import Event, Instant
@@ -33,18 +33,11 @@ from sigbridge_websocket.handshake import credentials_of, select_subprotocol
 from sigbridge_websocket.methods import Conversation
 from sigbridge_websocket.translate import event_to_jsonrpc
 
-READ_AHEAD_MESSAGES = 64
-READ_AHEAD_BYTES = 262144
-"""A session that has more than this waiting for it must read before more of its requests are processed."""
-
 UNPACK_BYTES = 1024
 """How much of what a client has compressed is looked at together: a byte may hold a thousand."""
 
 READ_AHEAD_PONGS = 64
 """A client that is owed more than this many control frames must read before more of its input is taken."""
-
-SLOW_CONSUMER_SECONDS = 1.0
-"""How long a connection that is closed for reading too slowly may take to read why."""
 
 # The library logs headers and payloads at DEBUG and a line per connection at INFO; the hub has lines of its own.
 _library_logger = logging.getLogger("sigbridge.websocket.library")
@@ -356,13 +349,7 @@ class WebSocketWire:
     def _ready(self) -> bool:
         """Whether another message may be processed."""
         session, conversation = self._session, self._conversation
-        return (
-            session is not None
-            and conversation is not None
-            and not conversation.busy
-            and len(session.outbox) < READ_AHEAD_MESSAGES
-            and session.outbox.queued_bytes < READ_AHEAD_BYTES
-        )
+        return session is not None and conversation is not None and not conversation.busy and not session.outbox.crowded
 
     def _advance(self, now: Instant) -> None:
         """Process what has waited, then what has not been looked at yet."""

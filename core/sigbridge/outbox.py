@@ -4,11 +4,15 @@ Rule 1: replies and events leave in the order in which they were put, except Rul
 sender (`follow_up`) waits until the reply is in (`release`), and while something waits, everything else for this
 session waits behind it. Rule 3: a relay is refused at the bound; what cannot be refused may use as much again.
 Rule 4: the roster that a newcomer is told counts against no bound, since a room may hold more peers than an outbox
-messages; it is bounded by the room's own limit.
+messages; it is bounded by the room's own limit. Rule 5: a session whose outbox is `crowded` is not listened to: it must
+read before more of its requests are taken.
 """
 
 from collections import deque
 from collections.abc import Callable
+
+CROWDED_MESSAGES = 64
+CROWDED_BYTES = 262144
 
 
 def _nobody() -> None:
@@ -40,6 +44,11 @@ class Outbox:
     def queued_bytes(self) -> int:
         """How many bytes are queued, those held back included."""
         return self._bytes
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits that no more requests of its session are to be taken."""
+        return self._bytes >= CROWDED_BYTES or len(self) >= CROWDED_MESSAGES
 
     def oldest_at(self) -> float | None:
         """When the oldest entry was put (monotonic seconds), or `None` when nothing waits."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sigbridge.outbox import Outbox
+from sigbridge.outbox import CROWDED_BYTES, CROWDED_MESSAGES, Outbox
 
 
 @pytest.fixture
@@ -20,6 +20,29 @@ def test_first_in_first_out(outbox):
     assert (len(outbox), outbox.queued_bytes, outbox.peek()) == (0, 0, None)
     with pytest.raises(IndexError):
         outbox.pop()
+
+
+@pytest.mark.parametrize(
+    ("frames", "crowded"),
+    [
+        ([], False),
+        ([b"x"] * (CROWDED_MESSAGES - 1), False),
+        ([b"x"] * CROWDED_MESSAGES, True),
+        ([b"x" * (CROWDED_BYTES - 1)], False),
+        ([b"x" * CROWDED_BYTES], True),
+    ],
+)
+@pytest.mark.parametrize("held", [False, True])
+def test_crowded(outbox, frames, crowded, held):
+    for frame in frames:
+        if held:
+            outbox.follow_up(frame)
+        else:
+            outbox.put_event(frame, 1.0)
+    assert outbox.crowded is crowded
+    outbox.release(1.0)
+    outbox.take(1)
+    assert not outbox.crowded
 
 
 def test_what_follows_a_reply_waits_for_it_and_events_behind_it(outbox):

@@ -10,10 +10,10 @@ from sigbridge import Hub, Instant, Settings
 from sigbridge.auth import ANYBODY
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
+from sigbridge.outbox import CROWDED_MESSAGES
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.methods import (
-    READ_AHEAD_MESSAGES,
     CallRefused,
     Ending,
     HealthBoard,
@@ -84,7 +84,7 @@ def test_a_session(hub: Hub, begin: Any) -> None:
 
 def test_a_session_that_is_crowded_is_not_ready(begin: Any) -> None:
     _, method = begin(SIGNAL)
-    for _ in range(READ_AHEAD_MESSAGES):
+    for _ in range(CROWDED_MESSAGES):
         assert method.ready()
         method.receive(b"", NOW)
     assert not method.ready()

@@ -16,10 +16,11 @@ import grpc.aio
 import pytest
 
 from sigbridge import DisconnectReason, Hub, Instant, Settings
+from sigbridge.outbox import CROWDED_MESSAGES
 from sigbridge.pending import Pending
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.generated import webrtc_signaling_pb2_grpc as pb_grpc
-from sigbridge_grpc.mount import CROWDED_MESSAGES, server_options
+from sigbridge_grpc.mount import server_options
 from sigbridge_net.clock import read_clock
 
 Serve = Callable[..., Awaitable[Any]]
@@ -361,7 +362,7 @@ async def test_a_fault_while_writing_or_answering_says_no_more(
         raise RuntimeError("canary")
 
     call = await served.call()
-    monkeypatch.setattr("sigbridge_grpc.mount._crowded", fail)
+    monkeypatch.setattr("sigbridge.outbox.Outbox.crowded", property(fail))
     await call.send("1", list_peers=pb.ListPeersRequest())
     assert (await call.end())[:2] == (grpc.StatusCode.INTERNAL, "Internal error")
     monkeypatch.setattr(served.hub, "query", fail)
@@ -443,7 +444,7 @@ async def test_a_crowded_session_is_not_read_from(serve: Serve, until: Until) ->
 
     (session,) = served.hub._sessions.values()
     flooding = asyncio.create_task(flood())
-    await until(lambda: session.outbox.queued_bytes > 256 * 1024)
+    await until(lambda: session.outbox.crowded)
     taken = session.request_count
     page = pb.GetPeersResponse.FromString(await served.unary("GetPeers", b""))
     assert page.count == 0

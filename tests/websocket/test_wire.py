@@ -12,11 +12,12 @@ from websockets.frames import PING, PONG
 
 from sigbridge import Hub, Instant, Settings
 from sigbridge.disconnects import DisconnectReason
+from sigbridge.outbox import CROWDED_MESSAGES
 from sigbridge.pending import Pending
 from sigbridge_compat.deferred import Deferral
 from sigbridge_net.wire import Client
 from sigbridge_websocket.error_codes import CLOSE_CODES
-from sigbridge_websocket.wire import READ_AHEAD_MESSAGES, READ_AHEAD_PONGS, text_frame, websocket_wires
+from sigbridge_websocket.wire import READ_AHEAD_PONGS, text_frame, websocket_wires
 
 TEXT, BINARY, CONT, CLOSE = 1, 2, 0, 8
 LIST = b'{"jsonrpc":"2.0","method":"list_peers","id":%d}'
@@ -608,7 +609,7 @@ def test_who_does_not_read_is_not_read_from(connect, frame, clock):
     line = connect("alice")
     wire = line.wire
     wire.receive(b"".join(frame(TEXT, LIST % i) for i in range(500)), clock.now)
-    assert len(line.session.outbox) == READ_AHEAD_MESSAGES
+    assert len(line.session.outbox) == CROWDED_MESSAGES
     assert not wire.reading()
     line.pump()
     assert [one["id"] for one in line.heard()] == list(range(500))
@@ -684,7 +685,7 @@ def test_what_is_compressed_waits_as_it_is(packed, frame, clock):
     data = b"".join(map(message, range(300)))
     assert len(data) < 300 * size / 100
     alice.wire.receive(data, clock.now)
-    assert len(alice.session.outbox) == READ_AHEAD_MESSAGES
+    assert len(alice.session.outbox) == CROWDED_MESSAGES
     assert sum(len(text) for text, _ in alice.wire._backlog) < 50 * size
     assert not alice.wire.reading()
     alice.pump()
