@@ -34,6 +34,7 @@ def _colours(ground: str, ink: str, faint: str, colours: Sequence[str]) -> str:
         f".plot text{{fill:{ink}}}",
         f".plot .grid{{stroke:{faint}}}",
         f".plot .axis,.plot .whisker{{stroke:{ink}}}",
+        f".plot .halo,.plot .small{{stroke:{ground}}}",
     ]
     for index, colour in enumerate(colours):
         lines.append(f".plot .f{index}{{fill:{colour}}}.plot .l{index}{{stroke:{colour}}}")
@@ -43,7 +44,8 @@ def _colours(ground: str, ink: str, faint: str, colours: Sequence[str]) -> str:
 STYLE = f"""
 .plot text{{font:13px {FONT}}}
 .plot .title{{font-size:16px;font-weight:600}}
-.plot .small{{font-size:12px}}
+.plot .small{{font-size:12px;stroke-width:4px;stroke-linejoin:round;paint-order:stroke}}
+.plot .halo{{fill:none;stroke-width:4}}
 .plot .grid,.plot .axis,.plot .whisker{{fill:none;stroke-width:1}}
 .plot .line{{fill:none;stroke-width:2}}
 .plot .band{{fill-opacity:.14}}
@@ -259,8 +261,8 @@ def line_chart(name: str, title: str, says: str, axes: tuple[str, str], panels: 
     points = [point for point in points if _drawable(point)]
     names = list(dict.fromkeys(line.name for panel in panels for line in panel.lines))
     body, legend_height = _legend(names, _WIDE - 16, 54)
-    top, left, gap, height = 54 + legend_height + 22, 74.0, 28.0, 300.0
-    panel_width = (_WIDE - left - 24 - gap * (len(panels) - 1)) / len(panels)
+    top, left, gap, height = 54 + legend_height + 22, 74.0, 60.0, 300.0
+    panel_width = (_WIDE - left - 32 - gap * (len(panels) - 1)) / len(panels)
     y_axis = _LogAxis((value for point in points for value in point.y[:3]), top + height, top)
     for index, panel in enumerate(panels):
         start = left + index * (panel_width + gap)
@@ -270,7 +272,7 @@ def line_chart(name: str, title: str, says: str, axes: tuple[str, str], panels: 
         for line in panel.lines:
             body += _drawn_line(line, _style(line.name, names), x_axis, y_axis)
     bottom = top + height
-    body.append(_text(left + (_WIDE - left - 24) / 2, bottom + 44, axes[0], anchor="middle"))
+    body.append(_text(left + (_WIDE - left - 32) / 2, bottom + 44, axes[0], anchor="middle"))
     middle = top + height / 2
     body.append(f'<g transform="rotate(-90 18 {middle:.1f})">{_text(18, middle, axes[1], anchor="middle")}</g>')
     if hidden:
@@ -385,7 +387,7 @@ def _drawn_bar(bar: Bar, style: int, place: tuple[float, float], scale: float, n
     if bar.most > bar.least:
         low, high = start + bar.least * scale, start + bar.most * scale
         whisker = f"M{low:.1f} {y + 9:.1f}H{high:.1f}M{low:.1f} {y + 5:.1f}v8M{high:.1f} {y + 5:.1f}v8"
-        rects.append(f'<path class="whisker" d="{whisker}"/>')
+        rects += [f'<path class="{kind}" d="{whisker}"/>' for kind in ("halo", "whisker")]
         reach = max(reach, high)
     drawn.append(f"<g><title>{escape(f'{bar.name}: {bar.says}')}</title>{''.join(rects)}</g>")
     drawn.append(_text(reach + 7, y + 13.5, bar.says, kind="small"))

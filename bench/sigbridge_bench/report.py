@@ -66,15 +66,15 @@ def table(records: Sequence[Record]) -> str:
     """The tables of one run for a terminal, of at most 120 columns; raises `ValueError` for several runs."""
     run = heading(records)
     parts = [f"Run of {run.run or 'unknown date'}, commit {run.commit or 'unknown'}"]
-    parts += [_terminal_text(f"{name}: {value}") for name, value in _machine(run).items()]
-    parts += [_terminal_text(f"left out: {text}") for text in run.left_out]
-    parts += ["", _terminal_text(_READING), _terminal_text(_RATIOS)]
+    parts += [terminal_text(f"{name}: {value}") for name, value in _machine(run).items()]
+    parts += [terminal_text(f"left out: {text}") for text in run.left_out]
+    parts += ["", terminal_text(_READING), terminal_text(_RATIOS)]
     for section in sections(records):
         parts += ["", section.title.upper()]
         for each in section.tables:
             parts += ["", terminal_table(each)]
         if section.found:
-            parts += ["", _terminal_text(section.found)]
+            parts += ["", terminal_text(section.found)]
     return "\n".join(parts) + "\n"
 
 
@@ -166,9 +166,9 @@ does all the same.""",
 Open loop: messages leave at planned times, whatever became of earlier ones, and their latency counts from the planned
 time until the target has them. So a server that falls behind cannot hide it.
 
-*Load late* is the most that the load was behind its own plan, in any round: where a latency is no larger, it may be the
-load's. *Lost* is the largest share of messages, in any round, that had not been delivered when the measurement ended;
-they count with the time that they had waited.""",
+*Load late* is the most that the load was behind its own plan, in any round: where a latency is no larger, it may be
+the load's. *Missing* is the largest share of messages, in any round, that had not been delivered when the measurement
+ended; they count with the time that they had waited.""",
     "ceiling": """\
 The highest rate tried at which the 99th percentile stayed below the limit, and the lowest at which it did not; the
 ceiling lies between. Without a second figure, no rate that the load can make was too high. Of a ratio, more is better
@@ -330,7 +330,9 @@ def _cpu(found: Figures) -> Section:
         server, load = (spread(found, measure, key) for measure in (figures.SERVER_BUSY, figures.LOAD_BUSY))
         busy = {"server": server.median if server else 0.0, "load": load.median if load else 0.0}
         most = max(busy, key=lambda name: busy[name])
-        return most if busy[most] >= BUSY else "neither"
+        if busy[most] >= BUSY:
+            return most
+        return "neither" if server else NOTHING
 
     values = (
         _value(found, figures.CPU, "CPU per relay"),
@@ -351,7 +353,7 @@ def _latency(found: Figures) -> Section:
         _value(found, figures.P90, "p90", digits=2),
         _value(found, figures.P99, "p99", digits=2),
         _value(found, figures.P999, "p99.9", digits=2),
-        ("lost, %", _worst(found, figures.UNDELIVERED)),
+        ("missing, %", _worst(found, figures.UNDELIVERED)),
         ("load late, ms", _worst(found, figures.BEHIND)),
     )
     made = []
@@ -500,7 +502,8 @@ def _without_io(found: Figures) -> Section:
 # Rendering.
 
 
-def _terminal_text(text: str) -> str:
+def terminal_text(text: str) -> str:
+    """A paragraph in lines of at most 100 columns, without Markdown's marks."""
     return "\n".join(textwrap.wrap(re.sub(r"[`*]", "", text), 100, subsequent_indent="  ", break_on_hyphens=False))
 
 
@@ -509,13 +512,13 @@ def terminal_table(of: Table) -> str:
     gap = 2
     columns = [[head, *(row[at] for row in of.rows)] for at, head in enumerate(of.head)]
     least = [max(len(word) for text in column for word in text.split() or [""]) for column in columns]
-    # Heads are broken first, to about what their figures need; then whatever column is widest gives way.
+    # Heads are broken first, to what their figures need; then whatever column is widest gives way.
     body = [max([0, *map(len, column[1:])]) for column in columns]
     widths = [max(needed, word, min(len(head), 14)) for needed, word, head in zip(body, least, of.head, strict=True)]
     while sum(widths) + gap * (len(widths) - 1) > WIDTH:
-        room = [at for at in range(len(widths)) if widths[at] > least[at]]
-        if not room:  # words as long as that are cut into pieces
-            room = list(range(len(widths)))
+        breakable = [at for at in range(len(widths)) if widths[at] > least[at]]
+        # Words that are longer than the room for them are cut into pieces.
+        room = [at for at in breakable if widths[at] > body[at]] or breakable or list(range(len(widths)))
         widths[max(room, key=lambda at: widths[at])] -= 1
 
     def lines(cells: Sequence[str]) -> list[str]:
