@@ -125,8 +125,9 @@ class Spread(NamedTuple):
         return _ranged(*(number(value * scale, digits) for value in (self.median, self.least, self.most)))
 
     def ratio_text(self) -> str:
-        """The same of a ratio, which has two decimals: `0.50 (0.48-0.53)x`."""
-        return _ranged(*(f"{value:,.2f}" for value in (self.median, self.least, self.most))) + TIMES
+        """The same of a ratio, which has two decimals: `0.50x (0.48-0.53)`."""
+        median, least, most = (f"{value:,.2f}" for value in (self.median, self.least, self.most))
+        return _ranged(median, least, most).replace(median, f"{median}{TIMES}", 1)
 
 
 def _ranged(median: str, least: str, most: str) -> str:

@@ -226,7 +226,7 @@ def _svg(name: str, title: str, says: str, size: tuple[float, float], body: Iter
             f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" {box} {labels}>',
             f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(says)}</desc>',
             f'<rect class="ground" width="{wide:.0f}" height="{high:.0f}" rx="8"/>',
-            _text(16, 28, title, kind="title", room=(wide - 32) * 0.82),
+            _text(16, 28, title, kind="title", room=(wide - 32) * 0.72),
             *body,
             "</svg>",
         )
@@ -276,7 +276,7 @@ def line_chart(name: str, title: str, says: str, axes: tuple[str, str], panels: 
     middle = top + height / 2
     body.append(f'<g transform="rotate(-90 18 {middle:.1f})">{_text(18, middle, axes[1], anchor="middle")}</g>')
     if hidden:
-        note = f"{hidden} of the points are nought or less, and have no place on a logarithmic axis."
+        note = f"Not drawn, because a logarithmic axis has no place for nought: {hidden} of the points."
         body.append(_text(left, bottom + 64, note, kind="small"))
     return _svg(name, title, says, (_WIDE, bottom + (76 if hidden else 58)), body)
 
@@ -381,6 +381,8 @@ def _drawn_bar(bar: Bar, style: int, place: tuple[float, float], scale: float, n
     for index, part in enumerate(bar.parts):
         long = max(0.0, part.value) * scale
         shade = " second" if index else ""
+        if index:  # what is pale must not let the grid through
+            rects.append(f'<rect class="ground" x="{x:.1f}" y="{y:.1f}" width="{long:.1f}" height="18"/>')
         rects.append(f'<rect class="f{style}{shade}" x="{x:.1f}" y="{y:.1f}" width="{long:.1f}" height="18"/>')
         x += long
     reach = x
@@ -460,7 +462,7 @@ def _wire_plots(found: Figures) -> list[Plot]:
     drawn = []
     everything = figures.keys(found, figures.BYTES_TO)
     for message in dict.fromkeys(key.message for key in everything):
-        amounts = max(key.amounts for key in everything if key.message == message)
+        amounts = min(key.amounts for key in everything if key.message == message)
         groups: dict[str, list[Bar]] = {}
         for key in everything:
             sides = [spread(found, measure, key) for measure in (figures.BYTES_TO, figures.BYTES_FROM)]
@@ -471,7 +473,7 @@ def _wire_plots(found: Figures) -> list[Plot]:
                 bar = Bar(key.server, parts, sum(medians), sum(medians), says)
                 groups.setdefault(figures.way_text(key.way), []).append(bar)
         if groups:
-            title = f"Bytes on the wire per message: {message}"
+            title = f"Bytes on the wire per message: {message}, {figures.amounts_text(figures.BYTES_TO, amounts)}"
             shown = [Group(way, bars) for way, bars in groups.items()]
             says = "To the server, then from it, acknowledgements included. " + _in_words(shown, "bytes")
             name = f"wire-{message}"

@@ -119,7 +119,9 @@ def html(records: Sequence[Record]) -> str:
     for section in shown:
         body.append(f'<section id="{section.name}"><h2>{escape(section.title)}</h2>')
         body += [f"<p>{_html_text(text)}</p>" for text in section.says]
-        body += [f'<figure class="scroll">{plot.svg}</figure>' for plot in drawn if plot.section == section.name]
+        body += [
+            f'<figure class="scroll" tabindex="0">{plot.svg}</figure>' for plot in drawn if plot.section == section.name
+        ]
         body += [_html_table(each) for each in section.tables]
         body.append(f"<p>{_html_text(section.found)}</p></section>" if section.found else "</section>")
     return (
@@ -139,8 +141,8 @@ _TITLE = "What signaling costs"
 _INTRODUCTION = """\
 Clients relay offers, answers and ICE candidates through sigbridge and, on the same machine with the same load, through
 baselines: relays as small as they can be, which check, limit and count nothing. `ws` and `grpc-js` are on Node,
-`websockets` and `grpc.aio` on Python's libraries of these names; `tcp` is a floor that copies bytes, and `peerjs` is
-PeerServer."""
+`websockets` and `grpc.aio` on Python's libraries of these names. `tcp` is the floor, whose protocol costs next to
+nothing; `peerjs` is PeerJS's own server, which relays and does not acknowledge."""
 
 _READING = f"""\
 A figure is the median over the rounds, with the least and the most of them behind it in brackets; where no range
@@ -175,8 +177,8 @@ ceiling lies between. Without a second figure, no rate that the load can make wa
 here.""",
     "wire": f"""\
 Bytes in the TCP streams of both sides, framing included: to the server the message, from it the delivery and the
-acknowledgement. A call is {CALL_MESSAGES} messages, set-up not counted; 1 kB is 1,000 bytes. With more in flight they
-are fewer where a protocol merges frames; shown is the setting with fewest in flight.""",
+acknowledgement. A call is {CALL_MESSAGES} messages, set-up not counted; 1 kB is 1,000 bytes. Shown is the setting with
+fewest in flight: with more, a protocol may put several messages into one frame.""",
     "sessions": """\
 Sessions connect and announce, a room each, and stay idle. Memory is what the server's resident set grew by, over the
 number of sessions; 1 KiB is 1,024 bytes. Ratios are to the baseline of the same protocol: `ws`, `grpc-js`, and
@@ -387,7 +389,6 @@ def _wire(found: Figures) -> Section:
 
         return cell
 
-    # Bytes are what depends least on the setting: one is enough, the one with fewest in flight, where least is merged.
     everything = keys(found, figures.BYTES_TO)
     made = []
     for message in dict.fromkeys(key.message for key in everything):

@@ -243,10 +243,10 @@ def test_the_pages_table_of_cpu_has_medians_ranges_and_ratios_in_place() -> None
         tuple(cells[:2]): cells[2:] for cells in (re.split(r" *\| *", line.strip("| ")) for line in table.splitlines())
     }
     assert rows["pairing", "server"][:2] == ["CPU per relay, µs", "ratio to baseline"]
-    assert rows["WebSocket → WebSocket", "sigbridge"][:3] == ["41.0 (40.0-42.0)", "0.51 (0.50-0.51)x", "10.0"]
-    assert rows["gRPC → gRPC", "sigbridge"][:2] == ["61.0 (60.0-62.0)", "0.50 (0.50-0.51)x"]
-    assert rows["gRPC → gRPC", "sigbridge-grpcio"][1] == "1.50 (1.49-1.50)x"
-    assert rows["gRPC → WebSocket", "sigbridge"][1] == "1.49 (1.48-1.50)x"
+    assert rows["WebSocket → WebSocket", "sigbridge"][:3] == ["41.0 (40.0-42.0)", "0.51x (0.50-0.51)", "10.0"]
+    assert rows["gRPC → gRPC", "sigbridge"][:2] == ["61.0 (60.0-62.0)", "0.50x (0.50-0.51)"]
+    assert rows["gRPC → gRPC", "sigbridge-grpcio"][1] == "1.50x (1.49-1.50)"
+    assert rows["gRPC → WebSocket", "sigbridge"][1] == "1.49x (1.48-1.50)"
     assert rows["WebSocket → WebSocket", "ws"][:2] == ["81.0 (80.0-82.0)", ""]
 
 
@@ -327,7 +327,7 @@ def test_a_page_of_html_stands_alone() -> None:
     assert "prefers-color-scheme: dark" in page
     assert "One &amp; &lt;Two&gt;" in page
     assert "<Two>" not in page
-    assert '<th scope="row">sigbridge</th><td>41.0 (40.0-42.0)</td><td>0.51 (0.50-0.51)x</td>' in page
+    assert '<th scope="row">sigbridge</th><td>41.0 (40.0-42.0)</td><td>0.51x (0.50-0.51)</td>' in page
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     for target in re.findall(r'href="#([^"]+)"', page):
@@ -409,7 +409,7 @@ def test_what_has_no_place_on_a_logarithmic_axis_is_left_out_and_said() -> None:
     ]
     svg = drawn(plots.Line("ws", points), panels=1)
     numbers_of(svg)
-    assert any(text.startswith("3 of the points") for text in texts(svg))
+    assert any(text.endswith("nought: 3 of the points.") for text in texts(svg))
     assert [
         typed(group.findtext(f"{SVG}title") or "")
         for group in svg.iter(f"{SVG}g")
