@@ -3,8 +3,10 @@
 `python tests/fuzz/fuzz_grpc_wire.py -max_total_time=60` fuzzes with atheris; `play` is one run of any input.
 """
 
+import gzip
 import struct
 import sys
+from unittest.mock import patch
 
 if __name__ == "__main__":
     import atheris
@@ -14,6 +16,7 @@ if __name__ == "__main__":
         import sigbridge_grpc.wire  # noqa: F401
 
 from sigbridge import Hub, Instant, Settings
+from sigbridge_grpc import wire as wire_module
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.methods import HealthBoard, SignalMethod, signaling_methods
 from sigbridge_grpc.service import FRAMED_PROTOBUF, SERVICE_NAME, SignalingService
@@ -78,11 +81,14 @@ def _message(choice: int, payload: bytes) -> bytes:
         case 5:
             return struct.pack("!BI", choice & 1, len(payload)) + payload
         case 6:
-            return payload
+            # One that others wait for, and what may be its end.
+            return struct.pack("!BI", 0, 100) + payload if choice & 0x40 else payload
         case _:
             return struct.pack("!BI", 0, 3000)
     body = request.SerializeToString()
-    return struct.pack("!BI", 0, len(body)) + body
+    if choice & 0x80:
+        body = gzip.compress(body, mtime=0)
+    return struct.pack("!BI", choice >> 7, len(body)) + body
 
 
 class Play:
@@ -129,6 +135,14 @@ class Play:
         calls = set(wire._calls.values())
         assert set(wire._touched) <= calls
         assert set(wire._awaiting) <= calls
+        assert set(wire._resting) <= calls
+        assert set(wire._withheld) <= set(wire._long) <= calls
+        assert (
+            wire._unfinished
+            == sum(call.let_in for call in wire._long)
+            <= wire_module.UNFINISHED_BYTES + SETTINGS.max_message_bytes
+        )
+        assert (wire._first_by is None) is (not wire._withheld)
         assert not any(call.gone for call in calls)
         sessions = [call.method for call in calls if isinstance(call.method, SignalMethod)]
         assert self.hub.session_count == sum(method._session.end_reason is None for method in sessions)
@@ -150,8 +164,14 @@ class Play:
         assert not self.board.watchers
 
 
-def play(data: bytes) -> None:  # noqa: C901 - one turn for each thing that can be done
-    """Take the bytes for instructions, three at a time and their payload, and check after each."""
+def play(data: bytes) -> None:
+    """Take the bytes for instructions, with bounds so small that these reach them."""
+    with patch.multiple(wire_module, LONG_MESSAGE_BYTES=8, UNFINISHED_BYTES=40, INFLATED_BYTES=20, HELD_BACK_CALLS=1):
+        _play(data)
+
+
+def _play(data: bytes) -> None:  # noqa: C901 - one turn for each thing that can be done
+    """Three bytes at a time are an instruction, with a payload behind them; check after each."""
     it = Play()
     it.receive(PREFACE + _frame(4, 0, 0, b"\0\x04" + struct.pack("!I", data[0] * 20 if data else 100)), 7)
     at = 1
