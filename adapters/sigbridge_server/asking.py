@@ -21,11 +21,16 @@ _PAGE = 500
 _LONG_TEXT = 40
 
 
-def read_access(options: argparse.Namespace) -> dict[str, Any]:
-    """What `connect` is told of tokens and certificates; a token never stands on a command line."""
+def read_token(options: argparse.Namespace) -> str | None:
+    """The API token, where there is one; it never stands on a command line."""
     token = Path(options.token_file).read_text().strip() if options.token_file else os.environ.get(TOKEN_VARIABLE)
+    return token or None
+
+
+def read_access(options: argparse.Namespace) -> dict[str, Any]:
+    """What `connect` is told of tokens and certificates."""
     return {
-        "token": token or None,
+        "token": read_token(options),
         "root_certificates": Path(options.ca).read_bytes() if options.ca else None,
         "certificate_file": options.cert,
         "key_file": options.key,

@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sigbridge {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_serve, _add_demo, _add_peers, _add_listen, _add_check, _add_settings, _add_completion):
+    for add in (_add_serve, _add_demo, _add_peers, _add_listen, _add_check, _add_bench, _add_settings, _add_completion):
         add(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
@@ -135,6 +135,13 @@ def _add_check(commands: Commands) -> None:
     check.add_argument("--only", metavar="NAME", action="append", help="play this scenario only; may be repeated")
     _add_access(check)
     check.set_defaults(run=_check)
+
+
+def _add_bench(commands: Commands) -> None:
+    # What it can measure is said beside what measures; this imports words and nothing that they need.
+    from sigbridge_bench.command import add_words
+
+    add_words(commands.add_parser("bench", help="measure what signaling costs, and beside what"))
 
 
 def _add_settings(commands: Commands) -> None:

@@ -48,7 +48,7 @@
 
 typedef enum { TCP, WS, PEERJS, GRPC } Kind;
 typedef enum { CLOSED, CONNECTING, OPENING, OPENED, GREETING, READY } State;
-typedef enum { ACK, EVENT, OTHER, BAD } Class;
+typedef enum { ACK, EVENT, OTHER, REFUSAL, BAD } Class;
 
 typedef struct {
     uint8_t *data;
@@ -74,6 +74,7 @@ typedef struct {
     struct sockaddr_storage address;
     socklen_t address_length;
     Bytes opening, hello, in, out, control, grpc;
+    Bytes call;  // the headers of stream 1, for those that open more
     Message **queue;  // ring, messages that wait to be sent
     uint32_t head, tail, ring;
     int64_t connection_window, stream_window, initial_window;
@@ -135,13 +136,16 @@ static double cpu_seconds(void) {
 }
 
 __attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...) {
+    char text[512];
     va_list arguments;
     va_start(arguments, format);
-    fputs("{\"error\": \"", stdout);
-    vprintf(format, arguments);
-    puts("\"}");
-    fflush(stdout);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    // What a server said may stand in it.
+    for (char *c = text; *c; c++)
+        if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\') *c = '?';
+    printf("{\"error\": \"%s\"}\n", text);
+    fflush(stdout);
     exit(1);
 }
 
@@ -275,7 +279,8 @@ static void write_opening(Connection *c, const char *path, const char *extra, si
             "\0\4\0\x10\0\0";        // a window of 1 MiB
         add(&c->opening, settings, sizeof settings - 1);
         window_update(&c->opening, 0, WINDOW - 65535);
-        headers_frame(&c->opening, 1, path, extra, extra_length);
+        headers_frame(&c->call, 1, path, extra, extra_length);
+        add(&c->opening, c->call.data, c->call.length);
     } else if (c->kind != TCP) {
         char request[512];
         int n = snprintf(request, sizeof request,
@@ -531,6 +536,7 @@ static Class classify(Kind kind, const uint8_t *m, size_t length) {
         if (length > 1 && m[0] == 0x0a) at = 2u + m[1];  // request_id, shorter than 128 bytes
         if (at >= length) return BAD;
         if (m[at] == 0x52) return ACK;
+        if (m[at] == 0x6a) return REFUSAL;
         if (m[at] != 0x62) return BAD;
         at++;
         while (at < length && m[at] & 0x80) at++;
@@ -541,8 +547,9 @@ static Class classify(Kind kind, const uint8_t *m, size_t length) {
     size_t look = length < 64 ? length : 64;
     if (kind == PEERJS) return memmem(m, look, "\"OPEN\"", 6) ? ACK : memmem(m, length, "\"OFFER\"", 7) ? EVENT : BAD;
     if (memmem(m, look, "\"result\"", 8)) return ACK;
+    if (memmem(m, look, "\"error\"", 7)) return REFUSAL;
     const uint8_t *method = memmem(m, look, "\"method\"", 8);
-    if (!method) return memmem(m, length, "\"result\"", 8) ? ACK : BAD;
+    if (!method) return memmem(m, length, "\"result\"", 8) ? ACK : memmem(m, length, "\"error\"", 7) ? REFUSAL : BAD;
     for (method += 8; method < m + look && (*method == ':' || *method == ' '); method++) {}
     return method + 5 <= m + look && !memcmp(method, "\"peer", 5) ? OTHER : EVENT;
 }
@@ -551,8 +558,9 @@ static void arrived(Connection *c, const uint8_t *m, size_t length) {
     if (c == attacker) return;
     progress = latest;
     Class class = classify(c->kind, m, length);
+    // The text of an answer is never printed: it may hold what a peer sent.
+    if (class == REFUSAL) fail("the server refused what connection %td asked for; its limits may be too low", c - connections);
     if (class == BAD) {
-        // The text of an answer is never printed whole: it may hold what a peer sent.
         fail("connection %td got something that is neither reply nor event (%zu bytes)", c - connections, length);
     }
     if (class == OTHER) {
@@ -908,7 +916,8 @@ static void attack(bool resets) {
     if (attacker->state != OPENED || attacker->out.length || attacker->control.length) return;
     for (int i = 0; i < (resets ? 15 : 1000); i++) {
         if (resets) {
-            headers_frame(&attacker->control, attacker->next_stream, "/remotemedia.v1.webrtc.WebRtcSignaling/Signal", "", 0);
+            put32(attacker->call.data + 5, attacker->next_stream);
+            add(&attacker->control, attacker->call.data, attacker->call.length);
             uint8_t reset[13] = {0, 0, 4, 3, 0};
             put32(reset + 5, attacker->next_stream);
             put32(reset + 9, 8);  // CANCEL

@@ -1,19 +1,25 @@
 """The load: a program in C (`load.c`, which says what it does and why), and how to speak to it."""
 
+import hashlib
 import os
+import select
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self
 
 import msgspec
 
 from sigbridge_bench.payloads import SIGNAL_PATH, Encoded, Kind
 
 SOURCE = Path(__file__).with_name("load.c")
+
+SILENCE_SECONDS = 600.0
+"""The load gives up long before, whatever a server does; this is for a fault of its own."""
 
 
 class LoadError(Exception):
@@ -49,21 +55,26 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build() -> Path:
-    """The program, built anew where its source is newer. Raises LoadError without a C compiler."""
+    """The program, built where this source has not been built yet. Raises LoadError without a C compiler."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sigbridge"
-    program = folder / "load"
-    if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
+    program = folder / f"load-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}"
+    if program.exists():
         return program
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
+    compiler = (
+        shlex.split(os.environ.get("CC") or "")
+        or [found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))][:1]
+    )
+    if not compiler or shutil.which(compiler[0]) is None:
         raise LoadError(
-            "the load is a C program, and no compiler is here: install cc (Debian: apt-get install gcc libc6-dev)"
+            f"the load is a C program, and no compiler is here: install {compiler[0] if compiler else 'cc'} "
+            "(Debian: apt-get install gcc libc6-dev)"
         )
     folder.mkdir(parents=True, exist_ok=True)
     made = folder / f"load.{os.getpid()}"
-    built = subprocess.run([compiler, "-O2", "-o", str(made), str(SOURCE)], capture_output=True, text=True, check=False)
+    command = [*compiler, "-O2", "-o", str(made), str(SOURCE)]
+    built = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if built.returncode != 0:
-        raise LoadError(f"{compiler} cannot build the load: {built.stderr.strip()}")
+        raise LoadError(f"{compiler[0]} cannot build the load: {built.stderr.strip()}")
     made.replace(program)
     return program
 
@@ -104,7 +115,7 @@ class Load(AbstractContextManager["Load"]):
         return self._ask(f"setup {first} {count} {at_once}")
 
     def run(self, first: int, count: int, burst: int, steps: int) -> Answer:
-        """Closed loop over so many lanes: each sends `burst` steps, awaits all of them, sends the next, `steps` in all."""
+        """Closed loop over so many lanes: each sends `burst` steps, awaits them, sends the next, `steps` in all."""
         return self._ask(f"run {first} {count} {burst} {steps}")
 
     def pace(
@@ -133,10 +144,8 @@ class Load(AbstractContextManager["Load"]):
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            try:
+            with suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
 
     def __enter__(self) -> Self:
         return self
@@ -158,14 +167,14 @@ class Load(AbstractContextManager["Load"]):
     def _ask(self, command: str) -> Answer:
         self._say(command.encode() + b"\n")
         assert self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
         return msgspec.convert(self._hear(), Answer)
 
     def _hear(self) -> Any:
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], SILENCE_SECONDS)[0]:
+            raise LoadError(f"the load says nothing for {SILENCE_SECONDS:.0f} s")
         line = self._process.stdout.readline()
         answer = msgspec.json.decode(line) if line else {"error": "the load ended"}
         if "error" in answer:
@@ -178,6 +187,7 @@ def pinned(
     cpu: int | None,
     *,
     stdin: int = subprocess.DEVNULL,
+    stderr: int | IO[bytes] = subprocess.DEVNULL,
     environment: dict[str, str] | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start a process that runs on one core, all its threads included; None: wherever it likes."""
@@ -185,8 +195,6 @@ def pinned(
     try:
         if cpu is not None:
             os.sched_setaffinity(0, {cpu})
-        return subprocess.Popen(
-            command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-        )
+        return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=environment)
     finally:
         os.sched_setaffinity(0, before)

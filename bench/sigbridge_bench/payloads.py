@@ -1,4 +1,4 @@
-"""What the benchmark's peers say: a browser's session descriptions and candidates, encoded once for each kind of server."""
+"""What the benchmark's peers say: a browser's descriptions and candidates, encoded once for each kind of server."""
 
 import json
 from typing import Literal, NamedTuple
@@ -105,6 +105,15 @@ def relay(kind: Kind, what: Literal["offer", "answer", "candidate"], to: str) ->
     """A message to another peer, as clients of such a server encode it."""
     text = {"offer": OFFER, "answer": ANSWER, "candidate": CANDIDATE}[what]
     return Encoded(_relay(kind, what, to, text), len(text))
+
+
+def steps(message: Message, kinds: tuple[Kind, Kind], ids: tuple[str, str]) -> list[tuple[int, Encoded]]:
+    """What a lane sends over and over: which side, and what. A call's first side is the caller's."""
+    if message != "call":
+        return [(0, relay(kinds[0], message, ids[1]))]
+    flow: list[tuple[int, Literal["offer", "answer", "candidate"]]] = [(0, "offer"), (1, "answer")]
+    flow += [(0, "candidate"), (1, "candidate")] * CANDIDATES_PER_SIDE
+    return [(side, relay(kinds[side], what, ids[1 - side])) for side, what in flow]
 
 
 def _relay(kind: Kind, what: str, to: str, text: str) -> bytes:

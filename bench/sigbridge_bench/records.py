@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-Protocol = Literal["grpc", "websocket"]
+Protocol = Literal["grpc", "websocket", "tcp"]
 
 
 class Run(msgspec.Struct, tag_field="kind", tag="run", kw_only=True, frozen=True):

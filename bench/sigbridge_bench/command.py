@@ -1,0 +1,325 @@
+"""`sigbridge bench`: measure, report, compare.
+
+Rule 1: what cannot be measured here is said, and the rest is measured. Rule 2: whatever goes wrong is one line and an
+exit code: 2 where there is no C compiler for the load, 1 for everything else. Rule 3: the words stand here, and are
+read by the `sigbridge` command; what they need is loaded when they are said.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from sigbridge_bench.records import Protocol, Record
+    from sigbridge_bench.run import Profile
+    from sigbridge_bench.servers import AttachedServer, Subject
+
+OUTPUT = "bench-results.jsonl"
+ATTACHED = "attached"
+CONNECT_SECONDS = 10.0
+
+DESCRIPTION = """\
+Measure what signaling costs: CPU time of the server for a relayed message, latency, the rate that a server keeps up
+with, memory and set-up of sessions, a join to a full room, whole calls. Servers are started here, ours with every
+feature on, beside baselines where they are installed; with --grpc or --ws, one that runs already is measured. Every
+figure is appended to a file, from which `report` and `compare` read."""
+EPILOG = """\
+examples:
+  sigbridge bench --quick
+  sigbridge bench --only cpu,latency --servers sigbridge,ws
+  sigbridge bench --grpc localhost:50051 --ws ws://localhost:8080 --token-file token --pid 4711
+  sigbridge bench report bench-results.jsonl --html report.html
+  sigbridge bench compare before.jsonl after.jsonl
+
+The load is a program in C, built when it is first needed: a C compiler must be here (Debian: gcc libc6-dev). It speaks
+no TLS: a server that does is reached by its plain address only."""
+
+
+def add_words(bench: argparse.ArgumentParser) -> None:
+    """Say to a parser what `sigbridge bench` understands; what is asked for runs by `options.run(options)`."""
+    bench.formatter_class = argparse.RawDescriptionHelpFormatter
+    bench.description, bench.epilog = DESCRIPTION, EPILOG
+    bench.set_defaults(run=measure)
+    bench.add_argument("--quick", action="store_true", help="a first look: little of everything, one round")
+    bench.add_argument("--only", metavar="NAME,…", help="only these measurements; see --list")
+    bench.add_argument("--servers", metavar="NAME,…", help="only these servers; see --list")
+    bench.add_argument("--list", action="store_true", help="print the measurements and servers there are, and end")
+    bench.add_argument("--rounds", type=_positive, metavar="N", help="rounds of every measurement")
+    bench.add_argument("--pairs", type=_positive, metavar="N", help="pairs of peers that send each other (8)")
+    bench.add_argument("--messages", type=_positive, metavar="N", help="messages behind a figure of CPU time (3000)")
+    bench.add_argument("--sessions", type=_positive, metavar="N", help="idle sessions behind a figure of memory (1000)")
+    bench.add_argument("--room", type=_positive, metavar="N", help="sessions in the room that one joins (2000)")
+    bench.add_argument("--rates", type=_rates, metavar="N,…", help="messages per second, for latency (1000,4000)")
+    bench.add_argument("--output", metavar="FILE", default=OUTPUT, help=f"where figures are appended ({OUTPUT})")
+    attach = bench.add_argument_group("a server that runs already")
+    attach.add_argument("--grpc", metavar="HOST:PORT", help="its gRPC address, without TLS")
+    attach.add_argument("--ws", metavar="URL", help="its WebSocket URL, ws:// only")
+    attach.add_argument("--token-file", metavar="FILE", help="a file that holds its API token; or SIGBRIDGE_TOKEN does")
+    attach.add_argument(
+        "--pid", type=_positive, metavar="N", help="its process, where it runs on this machine: CPU time and memory"
+    )
+    commands = bench.add_subparsers(title="commands", metavar="COMMAND")
+    report = commands.add_parser("report", help="make tables, pages and plots of a run")
+    report.description = "Print the tables of a run, or write them as a page of Markdown or HTML, and plots as SVG."
+    report.add_argument("file", metavar="FILE", help="what a run has written")
+    report.add_argument("--markdown", metavar="FILE", help="write a page of Markdown")
+    report.add_argument("--html", metavar="FILE", help="write one page of HTML, plots included")
+    report.add_argument("--plots", metavar="FOLDER", help="write the plots; beside the page of Markdown, it shows them")
+    report.add_argument("--run", dest="run_id", metavar="ID", help="which run of the file; the last, if not given")
+    report.set_defaults(run=print_report)
+    compare = commands.add_parser("compare", help="say what changed from one run to another")
+    compare.description = "Compare the last run of one file with the last run of another."
+    compare.add_argument("before", metavar="A", help="what a run has written")
+    compare.add_argument("after", metavar="B", help="what another has written")
+    compare.set_defaults(run=print_comparison)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The same command by `python -m sigbridge_bench`; returns its exit code."""
+    from sigbridge_server.command import main as sigbridge
+
+    return sigbridge(["bench", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+# Measuring.
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Measure what was asked for, and print the tables; returns the exit code."""
+    from sigbridge_bench.load import LoadError, build
+    from sigbridge_bench.run import MEASUREMENTS
+    from sigbridge_bench.servers import NAMES
+
+    if options.list:
+        print(f"measurements: {', '.join(MEASUREMENTS)}\nservers: {', '.join(NAMES)}")
+        return 0
+    only = _chosen("--only", options.only, MEASUREMENTS)
+    names = _chosen("--servers", options.servers, NAMES)
+    if not sys.platform.startswith("linux"):
+        raise ValueError("the benchmark asks Linux's kernel for CPU time and memory, and this is none")
+    try:
+        build()
+    except LoadError as error:
+        print(f"sigbridge: {error}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        records = _measure(options, only, names)
+    except LoadError as error:
+        print(f"sigbridge: {error}", file=sys.stderr)
+        return 1
+    from sigbridge_bench.report import table
+
+    print(table(records), end="")
+    return 0
+
+
+def _measure(options: argparse.Namespace, only: Sequence[str], names: Sequence[str]) -> "list[Record]":
+    from sigbridge_bench import run
+    from sigbridge_bench.servers import NAMES, startable
+
+    attached, subjects, left_out = _attached(options)
+    if attached is None or options.servers:
+        started, missing = startable([name for name in NAMES if name in names])
+        subjects += started
+        left_out += missing
+    profile = _profile(options)
+    if not {"sigbridge", ATTACHED} & {subject.name for subject in subjects}:
+        left_out += [
+            f"{name}: a measurement of sigbridge only" for name in ("without-io", "disturbance") if name in only
+        ]
+    elif attached is not None and "without-io" in only:
+        left_out.append("without-io: a measurement of a server that is started here")
+    most = run.most_sessions()
+    for name, wanted in (("sessions", 2 * profile.sessions), ("join", profile.room)):
+        if name in only and wanted > most:
+            left_out.append(f"{name}: {wanted} sessions, and only {most} files may be open at once (ulimit -Hn)")
+            only = [other for other in only if other != name]
+    bench = run.Bench(run=run.now(), subjects=subjects, profile=profile, attached=attached)
+    if bench.cores.server is None:
+        left_out.append("cores: server and load share the only one there is, and slow each other down")
+    for text in left_out:
+        print(f"left out: {text}", file=sys.stderr)
+    asked: dict[str, str | int | float | bool | None | list[str]] = {
+        "quick": bool(options.quick),
+        "only": list(only),
+        "servers": [subject.name for subject in subjects],
+        "rounds": options.rounds,
+        "pairs": profile.pairs,
+        "messages": profile.messages,
+    }
+    head = run.begin(bench, left_out, asked)
+    return run.write(bench, head, bench.phases(only), Path(options.output))
+
+
+def _profile(options: argparse.Namespace) -> "Profile":
+    from sigbridge_bench.run import FULL, QUICK
+
+    profile = QUICK if options.quick else FULL
+    for name in ("pairs", "messages", "sessions", "room", "rates"):
+        if getattr(options, name):
+            profile = replace(profile, **{name: getattr(options, name)})
+    if options.rounds:
+        profile = replace(profile, rounds=dict.fromkeys(profile.rounds, options.rounds))
+    return profile
+
+
+# A server that runs already.
+
+
+def _attached(options: argparse.Namespace) -> "tuple[AttachedServer | None, list[Subject], list[str]]":
+    """The server at the given addresses, once it has answered on each; none where none is given."""
+    import asyncio
+
+    from sigbridge_bench.load import Endpoint
+    from sigbridge_bench.servers import AttachedServer, Subject, pairings
+    from sigbridge_server.asking import read_token
+
+    if not options.grpc and not options.ws:
+        if options.pid or options.token_file:
+            raise ValueError("--pid and --token-file say something of a server that --grpc or --ws names")
+        return None, [], []
+    token = read_token(options) or ""
+    endpoints: dict[Protocol, Endpoint] = {}
+    left_out = []
+    if options.grpc:
+        host, port, _ = _address(f"grpc://{options.grpc}", "--grpc", options.grpc)
+        endpoints["grpc"] = Endpoint("grpc", host, port, token)
+        asyncio.run(_ask(f"grpc://{options.grpc}", token))
+    if options.ws:
+        host, port, path = _address(options.ws, "--ws", options.ws)
+        endpoints["websocket"] = Endpoint("ws", host, port, token, path)
+        asyncio.run(_ask(options.ws, token))
+    for name, given in (("gRPC: no --grpc", options.grpc), ("WebSocket: no --ws", options.ws)):
+        if not given:
+            left_out.append(f"{name} is given")
+    if options.pid is None:
+        left_out.append("the server's CPU time and memory: no --pid is given")
+    protocols = tuple(endpoints)
+    server = AttachedServer(ATTACHED, endpoints, options.pid)
+    try:
+        server.cpu()
+        server.resident()
+    except OSError as error:
+        raise ValueError(f"process {options.pid} cannot be seen: {error.strerror}") from None
+    return server, [Subject(ATTACHED, protocols, pairings(protocols))], left_out
+
+
+def _address(url: str, option: str, given: str) -> tuple[str, int, str]:
+    """Numeric host, port and path of a URL without TLS."""
+    import socket
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    if parts.scheme in ("wss", "grpcs", "https") or "://" in given.removeprefix("ws://"):
+        raise ValueError(f"{option} is {given!r}: the load speaks no TLS; expected a server's plain address")
+    if parts.scheme not in ("grpc", "ws") or not parts.hostname or (parts.scheme == "grpc" and not parts.port):
+        raise ValueError(f"{option} is {given!r}: expected {'HOST:PORT' if option == '--grpc' else 'ws://HOST:PORT'}")
+    port = parts.port or 80
+    *_, numeric = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)[0]
+    return str(numeric[0]), port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+async def _ask(url: str, token: str) -> None:
+    """Raise what says clearly why, where no signaling server answers there or it does not let us in."""
+    import asyncio
+
+    from sigbridge_client import connect
+
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS), await connect(url, token=token or None) as client:
+            await client.list_peers(page_size=1)
+    except TimeoutError:
+        raise ValueError(f"{url} does not answer like a signaling server within {CONNECT_SECONDS:.0f} s") from None
+
+
+# Reading.
+
+
+def print_report(options: argparse.Namespace) -> int:
+    """Print or write the report of a run; returns the exit code."""
+    from sigbridge_bench import figures, plots, report
+
+    records = _read(options.file)
+    if options.run_id:
+        found = figures.runs(records)
+        if options.run_id not in found:
+            raise ValueError(f"{options.file} has no run {options.run_id}: it has {', '.join(found) or 'none'}")
+        chosen = found[options.run_id]
+    else:
+        chosen = figures.last_run(records)
+    if not chosen:
+        raise ValueError(f"{options.file} has no run")
+    folder = Path(options.plots) if options.plots else None
+    if options.markdown:
+        Path(options.markdown).write_text(report.markdown(chosen, folder), encoding="utf-8")
+    if options.html:
+        Path(options.html).write_text(report.html(chosen), encoding="utf-8")
+    if folder is not None:
+        plots.write(chosen, folder)
+    if not (options.markdown or options.html or folder):
+        print(report.table(chosen), end="")
+    return 0
+
+
+def print_comparison(options: argparse.Namespace) -> int:
+    """Print what changed from the last run of one file to the last of another; returns the exit code."""
+    from sigbridge_bench import figures
+    from sigbridge_bench.compare import compare
+
+    runs = []
+    for name in (options.before, options.after):
+        runs.append(figures.last_run(_read(name)))
+        if not runs[-1]:
+            raise ValueError(f"{name} has no run")
+    print(compare(*runs).rstrip("\n"))
+    return 0
+
+
+def _read(name: str) -> "list[Record]":
+    import msgspec
+
+    from sigbridge_bench.records import read
+
+    try:
+        return read(Path(name))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name} is not what `sigbridge bench` writes: {error}") from None
+
+
+# Words.
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    rates = tuple(float(part) for part in text.split(","))
+    if not all(0 < rate < 1e7 for rate in rates):
+        raise ValueError(text)
+    return rates
+
+
+def _chosen(option: str, text: str | None, known: Sequence[str]) -> list[str]:
+    """The names in a list; all of them where nothing is said."""
+    if not text:
+        return list(known)
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in asked if name not in known]
+    if unknown or not asked:
+        raise ValueError(f"{option} is {text!r}: expected some of {', '.join(known)}")
+    return asked
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """A signal must end the servers, too."""
+    raise SystemExit(128 + number)

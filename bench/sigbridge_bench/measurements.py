@@ -1,0 +1,277 @@
+"""Each measurement: what is done with a server that runs, and the record that comes of it.
+
+Rule 1: a measurement measures and decides nothing: which servers, in which order and how often, `run` says. Rule 2: the
+server's CPU time is read right before and right after, and nothing else happens between. Rule 3: rooms and peer ids are
+random, so that nobody else on a server is disturbed, and nobody disturbs.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Literal, TypedDict, cast
+
+from sigbridge_bench.load import Answer, Endpoint, Load, LoadError, pinned
+from sigbridge_bench.payloads import CANDIDATES_PER_SIDE, Kind, Message, hello, steps
+from sigbridge_bench.records import (
+    Ceiling,
+    Cpu,
+    Disturbance,
+    Echo,
+    Join,
+    Latency,
+    Protocol,
+    Sessions,
+    WholeCall,
+    WithoutIo,
+)
+from sigbridge_bench.servers import Server
+
+CALL_PHASES = (1, 1, 2 * CANDIDATES_PER_SIDE)
+"""The steps of a call that wait for each other: the offer, the answer, and then all candidates."""
+LIMIT_SECONDS = 0.010
+"""A server is above its ceiling when the 99th percentile is."""
+ATTACKS: Mapping[str, str] = {"nobody": "none", "resets": "resets", "pings": "pings"}
+"""Who disturbs, in the load's words."""
+
+
+class Mark(TypedDict):
+    """What every record says of itself."""
+
+    run: str
+    server: str
+    round: int
+
+
+class Pairs:
+    """Peers of one pairing, two in each room."""
+
+    def __init__(self, load: Load, server: Server, pairing: str, count: int) -> None:
+        """Define them; `connect` connects them."""
+        self.pairing = pairing
+        self.count = count
+        self._load = load
+        sender, receiver = (server.endpoints[cast(Protocol, protocol)] for protocol in pairing.split("-"))
+        self._kinds: tuple[Kind, Kind] = (sender.kind, receiver.kind)
+        self._ends: list[tuple[tuple[int, int], tuple[str, str]]] = []
+        self._lanes: dict[Message, int] = {}
+        for _ in range(count):
+            room = secrets.token_hex(6)
+            ids = (f"{room}-a", f"{room}-b")
+            self._ends.append(
+                ((_open(load, sender, ids[0], room), _open(load, receiver, ids[1], room)), ids),
+            )
+
+    def connect(self) -> None:
+        """Let all of them announce."""
+        self._load.setup(self._ends[0][0][0], 2 * self.count)
+
+    def close(self) -> None:
+        """Let all of them go."""
+        self._load.close(self._ends[0][0][0], 2 * self.count)
+
+    def lanes(self, message: Message) -> int:
+        """The first of the lanes, one for each pair, on which such messages are sent."""
+        if message not in self._lanes:
+            numbers = [self._load.lane(ends, self._kinds, steps(message, self._kinds, ids)) for ends, ids in self._ends]
+            if any(after != before + 1 for before, after in pairwise(numbers)):
+                raise LoadError("lanes of one kind are not in a row")
+            self._lanes[message] = numbers[0]
+        return self._lanes[message]
+
+    def steps(self, message: Message, messages: int) -> int:
+        """How many of so many messages each pair sends: as many as all others, and whole calls only."""
+        whole = sum(CALL_PHASES) if message == "call" else 1
+        return max(1, -(-messages // (self.count * whole))) * whole
+
+    def run(self, message: Message, in_flight: int, messages: int) -> Answer:
+        """Closed loop: about so many messages over all pairs."""
+        return self._load.run(self.lanes(message), self.count, in_flight, self.steps(message, messages))
+
+    def pace(
+        self, message: Message, rate: float, seconds: float, attack: tuple[str, int] = (ATTACKS["nobody"], 0)
+    ) -> Answer:
+        """Open loop: messages per second over all pairs, for so many seconds."""
+        return self._load.pace(self.lanes(message), self.count, rate, seconds, attack)
+
+
+def cpu(pairs: Pairs, server: Server, mark: Mark, message: Message, in_flight: int, messages: int) -> Cpu:
+    """CPU seconds of the server and bytes on the wire for about so many messages."""
+    pairs.lanes(message)
+    before = server.cpu()
+    answer = pairs.run(message, in_flight, messages)
+    after = server.cpu()
+    return Cpu(
+        **mark,
+        pairing=pairs.pairing,
+        message=message,
+        in_flight=in_flight,
+        pairs=pairs.count,
+        messages=answer.messages,
+        seconds=answer.seconds,
+        server_cpu=_between(before, after),
+        load_cpu=answer.load_cpu,
+        bytes_to_server=answer.bytes_to_server,
+        bytes_from_server=answer.bytes_from_server,
+    )
+
+
+def latency(pairs: Pairs, mark: Mark, message: Message, rate: float, seconds: float) -> Latency:
+    """Latencies at a fixed rate (messages per second, over all pairs)."""
+    answer = pairs.pace(message, rate, seconds)
+    return Latency(
+        **mark,
+        pairing=pairs.pairing,
+        message=message,
+        rate=rate,
+        messages=answer.messages,
+        undelivered=answer.undelivered,
+        p50=answer.p50,
+        p90=answer.p90,
+        p99=answer.p99,
+        p999=answer.p999,
+        load_behind=answer.load_behind,
+    )
+
+
+def ceiling(
+    pairs: Pairs, mark: Mark, message: Message, *, first: float, most: float, bisections: int, seconds: float
+) -> Ceiling:
+    """Where the 99th percentile leaves the limit: doubled from `first` until it does, then halved in between.
+
+    Rates are messages per second over all pairs; `most` is the highest that is tried, `seconds` how long each is.
+    """
+    kept, left, rate = 0.0, None, first
+    while left is None and rate <= most:
+        keeps = _keeps(pairs, message, rate, seconds)
+        if keeps is None:
+            break
+        if keeps:
+            kept, rate = rate, 2 * rate
+        else:
+            left = rate
+    for _ in range(bisections if left is not None else 0):
+        assert left is not None
+        rate = (kept + left) / 2
+        if _keeps(pairs, message, rate, seconds):
+            kept = rate
+        else:
+            left = rate
+    return Ceiling(**mark, pairing=pairs.pairing, message=message, limit=LIMIT_SECONDS, kept=kept, left=left)
+
+
+def _keeps(pairs: Pairs, message: Message, rate: float, seconds: float) -> bool | None:
+    """Whether the 99th percentile stays below the limit in one of two tries; none where the load cannot say."""
+    load_too_slow = False
+    for _ in range(2):
+        # Something else on the machine can spoil one try, and seldom two in a row.
+        answer = pairs.pace(message, rate, seconds)
+        if answer.p99 <= LIMIT_SECONDS:
+            return True
+        load_too_slow = answer.load_behind > LIMIT_SECONDS
+    return None if load_too_slow else False
+
+
+def sessions(load: Load, server: Server, mark: Mark, protocol: Protocol, count: int) -> Sessions:
+    """What `count` sessions, a room each, cost that are set up beside as many that are there already."""
+    endpoint = server.endpoints[protocol]
+    rooms = [secrets.token_hex(6) for _ in range(2 * count)]
+    first, *_ = [_open(load, endpoint, f"{room}-a", room) for room in rooms]
+    load.setup(first, count)
+    memory, before = server.resident(), server.cpu()
+    answer = load.setup(first + count, count)
+    after, grown = server.cpu(), server.resident()
+    load.close(first, 2 * count)
+    return Sessions(
+        **mark,
+        protocol=protocol,
+        sessions=count,
+        seconds=answer.seconds,
+        server_cpu=_between(before, after),
+        memory=None if memory is None or grown is None else grown - memory,
+    )
+
+
+class Crowd:
+    """A room full of sessions of one protocol, that more can join."""
+
+    def __init__(self, load: Load, server: Server, protocol: Protocol, count: int) -> None:
+        self._load = load
+        self._server = server
+        self._protocol: Protocol = protocol
+        self._count = count
+        self._room = secrets.token_hex(6)
+        self._first, *_ = [self._next(number) for number in range(count)]
+        load.setup(self._first, count)
+
+    def join(self, mark: Mark) -> Join:
+        """One more joins, and leaves when all others have heard of it."""
+        joiner = self._next(self._count)
+        before = self._server.cpu()
+        answer = self._load.join(joiner, self._first, self._count)
+        after = self._server.cpu()
+        self._load.close(joiner, 1)
+        return Join(
+            **mark,
+            protocol=self._protocol,
+            sessions=self._count,
+            seconds=answer.seconds,
+            server_cpu=_between(before, after),
+        )
+
+    def _next(self, number: int) -> int:
+        peer_id = f"{secrets.token_hex(6)}-{number}"
+        return _open(self._load, self._server.endpoints[self._protocol], peer_id, self._room)
+
+
+def whole_call(load: Load, pair: Pairs, mark: Mark, calls: int) -> WholeCall:
+    """So many calls, one after the other, each on new connections; `pair` must not be connected."""
+    answer = load.calls(pair.lanes("call"), pair.count, calls, CALL_PHASES)
+    return WholeCall(**mark, pairing=pair.pairing, calls=calls, p50=answer.p50, p99=answer.p99)
+
+
+def attacker(load: Load, server: Server) -> int:
+    """A connection for a client that misbehaves: it speaks gRPC and holds a token, if one is asked for."""
+    return load.open(server.endpoints["grpc"], b"")
+
+
+def disturbance(
+    pairs: Pairs, mark: Mark, by: Literal["nobody", "resets", "pings"], attacker: int, rate: float, seconds: float
+) -> Disturbance:
+    """Latencies of calls at a fixed rate (messages per second, over all pairs) while that client misbehaves so."""
+    answer = pairs.pace("call", rate, seconds, (ATTACKS[by], attacker))
+    return Disturbance(
+        **mark, pairing=pairs.pairing, by=by, rate=rate, messages=answer.messages, p50=answer.p50, p99=answer.p99
+    )
+
+
+def echo(pairs: Pairs, mark: Mark, messages: int) -> Echo:
+    """What the load can do at most, and what it costs itself: candidates, eight in flight for each pair."""
+    answer = pairs.run("candidate", 8, messages)
+    return Echo(**mark, messages=answer.messages, seconds=answer.seconds, load_cpu=answer.load_cpu)
+
+
+def without_io(
+    core: int | None, mark: Mark, pairing: str, message: Literal["offer", "candidate"], messages: int
+) -> WithoutIo:
+    """CPU seconds of hub and codecs alone, in a process of their own. Raises LoadError where that fails."""
+    command = [sys.executable, "-m", "sigbridge_bench.without_io", pairing, message, str(messages), str(messages // 5)]
+    process = pinned(command, core, stderr=subprocess.PIPE, environment=dict(os.environ))
+    try:
+        said, errors = process.communicate(timeout=300)
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode != 0:
+        raise LoadError(f"hub and codecs without I/O: {errors.decode().strip().splitlines()[-1:]}")
+    return WithoutIo(**mark, pairing=pairing, message=message, messages=messages, server_cpu=float(said))
+
+
+def _open(load: Load, endpoint: Endpoint, peer_id: str, room: str) -> int:
+    return load.open(endpoint, hello(endpoint.kind, peer_id, room), peer_id)
+
+
+def _between(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before

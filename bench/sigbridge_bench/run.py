@@ -1,0 +1,477 @@
+"""A run: which measurements, of which servers, how often and in which order.
+
+Rule 1: rounds are interleaved: every cell is measured once before any is measured again, so that what slows the machine
+down for a while slows all of them down. Rule 2: a server is warm before its first counted round. Rule 3: every record
+is in the file as soon as it is made, so that a run that is broken off is not lost. Rule 4: whatever cannot be measured
+is named, with the reason, before anything is measured.
+"""
+
+import resource
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
+
+from sigbridge_bench import measurements
+from sigbridge_bench.load import Load, LoadError
+from sigbridge_bench.machine import Cores, commit, machine, versions
+from sigbridge_bench.measurements import Crowd, Mark, Pairs
+from sigbridge_bench.payloads import Message
+from sigbridge_bench.progress import Progress
+from sigbridge_bench.records import Protocol, Record, Run, append
+from sigbridge_bench.servers import AttachedServer, Server, StartedServer, Subject, bare_echo, pairings
+
+MEASUREMENTS = ("without-io", "cpu", "latency", "ceiling", "sessions", "join", "calls", "disturbance")
+"""In their order. The echo takes part in every run."""
+
+SPARE_FILES = 200
+"""How many descriptors a server needs besides those of its sessions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How much of everything."""
+
+    rounds: Mapping[str, int]
+    """Of each measurement, and of the echo."""
+    pairs: int = 8
+    in_flight: tuple[int, ...] = (1, 8)
+    messages: int = 3000
+    """Relayed for a figure of CPU time."""
+    warm_up: int = 4000
+    """Relayed of each kind by each server before it counts; what compiles while it runs needs some thousand."""
+    rates: tuple[float, ...] = (1000.0, 4000.0)
+    """Messages per second, over all pairs, at which latencies are measured."""
+    pace_seconds: float = 1.0
+    ceiling_from: float = 2000.0
+    ceiling_most: float = 256000.0
+    ceiling_seconds: float = 0.4
+    bisections: int = 3
+    sessions: int = 1000
+    room: int = 2000
+    calls: int = 200
+    disturbed_rate: float = 1000.0
+    without_io: int = 10000
+
+
+FULL = Profile(
+    rounds={
+        "without-io": 5,
+        "echo": 5,
+        "cpu": 5,
+        "latency": 3,
+        "ceiling": 2,
+        "sessions": 3,
+        "join": 3,
+        "calls": 3,
+        "disturbance": 3,
+    }
+)
+QUICK = Profile(
+    rounds=dict.fromkeys((*MEASUREMENTS, "echo"), 1),
+    messages=320,
+    warm_up=160,
+    rates=(500.0,),
+    pace_seconds=0.2,
+    ceiling_from=4000.0,
+    ceiling_most=16000.0,
+    ceiling_seconds=0.1,
+    bisections=1,
+    sessions=50,
+    room=50,
+    calls=8,
+    without_io=500,
+)
+
+
+class Cell(NamedTuple):
+    """One thing that is measured once in every round."""
+
+    subject: Subject
+    way: str
+    """A pairing, or one protocol; or empty."""
+    message: str = ""
+    """What is sent, or who disturbs; or empty."""
+    setting: float = 0.0
+    """Messages in flight, or messages per second."""
+
+    def __str__(self) -> str:
+        words = (self.subject.name, self.way, self.message, f"{self.setting:g}" if self.setting else "")
+        return " ".join(word for word in words if word)
+
+
+Measure = Callable[[Cell, int], Record]
+Say = Callable[[str], None]
+
+
+class Phase(NamedTuple):
+    """Everything of one measurement."""
+
+    name: str
+    cells: Sequence[Cell]
+    seconds: float
+    """About how long a cell takes, for the bar."""
+    begin: Callable[[ExitStack, Sequence[Cell], Say], Measure]
+    """Start what is measured, and warm it up; what is returned makes a cell's record of a round."""
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """The servers of a run, and how its measurements are put together."""
+
+    run: str
+    subjects: Sequence[Subject]
+    profile: Profile
+    cores: Cores = field(default_factory=Cores.chosen)
+    attached: AttachedServer | None = None
+    """Stands for the subjects that have no command."""
+
+    def phases(self, names: Sequence[str]) -> list[Phase]:
+        """What is to be done for these measurements, the echo before all; without what has no cells here."""
+        profile = self.profile
+        relay = profile.messages * 7e-5 + 0.02
+        tries = 8 * profile.ceiling_seconds
+        made = {
+            "echo": Phase("echo", [Cell(bare_echo(), "tcp-tcp")], relay, self._echo),
+            "without-io": Phase("without-io", self._without_io_cells(), profile.without_io * 3e-5 + 0.5, self._alone),
+            "cpu": Phase("cpu", self._cpu_cells(), relay, self._cpu),
+            "latency": Phase("latency", self._latency_cells(), profile.pace_seconds, self._latency),
+            "ceiling": Phase("ceiling", self._ceiling_cells(), tries, self._ceiling),
+            "sessions": Phase("sessions", self._session_cells(), 1.0 + profile.sessions * 1e-3, self._sessions),
+            "join": Phase("join", self._join_cells(), 0.2 + profile.room * 3e-3, self._join),
+            "calls": Phase("calls", self._call_cells(), profile.calls * 4e-3, self._calls),
+            "disturbance": Phase("disturbance", self._disturbed_cells(), profile.pace_seconds, self._disturbance),
+        }
+        return [phase for name, phase in made.items() if phase.cells and name in ("echo", *names)]
+
+    def records(self, phases: Sequence[Phase]) -> Iterator[Record]:
+        """Measure; yields each record as it is made. Raises LoadError where something goes wrong on the way."""
+        progress = Progress(sum(len(each.cells) * self.profile.rounds[each.name] * each.seconds for each in phases))
+        try:
+            for phase in phases:
+                yield from self._records_of(phase, progress)
+        finally:
+            progress.end()
+
+    def _records_of(self, phase: Phase, progress: Progress) -> Iterator[Record]:
+        def say(text: str) -> None:
+            progress.say(f"{phase.name}: {text}")
+
+        with ExitStack() as stack:
+            measure = phase.begin(stack, phase.cells, say)
+            for number in range(self.profile.rounds[phase.name]):
+                for cell in phase.cells:
+                    say(f"round {number + 1}, {cell}")
+                    yield measure(cell, number)
+                    progress.step(phase.seconds)
+
+    # Which cells there are.
+
+    def _ways(self, subject: Subject) -> tuple[str, ...]:
+        """The pairings where a figure takes seconds: all of the first server's, of the others the unmixed ones."""
+        return tuple(way for way in subject.pairings if self._is_main(subject) or len(set(way.split("-"))) == 1)
+
+    def _is_main(self, subject: Subject) -> bool:
+        return subject.name == "sigbridge" or not subject.command
+
+    def _talkers(self) -> list[Subject]:
+        return [subject for subject in self.subjects if not subject.offers_only]
+
+    def _without_io_cells(self) -> list[Cell]:
+        ours = [subject for subject in self.subjects if subject.name == "sigbridge"][:1]
+        ways = pairings(("grpc", "websocket"))
+        return [Cell(subject, way, message) for subject in ours for way in ways for message in ("offer", "candidate")]
+
+    def _cpu_cells(self) -> list[Cell]:
+        return [
+            Cell(subject, way, message, in_flight)
+            for message in ("offer", "candidate", "call")
+            for in_flight in self.profile.in_flight
+            for subject in self.subjects
+            if message == "offer" or not subject.offers_only
+            for way in subject.pairings
+        ]
+
+    def _latency_cells(self) -> list[Cell]:
+        return [
+            Cell(subject, way, "call", rate)
+            for rate in self.profile.rates
+            for subject in self._talkers()
+            for way in subject.pairings
+        ]
+
+    def _ceiling_cells(self) -> list[Cell]:
+        return [Cell(subject, way, "call") for subject in self._talkers() for way in self._ways(subject)]
+
+    def _session_cells(self) -> list[Cell]:
+        return [
+            Cell(subject, protocol)
+            for subject in self.subjects
+            for protocol in subject.protocols
+            # The floor has no sessions; WebSocket of our other engine is the first one's.
+            if protocol != "tcp" and not (subject.name == "sigbridge-grpcio" and protocol == "websocket")
+        ]
+
+    def _join_cells(self) -> list[Cell]:
+        return [
+            Cell(subject, protocol)
+            for subject in self.subjects
+            if subject.name in ("sigbridge", "sigbridge-grpcio", "tcp") or not subject.command
+            for protocol in subject.protocols
+            if not (subject.name == "sigbridge-grpcio" and protocol == "websocket")
+        ]
+
+    def _call_cells(self) -> list[Cell]:
+        return [Cell(subject, way) for subject in self._talkers() for way in self._ways(subject)]
+
+    def _disturbed_cells(self) -> list[Cell]:
+        return [
+            Cell(subject, way, by, self.profile.disturbed_rate)
+            for subject in self.subjects
+            if self._is_main(subject) and "grpc" in subject.protocols
+            for way in subject.pairings
+            if len(set(way.split("-"))) == 1
+            for by in ("nobody", "resets", "pings")
+        ]
+
+    # How each is measured.
+
+    def _mark(self, cell: Cell, number: int) -> Mark:
+        return {"run": self.run, "server": cell.subject.name, "round": number}
+
+    def _start(self, stack: ExitStack, subject: Subject) -> Server:
+        if subject.command:
+            return stack.enter_context(StartedServer(subject, self.cores.server))
+        assert self.attached is not None
+        return self.attached
+
+    def _all(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> tuple[Load, dict[str, Server]]:
+        """The load, and every server of these cells, by name."""
+        servers: dict[str, Server] = {}
+        for cell in cells:
+            if cell.subject.name not in servers:
+                say(f"starting {cell.subject.name}")
+                servers[cell.subject.name] = self._start(stack, cell.subject)
+        return stack.enter_context(Load(self.cores.load)), servers
+
+    def _connected(
+        self, stack: ExitStack, cells: Sequence[Cell], say: Say
+    ) -> tuple[Load, dict[str, Server], dict[tuple[str, str], Pairs]]:
+        """The same, with pairs for each pairing of each server."""
+        load, servers = self._all(stack, cells, say)
+        pairs: dict[tuple[str, str], Pairs] = {}
+        for cell in cells:
+            key = cell.subject.name, cell.way
+            if key not in pairs:
+                with _said_of(cell, servers[cell.subject.name]):
+                    pairs[key] = Pairs(load, servers[cell.subject.name], cell.way, self.profile.pairs)
+                    pairs[key].connect()
+        return load, servers, pairs
+
+    def _warmed(
+        self, pairs: Mapping[tuple[str, str], Pairs], servers: Mapping[str, Server], cells: Sequence[Cell], say: Say
+    ) -> None:
+        """Let each pairing of each server relay enough that nothing of it is new."""
+        for cell in dict.fromkeys(cell._replace(setting=0.0) for cell in cells):
+            say(f"warming up {cell}")
+            with _said_of(cell, servers[cell.subject.name]):
+                for in_flight in (1, 8):
+                    pairs[cell.subject.name, cell.way].run(_message(cell), in_flight, self.profile.warm_up // 2)
+
+    def _echo(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        _, servers, pairs = self._connected(stack, cells, say)
+
+        def measure(cell: Cell, number: int) -> Record:
+            with _said_of(cell, servers["echo"]):
+                return measurements.echo(pairs["echo", "tcp-tcp"], self._mark(cell, number), 10 * self.profile.messages)
+
+        return measure
+
+    def _alone(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        def measure(cell: Cell, number: int) -> Record:
+            message = cast(Literal["offer", "candidate"], cell.message)
+            return measurements.without_io(
+                self.cores.server, self._mark(cell, number), cell.way, message, self.profile.without_io
+            )
+
+        return measure
+
+    def _cpu(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        _, servers, pairs = self._connected(stack, cells, say)
+        self._warmed(pairs, servers, cells, say)
+
+        def measure(cell: Cell, number: int) -> Record:
+            server = servers[cell.subject.name]
+            with _said_of(cell, server):
+                return measurements.cpu(
+                    pairs[server.name, cell.way],
+                    server,
+                    self._mark(cell, number),
+                    _message(cell),
+                    int(cell.setting),
+                    self.profile.messages,
+                )
+
+        return measure
+
+    def _latency(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        _, servers, pairs = self._connected(stack, cells, say)
+        self._warmed(pairs, servers, cells, say)
+
+        def measure(cell: Cell, number: int) -> Record:
+            server = servers[cell.subject.name]
+            with _said_of(cell, server):
+                return measurements.latency(
+                    pairs[server.name, cell.way],
+                    self._mark(cell, number),
+                    _message(cell),
+                    cell.setting,
+                    self.profile.pace_seconds,
+                )
+
+        return measure
+
+    def _ceiling(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        _, servers, pairs = self._connected(stack, cells, say)
+        self._warmed(pairs, servers, cells, say)
+
+        def measure(cell: Cell, number: int) -> Record:
+            server = servers[cell.subject.name]
+            with _said_of(cell, server):
+                return measurements.ceiling(
+                    pairs[server.name, cell.way],
+                    self._mark(cell, number),
+                    _message(cell),
+                    first=self.profile.ceiling_from,
+                    most=self.profile.ceiling_most,
+                    bisections=self.profile.bisections,
+                    seconds=self.profile.ceiling_seconds,
+                )
+
+        return measure
+
+    def _sessions(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        def measure(cell: Cell, number: int) -> Record:
+            # A process that has had sessions before has memory to spare for others.
+            with ExitStack() as own:
+                load, servers = self._all(own, [cell], say)
+                server = servers[cell.subject.name]
+                with _said_of(cell, server):
+                    return measurements.sessions(
+                        load, server, self._mark(cell, number), cast(Protocol, cell.way), self.profile.sessions
+                    )
+
+        return measure
+
+    def _join(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        load, servers = self._all(stack, cells, say)
+        crowds: dict[Cell, Crowd] = {}
+        for cell in cells:
+            say(f"filling a room of {cell}")
+            server = servers[cell.subject.name]
+            with _said_of(cell, server):
+                crowds[cell] = Crowd(load, server, cast(Protocol, cell.way), self.profile.room)
+
+        def measure(cell: Cell, number: int) -> Record:
+            with _said_of(cell, servers[cell.subject.name]):
+                return crowds[cell].join(self._mark(cell, number))
+
+        return measure
+
+    def _calls(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        load, servers = self._all(stack, cells, say)
+        pairs: dict[Cell, Pairs] = {}
+        for cell in cells:
+            say(f"warming up {cell}")
+            server = servers[cell.subject.name]
+            with _said_of(cell, server):
+                pairs[cell] = Pairs(load, server, cell.way, 1)
+                measurements.whole_call(load, pairs[cell], self._mark(cell, 0), self.profile.calls)
+
+        def measure(cell: Cell, number: int) -> Record:
+            with _said_of(cell, servers[cell.subject.name]):
+                return measurements.whole_call(load, pairs[cell], self._mark(cell, number), self.profile.calls)
+
+        return measure
+
+    def _disturbance(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        load, servers, pairs = self._connected(stack, cells, say)
+        self._warmed(pairs, servers, cells, say)
+        attackers = {name: measurements.attacker(load, server) for name, server in servers.items()}
+
+        def measure(cell: Cell, number: int) -> Record:
+            server = servers[cell.subject.name]
+            with _said_of(cell, server):
+                return measurements.disturbance(
+                    pairs[server.name, cell.way],
+                    self._mark(cell, number),
+                    cast(Literal["nobody", "resets", "pings"], cell.message),
+                    attackers[server.name],
+                    cell.setting,
+                    self.profile.pace_seconds,
+                )
+
+        return measure
+
+
+class _said_of:  # noqa: N801 - reads as a function
+    """Says of a LoadError which cell it belongs to, and whether its server is still there."""
+
+    def __init__(self, cell: Cell, server: Server) -> None:
+        self._cell = cell
+        self._server = server
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, LoadError):
+            ended = self._server.ended()
+            raise LoadError(f"{self._cell}: {error}{f'; {ended}' if ended else ''}") from None
+
+
+def _message(cell: Cell) -> Message:
+    return cast(Message, cell.message) if cell.message in ("offer", "candidate", "call") else "call"
+
+
+def begin(
+    bench: Bench, left_out: Sequence[str], options: Mapping[str, str | int | float | bool | None | list[str]]
+) -> Run:
+    """What stands at the head of a run's records."""
+    return Run(
+        run=bench.run,
+        commit=commit(),
+        machine=machine(bench.cores),
+        versions=versions(subject.name for subject in bench.subjects),
+        options=dict(options),
+        left_out=list(left_out),
+    )
+
+
+def write(bench: Bench, head: Run, phases: Sequence[Phase], output: Path) -> list[Record]:
+    """Measure, and append every record to a file as it is made; returns them."""
+    _allow_files()
+    append(output, head)
+    made: list[Record] = [head]
+    for record in bench.records(phases):
+        append(output, record)
+        made.append(record)
+    return made
+
+
+def now() -> str:
+    """When a run begins: ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def most_sessions() -> int:
+    """How many sessions a server that is started here may have at once, by its limit of open files."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1] - SPARE_FILES
+
+
+def _allow_files() -> None:
+    """Let those that are started here have as many files open as they may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,275 @@
+"""Servers to measure: ours and the baselines, each started on one core; or one that runs already.
+
+Rule 1: what a server costs is asked of the kernel and never of the server. Rule 2: our own servers run with every
+feature on; only limits that one machine full of clients would meet are raised. Rule 3: whatever happens, a server that
+was started is ended; one that ran already is left as it was.
+"""
+
+import json
+import os
+import secrets
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple, Self
+
+from sigbridge.settings import setting_infos
+from sigbridge_bench.load import Endpoint, LoadError, build, pinned
+from sigbridge_bench.payloads import Kind
+from sigbridge_bench.records import Protocol
+
+ROOT = Path(__file__).resolve().parents[2]
+BASELINES = ROOT / "bench" / "baselines"
+"""Only a checkout has them."""
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+KINDS: Mapping[Protocol, Kind] = {"grpc": "grpc", "websocket": "ws", "tcp": "tcp"}
+"""How the load speaks each protocol."""
+_LISTENING: Mapping[str, Protocol] = {"gRPC listening": "grpc", "WebSocket listening": "websocket"}
+
+
+class Subject(NamedTuple):
+    """A server that can be measured."""
+
+    name: str
+    protocols: tuple[Protocol, ...]
+    pairings: tuple[str, ...]
+    command: tuple[str, ...] = ()
+    """How it is started; empty for one that runs already."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Names and values."""
+    kind: Kind | None = None
+    """How the load speaks to it, where its protocol does not say that."""
+    token: str = ""
+
+    @property
+    def offers_only(self) -> bool:
+        """Whether it relays offers and nothing else that the load says."""
+        return self.kind == "peerjs"
+
+
+def pairings(protocols: Sequence[Protocol]) -> tuple[str, ...]:
+    """Every pairing of these, the sender's protocol first."""
+    return tuple(f"{sender}-{receiver}" for sender in protocols for receiver in protocols)
+
+
+# What can be started.
+
+NAMES = ("sigbridge", "sigbridge-grpcio", "tcp", "websockets", "grpc.aio", "ws", "grpc-js", "peerjs")
+NODE_PACKAGES = {"ws": ("ws",), "grpc-js": ("@grpc/grpc-js", "@grpc/proto-loader"), "peerjs": ("peer",)}
+
+_LIMITS = (
+    # On, and far above what one machine can send.
+    ("SIGNALING_RATE_PER_SEC", "1000000"),
+    ("SIGNALING_RATE_BURST", "1000000"),
+    ("SIGNALING_MAX_ROOM_PEERS", "20000"),
+)
+
+
+def startable(names: Sequence[str]) -> tuple[list[Subject], list[str]]:
+    """The servers of these names that can be started here, and of each other one why not."""
+    found: list[Subject] = []
+    left_out: list[str] = []
+    for name in names:
+        why = _why_not(name)
+        if why:
+            left_out.append(f"{name}: {why}")
+        else:
+            found.append(_subject(name))
+    return found, left_out
+
+
+def _why_not(name: str) -> str:
+    if name == "sigbridge":
+        return "" if find_spec("ngh2") else "its gRPC engine needs ngh2, which is not installed"
+    if name == "sigbridge-grpcio":
+        return ""
+    if not BASELINES.is_dir():
+        return "baselines are in bench/baselines of a checkout, and this is none"
+    if name not in NODE_PACKAGES:
+        return ""
+    if shutil.which("node") is None:
+        return "node is not installed"
+    if any(node_version(package) is None for package in NODE_PACKAGES[name]):
+        return "its packages are not installed: (cd bench/baselines && npm install)"
+    return ""
+
+
+def node_version(package: str) -> str | None:
+    """The version of a package that is installed for the baselines on Node."""
+    file = BASELINES / "node_modules" / package / "package.json"
+    return str(json.loads(file.read_text(encoding="utf-8"))["version"]) if file.exists() else None
+
+
+def _subject(name: str) -> Subject:
+    if name.startswith("sigbridge"):
+        return _ours(name, "native" if name == "sigbridge" else "grpcio")
+    program = {
+        "tcp": "tcp_relay.py",
+        "websockets": "websockets_relay.py",
+        "grpc.aio": "grpcaio_relay.py",
+        "ws": "ws_relay.mjs",
+        "grpc-js": "grpcjs_relay.mjs",
+        "peerjs": "peerjs_server.mjs",
+    }[name]
+    interpreter = sys.executable if program.endswith(".py") else shutil.which("node") or "node"
+    arguments = (str(ROOT / "protos" / "webrtc_signaling.proto"),) if name == "grpc-js" else ()
+    protocol: Protocol = "tcp" if name == "tcp" else "grpc" if name.startswith("grpc") else "websocket"
+    return Subject(
+        name,
+        (protocol,),
+        pairings((protocol,)),
+        (interpreter, str(BASELINES / program), *arguments),
+        kind="peerjs" if name == "peerjs" else None,
+    )
+
+
+def _ours(name: str, engine: str) -> Subject:
+    token = secrets.token_urlsafe(24)
+    protocols: tuple[Protocol, ...] = ("grpc", "websocket")
+    # From WebSocket to WebSocket both are one and the same program.
+    served = tuple(way for way in pairings(protocols) if engine == "native" or "grpc" in way)
+    return Subject(
+        name,
+        protocols,
+        served,
+        (sys.executable, "-m", "sigbridge_server", "serve"),
+        (
+            ("GRPC_BIND_ADDRESS", "127.0.0.1:0"),
+            ("WS_BIND_ADDRESS", "127.0.0.1:0"),
+            ("HTTP_BIND_ADDRESS", "127.0.0.1:0"),
+            ("GRPC_ENGINE", engine),
+            ("GRPC_AUTH_TOKENS", token),
+            ("GRPC_REQUIRE_AUTH", "true"),
+            ("WS_REQUIRE_AUTH", "true"),
+            ("SIGNALING_LOG_LEVEL", "info"),
+            *_LIMITS,
+        ),
+        token=token,
+    )
+
+
+def bare_echo() -> Subject:
+    """The load's own echo, which speaks the protocol of the floor."""
+    return Subject("echo", ("tcp",), ("tcp-tcp",), (str(build()), "--echo"))
+
+
+# What runs.
+
+
+class Server(AbstractContextManager["Server"]):
+    """A server that is running, and what the kernel says of its process."""
+
+    name: str
+    endpoints: Mapping[Protocol, Endpoint]
+    pid: int | None
+
+    def cpu(self) -> float | None:
+        """CPU seconds of its process so far, ended threads included; none where the process cannot be seen."""
+        # The process's CPU clock, as clock_getcpuclockid(3) makes it: nanoseconds, like schedstat of all its threads.
+        return None if self.pid is None else time.clock_gettime((~self.pid << 3) | 2)
+
+    def resident(self) -> int | None:
+        """Its resident set in bytes; none where the process cannot be seen."""
+        if self.pid is None:
+            return None
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        return int(next(line for line in lines if line.startswith("Rss:")).split()[1]) * 1024
+
+    def ended(self) -> str:
+        """How it has ended by itself; empty while it runs, or where that cannot be seen."""
+        return ""
+
+
+class StartedServer(Server):
+    """A server of our own, on one core; ended with the context. Raises LoadError where it does not listen."""
+
+    def __init__(self, subject: Subject, core: int | None) -> None:
+        self.name = subject.name
+        # What it logs goes to a file: whoever measures it reads that only where it has failed.
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _stop
+        ours = {info.env for info in setting_infos().values()} | {"RUST_LOG"}
+        inherited = {name: value for name, value in os.environ.items() if name not in ours}
+        self._process = pinned(
+            subject.command, core, stderr=self._log, environment={**inherited, **dict(subject.environment)}
+        )
+        self.pid = self._process.pid
+        try:
+            self.endpoints = self._listening(subject)
+        except BaseException:
+            self._stop()
+            raise
+
+    def ended(self) -> str:
+        """How it has ended by itself."""
+        try:
+            code = self._process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            return ""
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace").strip().splitlines()
+        return f"it ended with exit code {code}" + (f": {said[-1]}" if said else "")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _listening(self, subject: Subject) -> dict[Protocol, Endpoint]:
+        assert self._process.stdout is not None
+        pipe = self._process.stdout.fileno()
+        give_up = time.monotonic() + START_SECONDS
+        found: dict[Protocol, Endpoint] = {}
+        said = b""
+        while len(found) < len(subject.protocols):
+            ready, _, _ = select.select([pipe], [], [], max(0.0, give_up - time.monotonic()))
+            part = os.read(pipe, 4096) if ready else b""
+            if not part:
+                raise LoadError(f"{self.name} does not listen: {self.ended() or f'nothing said in {START_SECONDS} s'}")
+            *lines, said = (said + part).split(b"\n")
+            for line in lines:
+                words, _, address = line.decode().rpartition(" on ")
+                protocol = subject.protocols[0] if words == "listening" else _LISTENING.get(words)
+                if protocol is not None:
+                    host, _, port = address.rpartition(":")
+                    kind = subject.kind or KINDS[protocol]
+                    found[protocol] = Endpoint(kind, host, int(port), subject.token)
+        return found
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._log.close()
+
+
+class AttachedServer(Server):
+    """A server that somebody else runs, and will go on running."""
+
+    def __init__(self, name: str, endpoints: Mapping[Protocol, Endpoint], pid: int | None) -> None:
+        self.name = name
+        self.endpoints = endpoints
+        self.pid = pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is ours to end."""

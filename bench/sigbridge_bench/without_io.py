@@ -1,0 +1,90 @@
+"""What a relay costs without sockets: hub and codecs alone, by the functions that the wires call, all features on.
+
+Runs as a process of its own, so that it can have the server's core and a heap of its own:
+`python -m sigbridge_bench.without_io PAIRING MESSAGE MESSAGES WARM_UP` prints CPU seconds.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+from sigbridge.auth import Credentials, token_authenticator
+from sigbridge.hub import Hub
+from sigbridge.messages import Instant
+from sigbridge.outbox import Outbox
+from sigbridge.session import Session
+from sigbridge.settings import Settings
+from sigbridge_bench.payloads import hello, relay
+from sigbridge_grpc.service import FRAMED_PROTOBUF, SignalingService
+from sigbridge_net.clock import read_clock
+from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.wire import FRAMED_JSON, text_frame
+
+_TOKEN = "a-token"
+_IDS = ("sender", "receiver")
+_WRITE_BYTES = 65536
+
+Receive = Callable[[bytes, Instant], object]
+
+
+def measure(pairing: str, message: str, messages: int, warm_up: int) -> float:
+    """CPU seconds for so many relays: decoded, routed, reply and event encoded and taken out of their outboxes.
+
+    Raises ValueError where it is asked for what is no pairing or message.
+    """
+    hub = Hub(
+        Settings(rate_per_second=1e6, rate_burst=10**6, auth_tokens=(_TOKEN,)),
+        read_clock(),
+        stopwatch=time.perf_counter,
+    )
+    protocols = pairing.split("-")
+    if message not in ("offer", "candidate") or len(protocols) != 2 or not {"grpc", "websocket"}.issuperset(protocols):
+        raise ValueError(f"{pairing} {message} is not to be measured without I/O")
+    ends = [_end(hub, protocol) for protocol in protocols]
+    for protocol, peer_id, (receive, _) in zip(protocols, _IDS, ends, strict=True):
+        receive(hello("grpc" if protocol == "grpc" else "ws", peer_id, "room"), read_clock())
+    for _, outbox in ends:
+        outbox.take(_WRITE_BYTES)
+    data = relay(
+        "grpc" if protocols[0] == "grpc" else "ws", "offer" if message == "offer" else "candidate", _IDS[1]
+    ).data
+    receive, replies = ends[0]
+    events = ends[1][1]
+    _relay(receive, data, replies, events, warm_up)
+    began = time.process_time()
+    _relay(receive, data, replies, events, messages)
+    return time.process_time() - began
+
+
+def _relay(receive: Receive, data: bytes, replies: Outbox, events: Outbox, messages: int) -> None:
+    for _ in range(messages):
+        receive(data, read_clock())
+        if len(replies.take(_WRITE_BYTES)) != 1 or len(events.take(_WRITE_BYTES)) != 1:
+            raise RuntimeError("a message was not relayed")
+
+
+def _end(hub: Hub, protocol: str) -> tuple[Receive, Outbox]:
+    """A session: what its wire gives a message to, and its outbox."""
+    identity = token_authenticator((_TOKEN,), asked=True).authenticate(Credentials(token=_TOKEN))
+    session: Session
+    if protocol == "grpc":
+        service = SignalingService(hub, encoding=FRAMED_PROTOBUF)
+        session = service.open(on_end=_ended, now=read_clock(), remote="127.0.0.1", identity=identity)
+        return (lambda data, now: service.signal(session, data, now)), session.outbox
+    session = hub.open(
+        protocol="websocket",
+        encoding=FRAMED_JSON,
+        on_end=_ended,
+        now=read_clock(),
+        remote="127.0.0.1",
+        identity=identity,
+    )
+    return Conversation(hub, session, text_frame).receive, session.outbox
+
+
+def _ended(reason: object) -> None:
+    raise RuntimeError(f"a session ended: {reason}")
+
+
+if __name__ == "__main__":
+    print(repr(measure(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
