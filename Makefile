@@ -19,7 +19,8 @@ BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test scripts lint format types walls proto check-proto settings-page check-settings-page bench clean
+.PHONY: help serve demo test scripts lint format types walls proto check-proto settings-page check-settings-page bench \
+	bench-report clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,9 +84,12 @@ settings-page: $(DEV)  ## make docs/settings.md from the settings
 check-settings-page: $(DEV)  ## check that docs/settings.md is current
 	$(BIN)/python tools/generate_settings_page.py --check
 
-bench: $(DEV)  ## measure the CPU time of a relayed message, beside baselines on Node where that is there
+bench: $(DEV)  ## measure what signaling costs, beside baselines on Node where npm is there (BENCH_ARGS=--quick)
 	@if command -v npm >/dev/null; then cd bench/baselines && npm install --silent --no-audit --no-fund --ignore-scripts; fi
-	$(BIN)/python -m sigbridge_bench $(BENCH_ARGS)
+	$(BIN)/sigbridge bench $(BENCH_ARGS)
+
+bench-report: $(DEV)  ## make a page of the last run of bench-results.jsonl, plots included: bench-report.html
+	$(BIN)/sigbridge bench report bench-results.jsonl --html bench-report.html
 
 clean:  ## remove what was made: the environment, caches and reports
 	rm -rf $(VENV) .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov bench/baselines/node_modules

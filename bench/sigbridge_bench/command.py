@@ -111,7 +111,7 @@ def measure(options: argparse.Namespace) -> int:
     try:
         records = _measure(options, only, names)
     except LoadError as error:
-        print(f"sigbridge: {error}", file=sys.stderr)
+        print(f"sigbridge: {error} (what was measured until then is in {options.output})", file=sys.stderr)
         return 1
     from sigbridge_bench.report import table
 
@@ -135,6 +135,10 @@ def _measure(options: argparse.Namespace, only: Sequence[str], names: Sequence[s
         ]
     elif attached is not None and "without-io" in only:
         left_out.append("without-io: a measurement of a server that is started here")
+    if "join" in only and "sigbridge-grpcio" in {subject.name for subject in subjects}:
+        left_out.append(
+            "sigbridge-grpcio, join: its engine writes each event by itself, and takes minutes to fill a room"
+        )
     most = run.most_sessions()
     for name, wanted in (("sessions", 2 * profile.sessions), ("join", profile.room)):
         if name in only and wanted > most:

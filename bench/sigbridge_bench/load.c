@@ -10,7 +10,8 @@
 //   open KIND ADDRESS PORT PATH HEADERS HELLO\n     a connection, numbered from 0; the last three are lengths in bytes
 //   message KIND LENGTH LEAST\n                     a message, numbered from 0; LEAST: bytes that its relayed form has
 //   lane A B STEPS SIDE:MESSAGE…\n                  two connections and what they send each other, over and over
-//   setup FIRST COUNT AT_ONCE\n                     connect, say hello and wait for its acknowledgement
+//   setup FIRST COUNT AT_ONCE\n                     connect, say hello and wait for its acknowledgement; AT_ONCE 0: hello
+//                                                   only when all are connected, and then all together
 //   run FIRST COUNT BURST STEPS\n                   closed loop: each lane sends BURST steps, awaits all, sends the next
 //   pace FIRST COUNT RATE SECONDS ATTACK CONNECTION open loop: steps leave at their times; ATTACK: none, resets, pings
 //   join CONNECTION FIRST COUNT\n                   one says hello; wait until COUNT others have heard of it
@@ -413,11 +414,17 @@ static void greet(Connection *c) {
 static void call_opened(Lane *lane);
 static void call_greeted(Lane *lane);
 
+static void next_of_setup(void) {
+    unfinished--;
+    if (setup_next < setup_end) begin(&connections[setup_next++]);
+}
+
 static void opened(Connection *c) {
     c->state = OPENED;
     if (c == attacker) return;
     if (!c->hold) greet(c);
     else if (mode == CALLS) call_opened(c->lane);
+    else if (mode == SETUP && c->kind != GRPC) next_of_setup();  // gRPC is connected when its server's settings are here
 }
 
 static void connected(Connection *c) {
@@ -439,8 +446,7 @@ static void connected(Connection *c) {
 static void greeted(Connection *c) {
     c->state = READY;
     if (mode == SETUP) {
-        unfinished--;
-        if (setup_next < setup_end) begin(&connections[setup_next++]);
+        next_of_setup();
     } else if (mode == JOIN) {
         unfinished--;
     } else if (mode == CALLS) {
@@ -683,6 +689,7 @@ static size_t take_h2(Connection *c, const uint8_t *data, size_t length) {
         }
         add(&c->control, "\0\0\0\4\1\0\0\0\0", 9);
         flush(c);
+        if (mode == SETUP && c->hold && c->state == OPENED) next_of_setup();
         break;
     case 6:  // PING
         if (flags & 1) break;
@@ -887,9 +894,20 @@ static void command_setup(void) {
     unfinished = count;
     if (first + count > connection_count) fail("no such connections");
     setup_next = first, setup_end = first + count;
+    bool together = !at_once;
+    for (uint32_t i = first; i < setup_end; i++) connections[i].hold = together;
     start_clock();
-    while (setup_next < setup_end && setup_next - first < at_once) begin(&connections[setup_next++]);
+    while (setup_next < setup_end && setup_next - first < (together ? 16 : at_once)) begin(&connections[setup_next++]);
     finish();
+    if (together) {
+        mode = SETUP;
+        unfinished = count;
+        for (uint32_t i = first; i < setup_end; i++) {
+            connections[i].hold = false;
+            greet(&connections[i]);
+        }
+        finish();
+    }
     answer("%s", "");
 }
 

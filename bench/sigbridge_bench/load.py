@@ -111,7 +111,7 @@ class Load(AbstractContextManager["Load"]):
         return self._lanes - 1
 
     def setup(self, first: int, count: int, at_once: int = 16) -> Answer:
-        """Connect, say hello, await its acknowledgement."""
+        """Connect, say hello, await its acknowledgement; `at_once` 0: hello when all are connected, all together."""
         return self._ask(f"setup {first} {count} {at_once}")
 
     def run(self, first: int, count: int, burst: int, steps: int) -> Answer:

@@ -204,7 +204,8 @@ class Crowd:
         self._count = count
         self._room = secrets.token_hex(6)
         self._first, *_ = [self._next(number) for number in range(count)]
-        load.setup(self._first, count)
+        # One after the other, each would be told to all before it on its own.
+        load.setup(self._first, count, at_once=0)
 
     def join(self, mark: Mark) -> Join:
         """One more joins, and leaves when all others have heard of it."""

@@ -77,7 +77,7 @@ QUICK = Profile(
     pace_seconds=0.2,
     ceiling_from=4000.0,
     ceiling_most=16000.0,
-    ceiling_seconds=0.1,
+    ceiling_seconds=0.2,
     bisections=1,
     sessions=50,
     room=50,
@@ -140,7 +140,7 @@ class Bench:
             "latency": Phase("latency", self._latency_cells(), profile.pace_seconds, self._latency),
             "ceiling": Phase("ceiling", self._ceiling_cells(), tries, self._ceiling),
             "sessions": Phase("sessions", self._session_cells(), 1.0 + profile.sessions * 1e-3, self._sessions),
-            "join": Phase("join", self._join_cells(), 0.2 + profile.room * 3e-3, self._join),
+            "join": Phase("join", self._join_cells(), profile.room * 1e-3, self._join),
             "calls": Phase("calls", self._call_cells(), profile.calls * 4e-3, self._calls),
             "disturbance": Phase("disturbance", self._disturbed_cells(), profile.pace_seconds, self._disturbance),
         }
@@ -218,9 +218,8 @@ class Bench:
         return [
             Cell(subject, protocol)
             for subject in self.subjects
-            if subject.name in ("sigbridge", "sigbridge-grpcio", "tcp") or not subject.command
+            if subject.name in ("sigbridge", "tcp") or not subject.command
             for protocol in subject.protocols
-            if not (subject.name == "sigbridge-grpcio" and protocol == "websocket")
         ]
 
     def _call_cells(self) -> list[Cell]:
