@@ -169,7 +169,9 @@ def _profile(options: argparse.Namespace) -> "Profile":
         if getattr(options, name):
             profile = replace(profile, **{name: getattr(options, name)})
     if options.rounds:
-        profile = replace(profile, rounds=dict.fromkeys(profile.rounds, options.rounds))
+        profile = replace(
+            profile, rounds={**dict.fromkeys(profile.rounds, options.rounds), "echo": profile.rounds["echo"]}
+        )
     return profile
 
 

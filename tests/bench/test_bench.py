@@ -1,37 +1,634 @@
-"""The benchmark measures: that its figures come out is checked here, not how large they are."""
+"""The benchmark measures: that its figures come out and are of what they say is checked here, not how large they are."""
 
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socketserver
+import struct
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
-from sigbridge_bench.__main__ import KINDS, Cell, report
+import msgspec
+import pytest
+
+from sigbridge import Settings
+from sigbridge_bench import measurements, records
+from sigbridge_bench.load import Answer, Endpoint, Load, LoadError, build
+from sigbridge_bench.measurements import LIMIT_SECONDS, Crowd, Pairs
+from sigbridge_bench.payloads import CANDIDATE, OFFER, Encoded, hello, relay
+from sigbridge_bench.progress import Progress
+from sigbridge_bench.run import MEASUREMENTS
+from sigbridge_bench.servers import NODE_PACKAGES, AttachedServer, StartedServer, startable
+from sigbridge_server.server import Server
+
+pytestmark = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="the load needs a C compiler: gcc and libc6-dev"
+)
+
+TIME_LIMIT_SECONDS = 100
+LITTLE = ("--quick", "--messages", "64", "--pairs", "2", "--sessions", "6", "--room", "5")
+PAIRINGS = ["grpc-grpc", "grpc-websocket", "websocket-grpc", "websocket-websocket"]
+GRPCIO = PAIRINGS[:3]
 
 
-def test_a_short_run_has_a_figure_for_every_pairing_and_message() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "sigbridge_bench", "--messages", "8", "--rounds", "1"],
+def environment(**changes):
+    return {name: value for name, value in os.environ.items() if name != "CC"} | changes
+
+
+def bench(*arguments, **environ):
+    return subprocess.run(
+        [sys.executable, "-m", "sigbridge_server", "bench", *map(str, arguments)],
+        env=environment(**environ),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
-        check=True,
+        timeout=TIME_LIMIT_SECONDS,
+        check=False,
     )
-    lines = done.stdout.splitlines()
-    for pairing in ("grpc to grpc", "grpc to websocket", "websocket to grpc", "websocket to websocket"):
-        for kind in KINDS:
-            assert [line for line in lines if line.startswith("sigbridge ") and f"{pairing:<24}{kind:<11}" in line], (
-                pairing,
-                kind,
-                done.stdout,
-            )
 
 
-def test_a_ratio_is_that_of_medians_to_the_baseline_of_the_same_protocol() -> None:
-    figures: dict[Cell, list[float]] = {}
-    for kind in KINDS:
-        for burst in (1, 8):
-            figures[Cell("sigbridge", ("grpc", "grpc"), kind, burst)] = [9.0, 10.0, 50.0]
-            figures[Cell("grpc-js baseline", ("grpc", "grpc"), kind, burst)] = [20.0, 10.0, 90.0]
-    lines = report(figures).splitlines()
-    ours = [line for line in lines if line.startswith("sigbridge")]
-    assert len(ours) == len(KINDS)
-    assert all(line.count("10.0 (9.0 to 50.0) 0.50x") == 2 for line in ours)
-    assert not any("x" in line.split("20.0")[1] for line in lines if line.startswith("grpc-js baseline"))
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short run of everything, where nobody finds Node; the file, and what was printed."""
+    build()
+    file = tmp_path_factory.mktemp("run") / "results.jsonl"
+    done = bench(
+        *LITTLE, "--servers", "sigbridge,sigbridge-grpcio,tcp,ws", "--output", file, PATH="/nowhere", TERM="dumb"
+    )
+    assert done.returncode == 0, done.stderr
+    return file, done
+
+
+def of(file, kind):
+    return [record for record in records.read(file) if isinstance(record, kind)]
+
+
+def ways(found, server):
+    return sorted({record.pairing for record in found if record.server == server})
+
+
+# A run.
+
+
+def test_a_run_says_with_what_and_where_it_ran_and_what_is_left_out(run):
+    file, done = run
+    (head,) = of(file, records.Run)
+    assert {"processor", "cores", "memory", "kernel", "server's core", "load's core"} <= head.machine.keys()
+    assert {"sigbridge", "python", "websockets", "grpcio", "ngh2", "msgspec", "protobuf"} <= head.versions.keys()
+    assert "node" not in head.versions
+    assert head.left_out[0] == "ws: node is not installed"
+    assert any(text.startswith("sigbridge-grpcio, join: ") for text in head.left_out)
+    assert "left out: ws: node is not installed" in done.stderr
+    assert head.options["quick"] is True
+    assert head.options["only"] == list(MEASUREMENTS)
+
+
+def test_every_pairing_and_message_has_its_cpu_time_and_its_bytes(run):
+    found = of(run[0], records.Cpu)
+    assert ways(found, "sigbridge") == PAIRINGS
+    assert ways(found, "sigbridge-grpcio") == GRPCIO
+    assert ways(found, "tcp") == ["tcp-tcp"]
+    assert len(found) == (4 + 3 + 1) * 3 * 2
+    for record in found:
+        # Two pairs send as many each, and whole calls only.
+        assert record.messages == {"offer": 64, "candidate": 64, "call": 72}[record.message]
+        assert record.in_flight in (1, 8)
+        assert record.server_cpu > 0
+        assert record.seconds > 0
+        least = {"offer": len(OFFER), "candidate": len(CANDIDATE)}.get(record.message)
+        least = record.messages * least if least else 4 * 2 * len(OFFER) + 4 * 16 * len(CANDIDATE)
+        assert least < record.bytes_to_server < 4 * least
+        assert least < record.bytes_from_server < 4 * least
+
+
+def test_every_other_measurement_is_there(run):
+    file, _ = run
+    latencies = of(file, records.Latency)
+    assert ways(latencies, "sigbridge") == PAIRINGS
+    assert ways(latencies, "sigbridge-grpcio") == GRPCIO
+    for record in latencies:
+        assert record.messages == 100  # 500 a second for 0.2 s
+        assert 0 < record.p50 <= record.p90 <= record.p99 <= record.p999
+    ceilings = of(file, records.Ceiling)
+    assert ways(ceilings, "sigbridge") == PAIRINGS
+    assert all(record.left is None or record.kept < record.left for record in ceilings)
+
+    sessions = of(file, records.Sessions)
+    assert {(record.server, record.protocol) for record in sessions} == {
+        ("sigbridge", "grpc"),
+        ("sigbridge", "websocket"),
+        ("sigbridge-grpcio", "grpc"),
+    }
+    assert all(record.sessions == 6 and record.memory is not None and record.server_cpu > 0 for record in sessions)
+    joins = of(file, records.Join)
+    assert {(record.server, record.protocol) for record in joins} == {
+        ("sigbridge", "grpc"),
+        ("sigbridge", "websocket"),
+        ("tcp", "tcp"),
+    }
+    assert all(record.sessions == 5 and record.seconds > 0 for record in joins)
+
+    calls = of(file, records.WholeCall)
+    assert ways(calls, "sigbridge") == PAIRINGS
+    assert all(0 < record.p50 <= record.p99 for record in calls)
+    disturbed = of(file, records.Disturbance)
+    assert {(record.pairing, record.by) for record in disturbed} == {
+        (way, by) for way in ("grpc-grpc", "websocket-websocket") for by in ("nobody", "resets", "pings")
+    }
+    without_io = of(file, records.WithoutIo)
+    assert {(record.pairing, record.message) for record in without_io} == {
+        (way, message) for way in PAIRINGS for message in ("offer", "candidate")
+    }
+    assert all(record.server_cpu > 0 for record in without_io)
+    (echo,) = of(file, records.Echo)
+    assert echo.messages == 640
+    assert echo.load_cpu > 0
+
+
+def test_the_tables_end_a_run_and_come_again_from_its_file(run):
+    file, done = run
+    for title in ("CPU PER RELAY", "LATENCY", "CEILING", "SESSIONS", "A WHOLE CALL", "WITHOUT I/O"):
+        assert title in done.stdout
+    again = bench("report", file)
+    assert (again.returncode, again.stdout, again.stderr) == (0, done.stdout, "")
+
+
+def test_a_report_is_written_as_pages_and_plots(run, tmp_path):
+    markdown, html, plots = tmp_path / "page.md", tmp_path / "page.html", tmp_path / "plots"
+    done = bench("report", run[0], "--markdown", markdown, "--html", html, "--plots", plots)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "](plots/cpu-offer.svg)" in markdown.read_text(encoding="utf-8")
+    assert html.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (plots / "cpu-offer.svg").exists()
+
+
+def test_runs_are_compared(run):
+    done = bench("compare", run[0], run[0])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "A and B are the same run" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("report", "RUN", "--run", "yesterday"), "has no run yesterday: it has 20"),
+        (("report", "/no/such/file"), "No such file"),
+        (("compare", "RUN", __file__), "is not what `sigbridge bench` writes"),
+        (("report", "/dev/null"), "/dev/null has no run"),
+        (("--only", "cpu,speed"), "--only is 'cpu,speed': expected some of"),
+        (("--servers", "apache"), "--servers is 'apache': expected some of sigbridge,"),
+        (("--ws", "wss://localhost:1"), "the load speaks no TLS"),
+        (("--grpc", "grpcs://localhost:1"), "the load speaks no TLS"),
+        (("--grpc", "localhost"), "expected HOST:PORT"),
+        (("--pid", "1"), "say something of a server that --grpc or --ws names"),
+        (("--ws", "ws://127.0.0.1:1"), "127.0.0.1"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, said, run):
+    done = bench(*(run[0] if word == "RUN" else word for word in arguments))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert done.stderr.startswith("sigbridge: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_there_is_to_choose_from():
+    done = bench("--list")
+    assert done.returncode == 0
+    assert set(MEASUREMENTS) <= set(done.stdout.replace(",", " ").split())
+
+
+def test_without_a_compiler_it_says_so(tmp_path):
+    done = bench("--quick", PATH="/nowhere", XDG_CACHE_HOME=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "install cc (Debian: apt-get install gcc libc6-dev)" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+# A server that runs already.
+
+
+@pytest.fixture
+async def serve():
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**settings):
+            addresses = dict.fromkeys(("grpc_bind_address", "ws_bind_address", "http_bind_address"), "127.0.0.1:0")
+            server = Server(Settings(**addresses, **settings))
+            await server.start()
+            stack.push_async_callback(server.stop, grace_seconds=0.5)
+            return server
+
+        yield start
+
+
+@contextlib.asynccontextmanager
+async def process(*arguments, **environ):
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sigbridge_server",
+        *map(str, arguments),
+        env=environment(**environ),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
+
+
+async def said_by(started):
+    out, errors = await started.communicate()
+    return started.returncode, out.decode(), errors.decode()
+
+
+def addresses(server):
+    return "--grpc", f"127.0.0.1:{server.grpc_port}", "--ws", f"ws://localhost:{server.websocket_port}/any?path"
+
+
+async def test_a_running_server_is_measured_and_goes_on(serve, tmp_path):
+    server = await serve(auth_tokens=("canary",))
+    file, token = tmp_path / "results.jsonl", tmp_path / "token"
+    token.write_text("canary\n")
+    words = (*LITTLE, *addresses(server), "--only", "cpu,sessions,join", "--output", file, "--token-file", token)
+    async with process("bench", *words, "--pid", os.getpid()) as started:
+        code, out, errors = await said_by(started)
+    assert code == 0, errors
+    assert "attached" in out
+    found = of(file, records.Cpu)
+    assert ways(found, "attached") == PAIRINGS
+    assert {record.server for record in found} == {"attached"}
+    assert all(record.server_cpu > 0 for record in found)
+    assert [record.protocol for record in of(file, records.Sessions)] == ["grpc", "websocket"]
+    assert [record.protocol for record in of(file, records.Join)] == ["grpc", "websocket"]
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        while server.hub.session_count:
+            await asyncio.sleep(0.01)
+
+
+async def test_without_its_process_a_server_has_no_cpu_time_and_says_so(serve, tmp_path):
+    server = await serve()
+    file = tmp_path / "results.jsonl"
+    async with process(
+        "bench", *LITTLE, "--ws", addresses(server)[-1], "--only", "cpu,sessions", "--output", file
+    ) as started:
+        code, _, errors = await said_by(started)
+    assert code == 0, errors
+    assert "left out: gRPC: no --grpc is given" in errors
+    assert "left out: the server's CPU time and memory: no --pid is given" in errors
+    assert {record.server_cpu for record in of(file, records.Cpu)} == {None}
+    assert {record.memory for record in of(file, records.Sessions)} == {None}
+
+
+@pytest.mark.parametrize("which", ["--grpc", "--ws"])
+async def test_a_wrong_token_is_one_line(which, serve):
+    server = await serve(auth_tokens=("canary",))
+    words = dict(zip(addresses(server)[::2], addresses(server)[1::2], strict=True))
+    async with process("bench", "--quick", which, words[which], SIGBRIDGE_TOKEN="crow") as started:
+        code, out, errors = await said_by(started)
+    assert (code, out) == (1, "")
+    assert errors.startswith("sigbridge: ")
+    assert errors.count("\n") == 1
+    assert {"--grpc": "unauthenticated", "--ws": "HTTP 401"}[which] in errors
+
+
+@pytest.mark.parametrize(("which", "scheme"), [("--grpc", ""), ("--ws", "ws://")])
+async def test_what_is_no_signaling_server_is_one_line(which, scheme, serve):
+    server = await serve()
+    async with process("bench", "--quick", which, f"{scheme}127.0.0.1:{server.http_port}") as started:
+        code, out, errors = await said_by(started)
+    assert (code, out) == (1, "")
+    assert errors.startswith("sigbridge: ")
+    assert errors.count("\n") == 1
+
+
+async def until_measured(file, started):
+    """Until a run has written a figure of CPU time."""
+    while not file.exists() or b'"kind":"cpu"' not in file.read_bytes():
+        assert started.returncode is None
+        await asyncio.sleep(0.01)
+
+
+ENDLESS = ("--quick", "--rounds", "1000000", "--only", "cpu")
+
+
+async def test_a_server_that_dies_ends_the_run_with_a_line(serve, tmp_path):
+    file = tmp_path / "results.jsonl"
+    server = await serve(rate_per_second=0)
+    async with process("bench", *ENDLESS, *addresses(server), "--output", file) as started:
+        await until_measured(file, started)
+        await server.stop(grace_seconds=0)
+        code, out, errors = await said_by(started)
+    assert (code, out) == (1, "")
+    last = errors.splitlines()[-1]
+    assert last.startswith("sigbridge: attached ")
+    assert last.endswith(f"(what was measured until then is in {file})")
+
+
+async def test_a_refusal_ends_the_run_with_a_line(serve, tmp_path):
+    server = await serve(rate_per_second=0.001, rate_burst=100)
+    async with process("bench", *ENDLESS, *addresses(server), "--output", tmp_path / "results.jsonl") as started:
+        code, out, errors = await said_by(started)
+    assert (code, out) == (1, "")
+    assert "the server refused what" in errors.splitlines()[-1]
+
+
+def children_of(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def is_there(pid):
+    return Path("/proc", pid).exists()
+
+
+async def test_a_signal_ends_the_servers_too(tmp_path):
+    file = tmp_path / "results.jsonl"
+    async with process("bench", *ENDLESS, "--servers", "sigbridge", "--output", file) as started:
+        await until_measured(file, started)
+        children = children_of(started.pid)
+        started.send_signal(signal.SIGTERM)
+        code, _, errors = await said_by(started)
+    assert code == 128 + signal.SIGTERM
+    assert "Traceback" not in errors
+    assert len(children) == 2  # the server and the load
+    assert not any(map(is_there, children))
+
+
+# The servers that are started.
+
+
+def test_a_server_that_does_not_start_says_why():
+    (subject,), _ = startable(["sigbridge"])
+    wrong = subject._replace(environment=(*subject.environment, ("SIGNALING_RATE_PER_SEC", "fast")))
+    with pytest.raises(LoadError, match=r"sigbridge does not listen: it ended with exit code 1: .*RATE_PER_SEC"):
+        StartedServer(wrong, None)
+
+
+def test_baselines_that_are_not_here_are_named_with_the_reason(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found, left_out = startable(["tcp", *NODE_PACKAGES])
+    assert [subject.name for subject in found] == ["tcp"]
+    assert left_out == [f"{name}: node is not installed" for name in NODE_PACKAGES]
+    (tmp_path / "node").touch(mode=0o755)
+    monkeypatch.setattr("sigbridge_bench.servers.BASELINES", tmp_path)
+    assert all("packages are not installed" in text for text in startable([*NODE_PACKAGES])[1])
+    monkeypatch.setattr("sigbridge_bench.servers.BASELINES", tmp_path / "nowhere")
+    assert all("this is none" in text for text in startable(["tcp", "websockets", "grpc.aio", *NODE_PACKAGES])[1])
+
+
+# The load looks at what arrives.
+
+
+class FakeRelay(socketserver.BaseRequestHandler):
+    """A relay of the kind tcp that does wrong what its class says."""
+
+    peers: dict[str, "FakeRelay"]
+
+    def handle(self):
+        stream = self.request.makefile("rb")
+        while size := stream.read(4):
+            kind, _, rest = (payload := stream.read(struct.unpack(">I", size)[0]))[:1], b"", payload[1:]
+            name, _, body = rest.partition(b"\n")
+            if kind == b"H":
+                self.peers[name.decode()] = self
+                self.say(b"A")
+            else:
+                self.relay(self.peers[name.decode()], body)
+
+    def say(self, payload):
+        self.request.sendall(struct.pack(">I", len(payload)) + payload)
+
+    def relay(self, target, body):
+        target.say(b"E" + body)
+        self.say(b"A")
+
+
+class Truncates(FakeRelay):
+    def relay(self, target, body):
+        super().relay(target, body[:-2])
+
+
+class TellsTwice(FakeRelay):
+    def relay(self, target, body):
+        target.say(b"E" + body)
+        super().relay(target, body)
+
+
+class TellsTheSender(FakeRelay):
+    def relay(self, target, body):
+        super().relay(self, body)
+
+
+class SaysNothing(FakeRelay):
+    def relay(self, target, body):
+        self.say(b"")
+
+
+class Leaves(FakeRelay):
+    def relay(self, target, body):
+        self.request.shutdown(2)
+
+
+@pytest.fixture
+def fake():
+    """Serve by such a class; a server as the measurements see it."""
+    with contextlib.ExitStack() as stack:
+
+        def start(kind):
+            class Server(socketserver.ThreadingTCPServer):
+                daemon_threads = True
+                block_on_close = False
+
+            kind.peers = {}
+            server = stack.enter_context(Server(("127.0.0.1", 0), kind))
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            stack.callback(server.shutdown)
+            return AttachedServer("fake", {"tcp": Endpoint("tcp", *server.server_address)}, None)
+
+        yield start
+
+
+def relayed(server, message="offer"):
+    with Load() as load:
+        pairs = Pairs(load, server, "tcp-tcp", 1)
+        pairs.connect()
+        return pairs.run(message, 1, 5)
+
+
+def test_a_relay_that_does_right_is_believed(fake):
+    answer = relayed(fake(FakeRelay))
+    assert answer.messages == 5
+    assert answer.bytes_from_server == 5 * (5 + len(OFFER) + 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Truncates, f"got a relayed message of {len(OFFER) - 1} bytes only"),
+        (TellsTwice, "got a message that nobody sent"),
+        (TellsTheSender, "got a message that nobody sent"),
+        (SaysNothing, "got something that is neither reply nor event"),
+        (Leaves, "was lost: the server closed it"),
+    ],
+)
+def test_a_relay_that_does_wrong_is_caught(kind, said, fake):
+    with pytest.raises(LoadError, match=said):
+        relayed(fake(kind))
+
+
+@pytest.fixture(scope="module")
+def ours():
+    (subject,), _ = startable(["sigbridge"])
+    with StartedServer(subject, None) as server:
+        yield server
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+def test_an_error_is_no_acknowledgement(protocol, ours):
+    endpoint = ours.endpoints[protocol]
+    with Load() as load:
+        ends = tuple(load.open(endpoint, hello(endpoint.kind, f"{name}-{protocol}", "errors")) for name in ("a", "b"))
+        load.setup(ends[0], 2)
+        lane = load.lane(ends, (endpoint.kind,) * 2, [(0, relay(endpoint.kind, "offer", "nobody"))])
+        with pytest.raises(LoadError, match="the server refused what connection 0 asked for"):
+            load.run(lane, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [("grpc", "the server ended the call"), ("websocket", "the WebSocket was refused: HTTP/1.1 401")],
+)
+def test_the_load_says_who_is_not_let_in(protocol, said, ours):
+    endpoint = ours.endpoints[protocol]._replace(token="crow")
+    with Load() as load:
+        load.open(endpoint, hello(endpoint.kind, "crow", ""))
+        with pytest.raises(LoadError, match=said):
+            load.setup(0, 1)
+
+
+def test_a_server_that_ends_is_told_from_one_that_refuses():
+    (subject,), _ = startable(["sigbridge"])
+    with StartedServer(subject, None) as server, Load() as load:
+        pairs = Pairs(load, server, "grpc-websocket", 2)
+        pairs.connect()
+        assert server.ended() == ""
+        os.kill(server.pid, signal.SIGKILL)
+        assert server.ended().startswith("it ended with exit code -9")
+        with pytest.raises(LoadError, match=r"connection . was lost"):
+            pairs.run("offer", 1, 10)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+def test_everybody_hears_of_each_that_joins(protocol, ours):
+    with Load() as load:
+        crowd = Crowd(load, ours, protocol, 10)
+        for number in range(3):
+            joined = crowd.join({"run": "", "server": "sigbridge", "round": number})
+            assert joined.sessions == 10
+            assert joined.seconds > 0
+
+
+def test_what_a_server_says_cannot_break_the_loads_answer(fake):
+    class SpeaksNonsense(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(4096)
+            self.request.sendall(b'\xff"\\\n{}\x00abcdef\r\n\r\n')
+
+    endpoint = fake(SpeaksNonsense).endpoints["tcp"]._replace(kind="ws")
+    with Load() as load:
+        load.open(endpoint, b"{}")
+        with pytest.raises(LoadError, match="the WebSocket was refused: "):
+            load.setup(0, 1)
+
+
+def test_a_message_is_at_least_as_long_as_what_it_relays():
+    for kind in ("grpc", "ws", "tcp", "peerjs"):
+        made = relay(kind, "offer", "bob")
+        assert isinstance(made, Encoded)
+        assert made.least == len(OFFER) < len(made.data)
+
+
+# The search for the ceiling.
+
+
+class PretendedPairs:
+    """Pairs of a server whose latency leaves the limit at a rate; and a load that is late from another one on."""
+
+    pairing = "grpc-grpc"
+
+    def __init__(self, highest, *, load=1e9, hiccups=()):
+        self.highest = highest
+        self.load = load
+        self.hiccups = list(hiccups)
+        self.rates = []
+
+    def pace(self, message, rate, seconds):
+        self.rates.append(rate)
+        slow = rate > self.highest or rate > self.load or len(self.rates) - 1 in self.hiccups
+        p99 = LIMIT_SECONDS * (2 if slow else 0.5)
+        late = 2 * LIMIT_SECONDS if rate > self.load else 0.0
+        common = {"seconds": 1, "load_cpu": 0, "bytes_to_server": 0, "bytes_from_server": 0}
+        return msgspec.convert({**common, "p99": p99, "load_behind": late}, Answer)
+
+
+def ceiling_of(pairs):
+    mark = {"run": "", "server": "sigbridge", "round": 0}
+    found = measurements.ceiling(pairs, mark, "call", first=1000, most=64000, bisections=3, seconds=1)
+    return found.kept, found.left
+
+
+def test_the_ceiling_lies_between_two_rates_that_were_tried():
+    assert ceiling_of(PretendedPairs(10300)) == (10000, 11000)
+    assert ceiling_of(PretendedPairs(700)) == (625, 750)
+
+
+def test_one_hiccup_is_no_ceiling():
+    assert ceiling_of(PretendedPairs(10300, hiccups=[1, 2, 6])) == (10000, 11000)
+
+
+def test_where_the_load_is_the_limit_no_rate_was_too_high():
+    assert ceiling_of(PretendedPairs(1e9, load=20000)) == (16000, None)
+    assert ceiling_of(PretendedPairs(1e9)) == (64000, None)
+
+
+# Progress.
+
+
+class Terminal:
+    def __init__(self, *, tty):
+        self.text = ""
+        self.tty = tty
+
+    def isatty(self):
+        return self.tty
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere():
+    for tty in (True, False):
+        stream = Terminal(tty=tty)
+        progress = Progress(4, stream)
+        progress.say("first")
+        progress.step(1)
+        progress.say("second")
+        progress.end()
+        if tty:
+            assert "[######..................]  25%  second" in stream.text
+            assert "\n" not in stream.text
+        else:
+            assert stream.text.split() == ["0%", "0", "s", "first"]

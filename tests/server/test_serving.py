@@ -90,7 +90,7 @@ async def test_the_version():
 async def test_completion_knows_every_command(shell):
     code, out, errors = await run("completion", shell)
     assert (code, errors) == (0, "")
-    for word in ("serve", "demo", "peers", "listen", "check", "settings", "completion", "version"):
+    for word in ("serve", "demo", "peers", "listen", "check", "bench", "settings", "completion", "version"):
         assert word in out
 
 
@@ -100,7 +100,7 @@ async def test_no_shell_of_that_name():
     assert "invalid choice: 'fish'" in errors
 
 
-@pytest.mark.parametrize("command", ["serve", "demo", "peers", "listen", "check", "settings", "completion"])
+@pytest.mark.parametrize("command", ["serve", "demo", "peers", "listen", "check", "bench", "settings", "completion"])
 async def test_help_has_examples(command):
     code, out, _ = await run(command, "--help")
     assert code == 0
