@@ -1,10 +1,12 @@
 """The load: a program in C (`load.c`, which says what it does and why), and how to speak to it."""
 
+import ctypes
 import hashlib
 import os
 import select
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -190,11 +192,29 @@ def pinned(
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     environment: dict[str, str] | None = None,
 ) -> "subprocess.Popen[bytes]":
-    """Start a process that runs on one core, all its threads included; None: wherever it likes."""
+    """Start a process that runs on one core, all its threads included; None: wherever it likes.
+
+    It is ended when this process is, however that comes about.
+    """
     before = os.sched_getaffinity(0)
     try:
         if cpu is not None:
             os.sched_setaffinity(0, {cpu})
-        return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=environment)
+        return subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environment,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the benchmark has one thread
+        )
     finally:
         os.sched_setaffinity(0, before)
+
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def _end_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))

@@ -68,10 +68,6 @@ class Pairs:
         """Let all of them announce."""
         self._load.setup(self._ends[0][0][0], 2 * self.count)
 
-    def close(self) -> None:
-        """Let all of them go."""
-        self._load.close(self._ends[0][0][0], 2 * self.count)
-
     def lanes(self, message: Message) -> int:
         """The first of the lanes, one for each pair, on which such messages are sent."""
         if message not in self._lanes:
