@@ -27,6 +27,7 @@ from sigbridge_grpc.framing import Deframer, MessageTooBig, percent_encoded, tim
 from sigbridge_grpc.http2 import (
     DataReceived,
     ErrorCode,
+    Event,
     Header,
     Http2,
     PingReceived,
@@ -179,6 +180,7 @@ class GrpcWire:
         "_resting",
         "_resumed",
         "_settings",
+        "_settling",
         "_stalled_since",
         "_touched",
         "_unfinished",
@@ -187,7 +189,10 @@ class GrpcWire:
         "aborted",
         "due",
         "finished",
+        "settled",
     )
+
+    successor = None
 
     def __init__(
         self,
@@ -202,6 +207,9 @@ class GrpcWire:
         self.due = now.monotonic + settings.handshake_timeout_seconds
         self.finished = False
         self.aborted = False
+        self.settled = False
+        self._settling = False
+        """Whether nothing but messages has come and gone since all else was looked at."""
         self._methods = methods
         self._settings = settings
         self._client = client
@@ -255,8 +263,21 @@ class GrpcWire:
         if not self._greeted:
             self._greeted = True
             self.due = now.monotonic
-        all_windows = False
+        others: list[Event] = []
         for event in self._http2.receive(data):
+            if type(event) is DataReceived and not others:
+                self._on_data(event.stream_id, event.data, event.end_stream, now)
+            else:
+                others.append(event)
+        if others or self._http2.broken:
+            self._receive_others(others, now)
+        self._wake()
+
+    def _receive_others(self, events: Iterable[Event], now: Instant) -> None:
+        """Take what is no data, and what came behind it."""
+        self._settling = False
+        all_windows = False
+        for event in events:
             if isinstance(event, DataReceived):
                 self._on_data(event.stream_id, event.data, event.end_stream, now)
             elif isinstance(event, RequestReceived):
@@ -276,7 +297,6 @@ class GrpcWire:
             self._touched.update(dict.fromkeys(self._calls.values()))
         if self._http2.broken:
             self._break(now)
-        self._wake()
 
     def receive_eof(self, now: Instant) -> None:
         """The client will send no more: gRPC has no use for half a connection."""
@@ -302,7 +322,8 @@ class GrpcWire:
             while self._touched:
                 call, _ = self._touched.popitem()
                 if not call.held_back:
-                    self._advance(call, now)
+                    if call.half_closed or (call.deframer is not None and call.deframer.buffer):
+                        self._advance(call, now)
                 elif self._resumed < HELD_BACK_CALLS:
                     self._resumed += 1
                     self._advance(call, now)
@@ -311,11 +332,17 @@ class GrpcWire:
                 self._push(call, now)
             output = self._http2.output(most)
             if output:
+                self.settled = self._settling and not (
+                    self._touched or self._awaiting or self._resting or self._refused
+                )
+                if self.settled:
+                    self._inflated = self._resumed = 0
                 return [output]
             if not self._go_on(now):
                 break
         if self._http2.over and self._close_deadline is None:
             self._break(now)
+        self.settled = self._settling = self._close_deadline is None and not self._leaving
         if self._close_deadline is not None:
             self.finished = True
         self._end_turn()
@@ -329,6 +356,7 @@ class GrpcWire:
             first, *others = self._resting
             self._touched.update(dict.fromkeys((first, *reversed(others))))
             self._resting.clear()
+            self.settled = False
             self._wake()
 
     def _go_on(self, now: Instant) -> bool:
@@ -577,6 +605,11 @@ class GrpcWire:
             return
         try:
             while call.ending is None:
+                if not (deframer.buffer or call.half_closed):
+                    self._acknowledge(call)
+                    if self._long:
+                        self._leave_long(call, now)
+                    return
                 call.held_back = not method.ready()
                 if call.held_back:
                     if self._long:
@@ -609,7 +642,7 @@ class GrpcWire:
             logger.exception("a method failed")
             method.fail(DisconnectReason.INTERNAL_ERROR, INTERNAL_ERROR.message, now)
         # Nothing more of it is looked at.
-        deframer.buffer.clear()
+        deframer.clear()
         self._acknowledge(call)
         self._leave_long(call, now)
 
@@ -812,6 +845,7 @@ class GrpcWire:
         """Take no more calls; the connection goes when the last one has ended."""
         if not self._leaving and self._close_deadline is None:
             self._leaving = True
+            self._settling = False
             self._http2.announce_shutdown()
             self._leave_when_idle(now)
             self._wake()
@@ -841,6 +875,7 @@ class GrpcWire:
         self._refused.clear()
 
     def _begin_closing(self, now: Instant, *, patience: float | None = None) -> None:
+        self._settling = False
         if self._close_deadline is None:
             seconds = self._settings.close_timeout_seconds if patience is None else patience
             self.due = self._close_deadline = now.monotonic + seconds
