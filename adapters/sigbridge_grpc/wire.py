@@ -142,7 +142,8 @@ class StreamCall:
     def wake(self) -> None:
         """There is something to take, or the method is ready again."""
         if not self.gone:
-            self._wire.touch(self)
+            self._wire.touched[self] = None
+            self._wire.wake()
 
     def finish(self, ending: Ending) -> None:
         """End the call, after what is queued; a second end is ignored."""
@@ -182,14 +183,14 @@ class GrpcWire:
         "_settings",
         "_settling",
         "_stalled_since",
-        "_touched",
         "_unfinished",
-        "_wake",
         "_withheld",
         "aborted",
         "due",
         "finished",
         "settled",
+        "touched",
+        "wake",
     )
 
     successor = None
@@ -213,13 +214,13 @@ class GrpcWire:
         self._methods = methods
         self._settings = settings
         self._client = client
-        self._wake = wake
+        self.wake = wake
         self._authenticator = authenticator
         self._http2 = Http2(
             max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES, most_header_bytes=MOST_HEADER_BYTES
         )
         self._calls: dict[int, StreamCall] = {}
-        self._touched: dict[StreamCall, None] = {}
+        self.touched: dict[StreamCall, None] = {}
         """Calls to be looked at before the next output."""
         self._awaiting: dict[StreamCall, None] = {}
         """Calls that go on when all that their windows allow is out."""
@@ -271,7 +272,7 @@ class GrpcWire:
                 others.append(event)
         if others or self._http2.broken:
             self._receive_others(others, now)
-        self._wake()
+        self.wake()
 
     def _receive_others(self, events: Iterable[Event], now: Instant) -> None:
         """Take what is no data, and what came behind it."""
@@ -294,7 +295,7 @@ class GrpcWire:
             elif isinstance(event, PingReceived):
                 self._on_ping(now)
         if all_windows:
-            self._touched.update(dict.fromkeys(self._calls.values()))
+            self.touched.update(dict.fromkeys(self._calls.values()))
         if self._http2.broken:
             self._break(now)
 
@@ -319,8 +320,8 @@ class GrpcWire:
         """What to write now."""
         self._stalled_since = None
         while True:
-            while self._touched:
-                call, _ = self._touched.popitem()
+            while self.touched:
+                call, _ = self.touched.popitem()
                 if not call.held_back:
                     if call.half_closed or (call.deframer is not None and call.deframer.buffer):
                         self._advance(call, now)
@@ -332,9 +333,7 @@ class GrpcWire:
                 self._push(call, now)
             output = self._http2.output(most)
             if output:
-                self.settled = self._settling and not (
-                    self._touched or self._awaiting or self._resting or self._refused
-                )
+                self.settled = self._settling and not (self.touched or self._awaiting or self._resting or self._refused)
                 if self.settled:
                     self._inflated = self._resumed = 0
                 return [output]
@@ -354,10 +353,10 @@ class GrpcWire:
         if self._resting:
             # `take_output` begins at the end; who had its turn first waits longest for the next.
             first, *others = self._resting
-            self._touched.update(dict.fromkeys((first, *reversed(others))))
+            self.touched.update(dict.fromkeys((first, *reversed(others))))
             self._resting.clear()
             self.settled = False
-            self._wake()
+            self.wake()
 
     def _go_on(self, now: Instant) -> bool:
         """All that windows allow is out: end and continue what waited for it; whether there may be more to write."""
@@ -370,7 +369,7 @@ class GrpcWire:
                     self._end_stream(call, now)
                     more = True
             elif unsent < SEND_AHEAD_BYTES:
-                self._touched[call] = None
+                self.touched[call] = None
                 more = True
             # What is left waits for its window: `_on_window`.
         for stream_id in self._refused:
@@ -405,7 +404,7 @@ class GrpcWire:
         if self._close_deadline is None:
             dues += [self._expire_stall(now), self._expire_silence(now)]
             self.due = min(dues)
-        self._wake()
+        self.wake()
 
     def _expire_calls(self, now: Instant) -> float | None:
         """End the calls whose time is up; returns when the next one's will be."""
@@ -483,11 +482,6 @@ class GrpcWire:
 
     # Calls.
 
-    def touch(self, call: StreamCall) -> None:
-        """Look at a call before the next output."""
-        self._touched[call] = None
-        self._wake()
-
     def _on_request(self, stream_id: int, headers: Iterable[Header], end: bool, now: Instant) -> None:
         self._pings_in_a_row = 0
         fields: dict[bytes, bytes] = {}
@@ -522,7 +516,7 @@ class GrpcWire:
             self._calls[stream_id] = call
             if end:
                 self._on_data(stream_id, b"", True, now)
-            self.touch(call)
+            call.wake()
             return
         self._send_status(stream_id, ending, headers_sent=False)
         if not end:
@@ -594,7 +588,7 @@ class GrpcWire:
             call.half_closed = True
         if call.held_back:
             # Each of a chunk's frames may be for another call that has much to catch up with.
-            self._touched[call] = None
+            self.touched[call] = None
         else:
             self._advance(call, now)
 
@@ -606,9 +600,7 @@ class GrpcWire:
         try:
             while call.ending is None:
                 if not (deframer.buffer or call.half_closed):
-                    self._acknowledge(call)
-                    if self._long:
-                        self._leave_long(call, now)
+                    self._took_all(call, now)
                     return
                 call.held_back = not method.ready()
                 if call.held_back:
@@ -623,15 +615,9 @@ class GrpcWire:
                     if deframer.buffer:
                         self._keep_unfinished(call, deframer, now)
                     else:
-                        self._acknowledge(call)
-                        if self._long:
-                            self._leave_long(call, now)
+                        self._took_all(call, now)
                     if call.half_closed:
-                        call.half_close_told = True
-                        if deframer.unfinished:
-                            method.fail(DisconnectReason.PROTOCOL_ERROR, "The last message is not whole", now)
-                        else:
-                            method.half_close(now)
+                        self._tell_half_close(call, method, deframer, now)
                     return
                 method.receive(message, now)
         except MessageTooBig:
@@ -645,6 +631,18 @@ class GrpcWire:
         deframer.clear()
         self._acknowledge(call)
         self._leave_long(call, now)
+
+    def _took_all(self, call: StreamCall, now: Instant) -> None:
+        self._acknowledge(call)
+        if self._long:
+            self._leave_long(call, now)
+
+    def _tell_half_close(self, call: StreamCall, method: Method, deframer: Deframer, now: Instant) -> None:
+        call.half_close_told = True
+        if deframer.unfinished:
+            method.fail(DisconnectReason.PROTOCOL_ERROR, "The last message is not whole", now)
+        else:
+            method.half_close(now)
 
     def _count_inflated(self, size: int) -> None:
         self._inflated += size
@@ -703,7 +701,7 @@ class GrpcWire:
             self._first_by = None
         elif was_first:
             self._give_first_its_time(now)
-        self._wake()
+        self.wake()
 
     def _give_first_its_time(self, now: Instant) -> None:
         self._first_by = now.monotonic + self._settings.send_deadline_seconds
@@ -767,7 +765,7 @@ class GrpcWire:
             unsent += len(data)
             if call.held_back:
                 # There may be room for another message of its client now.
-                self._touched[call] = None
+                self.touched[call] = None
             if len(data) < SEND_AHEAD_BYTES and call.ending is None:
                 return
         self._awaiting[call] = None
@@ -805,7 +803,7 @@ class GrpcWire:
     def _on_window(self, stream_id: int) -> None:
         call = self._calls.get(stream_id)
         if call is not None:
-            self._touched[call] = None
+            self.touched[call] = None
 
     def _on_gone(self, stream_id: int, now: Instant) -> None:
         """A stream has ended; where its call has not, the client has cancelled it."""
@@ -821,7 +819,7 @@ class GrpcWire:
             self._leave_long(call, now)
         call.gone = True
         self._calls.pop(call.stream_id, None)
-        self._touched.pop(call, None)
+        self.touched.pop(call, None)
         self._resting.pop(call, None)
         self._awaiting.pop(call, None)
         if not self._calls:
@@ -848,7 +846,7 @@ class GrpcWire:
             self._settling = False
             self._http2.announce_shutdown()
             self._leave_when_idle(now)
-            self._wake()
+            self.wake()
 
     def _break(self, now: Instant) -> None:
         """The rules of HTTP/2 are broken, or the client has said that it is leaving and has left."""
@@ -865,7 +863,7 @@ class GrpcWire:
             call.gone = True
             self._cancel(call, reason, now)
         self._calls.clear()
-        self._touched.clear()
+        self.touched.clear()
         self._resting.clear()
         self._long.clear()
         self._withheld.clear()
@@ -879,7 +877,7 @@ class GrpcWire:
         if self._close_deadline is None:
             seconds = self._settings.close_timeout_seconds if patience is None else patience
             self.due = self._close_deadline = now.monotonic + seconds
-            self._wake()
+            self.wake()
 
 
 def grpc_wires(

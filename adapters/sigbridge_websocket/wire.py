@@ -17,10 +17,11 @@ from collections.abc import Callable
 
 from websockets.exceptions import InvalidMessage
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.frames import BINARY, CLOSE, CONT, TEXT, CloseCode, Frame, apply_mask
+from websockets.frames import BINARY, CLOSE, CONT, TEXT, CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
+from websockets.speedups import apply_mask
 from websockets.typing import Origin
 
 from sigbridge.auth import OPEN_DOOR, Authenticator
@@ -204,13 +205,13 @@ class WebSocketWire:
         if self._compressed:
             self._packed += data
             self._unpack(now)
-        elif self._session is None or self._protocol.state is not State.OPEN:
+        elif self._session is None or self._conversation is None or self._protocol.state is not State.OPEN:
             self._take(self._rest + data, now)
             self._rest = b""
         else:
-            self._take_frames(self._rest + data if self._rest else data, now)
+            self._take_frames(self._rest + data if self._rest else data, self._session, self._conversation, now)
 
-    def _take_frames(self, data: bytes, now: Instant) -> None:
+    def _take_frames(self, data: bytes, session: Session, conversation: Conversation, now: Instant) -> None:
         """Take whole frames: ordinary text messages directly, all others by way of the library."""
         at, end, most = 0, len(data), self._hub.settings.max_message_bytes
         while end - at >= 2:
@@ -222,7 +223,11 @@ class WebSocketWire:
                     start += 2
                 if 0 <= size <= most and size != 127 and start + size <= end:
                     at = start + size
-                    self._on_message(apply_mask(data[start:at], data[start - 4 : start]), True, now)
+                    message = apply_mask(data[start:at], data[start - 4 : start])
+                    if conversation.busy or session.outbox.crowded or not message.isascii():
+                        self._on_message(message, True, now)
+                    else:
+                        conversation.receive(message, now)
                     continue
             stop = _frame_end(data, at, most)
             if stop > end:

@@ -256,7 +256,7 @@ class Hub:
         except Exception:
             logger.exception("%s failed", kind, extra={"session": session.id})
             return self._refused(session, kind, errors.internal_error())
-        if type(answer) is Pending:
+        if isinstance(answer, Pending):
             return self._awaited(session, kind, answer)
         session.request_count += 1
         self.counters.requests[session.protocol, kind, "ok"] += 1
@@ -479,7 +479,8 @@ class Hub:
             peer.joined_frame(encoding)
         for frame in roster:
             session.outbox.follow_up(frame)
-        self._tell(others, peer.joined_frame, now)
+        self.counters.events[session.protocol, "peer_joined"] += len(roster)
+        self._tell(others, peer.joined.kind, peer.joined_frame, now)
         self._rooms[room.name] = room
         room.peers[peer.peer_id] = peer
         self.peer_count += 1
@@ -652,7 +653,7 @@ class Hub:
             tuple(peer.info for peer in page), len(room.peers), _page_token(page[-1].incarnation) if more else ""
         )
 
-    def _tell(self, peers: Iterable[Peer], frame_for: Callable[[Encoding], bytes], now: Instant) -> None:
+    def _tell(self, peers: Iterable[Peer], kind: str, frame_for: Callable[[Encoding], bytes], now: Instant) -> None:
         """Put a roster event into the outboxes of `peers`; who cannot take it is ended as a slow consumer."""
         if self.draining:
             return
@@ -665,6 +666,7 @@ class Hub:
             frame = frames[session.encoding]
             if session.outbox.fits_unrefusable(len(frame)):
                 session.outbox.put_event(frame, now.monotonic)
+                self.counters.events[session.protocol, kind] += 1
             else:
                 self._condemned.append((session, DisconnectReason.SLOW_CONSUMER))
 
@@ -682,7 +684,7 @@ class Hub:
         if self._directory is not None:
             self._directory.release(room.name, peer.peer_id)
         left = PeerLeft(peer.peer_id)
-        self._tell(room.peers.values(), lambda encoding: encoding.encode_event(left), now)
+        self._tell(room.peers.values(), left.kind, lambda encoding: encoding.encode_event(left), now)
 
     def _end(self, session: Session, reason: DisconnectReason, now: Instant) -> bool:
         if session.end_reason is not None:

@@ -38,7 +38,7 @@ class RateLimiter:
         if left < 0:
             # One more than it takes, so that rounding never turns away a client that has waited as long as told.
             raise errors.too_many_requests(kind, rate, ceil(-left / rate * 1000) + 1)
-        bucket[0] = left if left < self._full else self._full
+        bucket[0] = min(left, self._full)
         bucket[1] = now
 
     def expire(self, now: float) -> None:

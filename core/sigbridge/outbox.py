@@ -59,6 +59,8 @@ class Outbox:
     @property
     def crowded(self) -> bool:
         """Whether so much waits that no more requests of its session are to be taken."""
+        if not self._frames and self._held is None:
+            return False
         return self._bytes >= CROWDED_BYTES or len(self) >= CROWDED_MESSAGES
 
     def oldest_at(self) -> float | None:

@@ -103,4 +103,5 @@ def test_no_table_grows_by_what_clients_say():
     words = {code.name for code in Code} | {"ok"}
     assert {outcome for _, _, outcome in hub.counters.requests} <= words
     assert len(hub.counters.requests) < 10
+    assert len(hub.counters.events) < 5
     assert len(hub.counters.seconds) < 5

@@ -103,6 +103,7 @@ def test_replay_of_the_roster_can_be_turned_off(make_stage):
     assert bob.do(Announce("bob")) == Announced("bob", 1, ("alice",))
     assert bob.took() == ["Announced"]
     assert alice.took() == joined("bob")
+    assert stage.hub.counters.events["grpc", "peer_joined"] == 1
 
 
 def test_a_taken_id_is_refused_and_nothing_changes(stage):
@@ -704,7 +705,7 @@ def test_one_end_may_bring_about_another(make_stage):
     for one in (a, b, c):
         one.took()
     for _ in range(2):
-        stage.hub._tell([b.session.peer], lambda e: e.encode_event(PeerLeft("x")), stage.now)
+        stage.hub._tell([b.session.peer], "peer_left", lambda e: e.encode_event(PeerLeft("x")), stage.now)
     a.close()
     assert b.ends == [DisconnectReason.SLOW_CONSUMER]
     assert c.took() == [PeerLeft("a"), PeerLeft("b")]
@@ -1049,6 +1050,10 @@ def test_every_request_is_counted_by_its_outcome(stage):
         ("websocket", "unknown", "UNIMPLEMENTED"): 1,
     }
     assert counters.relays == {("grpc", "websocket", "offer"): 1, ("websocket", "grpc", "answer"): 1}
+    assert counters.events == {
+        ("grpc", "peer_joined"): 1,
+        ("websocket", "peer_joined"): 1,
+    }
     assert alice.session.request_count == 3
 
 
