@@ -15,13 +15,15 @@ PREFIX_BYTES = 5
 GZIP_WINDOW = 31
 """zlib's word for a gzip header and checksum."""
 
+_PREFIX = struct.Struct("!BI")
+
 _TIMEOUT = re.compile(rb"[0-9]{1,8}[HMSmun]")
 _UNIT_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 
 def framed(message: bytes) -> bytes:
     """A message with its prefix: not compressed, and so long."""
-    return struct.pack("!BI", 0, len(message)) + message
+    return _PREFIX.pack(0, len(message)) + message
 
 
 class MessageTooBig(Exception):
@@ -41,7 +43,7 @@ class Deframer:
     __slots__ = ("_inflated", "_max_bytes", "buffer", "gzip")
 
     def __init__(self, max_bytes: int, *, gzip: bool = False, inflated: Callable[[int], None] = _nobody) -> None:
-        self.buffer = bytearray()
+        self.buffer: bytes | bytearray = b""
         """What has arrived and is no whole message yet, or has not been asked for."""
         self._max_bytes = max_bytes
         self._inflated = inflated
@@ -53,23 +55,35 @@ class Deframer:
         return bool(self.buffer)
 
     def feed(self, data: bytes) -> None:
-        """Take part of a body."""
-        self.buffer += data
+        """Take part of a body; nearly always it is one whole message, and stays where it is."""
+        if not self.buffer:
+            self.buffer = data
+        else:
+            if isinstance(self.buffer, bytes):
+                self.buffer = bytearray(self.buffer)
+            self.buffer += data
+
+    def clear(self) -> None:
+        """Forget what has arrived."""
+        self.buffer = b""
 
     def next_message(self) -> bytes | None:
         """The next whole message, or `None`; MessageTooBig, or SignalingError where it cannot be decompressed."""
         buffer = self.buffer
         if len(buffer) < PREFIX_BYTES:
             return None
-        compressed, size = struct.unpack_from("!BI", buffer)
+        compressed, size = _PREFIX.unpack_from(buffer)
         if size > self._max_bytes:
-            buffer.clear()
+            self.clear()
             raise MessageTooBig
         end = PREFIX_BYTES + size
         if len(buffer) < end:
             return None
         message = bytes(buffer[PREFIX_BYTES:end])
-        del buffer[:end]
+        if isinstance(buffer, bytes):
+            self.buffer = buffer[end:]
+        else:
+            del buffer[:end]
         if compressed == 0:
             return message
         if compressed != 1 or not self.gzip:

@@ -101,9 +101,10 @@ def _ice_candidate_from_proto(message: pb.IceCandidateRequest) -> IceCandidate:
     return IceCandidate(
         message.to_peer_id,
         message.candidate,
-        message.sdp_mid if message.HasField("sdp_mid") else None,
-        message.sdp_mline_index if message.HasField("sdp_mline_index") else None,
-        message.username_fragment if message.HasField("username_fragment") else None,
+        # What is not empty is there: only of what is empty the library has to be asked.
+        message.sdp_mid or ("" if message.HasField("sdp_mid") else None),
+        message.sdp_mline_index or (0 if message.HasField("sdp_mline_index") else None),
+        message.username_fragment or ("" if message.HasField("username_fragment") else None),
     )
 
 

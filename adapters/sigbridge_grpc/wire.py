@@ -27,6 +27,7 @@ from sigbridge_grpc.framing import Deframer, MessageTooBig, percent_encoded, tim
 from sigbridge_grpc.http2 import (
     DataReceived,
     ErrorCode,
+    Event,
     Header,
     Http2,
     PingReceived,
@@ -141,7 +142,8 @@ class StreamCall:
     def wake(self) -> None:
         """There is something to take, or the method is ready again."""
         if not self.gone:
-            self._wire.touch(self)
+            self._wire.touched[self] = None
+            self._wire.wake()
 
     def finish(self, ending: Ending) -> None:
         """End the call, after what is queued; a second end is ignored."""
@@ -179,15 +181,19 @@ class GrpcWire:
         "_resting",
         "_resumed",
         "_settings",
+        "_settling",
         "_stalled_since",
-        "_touched",
         "_unfinished",
-        "_wake",
         "_withheld",
         "aborted",
         "due",
         "finished",
+        "settled",
+        "touched",
+        "wake",
     )
+
+    successor = None
 
     def __init__(
         self,
@@ -202,16 +208,19 @@ class GrpcWire:
         self.due = now.monotonic + settings.handshake_timeout_seconds
         self.finished = False
         self.aborted = False
+        self.settled = False
+        self._settling = False
+        """Whether nothing but messages has come and gone since all else was looked at."""
         self._methods = methods
         self._settings = settings
         self._client = client
-        self._wake = wake
+        self.wake = wake
         self._authenticator = authenticator
         self._http2 = Http2(
             max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES, most_header_bytes=MOST_HEADER_BYTES
         )
         self._calls: dict[int, StreamCall] = {}
-        self._touched: dict[StreamCall, None] = {}
+        self.touched: dict[StreamCall, None] = {}
         """Calls to be looked at before the next output."""
         self._awaiting: dict[StreamCall, None] = {}
         """Calls that go on when all that their windows allow is out."""
@@ -255,8 +264,21 @@ class GrpcWire:
         if not self._greeted:
             self._greeted = True
             self.due = now.monotonic
-        all_windows = False
+        others: list[Event] = []
         for event in self._http2.receive(data):
+            if type(event) is DataReceived and not others:
+                self._on_data(event.stream_id, event.data, event.end_stream, now)
+            else:
+                others.append(event)
+        if others or self._http2.broken:
+            self._receive_others(others, now)
+        self.wake()
+
+    def _receive_others(self, events: Iterable[Event], now: Instant) -> None:
+        """Take what is no data, and what came behind it."""
+        self._settling = False
+        all_windows = False
+        for event in events:
             if isinstance(event, DataReceived):
                 self._on_data(event.stream_id, event.data, event.end_stream, now)
             elif isinstance(event, RequestReceived):
@@ -273,10 +295,9 @@ class GrpcWire:
             elif isinstance(event, PingReceived):
                 self._on_ping(now)
         if all_windows:
-            self._touched.update(dict.fromkeys(self._calls.values()))
+            self.touched.update(dict.fromkeys(self._calls.values()))
         if self._http2.broken:
             self._break(now)
-        self._wake()
 
     def receive_eof(self, now: Instant) -> None:
         """The client will send no more: gRPC has no use for half a connection."""
@@ -299,10 +320,11 @@ class GrpcWire:
         """What to write now."""
         self._stalled_since = None
         while True:
-            while self._touched:
-                call, _ = self._touched.popitem()
+            while self.touched:
+                call, _ = self.touched.popitem()
                 if not call.held_back:
-                    self._advance(call, now)
+                    if call.half_closed or (call.deframer is not None and call.deframer.buffer):
+                        self._advance(call, now)
                 elif self._resumed < HELD_BACK_CALLS:
                     self._resumed += 1
                     self._advance(call, now)
@@ -311,11 +333,15 @@ class GrpcWire:
                 self._push(call, now)
             output = self._http2.output(most)
             if output:
+                self.settled = self._settling and not (self.touched or self._awaiting or self._resting or self._refused)
+                if self.settled:
+                    self._inflated = self._resumed = 0
                 return [output]
             if not self._go_on(now):
                 break
         if self._http2.over and self._close_deadline is None:
             self._break(now)
+        self.settled = self._settling = self._close_deadline is None and not self._leaving
         if self._close_deadline is not None:
             self.finished = True
         self._end_turn()
@@ -327,9 +353,10 @@ class GrpcWire:
         if self._resting:
             # `take_output` begins at the end; who had its turn first waits longest for the next.
             first, *others = self._resting
-            self._touched.update(dict.fromkeys((first, *reversed(others))))
+            self.touched.update(dict.fromkeys((first, *reversed(others))))
             self._resting.clear()
-            self._wake()
+            self.settled = False
+            self.wake()
 
     def _go_on(self, now: Instant) -> bool:
         """All that windows allow is out: end and continue what waited for it; whether there may be more to write."""
@@ -342,7 +369,7 @@ class GrpcWire:
                     self._end_stream(call, now)
                     more = True
             elif unsent < SEND_AHEAD_BYTES:
-                self._touched[call] = None
+                self.touched[call] = None
                 more = True
             # What is left waits for its window: `_on_window`.
         for stream_id in self._refused:
@@ -377,7 +404,7 @@ class GrpcWire:
         if self._close_deadline is None:
             dues += [self._expire_stall(now), self._expire_silence(now)]
             self.due = min(dues)
-        self._wake()
+        self.wake()
 
     def _expire_calls(self, now: Instant) -> float | None:
         """End the calls whose time is up; returns when the next one's will be."""
@@ -455,11 +482,6 @@ class GrpcWire:
 
     # Calls.
 
-    def touch(self, call: StreamCall) -> None:
-        """Look at a call before the next output."""
-        self._touched[call] = None
-        self._wake()
-
     def _on_request(self, stream_id: int, headers: Iterable[Header], end: bool, now: Instant) -> None:
         self._pings_in_a_row = 0
         fields: dict[bytes, bytes] = {}
@@ -494,7 +516,7 @@ class GrpcWire:
             self._calls[stream_id] = call
             if end:
                 self._on_data(stream_id, b"", True, now)
-            self.touch(call)
+            call.wake()
             return
         self._send_status(stream_id, ending, headers_sent=False)
         if not end:
@@ -566,7 +588,7 @@ class GrpcWire:
             call.half_closed = True
         if call.held_back:
             # Each of a chunk's frames may be for another call that has much to catch up with.
-            self._touched[call] = None
+            self.touched[call] = None
         else:
             self._advance(call, now)
 
@@ -577,6 +599,9 @@ class GrpcWire:
             return
         try:
             while call.ending is None:
+                if not (deframer.buffer or call.half_closed):
+                    self._took_all(call, now)
+                    return
                 call.held_back = not method.ready()
                 if call.held_back:
                     if self._long:
@@ -590,15 +615,9 @@ class GrpcWire:
                     if deframer.buffer:
                         self._keep_unfinished(call, deframer, now)
                     else:
-                        self._acknowledge(call)
-                        if self._long:
-                            self._leave_long(call, now)
+                        self._took_all(call, now)
                     if call.half_closed:
-                        call.half_close_told = True
-                        if deframer.unfinished:
-                            method.fail(DisconnectReason.PROTOCOL_ERROR, "The last message is not whole", now)
-                        else:
-                            method.half_close(now)
+                        self._tell_half_close(call, method, deframer, now)
                     return
                 method.receive(message, now)
         except MessageTooBig:
@@ -609,9 +628,21 @@ class GrpcWire:
             logger.exception("a method failed")
             method.fail(DisconnectReason.INTERNAL_ERROR, INTERNAL_ERROR.message, now)
         # Nothing more of it is looked at.
-        deframer.buffer.clear()
+        deframer.clear()
         self._acknowledge(call)
         self._leave_long(call, now)
+
+    def _took_all(self, call: StreamCall, now: Instant) -> None:
+        self._acknowledge(call)
+        if self._long:
+            self._leave_long(call, now)
+
+    def _tell_half_close(self, call: StreamCall, method: Method, deframer: Deframer, now: Instant) -> None:
+        call.half_close_told = True
+        if deframer.unfinished:
+            method.fail(DisconnectReason.PROTOCOL_ERROR, "The last message is not whole", now)
+        else:
+            method.half_close(now)
 
     def _count_inflated(self, size: int) -> None:
         self._inflated += size
@@ -670,7 +701,7 @@ class GrpcWire:
             self._first_by = None
         elif was_first:
             self._give_first_its_time(now)
-        self._wake()
+        self.wake()
 
     def _give_first_its_time(self, now: Instant) -> None:
         self._first_by = now.monotonic + self._settings.send_deadline_seconds
@@ -734,7 +765,7 @@ class GrpcWire:
             unsent += len(data)
             if call.held_back:
                 # There may be room for another message of its client now.
-                self._touched[call] = None
+                self.touched[call] = None
             if len(data) < SEND_AHEAD_BYTES and call.ending is None:
                 return
         self._awaiting[call] = None
@@ -772,7 +803,7 @@ class GrpcWire:
     def _on_window(self, stream_id: int) -> None:
         call = self._calls.get(stream_id)
         if call is not None:
-            self._touched[call] = None
+            self.touched[call] = None
 
     def _on_gone(self, stream_id: int, now: Instant) -> None:
         """A stream has ended; where its call has not, the client has cancelled it."""
@@ -788,7 +819,7 @@ class GrpcWire:
             self._leave_long(call, now)
         call.gone = True
         self._calls.pop(call.stream_id, None)
-        self._touched.pop(call, None)
+        self.touched.pop(call, None)
         self._resting.pop(call, None)
         self._awaiting.pop(call, None)
         if not self._calls:
@@ -812,9 +843,10 @@ class GrpcWire:
         """Take no more calls; the connection goes when the last one has ended."""
         if not self._leaving and self._close_deadline is None:
             self._leaving = True
+            self._settling = False
             self._http2.announce_shutdown()
             self._leave_when_idle(now)
-            self._wake()
+            self.wake()
 
     def _break(self, now: Instant) -> None:
         """The rules of HTTP/2 are broken, or the client has said that it is leaving and has left."""
@@ -831,7 +863,7 @@ class GrpcWire:
             call.gone = True
             self._cancel(call, reason, now)
         self._calls.clear()
-        self._touched.clear()
+        self.touched.clear()
         self._resting.clear()
         self._long.clear()
         self._withheld.clear()
@@ -841,10 +873,11 @@ class GrpcWire:
         self._refused.clear()
 
     def _begin_closing(self, now: Instant, *, patience: float | None = None) -> None:
+        self._settling = False
         if self._close_deadline is None:
             seconds = self._settings.close_timeout_seconds if patience is None else patience
             self.due = self._close_deadline = now.monotonic + seconds
-            self._wake()
+            self.wake()
 
 
 def grpc_wires(

@@ -65,6 +65,9 @@ class HttpService(Protocol):
 class HttpWire:
     """One HTTP connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
+    settled = False
+    successor = None
+
     def __init__(
         self,
         pages: Pages,

@@ -15,6 +15,7 @@ import ssl
 from typing import cast
 
 from sigbridge.counters import Counters
+from sigbridge.messages import Instant
 from sigbridge.settings import Settings, parse_address
 from sigbridge_net.clock import read_clock
 from sigbridge_net.wire import Client, Wire, WireFactory
@@ -152,8 +153,9 @@ class Carrier:
 
     def _flush(self) -> None:
         connections, self._to_flush = self._to_flush, []
+        now = read_clock()
         for connection in connections:
-            connection.flush()
+            connection.flush(now)
 
     def _sweep(self) -> None:
         now = read_clock()
@@ -171,6 +173,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_carrier",
         "_eof_sent",
+        "_flowing",
         "_read_paused",
         "_reading_on",
         "_scheduled",
@@ -192,6 +195,8 @@ class Connection(asyncio.Protocol):
         self._unread = memoryview(b"")
         """What has arrived and waits for its turn; meanwhile nothing is read."""
         self._reading_on = False
+        self._flowing = True
+        """Whether nothing is held up: not writing, not reading, nothing that arrived."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; with TLS its handshake is done."""
@@ -212,11 +217,14 @@ class Connection(asyncio.Protocol):
         """Hand bytes to the wire; what they cause is written at the end of the tick."""
         if self._unread or len(data) > READ_BYTES:
             self._unread = memoryview(bytes(self._unread) + data)
+            self._flowing = False
             if not self._reading_on:
                 self._receive_more()
         else:
             self._receive(data)
-        self.wake()
+        if not self._scheduled:
+            self._scheduled = True
+            self._carrier._schedule(self)
 
     def _receive(self, data: bytes) -> None:
         try:
@@ -244,7 +252,7 @@ class Connection(asyncio.Protocol):
             self.wire.receive_eof(read_clock())
         except Exception:
             self._failed()
-        self.flush()
+        self.flush(read_clock())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, for whatever reason."""
@@ -261,6 +269,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The transport's buffer is over its mark."""
         self._write_paused = True
+        self._flowing = False
 
     def resume_writing(self) -> None:
         """The transport's buffer is empty enough to go on."""
@@ -288,25 +297,36 @@ class Connection(asyncio.Protocol):
         except Exception:
             # The sweep goes on: it is everybody's.
             self._failed()
-        self.wake()
-
-    def flush(self) -> None:
-        """Write what the wire has, as far as the transport takes it."""
-        self._scheduled = False
-        if self._transport is None:
-            return
         if self.wire.aborted:
             self.abort()
+        else:
+            self.wake()
+
+    def flush(self, now: Instant) -> None:
+        """Write what the wire has, as far as the transport takes it."""
+        self._scheduled = False
+        transport = self._transport
+        if transport is None:
             return
         try:
-            self._write(self._transport)
+            if self._flowing and not transport.is_closing():
+                wire = self.wire
+                output = wire.take_output(WRITE_BUFFER_BYTES, now)
+                if output:
+                    transport.write(output[0] if len(output) == 1 else b"".join(output))
+                if wire.settled:
+                    return
+            self._write(transport, now)
         except Exception:
             self._failed()
 
-    def _write(self, transport: asyncio.Transport) -> None:
+    def _write(self, transport: asyncio.Transport, now: Instant) -> None:
+        """Write what there still is, then look at everything that may follow from it."""
+        if self.wire.successor is not None:
+            self.wire = self.wire.successor
         wire = self.wire
         while not self._write_paused and not self._eof_sent and not transport.is_closing():
-            output = wire.take_output(WRITE_BUFFER_BYTES, read_clock())
+            output = wire.take_output(WRITE_BUFFER_BYTES, now)
             if not output:
                 break
             transport.write(output[0] if len(output) == 1 else b"".join(output))
@@ -329,6 +349,7 @@ class Connection(asyncio.Protocol):
                 asyncio.get_running_loop().call_soon(self._receive_more)
             reading = False
         self._set_reading(transport, reading)
+        self._flowing = not (self._unread or self._read_paused or self._write_paused or self._eof_sent)
 
     def abort(self) -> None:
         """Drop the connection, with everything that is still to be written or looked at."""

@@ -23,7 +23,18 @@ class Wire(Protocol):
 
     @property
     def aborted(self) -> bool:
-        """Nobody is listening any more: the carrier drops the connection at once, with what it still holds."""
+        """Nobody is listening any more: after `expire` the carrier drops the connection, with what it still holds."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether `take_output` has given all there is, nothing is ending, and input is welcome.
+
+        The usual case, which lets the carrier look no further; a wire may always say no.
+        """
+
+    @property
+    def successor(self) -> "Wire | None":
+        """The wire that does everything from now on, where this one only found out which; only if not settled."""
 
     def receive(self, data: bytes, now: Instant) -> None:
         """Take bytes that arrived, in any fragmentation."""

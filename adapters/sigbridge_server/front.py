@@ -3,7 +3,8 @@
 Rule 1: the first bytes decide: HTTP/2 begins with a preface that no HTTP/1.1 request can begin with. Rule 2: of
 HTTP/1.1 requests, those for a page or a gRPC-Web method of ours that ask for no upgrade are answered so; all else is
 WebSocket's, which also knows how to refuse. Rule 3: until it is decided, nothing is made and little is kept, for a
-limited time.
+limited time. Rule 4: when it is decided, the carrier goes on with the wire of that protocol and forgets this one; what
+happens before it does so is passed on.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,9 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 class FrontWire:
-    """A connection whose protocol is not known yet, and then the wire of that protocol."""
+    """A connection whose protocol is not known yet, until the wire of that protocol takes over."""
+
+    settled = False
 
     __slots__ = (
         "_aborted",
@@ -74,6 +77,11 @@ class FrontWire:
     def aborted(self) -> bool:
         """Whether nobody is listening any more."""
         return self._aborted if self._wire is None else self._wire.aborted
+
+    @property
+    def successor(self) -> Wire | None:
+        """The wire of the protocol, once it is known."""
+        return self._wire
 
     def receive(self, data: bytes, now: Instant) -> None:
         """Take bytes that arrived."""

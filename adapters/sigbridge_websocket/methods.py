@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import msgspec
 from jsonrpcserver import Error, Result, Success, dispatch
@@ -45,6 +45,8 @@ DISCOVER = "discover"
 """The kind under which `rpc.discover` is counted."""
 QUESTIONS = ("list_peers", "health_check", DISCOVER_METHOD)
 """Methods that change nothing: where nobody hears the answer, none is made. A listing may be long."""
+_dispatch: Callable[..., Any] = dispatch
+"""What the library calls text is whatever its serializer gives; here it is bytes."""
 UNKNOWN = "unknown"
 """The kind under which a message is counted that is no request of ours."""
 
@@ -252,16 +254,13 @@ class Conversation:
         if "params" not in request:
             # jsonrpcserver takes absent params for an array.
             request = {**request, "params": {}}
-        response_text = cast(
-            "bytes | str",
-            dispatch(
-                "",
-                METHODS,
-                context=call,
-                deserializer=lambda _: request,
-                validator=lambda _: None,
-                serializer=_serialize,
-            ),
+        response_text = _dispatch(
+            "",
+            METHODS,
+            context=call,
+            deserializer=lambda _: request,
+            validator=lambda _: None,
+            serializer=_serialize,
         )
         if call.pending is not None:
             return _later(call.pending, request.get("id"), notification="id" not in request)
@@ -299,10 +298,10 @@ def _later(outcome: Pending[Outcome], request_id: RequestId, *, notification: bo
     return answer
 
 
-def _serialize(message: Any) -> str:
+def _serialize(message: Any) -> Any:
     """Encode what jsonrpcserver made of a method's result; an error of its own is a fault of ours."""
     error = message.get("error")
     if error is not None and not (isinstance(error.get("data"), dict) and "status" in error["data"]):
         logger.error("jsonrpcserver failed with code %s", error.get("code"))
-        return cast("str", error_to_jsonrpc(errors.internal_error(), message.get("id")))
-    return cast("str", encode_json(message))
+        return error_to_jsonrpc(errors.internal_error(), message.get("id"))
+    return encode_json(message)

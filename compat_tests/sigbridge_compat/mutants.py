@@ -5,6 +5,7 @@ scenarios: into what it returns, into its outboxes, or into one of its rules. Ru
 scenario fail with AssertionError.
 """
 
+import copy
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -84,8 +85,8 @@ def _events_on_their_way() -> None:
     def swapping(put: Any) -> Callable[..., Any]:
         def put_swapped(self: Outbox, frame: bytes, now: float) -> None:
             put(self, frame, now)
-            if len(self._entries) > 1 and self._entries[-2][0].startswith(b"event"):
-                self._entries[-1], self._entries[-2] = self._entries[-2], self._entries[-1]
+            if len(self._frames) > 1 and self._frames[-2].startswith(b"event"):
+                self._frames[-1], self._frames[-2] = self._frames[-2], self._frames[-1]
 
         return put_swapped
 
@@ -287,14 +288,15 @@ def _rules_of_leaving() -> None:
 
 
 def _rules_of_rooms() -> None:
-    def everywhere(deliver: Any) -> Callable[..., Any]:
-        def deliver_anywhere(self: Hub, room: str, to_peer_id: str, *event: Any) -> Any:
-            rooms = [room, *(one.name for one in self._rooms.values() if to_peer_id in one.peers)]
-            return deliver(self, rooms[-1], to_peer_id, *event)
+    def everywhere(relay: Any) -> Callable[..., Any]:
+        def relay_anywhere(self: Hub, session: Any, sender: Any, to_peer_id: str, *event: Any, **how: Any) -> Any:
+            stranger = copy.copy(sender)
+            stranger.room = [sender.room, *(room for room in self._rooms.values() if to_peer_id in room.peers)][-1]
+            return relay(self, session, stranger, to_peer_id, *event, **how)
 
-        return deliver_anywhere
+        return relay_anywhere
 
-    _mutant("rooms do not part those who signal", _around(Hub, "deliver", everywhere))
+    _mutant("rooms do not part those who signal", _around(Hub, "_relay", everywhere))
 
     def telling_all(tell: Any) -> Callable[..., Any]:
         def tell_everybody(self: Hub, peers: Any, *event: Any) -> None:

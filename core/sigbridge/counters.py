@@ -38,7 +38,7 @@ class Counters:
         self.relays: Counter[tuple[str, str, str]] = Counter()
         """Messages put into a target's outbox, by (sender's protocol, target's protocol, kind)."""
         self.events: Counter[tuple[str, str]] = Counter()
-        """Events put into outboxes, by (receiver's protocol, kind)."""
+        """Events about rooms put into outboxes, by (receiver's protocol, kind)."""
         self.disconnects: Counter[tuple[str, str]] = Counter()
         """Ended sessions, by (protocol, reason)."""
         self.sessions: Counter[str] = Counter()

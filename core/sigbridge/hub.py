@@ -243,24 +243,23 @@ class Hub:
             return self._apply(session, request, now)
 
     def _apply(self, session: Session, request: Request, now: Instant) -> Outcome | Pending[Outcome]:
+        kind = request.kind
         if self._stopwatch is not None:
-            # In a batch, the request before this one has no reply of its own.
-            self._time(session, self._stopwatch())
-            session.request_kind = request.kind
+            self._begin_timing(session, kind, self._stopwatch())
         try:
             if session.end_reason is not None:
                 raise errors.session_ended()
-            self._limiter.take(session.holder, request.kind, now.monotonic)
+            self._limiter.take(session.holder, kind, now.monotonic)
             answer = self._rules[type(request)](session, request, now)
         except SignalingError as error:
-            return self._refused(session, request.kind, error)
+            return self._refused(session, kind, error)
         except Exception:
-            logger.exception("%s failed", request.kind, extra={"session": session.id})
-            return self._refused(session, request.kind, errors.internal_error())
+            logger.exception("%s failed", kind, extra={"session": session.id})
+            return self._refused(session, kind, errors.internal_error())
         if isinstance(answer, Pending):
-            return self._awaited(session, request.kind, answer)
+            return self._awaited(session, kind, answer)
         session.request_count += 1
-        self.counters.requests[session.protocol, request.kind, "ok"] += 1
+        self.counters.requests[session.protocol, kind, "ok"] += 1
         if self._condemned:
             self._settle(now)
         return answer
@@ -299,9 +298,10 @@ class Hub:
                 self.end(session, DisconnectReason.SLOW_CONSUMER, now)
                 return
             outbox.put_reply(frame, now.monotonic)
-        outbox.release(now.monotonic)
-        if self._stopwatch is not None:
-            self._time(session, self._stopwatch())
+        else:
+            outbox.release(now.monotonic)
+        if self._stopwatch is not None and session.request_kind:
+            self._end_timing(session, self._stopwatch())
 
     def query(
         self, protocol: ProtocolName, request: ListPeers | HealthCheck, now: Instant, *, holder: str = ""
@@ -339,21 +339,23 @@ class Hub:
         target = room.peers.get(to_peer_id) if room is not None else None
         if target is None:
             raise errors.peer_not_found(to_peer_id)
-        session = target.session
-        if self._tracer is None:
-            self._put_relay(target, event, now)
-        else:
-            with self._tracer.delivery(session, event.kind):
-                self._put_relay(target, event, now)
-        self.counters.events[session.protocol, event.kind] += 1
-        self.counters.relays[from_protocol, session.protocol, event.kind] += 1
+        self._deliver(target, event, from_protocol, now)
 
-    def _put_relay(self, target: Peer, event: Event, now: Instant) -> None:
+    def _deliver(self, target: Peer, event: Event, from_protocol: str, now: Instant) -> None:
+        if self._tracer is None:
+            self._put_relay(target, event, from_protocol, now)
+        else:
+            with self._tracer.delivery(target.session, event.kind):
+                self._put_relay(target, event, from_protocol, now)
+
+    def _put_relay(self, target: Peer, event: Event, from_protocol: str, now: Instant) -> None:
         session = target.session
         frame = session.encoding.encode_event(event)
-        if not session.outbox.fits(len(frame)):
+        outbox = session.outbox
+        if not outbox.fits(len(frame)):
             raise errors.peer_unavailable(target.peer_id)
-        session.outbox.put_event(frame, now.monotonic)
+        outbox.put_event(frame, now.monotonic)
+        self.counters.relays[from_protocol, session.protocol, event.kind] += 1
 
     def health(self, now: Instant) -> Health:
         """How the server is: `unhealthy` while it drains, `degraded` while it is short of memory."""
@@ -488,7 +490,8 @@ class Hub:
 
     def _offer(self, session: Session, request: Offer, now: Instant) -> Reply | Pending[Reply]:
         to = request.to_peer_id
-        self._check_sdp(to, request.sdp)
+        self._check_target(session, to)
+        self._check_sdp(request.sdp)
         if request.type not in ("", "offer"):
             raise errors.invalid_params("type", "must be offer")
         sender = self._sender(session, to)
@@ -506,7 +509,8 @@ class Hub:
 
     def _answer(self, session: Session, request: Answer, now: Instant) -> Reply | Pending[Reply]:
         to = request.to_peer_id
-        self._check_sdp(to, request.sdp)
+        self._check_target(session, to)
+        self._check_sdp(request.sdp)
         if request.type not in ("", "answer", "pranswer"):
             raise errors.invalid_params("type", "must be answer or pranswer")
         sender = self._sender(session, to)
@@ -521,18 +525,11 @@ class Hub:
 
     def _ice_candidate(self, session: Session, request: IceCandidate, now: Instant) -> Reply | Pending[Reply]:
         to = request.to_peer_id
-        limit = self.settings.max_candidate_bytes
-        _check_id("to_peer_id", to)
+        self._check_target(session, to)
         index = request.sdp_mline_index
         if index is not None and not 0 <= index <= MAX_UINT32:
             raise errors.invalid_params("sdp_mline_index", "must be a whole number from 0 to 4294967295")
-        for field, text in (
-            ("candidate", request.candidate),
-            ("sdp_mid", request.sdp_mid),
-            ("username_fragment", request.username_fragment),
-        ):
-            if text:
-                _check_size(field, text, "SIGNALING_MAX_CANDIDATE_BYTES", limit)
+        self._check_candidate(request)
         sender = self._sender(session, to)
         event = IceCandidateReceived(
             sender.peer_id, request.candidate, request.sdp_mid, index, request.username_fragment
@@ -578,8 +575,21 @@ class Hub:
             raise errors.invalid_params("to_peer_id", "is the sender itself")
         return sender
 
-    def _check_sdp(self, to_peer_id: str, sdp: str) -> None:
-        _check_id("to_peer_id", to_peer_id)
+    def _check_target(self, session: Session, to_peer_id: str) -> None:
+        sender = session.peer
+        # An id that somebody has was checked when it was announced.
+        if sender is None or to_peer_id not in sender.room.peers:
+            _check_id("to_peer_id", to_peer_id)
+
+    def _check_candidate(self, request: IceCandidate) -> None:
+        limit = self.settings.max_candidate_bytes
+        texts = (request.candidate, request.sdp_mid or "", request.username_fragment or "")
+        # No character takes more than four bytes, so what is this short need not be looked at one by one.
+        if 4 * (len(texts[0]) + len(texts[1]) + len(texts[2])) > limit:
+            for field, text in zip(("candidate", "sdp_mid", "username_fragment"), texts, strict=True):
+                _check_size(field, text, "SIGNALING_MAX_CANDIDATE_BYTES", limit)
+
+    def _check_sdp(self, sdp: str) -> None:
         if not sdp:
             raise errors.invalid_params("sdp", "is missing")
         _check_size("sdp", sdp, "SIGNALING_MAX_SDP_BYTES", self.settings.max_sdp_bytes)
@@ -596,13 +606,12 @@ class Hub:
         absent_is_fine: bool = False,
     ) -> Reply | Pending[Reply]:
         """Bring an event to a peer of the sender's room; `done` makes the reply once its queue has taken it."""
-        room = sender.room.name
         if self._bus is None:
-            try:
-                self.deliver(room, to_peer_id, event, session.protocol, now)
-            except SignalingError as error:
-                if not (absent_is_fine and error.code is errors.Code.NOT_FOUND):
-                    raise
+            target = sender.room.peers.get(to_peer_id)
+            if target is not None:
+                self._deliver(target, event, session.protocol, now)
+            elif not absent_is_fine:
+                raise errors.peer_not_found(to_peer_id)
             return done()
 
         answer: Pending[Reply] = Pending()
@@ -613,7 +622,7 @@ class Hub:
             else:
                 answer.resolve(done(), then)
 
-        self._bus.relay(room, to_peer_id, event, session.protocol, now).then(arrived)
+        self._bus.relay(sender.room.name, to_peer_id, event, session.protocol, now).then(arrived)
         return answer
 
     def _page(self, room_name: str, request: ListPeers, *, own_room: bool = False) -> PeerList:
@@ -731,12 +740,16 @@ class Hub:
         answer.then(known)
         return outcome
 
-    def _time(self, session: Session, moment: float) -> None:
-        """End the timing of a session's request, where there is one, and begin that of the next."""
+    def _begin_timing(self, session: Session, kind: str, moment: float) -> None:
         if session.request_kind:
-            self.counters.observe(session.protocol, session.request_kind, moment - session.request_began_at)
-            session.request_kind = ""
+            # In a batch, the request before this one has no reply of its own.
+            self._end_timing(session, moment)
+        session.request_kind = kind
         session.request_began_at = moment
+
+    def _end_timing(self, session: Session, moment: float) -> None:
+        self.counters.observe(session.protocol, session.request_kind, moment - session.request_began_at)
+        session.request_kind = ""
 
     def _refused(self, session: Session, kind: str, error: SignalingError) -> SignalingError:
         session.request_count += 1

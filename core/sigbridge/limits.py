@@ -15,7 +15,9 @@ class RateLimiter:
     def __init__(self, *, per_second: float, burst: int) -> None:
         self._per_second = per_second
         self._burst = burst
-        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
+        self._full = burst - 1.0
+        """What a full bucket has left when one was taken."""
+        self._buckets: dict[tuple[str, str], list[float]] = {}
         """What is left, and when that was so, by (holder, kind)."""
 
     def __len__(self) -> int:
@@ -28,12 +30,16 @@ class RateLimiter:
         if not rate:
             return
         key = (holder, kind)
-        left, since = self._buckets.get(key, (self._burst, now))
-        left = min(self._burst, left + (now - since) * rate) - 1.0
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            self._buckets[key] = [self._burst - 1.0, now]
+            return
+        left = bucket[0] + (now - bucket[1]) * rate - 1.0
         if left < 0:
             # One more than it takes, so that rounding never turns away a client that has waited as long as told.
             raise errors.too_many_requests(kind, rate, ceil(-left / rate * 1000) + 1)
-        self._buckets[key] = (left, now)
+        bucket[0] = min(left, self._full)
+        bucket[1] = now
 
     def expire(self, now: float) -> None:
         """Forget the buckets that are full again."""

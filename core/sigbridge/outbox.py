@@ -8,7 +8,6 @@ messages; it is bounded by the room's own limit. Rule 5: a session whose outbox 
 read before more of its requests are taken.
 """
 
-from collections import deque
 from collections.abc import Callable
 
 CROWDED_MESSAGES = 64
@@ -22,12 +21,24 @@ def _nobody() -> None:
 class Outbox:
     """A bounded first-in-first-out queue of encoded messages, with the age of its oldest entry."""
 
-    __slots__ = ("_bytes", "_entries", "_free_bytes", "_free_messages", "_held", "_max_bytes", "_max_messages", "wake")
+    __slots__ = (
+        "_bytes",
+        "_frames",
+        "_free_bytes",
+        "_free_messages",
+        "_held",
+        "_max_bytes",
+        "_max_messages",
+        "_put_at",
+        "wake",
+    )
 
     def __init__(self, *, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._entries: deque[tuple[bytes, float]] = deque()
+        # Lists, since nearly always everything is taken at once, and an empty deque takes ten times as much memory.
+        self._frames: list[bytes] = []
+        self._put_at: list[float] = []
         self._held: list[bytes] | None = None
         self._bytes = 0
         # How much of what is queued is roster, which counts against no bound (Rule 4).
@@ -38,7 +49,7 @@ class Outbox:
 
     def __len__(self) -> int:
         """How many messages are queued, those held back included."""
-        return len(self._entries) + (len(self._held) if self._held else 0)
+        return len(self._frames) + (len(self._held) if self._held else 0)
 
     @property
     def queued_bytes(self) -> int:
@@ -48,33 +59,36 @@ class Outbox:
     @property
     def crowded(self) -> bool:
         """Whether so much waits that no more requests of its session are to be taken."""
+        if not self._frames and self._held is None:
+            return False
         return self._bytes >= CROWDED_BYTES or len(self) >= CROWDED_MESSAGES
 
     def oldest_at(self) -> float | None:
         """When the oldest entry was put (monotonic seconds), or `None` when nothing waits."""
-        return self._entries[0][1] if self._entries else None
+        return self._put_at[0] if self._put_at else None
 
     def fits(self, size: int) -> bool:
         """Whether a relay of `size` bytes fits; an empty outbox takes any one message."""
-        return self._within(1, size)
+        return (not self._frames and self._held is None) or self._within(1, size)
 
     def fits_unrefusable(self, size: int) -> bool:
         """The same for what cannot be refused: replies, and events about the room."""
-        return self._within(2, size)
+        return (not self._frames and self._held is None) or self._within(2, size)
 
     def _within(self, times: int, size: int) -> bool:
         """Whether `size` bytes more are within so many times the bound."""
-        if not self._entries and self._held is None:
-            return True
         return (
             len(self) - self._free_messages < times * self._max_messages
             and self._bytes - self._free_bytes + size <= times * self._max_bytes
         )
 
     def put_reply(self, frame: bytes, now: float) -> None:
-        """Queue a reply, before anything that is held back."""
+        """Queue a reply, and let go of what was held back for it."""
         self._bytes += len(frame)
-        self._entries.append((frame, now))
+        self._frames.append(frame)
+        self._put_at.append(now)
+        if self._held is not None:
+            self.release(now)
         self.wake()
 
     def put_event(self, frame: bytes, now: float) -> None:
@@ -83,7 +97,8 @@ class Outbox:
         if self._held is not None:
             self._held.append(frame)
             return
-        self._entries.append((frame, now))
+        self._frames.append(frame)
+        self._put_at.append(now)
         self.wake()
 
     def follow_up(self, frame: bytes) -> None:
@@ -96,19 +111,21 @@ class Outbox:
         self._held.append(frame)
 
     def release(self, now: float) -> None:
-        """Let go of what was held back: the reply is in."""
+        """Let go of what was held back: the reply is in, or none is due."""
         held, self._held = self._held, None
         if held:
-            self._entries.extend((frame, now) for frame in held)
+            self._frames += held
+            self._put_at += [now] * len(held)
             self.wake()
 
     def peek(self) -> bytes | None:
         """The oldest entry, left where it is (its age goes on counting), or `None`."""
-        return self._entries[0][0] if self._entries else None
+        return self._frames[0] if self._frames else None
 
     def pop(self) -> bytes:
         """Take the oldest entry; IndexError where there is none."""
-        frame = self._entries.popleft()[0]
+        frame = self._frames.pop(0)
+        del self._put_at[0]
         self._bytes -= len(frame)
         if self._free_messages:
             self._free_messages -= 1
@@ -117,16 +134,28 @@ class Outbox:
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Take the oldest entries up to about `max_bytes`, and at least one where there is one."""
-        frames: list[bytes] = []
-        size = 0
-        while self._entries and size < max_bytes:
-            frame = self.pop()
+        frames = self._frames
+        if self._bytes <= max_bytes and self._held is None:
+            self._frames = []
+            self._put_at.clear()
+            self._bytes = self._free_bytes = self._free_messages = 0
+            return frames
+        size = count = 0
+        for frame in frames:
+            if size >= max_bytes:
+                break
             size += len(frame)
-            frames.append(frame)
-        return frames
+            count += 1
+        taken = frames[:count]
+        del frames[:count], self._put_at[:count]
+        self._bytes -= size
+        self._free_messages = max(0, self._free_messages - count)
+        self._free_bytes = max(0, self._free_bytes - size) if self._free_messages else 0
+        return taken
 
     def clear(self) -> None:
         """Forget everything: the session has ended and its client cannot be told."""
-        self._entries.clear()
+        self._frames.clear()
+        self._put_at.clear()
         self._held = None
         self._bytes = self._free_bytes = self._free_messages = 0

@@ -411,7 +411,7 @@ def test_a_relay_that_cannot_be_encoded_fails_at_its_sender(stage, caplog):
 
 def test_an_internal_error_tells_nothing_of_the_exception(stage, caplog, monkeypatch):
     alice, _bob = stage.pair()
-    monkeypatch.setattr(stage.hub, "deliver", lambda *_: 1 / 0)
+    monkeypatch.setattr(stage.hub, "_deliver", lambda *_: 1 / 0)
     with caplog.at_level(logging.ERROR, logger="sigbridge.session"):
         error = alice.refused(Offer("bob", "v=0"))
     assert (error.code, error.message, error.extra) == (Code.INTERNAL, "Internal error", {})
@@ -525,7 +525,7 @@ def test_a_hang_up_names_the_sender(stage):
 def test_a_hang_up_on_nobody_is_the_same(stage):
     alice = stage.open("alice")
     assert alice.do(Disconnect("nobody")) == Disconnected("nobody")
-    assert stage.hub.counters.events["grpc", "peer_disconnected"] == 0
+    assert not stage.hub.counters.relays
 
 
 def test_ones_own_id_means_leaving(stage):
@@ -1053,8 +1053,6 @@ def test_every_request_is_counted_by_its_outcome(stage):
     assert counters.events == {
         ("grpc", "peer_joined"): 1,
         ("websocket", "peer_joined"): 1,
-        ("websocket", "offer"): 1,
-        ("grpc", "answer"): 1,
     }
     assert alice.session.request_count == 3
 

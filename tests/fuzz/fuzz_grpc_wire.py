@@ -133,7 +133,7 @@ class Play:
         """What must hold at any time."""
         wire = self.wire
         calls = set(wire._calls.values())
-        assert set(wire._touched) <= calls
+        assert set(wire.touched) <= calls
         assert set(wire._awaiting) <= calls
         assert set(wire._resting) <= calls
         assert set(wire._withheld) <= set(wire._long) <= calls

@@ -649,7 +649,7 @@ async def test_a_reset_flood_leaves_nothing_and_hurts_nobody(start: Start, until
     await other.send("2", list_peers=pb.ListPeersRequest())
     assert (await other.receive()).request_id == "2"
     if served.native:
-        assert sum(len(connection.wire._wire._calls) for connection in served.server._carrier._connections) == 1
+        assert sum(len(connection.wire._calls) for connection in served.server._carrier._connections) == 1
 
 
 # TLS.

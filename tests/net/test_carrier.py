@@ -105,7 +105,8 @@ class Noting:
     """A wire that keeps what it is given, and says nothing."""
 
     due = float("inf")
-    finished = aborted = False
+    finished = aborted = settled = False
+    successor = None
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -217,7 +218,8 @@ class Broken:
     """A wire that fails at everything."""
 
     due = 0.0
-    finished = aborted = False
+    finished = aborted = settled = False
+    successor = None
 
     def __init__(self, where: str):
         self.where = where
