@@ -19,8 +19,7 @@ BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test scripts lint format types walls proto check-proto settings-page check-settings-page bench \
-	bench-report clean
+.PHONY: help serve demo test scripts lint format types walls proto check-proto settings-page check-settings-page bench bench-report clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
