@@ -424,7 +424,7 @@ static void opened(Connection *c) {
     if (c == attacker) return;
     if (!c->hold) greet(c);
     else if (mode == CALLS) call_opened(c->lane);
-    else if (mode == SETUP && c->kind != GRPC) next_of_setup();  // gRPC is connected when its server's settings are here
+    else if (mode == SETUP) next_of_setup();
 }
 
 static void connected(Connection *c) {
@@ -438,7 +438,8 @@ static void connected(Connection *c) {
         return;  // an event of the connection's last life
     }
     add(&c->control, c->opening.data, c->opening.length);
-    if (c->kind == WS || c->kind == PEERJS) c->state = OPENING;
+    // Of a connection that waits for its hello, gRPC's settings are awaited as WebSocket's handshake is.
+    if (c->kind == WS || c->kind == PEERJS || (c->kind == GRPC && c->hold)) c->state = OPENING;
     else opened(c);
     if (!gone(c)) flush(c);
 }
@@ -689,7 +690,7 @@ static size_t take_h2(Connection *c, const uint8_t *data, size_t length) {
         }
         add(&c->control, "\0\0\0\4\1\0\0\0\0", 9);
         flush(c);
-        if (mode == SETUP && c->hold && c->state == OPENED) next_of_setup();
+        if (!gone(c) && c->state == OPENING) opened(c);
         break;
     case 6:  // PING
         if (flags & 1) break;
