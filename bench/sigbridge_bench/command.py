@@ -156,6 +156,9 @@ def _measure(options: argparse.Namespace, only: Sequence[str], names: Sequence[s
         "rounds": options.rounds,
         "pairs": profile.pairs,
         "messages": profile.messages,
+        "rates": [f"{rate:g}" for rate in profile.rates],
+        "sessions": profile.sessions,
+        "room": profile.room,
     }
     head = run.begin(bench, left_out, asked)
     return run.write(bench, head, bench.phases(only), Path(options.output))
