@@ -12,12 +12,14 @@ import asyncio
 import logging
 import socket
 import ssl
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 from sigbridge.counters import Counters
 from sigbridge.messages import Instant
 from sigbridge.settings import Settings, parse_address
 from sigbridge_net.clock import read_clock
+from sigbridge_net.errors import ListenError
 from sigbridge_net.wire import Client, Wire, WireFactory
 
 logger = logging.getLogger("sigbridge.net")
@@ -32,10 +34,6 @@ WARNING_PAUSE_SECONDS = 10.0
 
 _SWEEPS_PER_TIMEOUT = 4
 _LONGEST_SWEEP_SECONDS = 0.5
-
-
-class ListenError(OSError):
-    """An address cannot be listened on; the text says which and why."""
 
 
 class Carrier:
@@ -78,7 +76,7 @@ class Carrier:
         host, port = parse_address(address)
         try:
             server = await loop.create_server(
-                lambda: Connection(self, wire_factory),
+                lambda: cast(asyncio.Protocol, Connection(self, wire_factory)),
                 host,
                 port,
                 ssl=tls,
@@ -92,8 +90,9 @@ class Carrier:
         self._servers.append(server)
         if self._sweep_handle is None:
             self._sweep()
-        name: tuple[str, int] = server.sockets[0].getsockname()
-        return name[1]
+        # Asyncio's are a tuple, uvloop's a list.
+        sockets: Sequence[socket.socket] = cast(Any, server).sockets
+        return int(sockets[0].getsockname()[1])
 
     async def stop_listening(self) -> None:
         """Accept nobody any more; connections stay."""
@@ -165,8 +164,11 @@ class Carrier:
         self._sweep_handle = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
 
 
-class Connection(asyncio.Protocol):
-    """One accepted connection: moves bytes between a transport and a wire."""
+class Connection:
+    """One accepted connection: moves bytes between a transport and a wire.
+
+    An `asyncio.Protocol` in all but its class, which would keep this one from being compiled.
+    """
 
     wire: Wire
 

@@ -16,7 +16,7 @@ from sigbridge import __version__
 from sigbridge.client import ConnectionClosed
 from sigbridge.errors import SignalingError
 from sigbridge.settings import SettingError, Settings
-from sigbridge_net.carrier import ListenError
+from sigbridge_net.errors import ListenError
 
 PROTOCOLS = ("grpc", "websocket")
 PAIRINGS = tuple(f"{caller}-{callee}" for caller in PROTOCOLS for callee in PROTOCOLS)

@@ -19,7 +19,7 @@ from sigbridge.settings import Settings, parse_address
 from sigbridge_grpc.discovery import StandardHealth, add_reflection
 from sigbridge_grpc.interceptors import interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
-from sigbridge_net.carrier import ListenError
+from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import ServerTls
 
 logger = logging.getLogger("sigbridge.server")

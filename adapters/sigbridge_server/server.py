@@ -21,8 +21,9 @@ from sigbridge_grpc.methods import HealthBoard
 from sigbridge_grpc.service import FRAMED_PROTOBUF, SignalingService
 from sigbridge_grpc.web import GrpcWeb
 from sigbridge_http.wire import Page, Pages, http_wires
-from sigbridge_net.carrier import Carrier, ListenError
+from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
+from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import ServerTls, server_tls
 from sigbridge_net.wire import WireFactory
 from sigbridge_server.front import front_wires

@@ -8,7 +8,7 @@ import sys
 
 from pipeline_host.host import PipelineHost
 from sigbridge import SettingError, Settings
-from sigbridge_net.carrier import ListenError
+from sigbridge_net.errors import ListenError
 from sigbridge_server.logs import configure_logging
 
 

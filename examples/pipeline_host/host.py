@@ -23,8 +23,9 @@ from sigbridge_grpc.interceptors import interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
 from sigbridge_grpc.service import SERVICE_NAME as SIGNALING_SERVICE_NAME
 from sigbridge_http.wire import Page, http_wires
-from sigbridge_net.carrier import Carrier, ListenError
+from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
+from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import server_tls
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text

@@ -29,7 +29,7 @@ from sigbridge_compat.scenarios import SCENARIOS
 from sigbridge_compat.ways import way_by_url
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as signaling_pb
 from sigbridge_grpc.generated import webrtc_signaling_pb2_grpc as signaling_pb_grpc
-from sigbridge_net.carrier import ListenError
+from sigbridge_net.errors import ListenError
 from sigbridge_server.logs import configure_logging
 
 PASS = {"name": "pass", "nodes": [{"id": "out", "type": "pass_through"}]}

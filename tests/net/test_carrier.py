@@ -12,8 +12,9 @@ import pytest
 from sigbridge import Code, ConnectionClosed, Hub, PeerJoined, PeerLeft, Settings, SignalingError
 from sigbridge.counters import Counters
 from sigbridge_client import connect
-from sigbridge_net.carrier import READ_BYTES, Carrier, Connection, ListenError
+from sigbridge_net.carrier import READ_BYTES, Carrier, Connection
 from sigbridge_net.clock import read_clock
+from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import server_tls
 from sigbridge_websocket.wire import websocket_wires
 

@@ -7,7 +7,7 @@ import pytest
 
 from sigbridge import ConnectionClosed, OfferReceived, SettingError, Settings
 from sigbridge_client import connect
-from sigbridge_net.carrier import ListenError
+from sigbridge_net.errors import ListenError
 from sigbridge_server.server import Server
 
 ANY_PORT = {"grpc_bind_address": "127.0.0.1:0", "ws_bind_address": "127.0.0.1:0", "http_bind_address": "off"}
