@@ -66,7 +66,7 @@ format: $(DEV)  ## format the code and mend what can be mended without thought
 
 types: $(DEV)  ## check types, strictly
 	$(BIN)/mypy
-	$(BIN)/mypy tools bench/baselines/*.py examples/answer_over_grpc.py examples/call_over_websocket.py
+	$(BIN)/mypy hatch_build.py tools bench/baselines/*.py examples/answer_over_grpc.py examples/call_over_websocket.py
 
 walls: $(DEV)  ## check which package imports which
 	$(BIN)/lint-imports

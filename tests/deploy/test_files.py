@@ -104,6 +104,13 @@ def test_the_final_stage_installs_nothing(dockerfile):
     assert [line for line in dockerfile.last("RUN") if "pip uninstall" in line]
 
 
+def test_the_hot_path_is_compiled_in_the_first_stage_or_there_is_no_image(dockerfile):
+    build = [rest for word, rest in dockerfile.stages[0] if word == "RUN"]
+    assert [line for line in build if re.search(r"apt-get install .*\bgcc\b", line)]
+    (install,) = (line for line in build if "pip --python" in line)
+    assert install.startswith("SIGBRIDGE_COMPILE=1 ")
+
+
 def test_the_image_gets_its_signals_and_its_health_check(dockerfile):
     for word in ("ENTRYPOINT", "CMD"):
         (exec_form,) = dockerfile.last(word)
