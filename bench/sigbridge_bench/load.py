@@ -84,8 +84,10 @@ def build() -> Path:
 class Load(AbstractContextManager["Load"]):
     """The running load. Connections, messages and lanes are numbered from 0, in the order of their making."""
 
-    def __init__(self, cpu: int | None = None) -> None:
-        self._process = pinned([str(build())], cpu, stdin=subprocess.PIPE)
+    def __init__(self, cpu: int | None = None, *, polling: bool = False) -> None:
+        """Start it on a core; `polling` where that is its own: see `load.c`."""
+        command = [str(build()), "--polling"] if polling else [str(build())]
+        self._process = pinned(command, cpu, stdin=subprocess.PIPE)
         self._connections = 0
         self._lanes = 0
         self._messages: dict[tuple[Kind, Encoded], int] = {}

@@ -253,7 +253,7 @@ class Bench:
             if cell.subject.name not in servers:
                 say(f"starting {cell.subject.name}")
                 servers[cell.subject.name] = self._start(stack, cell.subject)
-        return stack.enter_context(Load(self.cores.load)), servers
+        return stack.enter_context(Load(self.cores.load, polling=self.cores.load is not None)), servers
 
     def _connected(
         self, stack: ExitStack, cells: Sequence[Cell], say: Say
