@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from sigbridge import __version__
 from sigbridge.client import ConnectionClosed
 from sigbridge.errors import SignalingError
 from sigbridge.settings import SettingError, Settings
 from sigbridge_net.errors import ListenError
+from sigbridge_server.versions import version
 
 PROTOCOLS = ("grpc", "websocket")
 PAIRINGS = tuple(f"{caller}-{callee}" for caller in PROTOCOLS for callee in PROTOCOLS)
@@ -45,12 +45,12 @@ def make_parser() -> argparse.ArgumentParser:
         prog="sigbridge",
         description="A WebRTC signaling server with one hub and two protocols: gRPC and WebSocket JSON-RPC 2.0.",
     )
-    parser.add_argument("--version", action="version", version=f"sigbridge {__version__}")
+    parser.add_argument("--version", action="version", version=f"sigbridge {version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (_add_serve, _add_demo, _add_peers, _add_listen, _add_check, _add_bench, _add_settings, _add_completion):
         add(commands)
-    version = commands.add_parser("version", help="print the version")
-    version.set_defaults(run=_version)
+    asked = commands.add_parser("version", help="print the version, and whether the hot path is compiled")
+    asked.set_defaults(run=_version)
     return parser
 
 
@@ -259,7 +259,7 @@ def _settings(options: argparse.Namespace) -> int:
 
 
 def _version(_: argparse.Namespace) -> int:
-    print(f"sigbridge {__version__}")
+    print(f"sigbridge {version()}")
     return 0
 
 
