@@ -89,15 +89,15 @@ class SignalingService:
         if len(message) > hub.settings.max_message_bytes:
             hub.end(session, DisconnectReason.MESSAGE_TOO_BIG, now)
             return None
+        envelope: pb.SignalingRequest | None = None
         request_id = ""
-        kind: str | None = None
         outcome: Outcome | Pending[Outcome]
         try:
             envelope = _parse(pb.SignalingRequest, message)
             request_id = envelope.request_id
-            kind = envelope.WhichOneof("request")
             request = translate.request_from_proto(envelope)
         except SignalingError as error:
+            kind = envelope.WhichOneof("request") if envelope is not None else None
             outcome = hub.refuse(session, kind or "unknown", error, now)
         else:
             outcome = hub.apply(session, request, now)

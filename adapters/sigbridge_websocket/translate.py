@@ -7,6 +7,7 @@ path and is judged there. Source: `docs/protocol.md`, section "JSON-RPC over Web
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -47,6 +48,9 @@ from sigbridge_websocket.error_codes import jsonrpc_code
 RequestId: TypeAlias = str | int | None
 
 encode_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+
+_KNOWN_PEERS = 4096
+"""Of so many peers the result of what is relayed to them is kept; all of one peer's are alike."""
 
 
 # Requests: what `params` may hold. A struct's fields are the protocol's; its types are JSON's.
@@ -276,7 +280,15 @@ class Notification(Struct):
 
 def reply_to_jsonrpc(reply: Reply, request_id: RequestId) -> bytes:
     """The response to an accepted request."""
+    if type(reply) is Relayed and type(request_id) is int:
+        # What is answered most, written out; the same bytes as below.
+        return b'{"jsonrpc":"2.0","result":%b,"id":%d}' % (_relayed_result(reply.to_peer_id), request_id)
     return encode_json(ResultResponse("2.0", result_object(reply), request_id))
+
+
+@lru_cache(_KNOWN_PEERS)
+def _relayed_result(to_peer_id: str) -> bytes:
+    return encode_json(Relayed(to_peer_id))
 
 
 def error_to_jsonrpc(error: SignalingError, request_id: RequestId) -> bytes:

@@ -97,6 +97,12 @@ def test_replies_go_round(both):
     assert translate.reply_from_jsonrpc(request, message["result"]) == reply
 
 
+@given(TEXT, st.integers() | TEXT | st.none() | st.booleans())
+def test_what_is_answered_most_is_written_as_all_answers_are(peer_id, number):
+    slow = translate.encode_json(translate.ResultResponse("2.0", Relayed(peer_id), number))
+    assert translate.reply_to_jsonrpc(Relayed(peer_id), number) == slow
+
+
 @given(EVENTS)
 def test_events_go_round(event):
     message = json.loads(translate.event_to_jsonrpc(event))

@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -10,14 +11,14 @@ from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import PING, PONG
 
-from sigbridge import Hub, Instant, Settings
+from sigbridge import Hub, Instant, Settings, outbox
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.outbox import CROWDED_MESSAGES
 from sigbridge.pending import Pending
 from sigbridge_compat.deferred import Deferral
 from sigbridge_net.wire import Client
 from sigbridge_websocket.error_codes import CLOSE_CODES
-from sigbridge_websocket.wire import READ_AHEAD_PONGS, text_frame, websocket_wires
+from sigbridge_websocket.wire import READ_AHEAD_PONGS, WebSocketWire, text_frame, websocket_wires
 
 TEXT, BINARY, CONT, CLOSE = 1, 2, 0, 8
 LIST = b'{"jsonrpc":"2.0","method":"list_peers","id":%d}'
@@ -192,6 +193,47 @@ def test_bytes_may_be_split_anywhere(make_hub, connect, frame, clock):
         assert sorted(split) == sorted(whole), cut
         assert split.endswith(b"\x88\x02\x03\xe8")
     assert sorted(output(*(data[i : i + 1] for i in range(len(data))))) == sorted(whole)
+
+
+PAYLOADS = st.sampled_from(
+    [LIST % 1, LIST % 2 + b" " * 300, b"", b"x", "é".encode(), b"\xff", LIST % 3 + b" " * 70_000]
+)
+FRAMES = st.builds(
+    lambda opcode, payload, fin, rsv, mask: (opcode, payload if opcode < CLOSE else payload[:125], fin, rsv, mask),
+    st.sampled_from([TEXT] * 8 + [BINARY, CONT, CLOSE, 9, 10, 3]),
+    PAYLOADS,
+    st.sampled_from([True] * 6 + [False]),
+    st.sampled_from([0] * 12 + [4]),
+    st.sampled_from([True] * 12 + [False]),
+)
+
+
+@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 3000), max_size=6), st.integers(1, 16))
+def test_what_is_cut_out_by_us_is_what_the_library_makes_of_it(frames, cuts, crowd):
+    from tests.websocket.conftest import Clock, Line, masked
+
+    data = b""
+    for opcode, payload, fin, rsv, mask in frames:
+        one = masked(opcode, payload, fin=fin, rsv=rsv)
+        data += one if mask else one[:1] + bytes([one[1] & 0x7F]) + one[2:]
+    edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    outcomes = []
+    for plain in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(outbox, "CROWDED_MESSAGES", crowd)
+            if not plain:
+                patch.setattr(WebSocketWire, "_look", lambda self: None)
+            clock = Clock()
+            hub = Hub(Settings(max_message_bytes=65_536), clock.now)
+            line = Line(hub, clock)
+            seen_plain = line.wire._plain
+            for start, end in pairwise(edges):
+                line.feed(data[start:end])
+            line.pump()
+            pongs = [bytes(one.data) for one in line.frames if one.opcode is PONG]
+            outcomes.append((line.heard(), pongs, line.closed, hub.counters.requests, hub.counters.disconnects))
+            assert seen_plain is plain
+    assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 70000])
