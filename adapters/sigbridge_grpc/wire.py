@@ -384,9 +384,11 @@ class GrpcWire:
     def expire(self, now: Instant) -> None:
         """Do what is due: deadlines of calls, keepalive, age, idleness, and the patience with a closing client."""
         moment = now.monotonic
-        if self._close_deadline is not None:
-            self.aborted = moment >= self._close_deadline
-            self.due = self._close_deadline
+        # A name of its own: what mypy once saw of an attribute it believes behind calls, too, and compiled code insists.
+        closes = self._close_deadline
+        if closes is not None:
+            self.aborted = moment >= closes
+            self.due = closes
             return
         if not self._greeted:
             self.aborted = moment >= self.due

@@ -68,8 +68,12 @@ class Call:
         self.pending: Pending[Outcome] | None = None
 
 
-def apply_method(call: Call, /, **params: Any) -> Result:
+# The call comes in `*calls`: compiled code refuses params that are called like a parameter, be that positional only.
+
+
+def apply_method(*calls: Call, **params: Any) -> Result:
     """Apply a request of the protocol; its outcome as jsonrpcserver wants it."""
+    (call,) = calls
     hub, session = call.hub, call.session
     try:
         request = request_from_params(call.method, params)
@@ -87,8 +91,9 @@ def apply_method(call: Call, /, **params: Any) -> Result:
     return Success(result_object(outcome))
 
 
-def discover(call: Call, /, **_: Any) -> Result:
+def discover(*calls: Call, **_: Any) -> Result:
     """Describe the methods and events of this server; see https://spec.open-rpc.org."""
+    (call,) = calls
     refused = call.hub.note(call.session, DISCOVER, call.now)
     if refused is not None:
         return Error(jsonrpc_code(refused.code), refused.message, refused.data())
