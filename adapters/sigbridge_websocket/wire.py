@@ -15,12 +15,10 @@ import struct
 from collections import deque
 from collections.abc import Callable
 
-from websockets.exceptions import InvalidMessage
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import BINARY, CLOSE, CONT, TEXT, CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import SEND_EOF, State
-from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 from websockets.typing import Origin
 
@@ -31,9 +29,9 @@ from sigbridge.hub import Hub
 from sigbridge.messages import Event, Instant
 from sigbridge.session import Session
 from sigbridge_net.wire import WireFactory
-from sigbridge_websocket.error_codes import CLOSE_CODES, FAILURES
-from sigbridge_websocket.handshake import credentials_of, select_subprotocol
-from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.conversation import Conversation
+from sigbridge_websocket.error_codes import CLOSE_CODES
+from sigbridge_websocket.handshake import SessionProtocol, credentials_of, select_subprotocol
 from sigbridge_websocket.translate import event_to_jsonrpc
 
 UNPACK_BYTES = 1024
@@ -152,7 +150,7 @@ class WebSocketWire:
         self._wake = wake
         self._authenticator = authenticator
         self._certificate_subject = certificate_subject
-        self._protocol = _Protocol(
+        self._protocol = SessionProtocol(
             # A client that is no web page sends no origin.
             origins=[None, *map(Origin, settings.allowed_origins)] if settings.allowed_origins else None,
             extensions=[ServerPerMessageDeflateFactory()] if settings.websocket_compression else None,
@@ -501,23 +499,6 @@ class WebSocketWire:
             if self._ending is DisconnectReason.SLOW_CONSUMER:
                 patience = min(patience, SLOW_CONSUMER_SECONDS)
             self.due = self._close_deadline = now.monotonic + patience
-
-
-class _Protocol(ServerProtocol):
-    """The library's protocol machine, whose close frames say our words and which remembers why it failed."""
-
-    failure: DisconnectReason | None = None
-
-    def fail(self, code: CloseCode | int, reason: str = "") -> None:
-        """Fail the connection (RFC 6455, section 7.1.7); the library's own text would tell of its inside."""
-        self.failure = FAILURES.get(int(code))
-        super().fail(code, self.failure.word if self.failure is not None else reason)
-
-    def send_eof(self) -> None:
-        """End the stream; to what was no HTTP request the library gives no answer by itself."""
-        if isinstance(self.handshake_exc, InvalidMessage):
-            self.writes.append(self.reject(400, "Not an HTTP request\n").serialize())
-        super().send_eof()
 
 
 def websocket_wires(hub: Hub, *, authenticator: Authenticator = OPEN_DOOR) -> WireFactory:
