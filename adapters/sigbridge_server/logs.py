@@ -40,6 +40,8 @@ def configure_logging(settings: Settings, *, stream: TextIO | None = None) -> No
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
         )
     )
+    # No line tells of threads and processes, and to find them out takes as long as half a line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())

@@ -1,4 +1,4 @@
-"""Who a WebSocket client says it is: the token in its handshake.
+"""The library's protocol machine as we use it, and who a client says it is: the token in its handshake.
 
 Rule 1: the `Authorization` header counts where there is one; browsers, which cannot set it, offer the subprotocol
 `bearer.` + base64url(token) without padding, beside `jsonrpc`. Rule 2: a subprotocol that holds a token never comes
@@ -10,10 +10,14 @@ import binascii
 from collections.abc import Sequence
 
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidMessage
+from websockets.frames import CloseCode
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from sigbridge.auth import Credentials, bearer_token
+from sigbridge.disconnects import DisconnectReason
+from sigbridge_websocket.error_codes import FAILURES
 
 BEARER_PREFIX = "bearer."
 
@@ -47,3 +51,20 @@ def _subprotocol_token(headers: Headers) -> str | None:
         return base64.b64decode(encoded[0] + "=" * (-len(encoded[0]) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         return None
+
+
+class SessionProtocol(ServerProtocol):
+    """The library's protocol machine, whose close frames say our words and which remembers why it failed."""
+
+    failure: DisconnectReason | None = None
+
+    def fail(self, code: CloseCode | int, reason: str = "") -> None:
+        """Fail the connection (RFC 6455, section 7.1.7); the library's own text would tell of its inside."""
+        self.failure = FAILURES.get(int(code))
+        super().fail(code, self.failure.word if self.failure is not None else reason)
+
+    def send_eof(self) -> None:
+        """End the stream; to what was no HTTP request the library gives no answer by itself."""
+        if isinstance(self.handshake_exc, InvalidMessage):
+            self.writes.append(self.reject(400, "Not an HTTP request\n").serialize())
+        super().send_eof()

@@ -12,15 +12,12 @@ that the library takes; the library gets every other frame, whole, and so stands
 
 import logging
 import struct
-from collections import deque
 from collections.abc import Callable
 
-from websockets.exceptions import InvalidMessage
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import BINARY, CLOSE, CONT, TEXT, CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import SEND_EOF, State
-from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 from websockets.typing import Origin
 
@@ -31,9 +28,9 @@ from sigbridge.hub import Hub
 from sigbridge.messages import Event, Instant
 from sigbridge.session import Session
 from sigbridge_net.wire import WireFactory
-from sigbridge_websocket.error_codes import CLOSE_CODES, FAILURES
-from sigbridge_websocket.handshake import credentials_of, select_subprotocol
-from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.conversation import Conversation
+from sigbridge_websocket.error_codes import CLOSE_CODES
+from sigbridge_websocket.handshake import SessionProtocol, credentials_of, select_subprotocol
 from sigbridge_websocket.translate import event_to_jsonrpc
 
 UNPACK_BYTES = 1024
@@ -152,7 +149,7 @@ class WebSocketWire:
         self._wake = wake
         self._authenticator = authenticator
         self._certificate_subject = certificate_subject
-        self._protocol = _Protocol(
+        self._protocol = SessionProtocol(
             # A client that is no web page sends no origin.
             origins=[None, *map(Origin, settings.allowed_origins)] if settings.allowed_origins else None,
             extensions=[ServerPerMessageDeflateFactory()] if settings.websocket_compression else None,
@@ -177,7 +174,8 @@ class WebSocketWire:
         self._plain = False
         """Whether nothing is going on but text messages coming and frames of the outbox going."""
         self.settled = False
-        self._backlog: deque[tuple[bytes, bool]] = deque()
+        # A list, since it is nearly always empty, and an empty deque takes ten times as much memory.
+        self._backlog: list[tuple[bytes, bool]] = []
         self._ending: DisconnectReason | None = None
         self._advancing = False
         self._close_written = False
@@ -393,6 +391,8 @@ class WebSocketWire:
                 self._begin(session, now)
         elif response.status_code == 403:
             self._hub.counters.refusals["websocket", "origin"] += 1
+        # The library keeps the request as long as the connection.
+        request.headers.clear()
         protocol.send_response(response)
         if self._session is not None:
             # The answers to what came along with the request are not among the library's writes, and must follow these.
@@ -445,7 +445,7 @@ class WebSocketWire:
         self._advancing = True
         try:
             while self._backlog and self._ready():
-                message, is_text = self._backlog.popleft()
+                message, is_text = self._backlog.pop(0)
                 self._process(message, is_text, now)
         finally:
             self._advancing = False
@@ -459,7 +459,7 @@ class WebSocketWire:
     def _process_rest(self, now: Instant) -> None:
         """Process what was sent before a close frame, as far as no answer has to be awaited."""
         while self._backlog and self._conversation is not None and not self._conversation.busy:
-            message, is_text = self._backlog.popleft()
+            message, is_text = self._backlog.pop(0)
             self._process(message, is_text, now)
 
     def _process(self, message: bytes, is_text: bool, now: Instant) -> None:
@@ -501,23 +501,6 @@ class WebSocketWire:
             if self._ending is DisconnectReason.SLOW_CONSUMER:
                 patience = min(patience, SLOW_CONSUMER_SECONDS)
             self.due = self._close_deadline = now.monotonic + patience
-
-
-class _Protocol(ServerProtocol):
-    """The library's protocol machine, whose close frames say our words and which remembers why it failed."""
-
-    failure: DisconnectReason | None = None
-
-    def fail(self, code: CloseCode | int, reason: str = "") -> None:
-        """Fail the connection (RFC 6455, section 7.1.7); the library's own text would tell of its inside."""
-        self.failure = FAILURES.get(int(code))
-        super().fail(code, self.failure.word if self.failure is not None else reason)
-
-    def send_eof(self) -> None:
-        """End the stream; to what was no HTTP request the library gives no answer by itself."""
-        if isinstance(self.handshake_exc, InvalidMessage):
-            self.writes.append(self.reject(400, "Not an HTTP request\n").serialize())
-        super().send_eof()
 
 
 def websocket_wires(hub: Hub, *, authenticator: Authenticator = OPEN_DOOR) -> WireFactory:

@@ -17,7 +17,7 @@ from sigbridge.settings import Settings
 from sigbridge_bench.payloads import hello, relay
 from sigbridge_grpc.service import FRAMED_PROTOBUF, SignalingService
 from sigbridge_net.clock import read_clock
-from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.wire import FRAMED_JSON, text_frame
 
 _TOKEN = "a-token"

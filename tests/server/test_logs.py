@@ -9,7 +9,7 @@ import pytest
 from sigbridge import Announce, DisconnectReason, Hub, Instant, ListPeers, Settings
 from sigbridge.auth import Credentials, StaticTokens
 from sigbridge_server.logs import configure_logging
-from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.wire import BARE_JSON
 
 NOW = Instant(1000.0, 1_700_000_000.0)

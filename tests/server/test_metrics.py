@@ -25,7 +25,7 @@ from sigbridge_client import connect
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_server.metrics import make_registry, metrics_text
 from sigbridge_server.server import Server
-from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.wire import BARE_JSON
 
 NOW = Instant(1000.0, 1_700_000_000.0)

@@ -10,7 +10,7 @@ from websockets.uri import parse_uri
 
 from sigbridge import Hub, Instant, Settings
 from sigbridge_net.wire import Client
-from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.wire import BARE_JSON, websocket_wires
 
 

@@ -12,7 +12,7 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.pending import Pending
 from sigbridge_compat.deferred import Deferral
 from sigbridge_websocket import methods, translate
-from sigbridge_websocket.methods import Conversation
+from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.wire import BARE_JSON
 
 NOW = Instant(1000.0, 1_700_000_000.0)
