@@ -1,7 +1,8 @@
 """The methods of JSON-RPC, one request at a time, as jsonrpcserver dispatches them.
 
 Rule 1: a request is a checked object, and its answer is text or, where that must wait, left in the `Call`. Rule 2: no
-text of an exception reaches a client.
+text of an exception reaches a client. Rule 3: this file is not compiled: compiled code knows no parameters that are
+positional only beside `**params`, and the library reads signatures.
 """
 
 import inspect
@@ -44,12 +45,8 @@ class Call:
         self.pending: Pending[Outcome] | None = None
 
 
-# The call comes in `*calls`: compiled code refuses params that are called like a parameter, be that positional only.
-
-
-def apply_method(*calls: Call, **params: Any) -> Result:
+def apply_method(call: Call, /, **params: Any) -> Result:
     """Apply a request of the protocol; its outcome as jsonrpcserver wants it."""
-    (call,) = calls
     hub, session = call.hub, call.session
     try:
         request = request_from_params(call.method, params)
@@ -67,9 +64,8 @@ def apply_method(*calls: Call, **params: Any) -> Result:
     return Success(result_object(outcome))
 
 
-def discover(*calls: Call, **_: Any) -> Result:
+def discover(call: Call, /, **_: Any) -> Result:
     """Describe the methods and events of this server; see https://spec.open-rpc.org."""
-    (call,) = calls
     refused = call.hub.note(call.session, DISCOVER, call.now)
     if refused is not None:
         return Error(jsonrpc_code(refused.code), refused.message, refused.data())
