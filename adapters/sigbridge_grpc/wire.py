@@ -384,7 +384,7 @@ class GrpcWire:
     def expire(self, now: Instant) -> None:
         """Do what is due: deadlines of calls, keepalive, age, idleness, and the patience with a closing client."""
         moment = now.monotonic
-        # A name of its own: what mypy once saw of an attribute it believes behind calls, too, and compiled code insists.
+        # In a local: what mypy has seen of an attribute it believes behind calls, too, and compiled code insists.
         closes = self._close_deadline
         if closes is not None:
             self.aborted = moment >= closes
