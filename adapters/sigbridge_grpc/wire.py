@@ -15,7 +15,7 @@ Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md; RFC 9113
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sigbridge.auth import ANYBODY, OPEN_DOOR, Authenticator, Credentials, Identity, bearer_token
 from sigbridge.disconnects import SLOW_CONSUMER_SECONDS, DisconnectReason
@@ -274,14 +274,18 @@ class GrpcWire:
             self._receive_others(others, now)
         self.wake()
 
-    def _receive_others(self, events: Iterable[Event], now: Instant) -> None:
+    def _receive_others(self, events: Sequence[Event], now: Instant) -> None:
         """Take what is no data, and what came behind it."""
         self._settling = False
         all_windows = False
+        # A call that was begun and cancelled in one go never was: floods of these would cost a session each.
+        cancelled = {event.stream_id for event in events if isinstance(event, StreamReset)}
         for event in events:
             if isinstance(event, DataReceived):
                 self._on_data(event.stream_id, event.data, event.end_stream, now)
             elif isinstance(event, RequestReceived):
+                if event.stream_id in cancelled:
+                    continue
                 self._on_request(event.stream_id, event.headers, event.end_stream, now)
             elif isinstance(event, WindowUpdated) and event.stream_id:
                 self._on_window(event.stream_id)

@@ -26,7 +26,9 @@ from sigbridge_bench.load import Endpoint, LoadError, build, pinned
 from sigbridge_bench.payloads import Kind
 from sigbridge_bench.records import Protocol
 
-ROOT = Path(__file__).resolve().parents[2]
+_PLACES = (Path(__file__).resolve().parents[2], Path.cwd())
+ROOT = next((place for place in _PLACES if (place / "bench" / "baselines").is_dir()), _PLACES[0])
+"""The checkout: that of this file, or where an installed package runs in one."""
 BASELINES = ROOT / "bench" / "baselines"
 """Only a checkout has them."""
 

@@ -1211,6 +1211,18 @@ def test_a_reset_flood_leaves_nothing(server: Server) -> None:
     assert other.send("2", list_peers=pb.ListPeersRequest())[-1].request_id == "2"
 
 
+def test_a_call_that_is_cancelled_in_the_bytes_that_begin_it_never_was(server: Server) -> None:
+    line = server.line()
+    kept = line.session("kept")
+    for _ in range(10):
+        line.http2.reset_stream(line.open(SIGNAL), 8)
+    line.pump()
+    assert (server.hub.session_count, ended(server)) == (1, {})
+    assert kept.send("2", list_peers=pb.ListPeersRequest())[-1].request_id == "2"
+    nothing_but = [call.stream_id for call in line.wire._calls.values()]
+    assert nothing_but == [kept.stream_id]
+
+
 def test_a_ping_flood_is_sent_away(server: Server) -> None:
     line = server.line()
     line.session("a")
