@@ -1,11 +1,17 @@
-# Everything happens in .venv of this folder; nothing else on the machine is touched.
+# Everything happens in .venv and .venv-compiled of this folder; nothing else on the machine is touched.
 
 VENV := .venv
 BIN := $(VENV)/bin
+# .venv runs the sources as they are; this has the package as others install it: compiled, where there is a C compiler.
+COMPILED_VENV := .venv-compiled
 # Each stamp says that pyproject.toml as it is now has been installed, with or without an extra.
 RUNTIME := $(VENV)/.runtime-installed
 DEMO := $(VENV)/.demo-installed
 DEV := $(VENV)/.dev-installed
+# And this one that the sources as they are now have been.
+COMPILED := $(COMPILED_VENV)/.installed
+PACKAGED := pyproject.toml hatch_build.py $(shell find core adapters compat_tests/sigbridge_compat bench/sigbridge_bench \
+	-type f ! -path '*/__pycache__/*')
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 # The first python that is new enough; PYTHON=… chooses another.
@@ -19,14 +25,14 @@ BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test scripts lint format types walls proto check-proto settings-page check-settings-page bench bench-report clean
+.PHONY: help serve demo test scripts lint format types walls proto check-proto settings-page check-settings-page compiled bench bench-report clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(BIN)/python:
+$(BIN)/python $(COMPILED_VENV)/bin/python:
 	@if [ -z "$(PYTHON)" ]; then echo "sigbridge needs Python 3.11 or later; none is on the PATH (PYTHON=… names one)" >&2; exit 1; fi
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(@D:/bin=) || { rm -rf $(@D:/bin=); echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
 
 $(RUNTIME): pyproject.toml | $(BIN)/python
 	@echo "installing sigbridge into $(VENV)"
@@ -42,6 +48,12 @@ $(DEV): pyproject.toml | $(BIN)/python
 	@echo "installing sigbridge and the tools of its development into $(VENV)"
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ $(DEMO) $(RUNTIME)
+
+$(COMPILED): $(PACKAGED) | $(COMPILED_VENV)/bin/python
+	@echo "compiling sigbridge and installing it into $(COMPILED_VENV), which takes a minute"
+	@$(COMPILED_VENV)/bin/python -m pip --disable-pip-version-check --quiet install .
+	@$(COMPILED_VENV)/bin/sigbridge version | grep -F '(compiled)' || echo "it is not compiled: pip wheel --no-deps --verbose . says why"
+	@touch $@
 
 serve: $(RUNTIME)  ## serve gRPC on 127.0.0.1:50051 and WebSocket on 127.0.0.1:8080, metrics on 127.0.0.1:9090
 	@GRPC_BIND_ADDRESS="$${GRPC_BIND_ADDRESS:-127.0.0.1:50051}" WS_BIND_ADDRESS="$${WS_BIND_ADDRESS:-127.0.0.1:8080}" \
@@ -83,13 +95,15 @@ settings-page: $(DEV)  ## make docs/settings.md from the settings
 check-settings-page: $(DEV)  ## check that docs/settings.md is current
 	$(BIN)/python tools/generate_settings_page.py --check
 
-bench: $(DEV)  ## measure what signaling costs, beside baselines on Node where npm is there (BENCH_ARGS=--quick)
+compiled: $(COMPILED)  ## install the package as others do, compiled, into .venv-compiled
+
+bench: $(COMPILED)  ## measure what signaling costs, beside baselines on Node where npm is there (BENCH_ARGS=--quick)
 	@if command -v npm >/dev/null; then cd bench/baselines && npm install --silent --no-audit --no-fund --ignore-scripts; fi
-	$(BIN)/sigbridge bench $(BENCH_ARGS)
+	$(COMPILED_VENV)/bin/sigbridge bench $(BENCH_ARGS)
 
 bench-report: $(DEV)  ## make a page of the last run of bench-results.jsonl, plots included: bench-report.html
 	$(BIN)/sigbridge bench report bench-results.jsonl --html bench-report.html
 
-clean:  ## remove what was made: the environment, caches and reports
-	rm -rf $(VENV) .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov bench/baselines/node_modules
+clean:  ## remove what was made: the environments, caches and reports
+	rm -rf $(VENV) $(COMPILED_VENV) .cache .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov bench/baselines/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
