@@ -138,7 +138,7 @@ class CompiledHotPath(BuildHookInterface[Any]):
 
 # Types are checked strictly where the sources are; here mypy must only know those on which something hot depends.
 _MYPY_INI = """[mypy]
-[mypy-grpc_health.*,grpc_reflection.*]
+[mypy-grpc_health.*,grpc_reflection.*,jsonrpcserver.*]
 ignore_missing_imports = True
 """
 
