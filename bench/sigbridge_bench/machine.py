@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sigbridge_bench.servers import NODE_PACKAGES, ROOT, node_version
+from sigbridge_server.versions import version as sigbridge_version
 
-_LIBRARIES = ("sigbridge", "uvloop", "websockets", "grpcio", "ngh2", "msgspec", "protobuf")
+_LIBRARIES = ("uvloop", "websockets", "grpcio", "ngh2", "msgspec", "protobuf")
 
 
 class Cores(NamedTuple):
@@ -41,7 +42,7 @@ def machine(cores: Cores) -> dict[str, str]:
 
 def versions(servers: Iterable[str]) -> dict[str, str]:
     """Of Python, its libraries and, where a server of these names runs on it, Node and its packages."""
-    found = {"python": platform.python_version()}
+    found = {"sigbridge": sigbridge_version(), "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
             found[name] = version(name)

@@ -98,6 +98,7 @@ def markdown(records: Sequence[Record], plots_folder: Path | None) -> str:
             parts += [*([f"**{each.caption}**"] if each.caption else []), _markdown_table(each)]
         if section.found:
             parts.append(section.found)
+    parts += ["## How to repeat it", _REPEATING]
     return "\n\n".join(parts) + "\n"
 
 
@@ -144,6 +145,17 @@ baselines: relays as small as they can be, which check, limit and count nothing.
 `websockets` and `grpc.aio` on Python's libraries of these names. `tcp` is the floor, whose protocol costs next to
 nothing; `peerjs` is PeerJS's own server, which relays and does not acknowledge."""
 
+_REPEATING = """\
+In a checkout, with a C compiler, Python, and Node for the baselines on it; otherwise the machine should be idle:
+
+```sh
+make bench                       # some minutes; figures go to bench-results.jsonl
+make bench BENCH_ARGS=--quick    # a first look
+make bench-report                # bench-report.html: this page with its plots, of the last run
+```
+
+`sigbridge bench compare A.jsonl B.jsonl` says what changed between two runs, and whether that is more than noise. Only
+ratios within a run mean something on another machine."""
 _READING = f"""\
 A figure is the median over the rounds, with the least and the most of them behind it in brackets; where no range
 stands, all rounds agree in the digits shown. The rounds of all servers are interleaved. A ratio is made round by round,

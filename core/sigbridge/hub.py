@@ -657,18 +657,21 @@ class Hub:
         """Put a roster event into the outboxes of `peers`; who cannot take it is ended as a slow consumer."""
         if self.draining:
             return
-        frames: dict[Encoding, bytes] = {}
+        # What is encoded for one is encoded for all who speak alike, and before anybody has been told.
         targets = [peer.session for peer in peers]
-        for session in targets:
-            if session.encoding not in frames:
-                frames[session.encoding] = frame_for(session.encoding)
+        frames = {encoding: frame_for(encoding) for encoding in {session.encoding for session in targets}}
+        told = dict.fromkeys((session.protocol for session in targets), 0)
+        moment = now.monotonic
         for session in targets:
             frame = frames[session.encoding]
-            if session.outbox.fits_unrefusable(len(frame)):
-                session.outbox.put_event(frame, now.monotonic)
-                self.counters.events[session.protocol, kind] += 1
+            outbox = session.outbox
+            if outbox.fits_unrefusable(len(frame)):
+                outbox.put_event(frame, moment)
+                told[session.protocol] += 1
             else:
                 self._condemned.append((session, DisconnectReason.SLOW_CONSUMER))
+        for protocol, count in told.items():
+            self.counters.events[protocol, kind] += count
 
     def _remove(self, peer: Peer, now: Instant) -> None:
         """Take a peer out of its room and tell the others, unless a newer incarnation has its place."""
