@@ -52,6 +52,9 @@ Header = tuple[bytes, bytes]
 RECEIVE_WINDOW_BYTES = 65536
 """What a stream may send before it is acknowledged."""
 
+MOST_PINGS_AT_ONCE = 250
+"""Where more pings come in one go, the rest is not even looked at, and the connection ends without a word."""
+
 
 class Http2:
     """The server's side of one HTTP/2 connection."""
@@ -62,7 +65,11 @@ class Http2:
         """Whether the client has broken the rules: what is left to send says why."""
         self._connection = Connection(
             Role.SERVER,
-            Configuration(auto_window_update=False, max_inbound_header_list_size=most_header_bytes),
+            Configuration(
+                auto_window_update=False,
+                max_inbound_header_list_size=most_header_bytes,
+                max_outbound_ack=MOST_PINGS_AT_ONCE,
+            ),
         )
         self._connection.initiate_connection(
             {

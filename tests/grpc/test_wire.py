@@ -1223,6 +1223,17 @@ def test_a_call_that_is_cancelled_in_the_bytes_that_begin_it_never_was(server: S
     assert nothing_but == [kept.stream_id]
 
 
+def test_of_a_thousand_pings_at_once_most_are_not_looked_at(server: Server) -> None:
+    line, other_line = server.line(), server.line()
+    line.session("a")
+    other = other_line.session("other")
+    line.push(b"\0\0\x08\6\0\0\0\0\0pingpong" * 1000)
+    said = b"".join(line.wire.take_output(65536, line.clock.now))
+    assert said.count(b"pingpong") < 300
+    assert (line.wire.finished, ended(server)) == (True, {"protocol_error": 1})
+    assert other.send("2", list_peers=pb.ListPeersRequest())[-1].request_id == "2"
+
+
 def test_a_ping_flood_is_sent_away(server: Server) -> None:
     line = server.line()
     line.session("a")
