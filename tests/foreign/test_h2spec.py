@@ -37,6 +37,9 @@ class HelloWire:
     Answers take a moment, so that what h2spec does to a stream finds it open.
     """
 
+    settled = False
+    successor = None
+
     def __init__(self, now: Instant) -> None:
         self.due = 0.0
         self.finished = False
