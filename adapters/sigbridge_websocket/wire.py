@@ -119,6 +119,7 @@ class WebSocketWire:
         "_protocol",
         "_remote",
         "_rest",
+        "_rest_needs",
         "_session",
         "_unpacking",
         "_wake",
@@ -169,8 +170,10 @@ class WebSocketWire:
         self._fragments: bytearray | None = None
         """A message of several frames, as far as it has come."""
         self._fragments_are_text = False
-        self._rest = b""
+        self._rest = bytearray()
         """The beginning of a frame, for which it is not the library's turn yet."""
+        self._rest_needs = 0
+        """How long that must be before it is looked at again; a long frame may come byte by byte."""
         self._plain = False
         """Whether nothing is going on but text messages coming and frames of the outbox going."""
         self.settled = False
@@ -204,14 +207,23 @@ class WebSocketWire:
             self._packed += data
             self._unpack(now)
         elif self._session is None or self._conversation is None or self._protocol.state is not State.OPEN:
-            self._take(self._rest + data, now)
-            self._rest = b""
+            self._take(self._joined(data), now)
+        elif len(self._rest) + len(data) < self._rest_needs:
+            self._rest += data
         else:
-            self._take_frames(self._rest + data if self._rest else data, self._session, self._conversation, now)
+            self._take_frames(self._joined(data), self._session, self._conversation, now)
+
+    def _joined(self, data: bytes) -> bytes:
+        """What had to wait, and what has come now."""
+        if self._rest:
+            data = bytes(self._rest) + data
+            self._rest.clear()
+        return data
 
     def _take_frames(self, data: bytes, session: Session, conversation: Conversation, now: Instant) -> None:
         """Take whole frames: ordinary text messages directly, all others by way of the library."""
         at, end, most = 0, len(data), self._hub.settings.max_message_bytes
+        self._rest_needs = 0
         while end - at >= 2:
             if data[at] == 0x81 and self._plain and end - at >= 8:
                 size = data[at + 1] - 0x80
@@ -229,6 +241,7 @@ class WebSocketWire:
                     continue
             stop = _frame_end(data, at, most)
             if stop > end:
+                self._rest_needs = stop - at
                 break
             self._take(data[at:stop], now)
             at = stop
@@ -236,7 +249,8 @@ class WebSocketWire:
                 self._take(data[at:], now)
                 at = end
             self._look()
-        self._rest = data[at:]
+        if at < end:
+            self._rest += data[at:]
 
     def _look(self) -> None:
         """See whether there is anything but text messages coming and frames of the outbox going."""
