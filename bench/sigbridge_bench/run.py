@@ -297,59 +297,49 @@ class Bench:
 
         return measure
 
-    def _cpu(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+    def _on_pairs(
+        self,
+        stack: ExitStack,
+        cells: Sequence[Cell],
+        say: Say,
+        take: Callable[[Cell, Pairs, Server, Mark], Record],
+    ) -> Measure:
+        """What is measured between pairs that are connected and warm; `take` makes a cell's record."""
         _, servers, pairs = self._connected(stack, cells, say)
         self._warmed(pairs, servers, cells, say)
 
         def measure(cell: Cell, number: int) -> Record:
             server = servers[cell.subject.name]
             with _said_of(cell, server):
-                return measurements.cpu(
-                    pairs[server.name, cell.way],
-                    server,
-                    self._mark(cell, number),
-                    _message(cell),
-                    int(cell.setting),
-                    self.profile.messages,
-                )
+                return take(cell, pairs[server.name, cell.way], server, self._mark(cell, number))
 
         return measure
+
+    def _cpu(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        def take(cell: Cell, pairs: Pairs, server: Server, mark: Mark) -> Record:
+            return measurements.cpu(pairs, server, mark, _message(cell), int(cell.setting), self.profile.messages)
+
+        return self._on_pairs(stack, cells, say, take)
 
     def _latency(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
-        _, servers, pairs = self._connected(stack, cells, say)
-        self._warmed(pairs, servers, cells, say)
+        def take(cell: Cell, pairs: Pairs, _: Server, mark: Mark) -> Record:
+            return measurements.latency(pairs, mark, _message(cell), cell.setting, self.profile.pace_seconds)
 
-        def measure(cell: Cell, number: int) -> Record:
-            server = servers[cell.subject.name]
-            with _said_of(cell, server):
-                return measurements.latency(
-                    pairs[server.name, cell.way],
-                    self._mark(cell, number),
-                    _message(cell),
-                    cell.setting,
-                    self.profile.pace_seconds,
-                )
-
-        return measure
+        return self._on_pairs(stack, cells, say, take)
 
     def _ceiling(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
-        _, servers, pairs = self._connected(stack, cells, say)
-        self._warmed(pairs, servers, cells, say)
+        def take(cell: Cell, pairs: Pairs, _: Server, mark: Mark) -> Record:
+            return measurements.ceiling(
+                pairs,
+                mark,
+                _message(cell),
+                first=self.profile.ceiling_from,
+                most=self.profile.ceiling_most,
+                bisections=self.profile.bisections,
+                seconds=self.profile.ceiling_seconds,
+            )
 
-        def measure(cell: Cell, number: int) -> Record:
-            server = servers[cell.subject.name]
-            with _said_of(cell, server):
-                return measurements.ceiling(
-                    pairs[server.name, cell.way],
-                    self._mark(cell, number),
-                    _message(cell),
-                    first=self.profile.ceiling_from,
-                    most=self.profile.ceiling_most,
-                    bisections=self.profile.bisections,
-                    seconds=self.profile.ceiling_seconds,
-                )
-
-        return measure
+        return self._on_pairs(stack, cells, say, take)
 
     def _sessions(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
         def measure(cell: Cell, number: int) -> Record:
