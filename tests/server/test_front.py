@@ -182,7 +182,11 @@ async def server() -> AsyncIterator[Server]:
     address = f"127.0.0.1:{free_port()}"
     server = Server(
         Settings(
-            grpc_engine="native", grpc_bind_address=address, ws_bind_address=address, handshake_timeout_seconds=0.4
+            grpc_engine="native",
+            grpc_bind_address=address,
+            ws_bind_address=address,
+            http_bind_address="off",
+            handshake_timeout_seconds=0.4,
         )
     )
     await server.start()
@@ -270,6 +274,7 @@ def _run(engine: str, *, without_ngh2: bool = False, same_address: bool = False)
         "GRPC_ENGINE": engine,
         "GRPC_BIND_ADDRESS": address,
         "WS_BIND_ADDRESS": address if same_address else "127.0.0.1:0",
+        "HTTP_BIND_ADDRESS": "off",
     }
     command = [sys.executable, "-c", code]
     if same_address:
@@ -300,7 +305,14 @@ def test_the_command_refuses_in_one_line() -> None:
 
 
 async def test_with_grpcio_an_http2_client_at_the_websocket_port_is_refused() -> None:
-    server = Server(Settings(grpc_engine="grpcio", grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0"))
+    server = Server(
+        Settings(
+            grpc_engine="grpcio",
+            grpc_bind_address="127.0.0.1:0",
+            ws_bind_address="127.0.0.1:0",
+            http_bind_address="off",
+        )
+    )
     await server.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.websocket_port)
     writer.write(HTTP2_PREFACE)
