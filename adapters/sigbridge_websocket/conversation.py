@@ -20,7 +20,7 @@ from sigbridge import errors
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub, Outcome
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge.session import Session
 from sigbridge_websocket.error_codes import INVALID_REQUEST, PARSE_ERROR

@@ -8,16 +8,9 @@ an empty value is no value (ids, SDPs, types); `None` stands for it where an emp
 Source: `docs/protocol.md`, sections "One model" and "What each request does".
 """
 
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from msgspec import Struct
-
-
-class Instant(NamedTuple):
-    """One moment on two clocks, both in seconds: `monotonic` for intervals, `unix` for what people read."""
-
-    monotonic: float
-    unix: float
 
 
 class Capabilities(Struct, frozen=True):
@@ -215,4 +208,7 @@ class PeerDisconnected(Struct, frozen=True):
     peer_id: str
 
 
-Event: TypeAlias = PeerJoined | PeerLeft | OfferReceived | AnswerReceived | IceCandidateReceived | PeerDisconnected
+RelayedEvent: TypeAlias = OfferReceived | AnswerReceived | IceCandidateReceived | PeerDisconnected
+"""What one peer says to another."""
+
+Event: TypeAlias = PeerJoined | PeerLeft | RelayedEvent

@@ -644,7 +644,6 @@ def test_calls_that_were_held_back_go_on_a_few_in_a_turn(clock: Clock, touched_b
     question = pb.SignalingRequest(list_peers=pb.ListPeersRequest()).SerializeToString()
     for call in calls:
         call.send_bytes(framed(question) * 60)
-    counted = server.hub.counters.requests
     for pending in directory.asked:
         pending.resolve(None, clock.now)
     if touched_by == "window":
@@ -655,10 +654,10 @@ def test_calls_that_were_held_back_go_on_a_few_in_a_turn(clock: Clock, touched_b
     line.push(line.http2.data_to_send())
     turns = []
     while True:
-        before, woken = counted["grpc", "list_peers", "ok"], line.woken
+        before, woken = server.hub.counters.requests["grpc", "list_peers", "ok"], line.woken
         while line.wire.take_output(line.most, clock.now):
             pass
-        turns.append(counted["grpc", "list_peers", "ok"] - before)
+        turns.append(server.hub.counters.requests["grpc", "list_peers", "ok"] - before)
         if line.woken == woken:
             break
     assert sum(turns) == 100 * (60 if touched_by == "window" else 61)
