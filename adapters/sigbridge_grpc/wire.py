@@ -33,7 +33,6 @@ from sigbridge_grpc.http2 import (
     Http2,
     PingReceived,
     RequestReceived,
-    SettingsReceived,
     StreamClosed,
     StreamReset,
     TrailersReceived,
@@ -283,7 +282,6 @@ class GrpcWire:
     def _receive_others(self, events: Sequence[Event], now: Instant) -> None:
         """Take what is no data, and what came behind it."""
         self._settling = False
-        all_windows = False
         # A call that was begun and cancelled in one go never was: floods of these would cost a session each.
         cancelled = {event.stream_id for event in events if isinstance(event, StreamReset)}
         for event in events:
@@ -293,19 +291,14 @@ class GrpcWire:
                 if event.stream_id in cancelled:
                     continue
                 self._on_request(event.stream_id, event.headers, event.end_stream, now)
-            elif isinstance(event, WindowUpdated) and event.stream_id:
+            elif isinstance(event, WindowUpdated):
                 self._on_window(event.stream_id)
-            elif isinstance(event, WindowUpdated | SettingsReceived):
-                # Once for all frames of a chunk: each is small, and the calls may be many.
-                all_windows = True
             elif isinstance(event, TrailersReceived):
                 self._on_data(event.stream_id, b"", True, now)
             elif isinstance(event, StreamReset | StreamClosed):
                 self._on_gone(event.stream_id, now)
             elif isinstance(event, PingReceived):
                 self._on_ping(now)
-        if all_windows:
-            self.touched.update(dict.fromkeys(self._calls.values()))
         if self._http2.broken:
             self._break(now)
 

@@ -1364,25 +1364,6 @@ def test_no_work_for_streams_that_say_nothing(server: Server, monkeypatch: pytes
     assert len(looked) <= 4
 
 
-def test_windows_of_the_connection_are_looked_at_once_for_a_chunk(server: Server) -> None:
-    line = server.line()
-    for _ in range(20):
-        line.session()
-    looked: list[int] = []
-
-    class Counted(dict[int, wire_module.StreamCall]):
-        def values(self):  # type: ignore[no-untyped-def]
-            looked.append(len(self))
-            return super().values()
-
-    line.wire._calls = Counted(line.wire._calls)
-    update = struct.pack("!HBBBII", 0, 4, 8, 0, 0, 1)
-    line.wire.receive(update * 500, line.clock.now)
-    assert looked == [20]
-    line.pump()
-    assert len(line.session("a").send(list_peers=pb.ListPeersRequest())) == 2
-
-
 # The connection's own end.
 
 
