@@ -22,6 +22,7 @@ DEBIAN = {
     "chromium": "chromium",
     "go": "golang-go",
     "npm": "npm",
+    "tshark": "tshark",
 }
 """Program to package."""
 

@@ -1,9 +1,9 @@
 """JSON-RPC 2.0: from the text of a message to the hub, and back to the text of a response.
 
-Rule 1: offers, answers and candidates that are written as usual take the relay path, decoded in one pass; everything
-else takes the general path, where jsonrpcserver dispatches one request at a time. Both call the same functions, and
-what one accepts the other answers alike. Rule 2: a batch is processed in order; what it causes for its own sender
-follows the array. Rule 3: no text of an exception reaches a client.
+Rule 1: announces, offers, answers and candidates that are written as usual take the usual path, decoded in one pass;
+everything else takes the general path, where jsonrpcserver dispatches one request at a time. What one accepts the other
+answers alike, and what the usual path does not take it has not touched. Rule 2: a batch is processed in order; what it
+causes for its own sender follows the array. Rule 3: no text of an exception reaches a client.
 Source: `docs/protocol.md`, section "JSON-RPC over WebSocket"; https://www.jsonrpc.org/specification.
 """
 
@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET
@@ -21,17 +21,18 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub, Outcome
 from sigbridge.instant import Instant
+from sigbridge.messages import Request
 from sigbridge.pending import Pending
 from sigbridge.session import Session
 from sigbridge_websocket.error_codes import INVALID_REQUEST, PARSE_ERROR
 from sigbridge_websocket.methods import DISCOVER, DISCOVER_METHOD, METHODS, Call, dispatch
+from sigbridge_websocket.shapes import RequestId, decode_usual_call
 from sigbridge_websocket.translate import (
     REQUESTS,
-    RequestId,
-    decode_relay_call,
     error_to_jsonrpc,
     fault_to_jsonrpc,
     reply_to_jsonrpc,
+    request_from_call,
 )
 
 logger = logging.getLogger("sigbridge.websocket")
@@ -40,6 +41,9 @@ QUESTIONS = ("list_peers", "health_check", DISCOVER_METHOD)
 """Methods that change nothing: where nobody hears the answer, none is made. A listing may be long."""
 UNKNOWN = "unknown"
 """The kind under which a message is counted that is no request of ours."""
+
+# A name of this module's own, which compiled code finds without asking a dictionary.
+_decode: Final = decode_usual_call
 
 Answer: TypeAlias = bytes | Pending[bytes | None] | None
 """The response to one request: its text, its text later, or none."""
@@ -86,19 +90,18 @@ class Conversation:
 
     def receive(self, text: bytes, now: Instant) -> None:
         """Process one message, which must be UTF-8 where it was a text frame."""
-        try:
-            call = decode_relay_call(text)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        if not self.receive_usual(text, now):
             self._receive_any(text, now)
-            return
-        outcome: Outcome | Pending[Outcome]
+
+    def receive_usual(self, text: bytes, now: Instant) -> bool:
+        """Process one message if it is a usual call, which is UTF-8, or else the usual path would not take it."""
         try:
-            outcome = self._hub.apply(self._session, call.request(), now, traceparent=call.traceparent)
-        except Exception:
-            kind = str(call.__struct_config__.tag)
-            logger.exception("%s failed", kind, extra={"session": self._session.id})
-            outcome = self._hub.refuse(self._session, kind, errors.internal_error(), now)
+            call = _decode(text)
+            request = request_from_call(call)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, SignalingError):
+            return False
         request_id = call.id
+        outcome = self._apply(request, call.traceparent, now)
         if isinstance(outcome, Pending):
             self.busy = True
             _later(outcome, None if request_id is UNSET else request_id, notification=request_id is UNSET).then(
@@ -108,6 +111,14 @@ class Conversation:
             self._reply(None, now)
         else:
             self._reply(response(outcome, request_id), now)
+        return True
+
+    def _apply(self, request: Request, traceparent: str, now: Instant) -> Outcome | Pending[Outcome]:
+        try:
+            return self._hub.apply(self._session, request, now, traceparent=traceparent)
+        except Exception:
+            logger.exception("%s failed", request.kind, extra={"session": self._session.id})
+            return self._hub.refuse(self._session, request.kind, errors.internal_error(), now)
 
     def _receive_any(self, text: bytes, now: Instant) -> None:
         """Process one message by the general path."""

@@ -29,11 +29,18 @@ def credentials_of(headers: Headers, certificate_subject: str | None) -> Credent
         value.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
         for value in headers.get_all("Authorization")
     ]
-    token = bearer_token(authorization) if authorization else _subprotocol_token(headers)
+    return credentials_from(authorization, headers.get_all("Sec-WebSocket-Protocol"), certificate_subject)
+
+
+def credentials_from(
+    authorization: Sequence[str], protocols: Sequence[str], certificate_subject: str | None
+) -> Credentials:
+    """What these headers show: the values of each, as text."""
+    token = bearer_token(authorization) if authorization else _subprotocol_token(protocols)
     return Credentials(token=token, certificate_subject=certificate_subject)
 
 
-def select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+def select_subprotocol(_: ServerProtocol | None, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """The first subprotocol that holds no token; clients already deployed may insist on theirs."""
     return next((name for name in offered if not _holds_token(name)), None)
 
@@ -42,8 +49,8 @@ def _holds_token(name: str) -> bool:
     return name.lower().startswith(BEARER_PREFIX)
 
 
-def _subprotocol_token(headers: Headers) -> str | None:
-    names = [name.strip() for value in headers.get_all("Sec-WebSocket-Protocol") for name in value.split(",")]
+def _subprotocol_token(protocols: Sequence[str]) -> str | None:
+    names = [name.strip() for value in protocols for name in value.split(",")]
     encoded = [name[len(BEARER_PREFIX) :] for name in names if _holds_token(name)]
     if len(encoded) != 1:
         return None

@@ -22,7 +22,8 @@ from sigbridge.results import result_object
 from sigbridge.session import Session
 from sigbridge_websocket.error_codes import jsonrpc_code
 from sigbridge_websocket.openrpc import openrpc_document
-from sigbridge_websocket.translate import REQUESTS, encode_json, error_to_jsonrpc, request_from_params
+from sigbridge_websocket.shapes import encode_json
+from sigbridge_websocket.translate import REQUESTS, error_to_jsonrpc, request_from_params
 
 logger = logging.getLogger("sigbridge.websocket")
 

@@ -1,17 +1,14 @@
 """Between JSON and the core's messages, in both directions: every name and shape of the JSON-RPC protocol.
 
 Rule 1: what is checked here is the JSON type of a field; what a value may be is the hub's to say. Rule 2: absent and
-null are the same. Rule 3: the relay structs refuse what they do not know, so that whatever is unusual takes the general
-path and is judged there. Source: `docs/protocol.md`, section "JSON-RPC over WebSocket".
+null are the same. Source: `docs/protocol.md`, section "JSON-RPC over WebSocket".
 """
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
 
 from sigbridge import errors
 from sigbridge.errors import Code, SignalingError
@@ -44,62 +41,27 @@ from sigbridge.messages import (
 )
 from sigbridge.results import BOOLEAN_CAPABILITIES, capabilities_object, result_object
 from sigbridge_websocket.error_codes import jsonrpc_code
+from sigbridge_websocket.shapes import (
+    AnnounceParams,
+    CandidateParams,
+    DescriptionParams,
+    DisconnectParams,
+    ErrorObject,
+    ErrorResponse,
+    ListPeersParams,
+    NoParams,
+    PeerJoinedShape,
+    PeerListShape,
+    RequestId,
+    UsualCall,
+    encode_json,
+)
 
-RequestId: TypeAlias = str | int | None
-
-encode_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
-
-_KNOWN_PEERS = 4096
-"""Of so many peers the result of what is relayed to them is kept; all of one peer's are alike."""
-
-
-# Requests: what `params` may hold. A struct's fields are the protocol's; its types are JSON's.
-
-
-class AnnounceParams(Struct):
-    """Params of `announce`."""
-
-    peer_id: str = ""
-    capabilities: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
-    room: str | None = None
-
-
-class DescriptionParams(Struct):
-    """Params of `offer` and `answer`."""
-
-    to_peer_id: str = ""
-    sdp: str = ""
-    type: str | None = None
+# A name of this module's own, which compiled code finds without asking a dictionary.
+_encode: Final = encode_json
 
 
-class CandidateParams(Struct):
-    """Params of `ice_candidate`."""
-
-    to_peer_id: str = ""
-    candidate: str | None = None
-    sdp_mid: str | None = None
-    sdp_mline_index: int | None = None
-    username_fragment: str | None = None
-
-
-class DisconnectParams(Struct):
-    """Params of `disconnect`."""
-
-    peer_id: str = ""
-
-
-class ListPeersParams(Struct):
-    """Params of `list_peers`."""
-
-    room: str | None = None
-    page_size: int | None = None
-    page_token: str | None = None
-
-
-class NoParams(Struct):
-    """Params of a method that takes none."""
-
+# Requests.
 
 _EXPECTED = {
     "capabilities": "must be an object",
@@ -189,118 +151,32 @@ def request_from_params(method: str, params: dict[str, Any]) -> Request:
     return translate(params_as(kind, params))
 
 
-# The relay path: whole calls, decoded in one pass.
-
-
-class StrictDescription(DescriptionParams, forbid_unknown_fields=True):
-    """`DescriptionParams`, and nothing besides."""
-
-
-class StrictCandidate(CandidateParams, forbid_unknown_fields=True):
-    """`CandidateParams`, and nothing besides."""
-
-
-class OfferCall(Struct, tag_field="method", tag="offer", forbid_unknown_fields=True):
-    """A whole `offer` call."""
-
-    jsonrpc: Literal["2.0"]
-    params: StrictDescription
-    id: RequestId | UnsetType = UNSET
-    traceparent: str = ""
-
-    def request(self) -> Request:
-        """What is asked for."""
-        return offer_from_params(self.params)
-
-
-class AnswerCall(Struct, tag_field="method", tag="answer", forbid_unknown_fields=True):
-    """A whole `answer` call."""
-
-    jsonrpc: Literal["2.0"]
-    params: StrictDescription
-    id: RequestId | UnsetType = UNSET
-    traceparent: str = ""
-
-    def request(self) -> Request:
-        """What is asked for."""
-        return answer_from_params(self.params)
-
-
-class CandidateCall(Struct, tag_field="method", tag="ice_candidate", forbid_unknown_fields=True):
-    """A whole `ice_candidate` call."""
-
-    jsonrpc: Literal["2.0"]
-    params: StrictCandidate
-    id: RequestId | UnsetType = UNSET
-    traceparent: str = ""
-
-    def request(self) -> Request:
-        """What is asked for."""
-        return candidate_from_params(self.params)
-
-
-RelayCall: TypeAlias = OfferCall | AnswerCall | CandidateCall
-decode_relay_call: Callable[[bytes], RelayCall] = msgspec.json.Decoder(RelayCall).decode
+def request_from_call(call: UsualCall) -> Request:
+    """The request that a usual call asks for; SignalingError where its capabilities are none."""
+    params = call.params
+    return announce_from_params(params) if isinstance(params, AnnounceParams) else params
 
 
 # Replies, errors and events on their way out.
 
 
-class ResultResponse(Struct):
-    """A JSON-RPC response with a result."""
-
-    jsonrpc: str
-    result: Any
-    id: RequestId
-
-
-class ErrorObject(Struct, omit_defaults=True):
-    """A JSON-RPC error; `data` is absent only where the request was none."""
-
-    code: int
-    message: str
-    data: dict[str, Any] | None = None
-
-
-class ErrorResponse(Struct):
-    """A JSON-RPC response with an error."""
-
-    jsonrpc: str
-    error: ErrorObject
-    id: RequestId
-
-
-class Notification(Struct):
-    """A JSON-RPC notification: an event."""
-
-    jsonrpc: str
-    method: str
-    params: Any
-
-
 def reply_to_jsonrpc(reply: Reply, request_id: RequestId) -> bytes:
     """The response to an accepted request."""
-    if type(reply) is Relayed and type(request_id) is int:
-        # What is answered most, written out; the same bytes as below.
-        return b'{"jsonrpc":"2.0","result":%b,"id":%d}' % (_relayed_result(reply.to_peer_id), request_id)
-    return encode_json(ResultResponse("2.0", result_object(reply), request_id))
+    return b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (_encode(result_object(reply)), _id_json(request_id))
 
 
-@lru_cache(_KNOWN_PEERS)
-def _relayed_result(to_peer_id: str) -> bytes:
-    return encode_json(Relayed(to_peer_id))
+def _id_json(request_id: RequestId) -> bytes:
+    return str(request_id).encode() if type(request_id) is int else _encode(request_id)
 
 
 def error_to_jsonrpc(error: SignalingError, request_id: RequestId) -> bytes:
     """The response to a refused request."""
-    return encode_json(
-        ErrorResponse("2.0", ErrorObject(jsonrpc_code(error.code), error.message, error.data()), request_id)
-    )
+    return _encode(ErrorResponse("2.0", ErrorObject(jsonrpc_code(error.code), error.message, error.data()), request_id))
 
 
 def fault_to_jsonrpc(code: int, message: str, request_id: RequestId) -> bytes:
     """The response to what is no request: -32700 or -32600."""
-    return encode_json(ErrorResponse("2.0", ErrorObject(code, message), request_id))
+    return _encode(ErrorResponse("2.0", ErrorObject(code, message), request_id))
 
 
 def event_to_jsonrpc(event: Event) -> bytes:
@@ -312,34 +188,14 @@ def event_to_jsonrpc(event: Event) -> bytes:
             "capabilities": capabilities_object(event.capabilities),
             "metadata": event.metadata,
         }
-    return encode_json(Notification("2.0", event.kind, params))
+    return b'{"jsonrpc":"2.0","method":"%b","params":%b}' % (event.kind.encode(), _encode(params))
 
 
 # The client's directions.
 
 
-class _PeerInfoShape(Struct):
-    peer_id: str
-    capabilities: dict[str, Any]
-    state: str
-    metadata: dict[str, Any]
-    connected_at: int
-
-
-class _PeerListShape(Struct):
-    peers: list[_PeerInfoShape]
-    count: int
-    next_page_token: str = ""
-
-
-class _PeerJoinedShape(Struct):
-    peer_id: str
-    capabilities: dict[str, Any]
-    metadata: dict[str, Any]
-
-
 _EVENTS: dict[str, type[Any]] = {
-    "peer_joined": _PeerJoinedShape,
+    "peer_joined": PeerJoinedShape,
     "peer_left": PeerLeft,
     "offer": OfferReceived,
     "answer": AnswerReceived,
@@ -352,7 +208,7 @@ _REPLIES: dict[type[Any], type[Any]] = {
     Answer: Relayed,
     IceCandidate: Relayed,
     Disconnect: Disconnected,
-    ListPeers: _PeerListShape,
+    ListPeers: PeerListShape,
     HealthCheck: Health,
 }
 
@@ -363,13 +219,13 @@ def request_to_jsonrpc(request: Request, request_id: RequestId) -> bytes:
     params = {name: value for name, value in fields.items() if value is not None}
     if isinstance(request, Announce):
         params["capabilities"] = capabilities_object(request.capabilities)
-    return encode_json({"jsonrpc": "2.0", "method": request.kind, "params": params, "id": request_id})
+    return _encode({"jsonrpc": "2.0", "method": request.kind, "params": params, "id": request_id})
 
 
 def reply_from_jsonrpc(request: Request, result: Any) -> Reply:
     """The reply to `request` that a result says; msgspec.ValidationError where it says none."""
     reply = msgspec.convert(result, _REPLIES[type(request)])
-    if isinstance(reply, _PeerListShape):
+    if isinstance(reply, PeerListShape):
         peers = tuple(
             PeerInfo(
                 peer.peer_id,
@@ -398,6 +254,6 @@ def event_from_jsonrpc(method: str, params: dict[str, Any]) -> Event | None:
     if kind is None:
         return None
     event = msgspec.convert(params, kind)
-    if isinstance(event, _PeerJoinedShape):
+    if isinstance(event, PeerJoinedShape):
         return PeerJoined(event.peer_id, capabilities_from_object(event.capabilities), event.metadata)
     return event  # type: ignore[no-any-return]

@@ -1,27 +1,30 @@
 """WebSocket on one connection, without I/O: handshake, frames, keepalive and the closing handshake.
 
 The rules of RFC 6455 are the sans-I/O `ServerProtocol` of the websockets library; here is what a session adds to them.
+It is made when something comes that is not ordinary, so that most connections never have one.
 
 Rule 1: data frames are written by us, header and all, so that an event is framed once for all its receivers; where
 compression was negotiated, the library frames them. Rule 2: what was answered before a close frame goes out before it.
 Rule 3: no input is processed while an answer is awaited or while the session's own answers pile up; it waits, and the
-carrier stops reading. Rule 4: every wait has a deadline, of which `due` tells the carrier. Rule 5: what nearly every
-frame is, a whole text message on a connection where nothing else is going on, is cut out here, in a third of the time
-that the library takes; the library gets every other frame, whole, and so stands between two frames in the meantime.
+carrier stops reading. Rule 4: every wait has a deadline, of which `due` tells the carrier. Rule 5: what is ordinary is
+done here, in a fraction of the time that the library takes: a handshake that comes whole and as clients write it, whole
+text messages on a connection where nothing else is going on, pings and pongs. The library gets every other frame,
+whole, and so stands between two frames in the meantime.
 """
 
 import logging
 import struct
 from collections.abc import Callable
+from typing import Final
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import BINARY, CLOSE, CONT, TEXT, CloseCode, Frame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF, State
 from websockets.speedups import apply_mask
-from websockets.typing import Origin
+from websockets.typing import Origin, Subprotocol
 
-from sigbridge.auth import OPEN_DOOR, Authenticator
+from sigbridge.auth import OPEN_DOOR, Authenticator, Credentials
 from sigbridge.disconnects import SLOW_CONSUMER_SECONDS, DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.hub import Hub
@@ -31,8 +34,9 @@ from sigbridge.session import Session
 from sigbridge_net.wire import WireFactory
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.error_codes import CLOSE_CODES
-from sigbridge_websocket.handshake import SessionProtocol, credentials_of, select_subprotocol
+from sigbridge_websocket.handshake import SessionProtocol, credentials_from, credentials_of, select_subprotocol
 from sigbridge_websocket.translate import event_to_jsonrpc
+from sigbridge_websocket.upgrade import Upgrade, read_upgrade, upgrade_response
 
 UNPACK_BYTES = 1024
 """How much of what a client has compressed is looked at together: a byte may hold a thousand."""
@@ -46,6 +50,11 @@ _library_logger.setLevel(logging.ERROR)
 
 _END_OF_HEAD = b"\r\n\r\n"
 
+# First bytes of whole frames, and the second byte of the longest control frame of a client (RFC 6455, section 5.5).
+_PING: Final = 0x89
+_PONG: Final = 0x8A
+_LONGEST_CONTROL: Final = 0x80 | 125
+_EMPTY_PING = bytes((_PING, 0))
 
 _MASKED_HEAD = 6
 """Bytes before the payload of a client's short frame: two of head and four of mask (RFC 6455, section 5.2)."""
@@ -100,6 +109,7 @@ class WebSocketWire:
 
     __slots__ = (
         "_advancing",
+        "_ahead",
         "_authenticator",
         "_backlog",
         "_certificate_subject",
@@ -110,7 +120,6 @@ class WebSocketWire:
         "_ending",
         "_fragments",
         "_fragments_are_text",
-        "_greeting",
         "_head_end",
         "_heard_at",
         "_hub",
@@ -151,14 +160,8 @@ class WebSocketWire:
         self._wake = wake
         self._authenticator = authenticator
         self._certificate_subject = certificate_subject
-        self._protocol = SessionProtocol(
-            # A client that is no web page sends no origin.
-            origins=[None, *map(Origin, settings.allowed_origins)] if settings.allowed_origins else None,
-            extensions=[ServerPerMessageDeflateFactory()] if settings.websocket_compression else None,
-            select_subprotocol=select_subprotocol,
-            max_size=settings.max_message_bytes,
-            logger=_library_logger,
-        )
+        self._protocol: SessionProtocol | None = None
+        """The library's machine; none where all has been ordinary until now."""
         self._session: Session | None = None
         self._conversation: Conversation | None = None
         self._compressed = False
@@ -167,7 +170,8 @@ class WebSocketWire:
         self._unpacking = False
         self._head_end: bytes | None = b""
         """The last bytes of an incomplete request head, or `None` when the head is complete."""
-        self._greeting: list[bytes] = []
+        self._ahead: list[bytes] = []
+        """What goes out before what is in the outbox: the handshake's response, pings and pongs."""
         self._fragments: bytearray | None = None
         """A message of several frames, as far as it has come."""
         self._fragments_are_text = False
@@ -193,26 +197,37 @@ class WebSocketWire:
         """Take bytes that arrived; answers are in the outbox afterwards."""
         self._heard_at = now.monotonic
         if self._head_end is not None:
-            # The library would take what follows the request for frames before the request is answered.
-            seen = self._head_end + data
-            size = seen.find(_END_OF_HEAD) + len(_END_OF_HEAD) - len(self._head_end)
-            if _END_OF_HEAD in seen:
-                self._head_end = None
-                self._take(data[:size], now)
-                data = data[size:]
-            else:
-                self._head_end = seen[1 - len(_END_OF_HEAD) :]
+            data = self._take_head(self._head_end, data, now)
         if not data:
             return
         if self._compressed:
             self._packed += data
             self._unpack(now)
-        elif self._session is None or self._conversation is None or self._protocol.state is not State.OPEN:
+        elif self._session is None or self._conversation is None or not self._open():
             self._take(self._joined(data), now)
         elif len(self._rest) + len(data) < self._rest_needs:
             self._rest += data
         else:
             self._take_frames(self._joined(data), self._session, self._conversation, now)
+
+    def _open(self) -> bool:
+        """Whether frames may come and go, once there is a session."""
+        return self._protocol is None or self._protocol.state is State.OPEN
+
+    def _library(self) -> SessionProtocol:
+        """The library's machine, made when it is first needed: before the handshake, or between two frames."""
+        if self._protocol is None:
+            settings = self._hub.settings
+            self._protocol = SessionProtocol(
+                # A client that is no web page sends no origin.
+                origins=[None, *map(Origin, settings.allowed_origins)] if settings.allowed_origins else None,
+                extensions=[ServerPerMessageDeflateFactory()] if settings.websocket_compression else None,
+                select_subprotocol=select_subprotocol,
+                state=State.CONNECTING if self._session is None else State.OPEN,
+                max_size=settings.max_message_bytes,
+                logger=_library_logger,
+            )
+        return self._protocol
 
     def _joined(self, data: bytes) -> bytes:
         """What had to wait, and what has come now."""
@@ -244,9 +259,16 @@ class WebSocketWire:
             if stop > end:
                 self._rest_needs = stop - at
                 break
+            if data[at] in (_PING, _PONG) and 0x80 <= data[at + 1] <= _LONGEST_CONTROL and self._open():
+                if data[at] == _PING:
+                    payload = apply_mask(data[at + _MASKED_HEAD : stop], data[at + 2 : at + _MASKED_HEAD])
+                    self._ahead.append(b"%c%c%b" % (_PONG, len(payload), payload))
+                    self._plain = False
+                at = stop
+                continue
             self._take(data[at:stop], now)
             at = stop
-            if self._protocol.state is not State.OPEN:
+            if not self._open():
                 self._take(data[at:], now)
                 at = end
             self._look()
@@ -255,14 +277,15 @@ class WebSocketWire:
 
     def _look(self) -> None:
         """See whether there is anything but text messages coming and frames of the outbox going."""
+        protocol = self._protocol
         self._plain = (
             self._session is not None
             and self._session.end_reason is None
             and self._ending is None
             and not self._compressed
-            and self._protocol.state is State.OPEN
+            and self._open()
             and self._fragments is None
-            and not (self._backlog or self._greeting or self._protocol.writes)
+            and not (self._backlog or self._ahead or (protocol is not None and protocol.writes))
         )
 
     def _unpack(self, now: Instant, *, all_of_it: bool = False) -> None:
@@ -284,7 +307,7 @@ class WebSocketWire:
             self._unpacking = False
 
     def _take(self, data: bytes, now: Instant) -> None:
-        protocol = self._protocol
+        protocol = self._library()
         protocol.receive_data(data)
         for event in protocol.events_received():
             if isinstance(event, Frame):
@@ -297,7 +320,7 @@ class WebSocketWire:
     def receive_eof(self, now: Instant) -> None:
         """The client will send no more: without a close frame before it, the connection is lost."""
         self._unpack(now, all_of_it=True)
-        self._protocol.receive_eof()
+        self._library().receive_eof()
         self._close(DisconnectReason.CONNECTION_LOST, now)
 
     def connection_lost(self, now: Instant) -> None:
@@ -312,32 +335,32 @@ class WebSocketWire:
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now."""
-        protocol = self._protocol
         session = self._session
         if self._plain and session is not None:
             frames = session.outbox.take(most)
             self.settled = not session.outbox
             return frames
         self.settled = False
-        output, self._greeting = self._greeting, []
+        output, self._ahead = self._ahead, []
         if session is not None and not self._close_written:
             frames = session.outbox.take(most)
             if self._compressed:
-                frames = [Frame(TEXT, text).serialize(mask=False, extensions=protocol.extensions) for text in frames]
+                extensions = self._library().extensions
+                frames = [Frame(TEXT, text).serialize(mask=False, extensions=extensions) for text in frames]
             output += frames
             if session.outbox.peek() is not None:
-                if protocol.state is not State.OPEN:
+                if not self._open():
                     # The library's writes hold a close frame, which the rest of the answers must precede.
                     return output
-            elif self._ending is not None and protocol.state is State.OPEN:
-                protocol.send_close(CLOSE_CODES[self._ending], self._ending.word)
-        for write in protocol.data_to_send():
+            elif self._ending is not None and self._open():
+                self._library().send_close(CLOSE_CODES[self._ending], self._ending.word)
+        for write in [] if self._protocol is None else self._protocol.data_to_send():
             if write is SEND_EOF:
                 self.finished = True
                 self._begin_closing(now)
             elif not self._close_written:
                 output.append(write)
-        if session is not None and protocol.state is not State.OPEN:
+        if session is not None and not self._open():
             # The library would answer pings even now.
             self._close_written = True
             session.outbox.clear()
@@ -350,9 +373,8 @@ class WebSocketWire:
         """Whether more input is welcome."""
         if self._session is None or self._session.end_reason is not None:
             return True
-        return (
-            not self._backlog and not self._packed and self._ready() and len(self._protocol.writes) <= READ_AHEAD_PONGS
-        )
+        controls = len(self._ahead) + (0 if self._protocol is None else len(self._protocol.writes))
+        return not self._backlog and not self._packed and self._ready() and controls <= READ_AHEAD_PONGS
 
     def expire(self, now: Instant) -> None:
         """Do what is due: give up a handshake or a closing handshake, ping a silent client, drop a dead one."""
@@ -373,7 +395,7 @@ class WebSocketWire:
                 self._close(DisconnectReason.KEEPALIVE_TIMEOUT, now)
                 self.aborted = True
         elif now.monotonic >= self._heard_at + settings.ping_interval_seconds:
-            self._protocol.send_ping(b"")
+            self._ahead.append(_EMPTY_PING)
             self._plain = False
             self._pinged_at = now.monotonic
             self.due = now.monotonic + settings.ping_timeout_seconds
@@ -382,26 +404,55 @@ class WebSocketWire:
 
     # The handshake.
 
+    def _take_head(self, head_end: bytes, data: bytes, now: Instant) -> bytes:
+        """Take what belongs to the request; what follows it is returned."""
+        if self._protocol is None:
+            # Nothing has come before.
+            size = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+            upgrade = read_upgrade(data[:size])
+            if upgrade is not None and self._is_ours(upgrade):
+                self._head_end = None
+                self._accept(upgrade, now)
+                return data[size:]
+        # The library would take what follows the request for frames before the request is answered.
+        seen = head_end + data
+        size = seen.find(_END_OF_HEAD) + len(_END_OF_HEAD) - len(head_end)
+        if _END_OF_HEAD not in seen:
+            self._head_end = seen[1 - len(_END_OF_HEAD) :]
+            return data
+        self._head_end = None
+        self._take(data[:size], now)
+        return data[size:]
+
+    def _is_ours(self, upgrade: Upgrade) -> bool:
+        """Whether the library would accept, and negotiate nothing; what it refuses it is to refuse itself."""
+        settings = self._hub.settings
+        origin = upgrade.origin
+        allowed = origin is None or not settings.allowed_origins or origin in settings.allowed_origins
+        return allowed and not (settings.websocket_compression and upgrade.extended)
+
+    def _accept(self, upgrade: Upgrade, now: Instant) -> None:
+        authorization = [] if upgrade.authorization is None else [upgrade.authorization]
+        offered = upgrade.offered()
+        try:
+            session = self._admit(credentials_from(authorization, offered, self._certificate_subject), now)
+        except SignalingError as error:
+            protocol = self._library()
+            protocol.send_response(_refusal(protocol, error))
+        else:
+            self._begin(session, now)
+            chosen = select_subprotocol(None, [Subprotocol(name) for name in offered])
+            self._ahead.append(upgrade_response(upgrade.key, chosen, now.unix))
+
     def _on_handshake(self, request: Request, now: Instant) -> None:
-        protocol = self._protocol
+        protocol = self._library()
         response = protocol.accept(request)
         if response.status_code == 101:
             self._compressed = bool(protocol.extensions)
             try:
-                identity = self._authenticator.authenticate(credentials_of(request.headers, self._certificate_subject))
-                session = self._hub.open(
-                    protocol="websocket",
-                    encoding=BARE_JSON if self._compressed else FRAMED_JSON,
-                    on_end=self._on_hub_end,
-                    now=now,
-                    remote=self._remote,
-                    identity=identity,
-                )
+                session = self._admit(credentials_of(request.headers, self._certificate_subject), now)
             except SignalingError as error:
-                refused = error.code is Code.UNAUTHENTICATED
-                response = protocol.reject(401 if refused else 503, f"{error.message}\n")
-                if refused:
-                    response.headers["WWW-Authenticate"] = "Bearer"
+                response = _refusal(protocol, error)
             else:
                 self._begin(session, now)
         elif response.status_code == 403:
@@ -411,7 +462,19 @@ class WebSocketWire:
         protocol.send_response(response)
         if self._session is not None:
             # The answers to what came along with the request are not among the library's writes, and must follow these.
-            self._greeting = protocol.data_to_send()
+            self._ahead = protocol.data_to_send()
+
+    def _admit(self, credentials: Credentials, now: Instant) -> Session:
+        """A session for who shows these; raises SignalingError where nobody is let in with them, or nobody at all."""
+        identity = self._authenticator.authenticate(credentials)
+        return self._hub.open(
+            protocol="websocket",
+            encoding=BARE_JSON if self._compressed else FRAMED_JSON,
+            on_end=self._on_hub_end,
+            now=now,
+            remote=self._remote,
+            identity=identity,
+        )
 
     def _begin(self, session: Session, now: Instant) -> None:
         self._session = session
@@ -485,7 +548,7 @@ class WebSocketWire:
             try:
                 message.decode()
             except UnicodeDecodeError:
-                self._protocol.fail(CloseCode.INVALID_DATA)
+                self._library().fail(CloseCode.INVALID_DATA)
                 self._close(DisconnectReason.NOT_UTF8, now)
                 return
         conversation.receive(message, now)
@@ -528,6 +591,15 @@ def websocket_wires(hub: Hub, *, authenticator: Authenticator = OPEN_DOOR) -> Wi
         authenticator=authenticator,
         certificate_subject=client.certificate_subject,
     )
+
+
+def _refusal(protocol: SessionProtocol, error: SignalingError) -> Response:
+    """The response that turns a client away."""
+    refused = error.code is Code.UNAUTHENTICATED
+    response = protocol.reject(401 if refused else 503, f"{error.message}\n")
+    if refused:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
 
 def _as_is(text: bytes) -> bytes:

@@ -4,7 +4,8 @@ Three families: *requests* are imperatives, *replies* answer exactly one request
 and answer nothing. All are frozen: a message may be shared by any number of sessions.
 
 Rule 1: nothing here knows how a message looks on a wire. Rule 2: the empty string stands for "absent" in fields where
-an empty value is no value (ids, SDPs, types); `None` stands for it where an empty value is a value.
+an empty value is no value (ids, SDPs, types); `None` stands for it where an empty value is a value. Rule 3: requests
+that are relayed refuse members that they do not have, so that an adapter may decode them as they are.
 Source: `docs/protocol.md`, sections "One model" and "What each request does".
 """
 
@@ -38,7 +39,7 @@ class Announce(Struct, frozen=True):
     room: str = ""
 
 
-class Offer(Struct, frozen=True):
+class Offer(Struct, frozen=True, forbid_unknown_fields=True):
     """Relay an SDP offer; `type` is `offer`, or empty for the same."""
 
     kind: ClassVar[str] = "offer"
@@ -47,7 +48,7 @@ class Offer(Struct, frozen=True):
     type: str = ""
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, forbid_unknown_fields=True):
     """Relay an SDP answer; `type` is `answer` or `pranswer` (RFC 8829), or empty for `answer`."""
 
     kind: ClassVar[str] = "answer"
@@ -56,7 +57,7 @@ class Answer(Struct, frozen=True):
     type: str = ""
 
 
-class IceCandidate(Struct, frozen=True):
+class IceCandidate(Struct, frozen=True, forbid_unknown_fields=True):
     """Relay an ICE candidate; an empty `candidate` says that there are no more (RFC 8838)."""
 
     kind: ClassVar[str] = "ice_candidate"

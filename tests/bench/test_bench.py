@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from processes import said_by, sigbridge
 from sigbridge import Settings
 from sigbridge_bench import measurements, records
 from sigbridge_bench.load import Answer, Endpoint, Load, LoadError, build
@@ -226,30 +227,8 @@ async def serve():
         yield start
 
 
-@contextlib.asynccontextmanager
-async def process(*arguments, **environ):
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "sigbridge_server",
-        *map(str, arguments),
-        env=environment(**environ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(TIME_LIMIT_SECONDS):
-            yield started
-    finally:
-        if started.returncode is None:
-            started.kill()
-            await started.wait()
-
-
-async def said_by(started):
-    out, errors = await started.communicate()
-    return started.returncode, out.decode(), errors.decode()
+def process(*arguments, **environ):
+    return sigbridge(*arguments, env=environment(**environ), limit_seconds=TIME_LIMIT_SECONDS)
 
 
 def addresses(server):

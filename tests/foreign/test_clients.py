@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import json
 
 import pytest
 from google.protobuf.json_format import ParseDict

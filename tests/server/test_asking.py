@@ -6,15 +6,14 @@ import json
 import os
 import pty
 import signal
-import sys
 
 import pytest
 
+from processes import said_by, sigbridge
 from sigbridge import Capabilities, Settings
 from sigbridge_client import connect
 from sigbridge_server.server import Server
 
-TIME_LIMIT_SECONDS = 30
 TOKEN = "s3cret-canary"
 ANY_PORT = {"grpc_bind_address": "127.0.0.1:0", "ws_bind_address": "127.0.0.1:0", "http_bind_address": "off"}
 
@@ -41,42 +40,17 @@ def environment(**more):
     return {name: value for name, value in os.environ.items() if name != "SIGBRIDGE_TOKEN"} | more
 
 
-async def start_command(*arguments, stdout=asyncio.subprocess.PIPE, **environ):
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "sigbridge_server",
-        *arguments,
-        env=environment(**environ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-@contextlib.asynccontextmanager
-async def killed_at_last(process):
-    try:
-        async with asyncio.timeout(TIME_LIMIT_SECONDS):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 async def run(*arguments, **environ):
     """Exit code, stdout and stderr."""
-    async with killed_at_last(await start_command(*arguments, **environ)) as process:
-        out, errors = await process.communicate()
-        return process.returncode, out.decode(), errors.decode()
+    async with sigbridge(*arguments, env=environment(**environ)) as process:
+        return await said_by(process)
 
 
 async def run_on_a_tty(*arguments):
     """Exit code and what a terminal was shown."""
     ours, theirs = pty.openpty()
     try:
-        async with killed_at_last(await start_command(*arguments, stdout=theirs)) as process:
+        async with sigbridge(*arguments, stdout=theirs, env=environment()) as process:
             os.close(theirs)
             shown = b""
             with contextlib.suppress(OSError):
@@ -168,7 +142,7 @@ async def test_tokens_come_from_a_file_or_the_environment(serve, tmp_path, proto
 @pytest.mark.parametrize("protocol", ["grpc", "websocket"])
 async def test_listen_prints_events_as_they_come_and_says_why_it_ends(serve, protocol):
     server = await serve()
-    async with killed_at_last(await start_command("listen", url(server, protocol), "--peer-id", "watcher")) as process:
+    async with sigbridge("listen", url(server, protocol), "--peer-id", "watcher", env=environment()) as process:
         async with await connect(url(server, "websocket")) as alice:
             while server.hub.peer_count == 0:
                 await asyncio.sleep(0.01)
@@ -186,9 +160,7 @@ async def test_listen_prints_events_as_they_come_and_says_why_it_ends(serve, pro
 
 async def test_listen_ends_by_an_interrupt(serve):
     server = await serve()
-    async with killed_at_last(
-        await start_command("listen", url(server, "websocket"), "--peer-id", "watcher")
-    ) as process:
+    async with sigbridge("listen", url(server, "websocket"), "--peer-id", "watcher", env=environment()) as process:
         while server.hub.peer_count == 0:
             await asyncio.sleep(0.01)
         process.send_signal(signal.SIGINT)

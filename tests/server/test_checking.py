@@ -1,17 +1,15 @@
 """`sigbridge check` as a process: a table, and an exit code that a pipeline can rely on."""
 
-import asyncio
 import contextlib
 import os
-import sys
 
 import pytest
 
+from processes import said_by, sigbridge
 from sigbridge import Settings
 from sigbridge_compat.scenarios import SCENARIOS
 from sigbridge_server.server import Server
 
-TIME_LIMIT_SECONDS = 60
 NAME = next(name for name, scenario in SCENARIOS.items() if scenario.peers == 2)
 
 
@@ -33,25 +31,8 @@ async def serve():
 
 
 async def check(*arguments, **environ):
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "sigbridge_server",
-        "check",
-        *arguments,
-        env=os.environ | environ,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(TIME_LIMIT_SECONDS):
-            out, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, out.decode(), errors.decode()
+    async with sigbridge("check", *arguments, env=os.environ | environ) as process:
+        return await said_by(process)
 
 
 def addresses(server):

@@ -3,12 +3,17 @@
 import io
 import json
 import logging
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sigbridge import Announce, DisconnectReason, Hub, Instant, ListPeers, Settings
 from sigbridge.auth import Credentials, StaticTokens
-from sigbridge_server.logs import configure_logging
+from sigbridge_server.logs import MAX_LEARNED, Timestamp, configure_logging, line_formatter
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.wire import BARE_JSON
 
@@ -16,6 +21,10 @@ NOW = Instant(1000.0, 1_700_000_000.0)
 LATER = Instant(1012.5, 1_700_000_012.5)
 BREAKS = "a\nb\r\x1b[31m\u2028\u0085\x0b\x0c\x1c"
 """What might begin a new line, or colour the rest of it."""
+
+
+class Color(StrEnum):
+    RED = "red"
 
 
 @pytest.fixture
@@ -206,3 +215,92 @@ def test_a_token_is_in_no_line_of_a_refusal(log):
         except Exception:
             logging.getLogger("x").exception("refused", extra={"door": known})
     assert "canary" not in "".join(lines()).replace('"canary-2", "canary-1"', "")
+
+
+# Lines that are learned.
+
+NAMES = st.one_of(
+    st.sampled_from(["session", "peer", "room", "seconds", "zebra", "%s", "<blank 0>", "message", "a b"]),
+    st.sampled_from(["event", "level", "logger", "logger_name", "timestamp", "stack", "exception"]),
+    st.text(min_size=1, max_size=4),
+).filter(lambda name: name not in logging.makeLogRecord({}).__dict__)
+VALUES = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from([BREAKS, "<blank 1>", "%s %(x)s", "'\"\\", "\ud800", True, False, None, 0, -1, 10**30, 0.1, 1e300]),
+    st.integers(),
+    st.floats(),
+    st.lists(st.integers(), max_size=2),
+    st.sampled_from([b"\xff", {"a": 1}, (1,), Color.RED, object]),
+)
+MESSAGES = st.one_of(
+    st.sampled_from(["session started", "100 %", "%s", "<blank 0>", "", "x" * 50, BREAKS, " end  "]),
+    st.text(max_size=10),
+)
+
+
+@st.composite
+def same_lines(draw):
+    """Records that differ in their values only: level, logger, message, and several sets of values."""
+    level = draw(st.sampled_from([10, 20, 30, 40, 50, 25]))
+    names = draw(st.lists(NAMES, max_size=4, unique=True))
+    sets = draw(st.lists(st.tuples(*([VALUES] * len(names))), min_size=1, max_size=3))
+    return level, draw(st.sampled_from(["x", "a.b", "100%", "<blank 0>"])), draw(MESSAGES), names, sets
+
+
+def said(formatter, record):
+    """What a formatter makes of a record, or how it fails."""
+    try:
+        return formatter.format(record)
+    except Exception as error:  # noqa: BLE001 - structlog has several ways to fail
+        return type(error)
+
+
+@given(same_lines(), st.booleans(), st.booleans())
+@example((20, "x", "m", ["a", "b"], [("1", 2), (None, BREAKS)]), False, True)
+def test_what_was_learned_is_what_structlog_says(lines, as_json, colours):
+    learning = line_formatter(as_json=as_json, colours=colours)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Timestamp, "now", lambda self: "2026-01-31T12:00:00.000001Z")
+        level, name, message, names, sets = lines
+        for values in [*sets, *sets]:
+            record = logging.LogRecord(name, level, "file", 1, message, (), None)
+            record.__dict__.update(zip(names, values, strict=True))
+            assert said(learning, record) == said(learning._whole, record)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_lines_of_sessions_are_learned(log, as_json, monkeypatch):
+    lines = log(json_logging=as_json)
+    one_session(peer_id="alice")
+    monkeypatch.setattr(logging.getLogger().handlers[0].formatter, "_whole", None)
+    one_session(peer_id="bob")
+    assert len(lines()) == 4
+    assert "bob" in lines()[-1]
+
+
+def test_a_record_is_as_it_was(log):
+    log()
+    record = logging.LogRecord("x", 20, "file", 1, "message", (), None)
+    record.session = "s"
+    before = dict(record.__dict__)
+    for _ in range(2):
+        logging.getLogger().handlers[0].format(record)
+        assert record.__dict__ == before
+
+
+def test_not_every_kind_of_line_is_kept_for_ever(log):
+    lines = log()
+    for number in range(3 * MAX_LEARNED):
+        logging.getLogger("x").info(f"line {number}")  # noqa: G004 - what a careless logger does
+    assert len(logging.getLogger().handlers[0].formatter._lines) <= MAX_LEARNED
+    assert [re.search(r"line (\d+)", line)[1] for line in lines()] == [str(i) for i in range(3 * MAX_LEARNED)]
+
+
+@pytest.mark.parametrize("nanoseconds", [0, 999, 1000, 1_700_000_000_123_456_789, 1_700_000_000_999_999_999])
+def test_the_timestamp_is_utc_to_the_microsecond(nanoseconds, monkeypatch):
+    stamp = Timestamp()
+    for shift in (0, 1, 10**9):
+        monkeypatch.setattr("time.time_ns", lambda: nanoseconds + shift)  # noqa: B023 - asked at once
+        moment = datetime.fromtimestamp((nanoseconds + shift) // 1000 / 1e6, UTC)
+        assert datetime.fromisoformat(stamp.now()) == moment
+        assert stamp.now() == moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,21 +1,19 @@
 """The command around a server: variables from files, words and exit codes, and an end that nobody holds up."""
 
 import asyncio
-import contextlib
 import json
 import os
 import re
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from processes import python, said_by, sigbridge
 from sigbridge import __version__
 from sigbridge.settings import setting_infos
 
-TIME_LIMIT_SECONDS = 60
 KNOWN = {info.env for info in setting_infos().values()}
 LISTENING = re.compile(r"(gRPC|WebSocket|HTTP) listening on \S+:(\d+)")
 
@@ -45,30 +43,10 @@ SERVED = {
 }
 
 
-@contextlib.asynccontextmanager
-async def process(*arguments, **environ):
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *arguments,
-        env=environment(**environ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(TIME_LIMIT_SECONDS):
-            yield started
-    finally:
-        if started.returncode is None:
-            started.kill()
-            await started.wait()
-
-
 async def run(*arguments, **environ):
     """Exit code, stdout and stderr of `sigbridge`."""
-    async with process("-m", "sigbridge_server", *arguments, **environ) as started:
-        out, errors = await started.communicate()
-        return started.returncode, out.decode(), errors.decode()
+    async with sigbridge(*arguments, env=environment(**environ)) as started:
+        return await said_by(started)
 
 
 async def ports_of(server, count=2):
@@ -163,14 +141,14 @@ async def test_a_wrong_value_in_a_file_is_one_line(tmp_path):
 
 
 async def test_a_reader_that_has_read_enough_is_no_error():
-    async with process("-m", "sigbridge_server", "settings") as started:
+    async with sigbridge("settings", env=environment()) as started:
         started._transport.get_pipe_transport(1).close()
         assert (await started.stderr.read()).decode() == ""
         assert await started.wait() == 0
 
 
 async def test_misspelt_variables_are_logged():
-    async with process("-m", "sigbridge_server", "serve", **SERVED, SIGNALING_LOGLEVEL="debug") as server:
+    async with sigbridge("serve", env=environment(**SERVED, SIGNALING_LOGLEVEL="debug")) as server:
         await ports_of(server)
         server.send_signal(signal.SIGTERM)
         errors = (await server.stderr.read()).decode()
@@ -183,10 +161,10 @@ async def test_misspelt_variables_are_logged():
 @pytest.mark.parametrize("engine", sorted({"grpcio", "native"} if "GRPC_ENGINE" in KNOWN else {""}))
 async def test_a_stopped_client_does_not_hold_up_the_end(scheme, engine):
     served = SERVED | ({"GRPC_ENGINE": engine} if engine else {})
-    async with process("-m", "sigbridge_server", "serve", **served) as server:
+    async with sigbridge("serve", env=environment(**served)) as server:
         ports = await ports_of(server)
         url = f"{scheme}://127.0.0.1:{ports['gRPC' if scheme == 'grpc' else 'WebSocket']}"
-        async with process("-c", STOPPED_CLIENT, url) as client:
+        async with python("-c", STOPPED_CLIENT, url, env=environment()) as client:
             while not stopped(client.pid):
                 await asyncio.sleep(0.01)
             began = time.monotonic()
@@ -204,7 +182,7 @@ def stopped(pid):
 
 async def test_traces_that_nobody_collects_do_not_hold_up_the_end():
     collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
-    async with process("-m", "sigbridge_server", "serve", **SERVED, SIGNALING_TRACING="true", **collector) as server:
+    async with sigbridge("serve", env=environment(**SERVED, SIGNALING_TRACING="true", **collector)) as server:
         ports = await ports_of(server)
         assert (await run("peers", f"ws://127.0.0.1:{ports['WebSocket']}"))[0] == 0
         began = time.monotonic()

@@ -161,14 +161,14 @@ def test_a_thousand_elements(talk):
 # Ids, params and members.
 
 
-@pytest.mark.parametrize("path", ["relay", "general"])
+@pytest.mark.parametrize("path", ["usual", "general"])
 @pytest.mark.parametrize(
     "text", ["1", '"1"', "null", "0", "-1", str(2**53 + 1), "1" * 30, '"\\u0000"', '""', '"é\\ud83d\\ude00"']
 )
 def test_ids_come_back_as_they_are(talk, text, path):
     talk("bob")
     alice = talk("alice")
-    method, params = ("offer", {"to_peer_id": "bob", "sdp": "v=0"}) if path == "relay" else ("list_peers", {})
+    method, params = ("offer", {"to_peer_id": "bob", "sdp": "v=0"}) if path == "usual" else ("list_peers", {})
     message = b'{"jsonrpc":"2.0","method":"%b","params":%b,"id":%b}' % (
         method.encode(),
         msgspec.json.encode(params),
@@ -180,12 +180,12 @@ def test_ids_come_back_as_they_are(talk, text, path):
     assert type(answer["id"]) is type(json.loads(text))
 
 
-@pytest.mark.parametrize("path", ["relay", "general"])
+@pytest.mark.parametrize("path", ["usual", "general"])
 @pytest.mark.parametrize("text", [b"1.5", b"1.0", b"1e2", b"-0.0", b"true", b"false", b"{}", b"[]", b"[1]"])
 def test_ids_that_are_none(talk, text, path):
     talk("bob")
     alice = talk("alice")
-    method = b"offer" if path == "relay" else b"list_peers"
+    method = b"offer" if path == "usual" else b"list_peers"
     message = b'{"jsonrpc":"2.0","method":"%b","params":{"to_peer_id":"bob","sdp":"x"},"id":%b}' % (method, text)
     assert alice.ask(message) == invalid_request("id must be a string, an integer or null")
 
@@ -411,61 +411,139 @@ VALUES = st.one_of(
 
 def likely(values, among=VALUES):
     """Mostly as usual, now and then anything."""
-    return st.one_of(values, values, values, values, among)
+    # Not `one_of`, which would take each of the many kinds of anything for as likely as what is usual.
+    return st.sampled_from([False] * 14 + [True]).flatmap(lambda odd: among if odd else values)
 
 
-PARAMS = st.fixed_dictionaries(
-    {"to_peer_id": likely(st.just("bob"))},
-    optional={
-        "sdp": likely(TEXTS),
-        "type": likely(st.sampled_from(["offer", "answer", "pranswer", "", None])),
-        "candidate": likely(TEXTS),
-        "sdp_mid": likely(st.one_of(st.none(), TEXTS)),
-        "sdp_mline_index": likely(st.one_of(st.none(), st.integers(0, 5))),
-        "username_fragment": likely(st.one_of(st.none(), TEXTS)),
-        "more": VALUES,
-    },
+class Members(list):
+    """Pairs of a name and a value that are written as one object, in this order, doubles and all."""
+
+
+def written(value, ascii_only):
+    """A value as JSON."""
+    if isinstance(value, Members):
+        pairs = (written(name, ascii_only) + b":" + written(one, ascii_only) for name, one in value)
+        return b"{" + b",".join(pairs) + b"}"
+    if isinstance(value, list):
+        return b"[" + b",".join(written(one, ascii_only) for one in value) + b"]"
+    return json.dumps(value).encode() if ascii_only else msgspec.json.encode(value)
+
+
+def members(*likely_ones, **kinds):
+    """The members of an object in any order: the likely ones mostly once, the others sometimes, each with its kind."""
+    pairs = {name: st.tuples(st.just(name), kind) for name, kind in kinds.items()}
+    usual = st.tuples(*(pairs[name] for name in likely_ones)).map(list)
+    return st.tuples(usual, st.lists(st.one_of(*pairs.values()), max_size=2)).flatmap(
+        lambda both: st.permutations(both[0] + both[1])
+    )
+
+
+OBJECTS = st.dictionaries(TEXTS, st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3)), max_size=3)
+CAPABILITIES = members(
+    audio=likely(st.booleans()),
+    video=st.booleans(),
+    data=likely(st.booleans()),
+    screen_share=VALUES,
+    extensions=OBJECTS,
+).map(Members)
+RELAYS = members(
+    "to_peer_id",
+    "sdp",
+    to_peer_id=likely(st.just("bob")),
+    sdp=likely(TEXTS),
+    type=likely(st.sampled_from(["offer", "answer", "pranswer", "", None])),
+    more=VALUES,
 )
-CALLS = st.fixed_dictionaries(
-    {
-        "jsonrpc": likely(st.just("2.0")),
-        "method": st.sampled_from(["offer", "answer", "ice_candidate"]),
-        "params": likely(PARAMS),
-    },
-    optional={"id": likely(st.one_of(st.integers(), st.text(max_size=3), st.none())), "other": VALUES},
+CANDIDATES = members(
+    "to_peer_id",
+    "candidate",
+    to_peer_id=likely(st.just("bob")),
+    candidate=likely(TEXTS),
+    sdp_mid=likely(st.one_of(st.none(), TEXTS)),
+    sdp_mline_index=likely(st.one_of(st.none(), st.integers(0, 5))),
+    username_fragment=likely(st.one_of(st.none(), TEXTS)),
+    more=VALUES,
+)
+ANNOUNCES = members(
+    "peer_id",
+    peer_id=likely(TEXTS),
+    capabilities=likely(st.one_of(st.none(), CAPABILITIES)),
+    metadata=likely(st.one_of(st.none(), OBJECTS)),
+    room=likely(st.one_of(st.none(), st.sampled_from(["", "lobby"]))),
+    more=VALUES,
 )
 
 
-class Pair:
-    """Alice, who sends, and Bob, who receives, on a hub of their own."""
+def calls(methods, params):
+    """Whole calls of these methods, nearly all with these params."""
+    return members(
+        "jsonrpc",
+        "method",
+        "params",
+        "id",
+        jsonrpc=likely(st.just("2.0")),
+        method=st.sampled_from(methods),
+        params=likely(params.map(Members)),
+        id=likely(st.one_of(st.integers(), st.text(max_size=3), st.none())),
+        traceparent=likely(TEXTS),
+        other=VALUES,
+    ).map(Members)
+
+
+ANY_CALLS = st.one_of(
+    calls(["offer", "answer"], RELAYS), calls(["ice_candidate"], CANDIDATES), calls(["announce"], ANNOUNCES)
+)
+
+
+@st.composite
+def messages(draw):
+    """Texts of calls and batches, as different libraries write them; now and then with a byte changed."""
+    call = draw(likely(ANY_CALLS, st.lists(ANY_CALLS, max_size=3)))
+    text = written(call, draw(st.booleans()))
+    if draw(st.sampled_from([False] * 5 + [True])):
+        at = draw(st.integers(0, len(text) - 1))
+        text = text[:at] + draw(st.binary(max_size=2)) + text[at + 1 :]
+    return text
+
+
+class Stage:
+    """Alice and Bob, who are peers, and Carol, who is none yet; on a hub of their own."""
 
     def __init__(self):
-        self.hub = Hub(Settings(max_sdp_bytes=200, max_candidate_bytes=200), NOW)
+        self.hub = Hub(Settings(max_sdp_bytes=200, max_candidate_bytes=200, max_metadata_bytes=200), NOW)
         self.sessions = []
-        for name in ("alice", "bob"):
+        for name in ("alice", "bob", ""):
             session = self.hub.open(protocol="websocket", encoding=BARE_JSON, on_end=lambda _: None, now=NOW)
-            self.hub.apply(session, translate.request_from_params("announce", {"peer_id": name}), NOW)
+            if name:
+                self.hub.apply(session, translate.request_from_params("announce", {"peer_id": name}), NOW)
             self.sessions.append(session)
             session.outbox.release(NOW.monotonic)
-        self.conversation = Conversation(self.hub, self.sessions[0], bytes)
+        self.conversations = [Conversation(self.hub, session, bytes) for session in self.sessions]
 
     def outcome(self):
         texts = [session.outbox.take(2**40) for session in self.sessions]
         offers = [key for key in (("", "alice", "bob"), ("", "bob", "alice")) if key in self.hub._offers]
-        return texts, offers, self.hub.counters.requests, self.hub.counters.relays
+        peers = [None if one.peer is None else (one.peer.room.name, one.peer.info) for one in self.sessions]
+        return texts, offers, peers, self.hub.counters.requests, self.hub.counters.relays
 
 
-@given(st.lists(CALLS, min_size=1, max_size=4))
-def test_both_relay_paths_are_one(calls):
-    fast, slow = Pair(), Pair()
-    for call in calls:
-        text = json.dumps(call).encode() if len(str(call)) % 2 else msgspec.json.encode(call)
-        fast.conversation.receive(text, NOW)
-        slow.conversation._receive_any(text, NOW)
-    assert fast.outcome() == slow.outcome()
+@given(st.lists(st.tuples(st.sampled_from([0, 2]), messages()), min_size=1, max_size=4))
+def test_both_paths_are_one(said):
+    usual, general = Stage(), Stage()
+    for speaker, text in said:
+        usual.conversations[speaker].receive(text, NOW)
+        general.conversations[speaker]._receive_any(text, NOW)
+    assert usual.outcome() == general.outcome()
 
 
-def test_the_usual_takes_the_relay_path(talk, monkeypatch):
+@given(messages(), st.integers(0), st.integers(128, 255))
+def test_the_usual_path_takes_nothing_that_is_no_utf8(text, at, byte):
+    text = text[: at % len(text)] + bytes([byte]) + text[at % len(text) :]
+    if Stage().conversations[2].receive_usual(text, NOW):
+        text.decode()
+
+
+def test_the_usual_takes_the_usual_path(talk, monkeypatch):
     talk("bob")
     alice = talk("alice")
 
@@ -475,6 +553,8 @@ def test_the_usual_takes_the_relay_path(talk, monkeypatch):
     monkeypatch.setattr(Conversation, "_receive_any", never)
     sdp = {"to_peer_id": "bob", "sdp": "v=0"}
     candidate = {"to_peer_id": "bob", "candidate": "c", "sdp_mid": "0", "sdp_mline_index": 0, "username_fragment": "u"}
+    announce = {"peer_id": "carol", "capabilities": {"audio": True, "x": 1}, "metadata": {"a": [1]}, "room": "lobby"}
+    assert "result" in talk().ask(request("announce", announce, id=1))
     for message in (
         request("offer", sdp, id=1),
         request("answer", {**sdp, "type": "pranswer"}, id="x"),
@@ -507,10 +587,10 @@ def test_a_rule_that_fails_tells_nothing(talk, hub, method, caplog):
 @pytest.mark.parametrize("method", ["offer", "disconnect"])
 def test_a_translator_that_fails_tells_nothing(talk, hub, method, monkeypatch, caplog):
     talker = talk("alice")
-    monkeypatch.setattr(translate, "offer_from_params", fail)
     monkeypatch.setattr(methods, "request_from_params", fail)
-    assert talker.ask(request(method, {"to_peer_id": "x", "sdp": "x"}, id=1)) == INTERNAL_ERROR
-    assert talker.say(request(method, {"to_peer_id": "x", "sdp": "x"})) == []
+    unusual = {"to_peer_id": "x", "sdp": "x", "more": 1}
+    assert talker.ask(request(method, unusual, id=1)) == INTERNAL_ERROR
+    assert talker.say(request(method, unusual)) == []
     assert hub.counters.requests["websocket", method, "INTERNAL"] == 2
 
 

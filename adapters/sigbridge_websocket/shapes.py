@@ -1,0 +1,161 @@
+"""The shapes of JSON messages, as msgspec reads and writes them: params, whole calls, errors, and what a client reads.
+
+Rule 1: a struct's fields are the protocol's; its types are JSON's. Rule 2: the calls refuse what they do not know, so
+that whatever is unusual takes the general path and is judged there. Rule 3: this file is not compiled: compiled classes
+lose the options of their structs. Source: `docs/protocol.md`, section "JSON-RPC over WebSocket".
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from sigbridge.messages import Answer, IceCandidate, Offer
+
+RequestId: TypeAlias = str | int | None
+
+encode_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+
+
+# Requests: what `params` may hold.
+
+
+class AnnounceParams(Struct):
+    """Params of `announce`."""
+
+    peer_id: str = ""
+    capabilities: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    room: str | None = None
+
+
+class DescriptionParams(Struct):
+    """Params of `offer` and `answer`."""
+
+    to_peer_id: str = ""
+    sdp: str = ""
+    type: str | None = None
+
+
+class CandidateParams(Struct):
+    """Params of `ice_candidate`."""
+
+    to_peer_id: str = ""
+    candidate: str | None = None
+    sdp_mid: str | None = None
+    sdp_mline_index: int | None = None
+    username_fragment: str | None = None
+
+
+class DisconnectParams(Struct):
+    """Params of `disconnect`."""
+
+    peer_id: str = ""
+
+
+class ListPeersParams(Struct):
+    """Params of `list_peers`."""
+
+    room: str | None = None
+    page_size: int | None = None
+    page_token: str | None = None
+
+
+class NoParams(Struct):
+    """Params of a method that takes none."""
+
+
+# Usual calls, whole, decoded in one pass. The params of a relay are the hub's own request.
+
+
+class StrictAnnounce(AnnounceParams, forbid_unknown_fields=True):
+    """`AnnounceParams`, and nothing besides."""
+
+
+class AnnounceCall(Struct, tag_field="method", tag="announce", forbid_unknown_fields=True):
+    """A whole `announce` call."""
+
+    jsonrpc: Literal["2.0"]
+    params: StrictAnnounce
+    id: RequestId | UnsetType = UNSET
+    traceparent: str = ""
+
+
+class OfferCall(Struct, tag_field="method", tag="offer", forbid_unknown_fields=True):
+    """A whole `offer` call."""
+
+    jsonrpc: Literal["2.0"]
+    params: Offer
+    id: RequestId | UnsetType = UNSET
+    traceparent: str = ""
+
+
+class AnswerCall(Struct, tag_field="method", tag="answer", forbid_unknown_fields=True):
+    """A whole `answer` call."""
+
+    jsonrpc: Literal["2.0"]
+    params: Answer
+    id: RequestId | UnsetType = UNSET
+    traceparent: str = ""
+
+
+class CandidateCall(Struct, tag_field="method", tag="ice_candidate", forbid_unknown_fields=True):
+    """A whole `ice_candidate` call."""
+
+    jsonrpc: Literal["2.0"]
+    params: IceCandidate
+    id: RequestId | UnsetType = UNSET
+    traceparent: str = ""
+
+
+UsualCall: TypeAlias = AnnounceCall | OfferCall | AnswerCall | CandidateCall
+decode_usual_call: Callable[[bytes], UsualCall] = msgspec.json.Decoder(UsualCall).decode
+
+
+# Errors.
+
+
+class ErrorObject(Struct, omit_defaults=True):
+    """A JSON-RPC error; `data` is absent only where the request was none."""
+
+    code: int
+    message: str
+    data: dict[str, Any] | None = None
+
+
+class ErrorResponse(Struct):
+    """A JSON-RPC response with an error."""
+
+    jsonrpc: str
+    error: ErrorObject
+    id: RequestId
+
+
+# What a client reads: members that are not the core's own.
+
+
+class PeerInfoShape(Struct):
+    """One peer of a listing."""
+
+    peer_id: str
+    capabilities: dict[str, Any]
+    state: str
+    metadata: dict[str, Any]
+    connected_at: int
+
+
+class PeerListShape(Struct):
+    """The result of `list_peers`."""
+
+    peers: list[PeerInfoShape]
+    count: int
+    next_page_token: str = ""
+
+
+class PeerJoinedShape(Struct):
+    """Params of the event `peer_joined`."""
+
+    peer_id: str
+    capabilities: dict[str, Any]
+    metadata: dict[str, Any]
