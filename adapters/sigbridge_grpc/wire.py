@@ -114,6 +114,7 @@ class StreamCall:
         "method",
         "remote",
         "stream_id",
+        "touched",
         "traceparent",
         "trailers_queued",
         "unacknowledged",
@@ -142,12 +143,13 @@ class StreamCall:
         """Until when its client may take what is left to say."""
         self.headers_sent = False
         self.trailers_queued = False
+        self.touched = False
         self.gone = False
 
     def wake(self) -> None:
         """There is something to take, or the method is ready again."""
         if not self.gone:
-            self._wire.touched[self] = None
+            self._wire.touch(self)
             self._wire.wake()
 
     def finish(self, ending: Ending) -> None:
@@ -188,13 +190,13 @@ class GrpcWire:
         "_settings",
         "_settling",
         "_stalled_since",
+        "_touched",
         "_unfinished",
         "_withheld",
         "aborted",
         "due",
         "finished",
         "settled",
-        "touched",
         "wake",
     )
 
@@ -225,8 +227,8 @@ class GrpcWire:
             max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES, most_header_bytes=MOST_HEADER_BYTES
         )
         self._calls: dict[int, StreamCall] = {}
-        self.touched: dict[StreamCall, None] = {}
-        """Calls to be looked at before the next output."""
+        self._touched: list[StreamCall] = []
+        """Calls to be looked at before the next output, those that are gone meanwhile left out."""
         self._awaiting: dict[StreamCall, None] = {}
         """Calls that go on when all that their windows allow is out."""
         self._resting: dict[StreamCall, None] = {}
@@ -319,12 +321,21 @@ class GrpcWire:
                 call.method.drain(now)
         self._say_goodbye(now)
 
+    def touch(self, call: StreamCall) -> None:
+        """Look at a call before the next output."""
+        if not call.touched:
+            call.touched = True
+            self._touched.append(call)
+
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now."""
         self._stalled_since = None
         while True:
-            while self.touched:
-                call, _ = self.touched.popitem()
+            while self._touched:
+                call = self._touched.pop()
+                call.touched = False
+                if call.gone:
+                    continue
                 if not call.held_back:
                     if call.half_closed or (call.deframer is not None and call.deframer.buffer):
                         self._advance(call, now)
@@ -336,7 +347,9 @@ class GrpcWire:
                 self._push(call, now)
             output = self._http2.output(most)
             if output:
-                self.settled = self._settling and not (self.touched or self._awaiting or self._resting or self._refused)
+                self.settled = self._settling and not (
+                    self._touched or self._awaiting or self._resting or self._refused
+                )
                 if self.settled:
                     self._inflated = self._resumed = 0
                 return [output]
@@ -356,7 +369,8 @@ class GrpcWire:
         if self._resting:
             # `take_output` begins at the end; who had its turn first waits longest for the next.
             first, *others = self._resting
-            self.touched.update(dict.fromkeys((first, *reversed(others))))
+            for call in (first, *reversed(others)):
+                self.touch(call)
             self._resting.clear()
             self.settled = False
             self.wake()
@@ -372,7 +386,7 @@ class GrpcWire:
                     self._end_stream(call, now)
                     more = True
             elif unsent < SEND_AHEAD_BYTES:
-                self.touched[call] = None
+                self.touch(call)
                 more = True
             # What is left waits for its window: `_on_window`.
         for stream_id in self._refused:
@@ -558,7 +572,10 @@ class GrpcWire:
             most = min(most, MAX_QUESTION_BYTES)
         if isinstance(call.method, UnaryMethod):
             limit = min(self._settings.max_timeout_seconds, float("inf") if limit is None else limit)
-        call.deframer = Deframer(most, gzip=encoding == b"gzip", inflated=self._count_inflated)
+        if encoding == b"gzip":
+            call.deframer = Deframer(most, gzip=True, inflated=self._count_inflated)
+        else:
+            call.deframer = Deframer(most)
         if limit is not None:
             call.deadline = now.monotonic + limit
             self.due = min(self.due, call.deadline)
@@ -593,7 +610,7 @@ class GrpcWire:
             call.half_closed = True
         if call.held_back:
             # Each of a chunk's frames may be for another call that has much to catch up with.
-            self.touched[call] = None
+            self.touch(call)
         else:
             self._advance(call, now)
 
@@ -770,7 +787,7 @@ class GrpcWire:
             call.ahead += len(data)
             if call.held_back:
                 # There may be room for another message of its client now.
-                self.touched[call] = None
+                self.touch(call)
             if len(data) < SEND_AHEAD_BYTES and call.ending is None:
                 return
         self._awaiting[call] = None
@@ -812,7 +829,7 @@ class GrpcWire:
     def _on_window(self, stream_id: int) -> None:
         call = self._calls.get(stream_id)
         if call is not None:
-            self.touched[call] = None
+            self.touch(call)
 
     def _on_gone(self, stream_id: int, now: Instant) -> None:
         """A stream has ended; where its call has not, the client has cancelled it."""
@@ -828,7 +845,6 @@ class GrpcWire:
             self._leave_long(call, now)
         call.gone = True
         self._calls.pop(call.stream_id, None)
-        self.touched.pop(call, None)
         self._resting.pop(call, None)
         self._awaiting.pop(call, None)
         if not self._calls:
@@ -872,7 +888,7 @@ class GrpcWire:
             call.gone = True
             self._cancel(call, reason, now)
         self._calls.clear()
-        self.touched.clear()
+        self._touched.clear()
         self._resting.clear()
         self._long.clear()
         self._withheld.clear()

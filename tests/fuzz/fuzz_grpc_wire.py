@@ -133,7 +133,9 @@ class Play:
         """What must hold at any time."""
         wire = self.wire
         calls = set(wire._calls.values())
-        assert set(wire.touched) <= calls
+        assert {call for call in wire._touched if not call.gone} <= calls
+        assert all(call.touched for call in wire._touched)
+        assert len(wire._touched) == len(set(wire._touched))
         assert set(wire._awaiting) <= calls
         assert set(wire._resting) <= calls
         assert set(wire._withheld) <= set(wire._long) <= calls
