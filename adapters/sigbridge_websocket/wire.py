@@ -57,7 +57,7 @@ _PONG: Final = 0x8A
 _LONGEST_CONTROL: Final = 0x80 | 125
 _EMPTY_PING = bytes((_PING, 0))
 
-_MASKED_HEAD = 6
+_MASKED_HEAD: Final = 6
 """Bytes before the payload of a client's short frame: two of head and four of mask (RFC 6455, section 5.2)."""
 
 
