@@ -4,18 +4,18 @@ Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
 """
 
 import re
-import struct
 import zlib
 from collections.abc import Callable
+from typing import Final
 from urllib.parse import quote
 
 from sigbridge.errors import Code, SignalingError
 
-PREFIX_BYTES = 5
+PREFIX_BYTES: Final = 5
 GZIP_WINDOW = 31
 """zlib's word for a gzip header and checksum."""
 
-_PREFIX = struct.Struct("!BI")
+_BYTE: Final[list[bytes]] = [bytes((number,)) for number in range(256)]
 
 _TIMEOUT = re.compile(rb"[0-9]{1,8}[HMSmun]")
 _UNIT_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -23,7 +23,10 @@ _UNIT_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"
 
 def framed(message: bytes) -> bytes:
     """A message with its prefix: not compressed, and so long."""
-    return _PREFIX.pack(0, len(message)) + message
+    size = len(message)
+    if size < 65536:
+        return b"\0\0\0%b%b%b" % (_BYTE[size >> 8], _BYTE[size & 255], message)
+    return b"\0%b%b" % (size.to_bytes(4), message)
 
 
 class MessageTooBig(Exception):
@@ -72,17 +75,19 @@ class Deframer:
         buffer = self.buffer
         if len(buffer) < PREFIX_BYTES:
             return None
-        compressed, size = _PREFIX.unpack_from(buffer)
+        head = buffer if isinstance(buffer, bytes) else bytes(buffer[:PREFIX_BYTES])
+        compressed, size = head[0], head[1] << 24 | head[2] << 16 | head[3] << 8 | head[4]
         if size > self._max_bytes:
             self.clear()
             raise MessageTooBig
         end = PREFIX_BYTES + size
         if len(buffer) < end:
             return None
-        message = bytes(buffer[PREFIX_BYTES:end])
         if isinstance(buffer, bytes):
+            message = buffer[PREFIX_BYTES:end]
             self.buffer = buffer[end:]
         else:
+            message = bytes(buffer[PREFIX_BYTES:end])
             del buffer[:end]
         if compressed == 0:
             return message

@@ -1,21 +1,30 @@
 """HTTP/2 without I/O, as the gRPC wire needs it: the one file that knows the library behind it (ngh2, on libnghttp2).
 
+What nearly every frame is, DATA and the windows that hold it back, is read and written here: of what the library does
+for one, nine tenths are for what none of them needs. Everything else is the library's: headers, settings, pings,
+resets, goodbyes and the state of streams.
+
 Rule 1: nothing of the library's is raised. Where a client breaks the rules the connection is `broken`, after what
 arrived before; a stream or the connection may be gone while events are still being read, since one chunk of bytes can
 begin and end it: what is sent then is dropped. Rule 2: what a stream is given to send while its window is closed is
-kept by the library, so the wire looks at `unsent` before it gives more. Rule 3: received data is acknowledged by the
-wire, when it has been taken. Rule 4: a reset overtakes and drops what waits on its stream.
+kept, so the wire looks at `unsent` before it gives more. Rule 3: received data is acknowledged by the wire, when it has
+been taken. Rule 4: a reset overtakes and drops what waits on its stream. Rule 5: from a stream's request on the library
+sees none of its WINDOW_UPDATEs, and of its DATA that it ends and what is empty; all of it where the request says a
+length, which the library compares. Frames for other streams are the library's to judge. It sends no DATA at all.
+Rule 6: frames leave in the order in which they were given; the library's are fetched before one of ours is put behind
+them.
+Source: RFC 9113, sections 4.1, 5.2, 6.1 and 6.9.
 """
 
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Final, TypeAlias
 
+import ngh2
 from ngh2 import (
     Configuration,
     Connection,
-    DataReceived,
     ErrorCode,
-    Event,
     GoAwayReceived,
     NGH2Error,
     PingAcknowledged,
@@ -27,7 +36,6 @@ from ngh2 import (
     StreamClosed,
     StreamReset,
     TrailersReceived,
-    WindowUpdated,
 )
 
 __all__ = [
@@ -47,13 +55,98 @@ __all__ = [
     "WindowUpdated",
 ]
 
-Header = tuple[bytes, bytes]
+Header: TypeAlias = tuple[bytes, bytes]
 
-RECEIVE_WINDOW_BYTES = 65536
+RECEIVE_WINDOW_BYTES: Final = 65536
 """What a stream may send before it is acknowledged."""
 
-MOST_PINGS_AT_ONCE = 250
+MOST_PINGS_AT_ONCE: Final = 250
 """Where more pings come in one go, the rest is not even looked at, and the connection ends without a word."""
+
+_PREFACE_BYTES: Final = 24
+_HEAD_BYTES: Final = 9
+_FRAME_BYTES: Final = 16384
+"""The largest payload of a frame, ours and theirs: what HTTP/2 begins with, and we never ask for more."""
+_FIRST_WINDOW_BYTES: Final = 65535
+_MOST_WINDOW_BYTES: Final = 0x7FFFFFFF
+_CREDIT_LUMP_BYTES: Final = 1 << 20
+"""After so many acknowledged bytes, the connection's own window is widened again; it holds many times more."""
+
+_BYTE: Final[list[bytes]] = [bytes((number,)) for number in range(256)]
+
+_DATA: Final = 0x0
+_HEADERS: Final = 0x1
+_RST_STREAM: Final = 0x3
+_SETTINGS: Final = 0x4
+_WINDOW_UPDATE: Final = 0x8
+_CONTINUATION: Final = 0x9
+_END_STREAM: Final = 0x1
+_ACK: Final = 0x1
+_END_HEADERS: Final = 0x4
+_PADDED: Final = 0x8
+_INITIAL_WINDOW_SIZE: Final = 0x4
+
+
+class DataReceived:
+    """Part of a body."""
+
+    __slots__ = ("data", "end_stream", "stream_id")
+
+    def __init__(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        self.stream_id = stream_id
+        self.data = data
+        self.end_stream = end_stream
+
+
+class WindowUpdated:
+    """A stream that waited has gone on."""
+
+    __slots__ = ("stream_id",)
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
+
+
+Event: TypeAlias = (
+    DataReceived
+    | WindowUpdated
+    | GoAwayReceived
+    | PingAcknowledged
+    | PingReceived
+    | RequestReceived
+    | SettingsReceived
+    | StreamClosed
+    | StreamReset
+    | TrailersReceived
+)
+
+
+class _Stream:
+    """What is ours of one stream: its windows, and what waits for them."""
+
+    __slots__ = ("acknowledged", "id", "kept", "measured", "number", "receiving", "trailers", "unsent", "window")
+
+    def __init__(self, stream_id: int, window: int, *, receiving: bool, measured: bool) -> None:
+        self.id = stream_id
+        self.number = stream_id.to_bytes(4, "big")
+        self.window = window
+        """How much may be sent on it."""
+        self.receiving = receiving
+        """Whether its client has not ended its own side."""
+        self.measured = measured
+        """Whether its body is the library's, since its request says how long that is."""
+        self.kept = 0
+        """How much has arrived on it and is not acknowledged."""
+        self.acknowledged = 0
+        """How much has been, without its client being told."""
+        self.unsent = b""
+        self.trailers: list[Header] | None = None
+        """What comes after that."""
+
+
+def _head(size: int, kind: int, flags: int, stream_id: int) -> bytes:
+    """A frame's head."""
+    return b"%b%b%b%b" % (size.to_bytes(3, "big"), _BYTE[kind], _BYTE[flags], stream_id.to_bytes(4, "big"))
 
 
 class Http2:
@@ -79,26 +172,287 @@ class Http2:
             }
         )
         # So large that streams which are held back leave the others their window.
-        self._connection.set_local_window_size(max_streams * RECEIVE_WINDOW_BYTES)
+        self._most_kept = max_streams * RECEIVE_WINDOW_BYTES
+        self._connection.set_local_window_size(self._most_kept)
+        self._kept = 0
+        """How much has arrived on all streams together, with the client not told that it may send as much again."""
+        self._acknowledged = 0
+        """How much of that has been acknowledged."""
+        self._streams: dict[int, _Stream] = {}
+        self._first_window = _FIRST_WINDOW_BYTES
+        """The window with which streams begin, as the client's settings say."""
+        self._window = _FIRST_WINDOW_BYTES
+        """How much may be sent on all streams together."""
+        self._waiting: dict[_Stream, None] = {}
+        """Streams that have something to send, and no window."""
+        self._widened = False
+        """Whether they may go on when all that has come is looked at."""
+        self._output: list[bytes] = []
+        self._output_size = 0
+        self._stale = True
+        """Whether the library may have frames that are not in `_output` yet."""
+        self._preface_left = _PREFACE_BYTES
+        self._rest = b""
+        """The beginning of a frame, and how long it must be before it is looked at again."""
+        self._rest_needs = 0
+        self._in_headers = False
+        """Whether headers go on in the next frame, which must not be another."""
+
+    # What arrives.
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes; returns what they mean."""
+        events: list[Event] = []
+        if self.broken:
+            return events
+        if self._preface_left:
+            size = min(self._preface_left, len(data))
+            self._preface_left -= size
+            self._give(data[:size], events)
+            data = data[size:]
+        if self._rest:
+            data = self._rest + data
+            if len(data) < self._rest_needs:
+                self._rest = data
+                return events
+            self._rest = b""
+        at = self._take_frames(data, events)
+        if at < len(data) and not self.broken:
+            self._rest = data[at:]
+            self._rest_needs = _frame_end(self._rest, 0)
+        if self._widened:
+            self._widened = False
+            self._go_on(events)
+        return events
+
+    def _take_frames(self, data: bytes, events: list[Event]) -> int:
+        """Take the frames that are whole; returns where the first begins that is not."""
+        at, given, end = 0, 0, len(data)
+        while at < end and not self.broken:
+            stop = _frame_end(data, at)
+            if stop > end:
+                break
+            kind = data[at + 3]
+            if kind in (_DATA, _WINDOW_UPDATE) and not self._in_headers:
+                if at > given:
+                    # The request that this belongs to may be in there.
+                    self._give(data[given:at], events)
+                    given = at
+                if kind == _DATA:
+                    ours = self._take_data(data, at, stop, events)
+                else:
+                    ours = self._take_window(data, at, stop, events)
+                if ours:
+                    given = stop
+            else:
+                self._pass_by(kind, data, at, stop)
+            at = stop
+        if at > given and not self.broken:
+            self._give(data[given:at], events)
+        return at
+
+    def _pass_by(self, kind: int, data: bytes, at: int, stop: int) -> None:
+        """See what a frame that is the library's means for ours."""
+        flags = data[at + 4]
+        if self._in_headers:
+            # Anything but their end is a fault, which the library finds.
+            self._in_headers = kind != _CONTINUATION or not flags & _END_HEADERS
+        elif kind == _HEADERS:
+            self._in_headers = not flags & _END_HEADERS
+            stream = self._streams.get(_stream_id(data, at))
+            if stream is not None:
+                # These are trailers.
+                stream.receiving = False
+        elif kind == _RST_STREAM:
+            self._drop(_stream_id(data, at))
+        elif kind == _SETTINGS and not flags & _ACK:
+            self._read_settings(data[at + _HEAD_BYTES : stop])
+
+    def _give(self, data: bytes, events: list[Event]) -> None:
+        """Give frames to the library, and keep in step with what it makes of them."""
+        self._stale = True
         try:
             self._connection.receive_data(data)
         except NGH2Error:
-            self.broken = True
+            self._break()
         try:
-            return self._connection.events()
+            found = self._connection.events()
         except NGH2Error:
-            return []
+            return
+        for event in found:
+            if isinstance(event, ngh2.DataReceived):
+                events.append(DataReceived(event.stream_id, event.data, event.end_stream))
+                continue
+            if isinstance(event, RequestReceived):
+                self._begin(event)
+            elif isinstance(event, StreamReset | StreamClosed):
+                self._drop(event.stream_id)
+            elif isinstance(event, SettingsReceived):
+                self._widened = True
+            elif not isinstance(event, GoAwayReceived | PingAcknowledged | PingReceived | TrailersReceived):
+                continue
+            events.append(event)
+
+    def _begin(self, request: RequestReceived) -> None:
+        stream_id = request.stream_id
+        measured = any(name == b"content-length" for name, _ in request.headers)
+        self._streams[stream_id] = _Stream(
+            stream_id, self._first_window, receiving=not request.end_stream, measured=measured
+        )
+
+    def _drop(self, stream_id: int) -> None:
+        """A stream is over: what was kept of it is nobody's any more."""
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            self._acknowledged += stream.kept
+            if stream.unsent:
+                stream.unsent = b""
+                del self._waiting[stream]
+
+    def _break(self, code: ErrorCode | None = None) -> None:
+        """The client has broken the rules; with a code the library has not seen it, and says so."""
+        self.broken = True
+        self._stale = True
+        if code is not None:
+            with suppress(NGH2Error):
+                self._connection.terminate_connection(int(code))
+
+    def _take_data(self, data: bytes, at: int, stop: int, events: list[Event]) -> bool:
+        """Take a DATA frame; False where it is the library's."""
+        stream_id = _stream_id(data, at)
+        stream = self._streams.get(stream_id)
+        if stream is None or not stream.receiving or stream.measured:
+            return False
+        start, flags = at + _HEAD_BYTES, data[at + 4]
+        size = stop - start
+        if not size:
+            # The library counts these, and puts an end to floods of them.
+            stream.receiving = not flags & _END_STREAM
+            return False
+        stream.kept += size
+        self._kept += size
+        if stream.kept + stream.acknowledged > RECEIVE_WINDOW_BYTES or self._kept > self._most_kept:
+            self._break(ErrorCode.FLOW_CONTROL_ERROR)
+            return True
+        if flags & _PADDED:
+            if data[start] >= size:
+                self._break(ErrorCode.PROTOCOL_ERROR)
+                return True
+            padding = 1 + data[start]
+            stop -= padding - 1
+            start += 1
+            self.acknowledge(stream_id, padding)
+        if stop > start:
+            events.append(DataReceived(stream_id, data[start:stop], False))
+        if flags & _END_STREAM:
+            stream.receiving = False
+            self._give(_head(0, _DATA, _END_STREAM, stream_id), events)
+        return True
+
+    def _take_window(self, data: bytes, at: int, stop: int, events: list[Event]) -> bool:
+        """Take a WINDOW_UPDATE frame; False where it is the library's."""
+        stream_id = _stream_id(data, at)
+        stream = self._streams.get(stream_id)
+        more = int.from_bytes(data[at + _HEAD_BYTES : stop], "big") & _MOST_WINDOW_BYTES
+        if stop - at != _HEAD_BYTES + 4 or not more or (stream_id and stream is None):
+            return False
+        if stream is not None:
+            stream.window += more
+            if stream.window > _MOST_WINDOW_BYTES:
+                self.reset(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
+                events.append(StreamReset(stream_id, int(ErrorCode.FLOW_CONTROL_ERROR)))
+            elif stream.unsent:
+                self._try(stream, events)
+        else:
+            self._window += more
+            if self._window > _MOST_WINDOW_BYTES:
+                self._break(ErrorCode.FLOW_CONTROL_ERROR)
+            else:
+                # Once for all such frames of a chunk: each is small, and many streams may wait.
+                self._widened = bool(self._waiting)
+        return True
+
+    def _read_settings(self, settings: bytes) -> None:
+        """See what windows the client wishes; what is wrong with that, the library says."""
+        for at in range(0, len(settings) - 5, 6):
+            if settings[at] << 8 | settings[at + 1] == _INITIAL_WINDOW_SIZE:
+                size = int.from_bytes(settings[at + 2 : at + 6], "big")
+                for stream in self._streams.values():
+                    stream.window += size - self._first_window
+                    if stream.window > _MOST_WINDOW_BYTES:
+                        self._break(ErrorCode.FLOW_CONTROL_ERROR)
+                self._first_window = size
+
+    def acknowledge(self, stream_id: int, size: int) -> None:
+        """Let a client send so much more, on its stream and on the connection."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        if stream.measured:
+            self._stale = True
+            with suppress(NGH2Error):
+                self._connection.acknowledge_received_data(size, stream_id)
+            return
+        stream.kept -= size
+        stream.acknowledged += size
+        self._acknowledged += size
+        if stream.acknowledged >= RECEIVE_WINDOW_BYTES // 2 and stream.receiving:
+            self._widen(stream_id, stream.acknowledged)
+            stream.acknowledged = 0
+        if self._acknowledged >= _CREDIT_LUMP_BYTES:
+            self._widen(0, self._acknowledged)
+            self._kept -= self._acknowledged
+            self._acknowledged = 0
+
+    def _widen(self, stream_id: int, size: int) -> None:
+        self._write(_head(4, _WINDOW_UPDATE, 0, stream_id) + size.to_bytes(4, "big"))
+
+    # What is sent.
 
     def output(self, most: int) -> bytes:
         """What to write now, at most about so many bytes."""
+        if self._stale:
+            self._fetch()
+        frames = self._output
+        if not frames:
+            return b""
+        if self._output_size <= most:
+            self._output_size = 0
+            if len(frames) == 1:
+                return frames.pop()
+            taken = b"".join(frames)
+            frames.clear()
+            return taken
+        count = size = 0
+        while size + len(frames[count]) <= most:
+            size += len(frames[count])
+            count += 1
+        if not count:
+            # One is longer than that by itself.
+            taken, frames[0] = frames[0][:most], frames[0][most:]
+        else:
+            taken = b"".join(frames[:count])
+            del frames[:count]
+        self._output_size -= len(taken)
+        return taken
+
+    def _fetch(self) -> None:
+        """Put behind what is there already what the library has to say."""
+        self._stale = False
         try:
-            return self._connection.data_to_send(most)
+            data = self._connection.data_to_send()
         except NGH2Error:
             self.broken = True
-            return b""
+            return
+        if data:
+            self._output.append(data)
+            self._output_size += len(data)
+
+    def _write(self, frame: bytes) -> None:
+        if self._stale:
+            self._fetch()
+        self._output.append(frame)
+        self._output_size += len(frame)
 
     @property
     def over(self) -> bool:
@@ -112,57 +466,113 @@ class Http2:
     def wants_write(self) -> bool:
         """Whether there is something to send that windows allow."""
         try:
-            return self._connection.want_write
+            return bool(self._output) or self._connection.want_write
         except NGH2Error:
             return False
 
     def send_headers(self, stream_id: int, headers: Iterable[Header], *, end: bool = False) -> None:
         """Begin a response, and with `end` end it."""
+        self._stale = True
         with suppress(NGH2Error):
             self._connection.send_response(stream_id, headers, end_stream=end)
 
     def send_data(self, stream_id: int, data: bytes) -> None:
         """Send part of a body."""
-        try:  # noqa: SIM105 - every message passes here
-            self._connection.send_data(stream_id, data)
-        except NGH2Error:
-            pass
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        size = len(data)
+        if size <= _FRAME_BYTES and size <= stream.window and size <= self._window and not stream.unsent:
+            self._send_frame(stream, data, size)
+        elif stream.unsent:
+            stream.unsent += data
+        else:
+            stream.unsent = data
+            self._send(stream)
+
+    def _send_frame(self, stream: _Stream, data: bytes, size: int) -> None:
+        stream.window -= size
+        self._window -= size
+        self._write(b"\0%b%b\0\0%b%b" % (_BYTE[size >> 8], _BYTE[size & 255], stream.number, data))
+
+    def _send(self, stream: _Stream) -> None:
+        """Send what windows allow, and what comes after it."""
+        while stream.unsent:
+            size = min(len(stream.unsent), _FRAME_BYTES, stream.window, self._window)
+            if size <= 0:
+                self._waiting[stream] = None
+                return
+            part, stream.unsent = stream.unsent[:size], stream.unsent[size:]
+            self._send_frame(stream, part, size)
+        if stream.trailers is not None:
+            self.send_trailers(stream.id, stream.trailers)
+
+    def _go_on(self, events: list[Event]) -> None:
+        """There is more window: let those go on that wait for it, in their order."""
+        for stream in list(self._waiting):
+            if self._window <= 0:
+                break
+            self._try(stream, events)
+
+    def _try(self, stream: _Stream, events: list[Event]) -> None:
+        """Let a stream that waits go on; where it cannot, or not with all it has, it waits behind the others."""
+        del self._waiting[stream]
+        before = len(stream.unsent)
+        self._send(stream)
+        if len(stream.unsent) < before:
+            events.append(WindowUpdated(stream.id))
 
     def send_trailers(self, stream_id: int, headers: Iterable[Header]) -> None:
-        """End a response."""
+        """End a response, after what waits."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.unsent:
+            stream.trailers = list(headers)
+            return
+        self._stale = True
         with suppress(NGH2Error):
             self._connection.send_trailers(stream_id, headers)
+        if stream is not None and not stream.receiving and not stream.measured:
+            self._drop(stream_id)
 
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """End a stream at once; what waits to be sent on it is dropped."""
+        self._drop(stream_id)
+        self._stale = True
         with suppress(NGH2Error):
             self._connection.reset_stream(stream_id, int(code))
 
     def unsent(self, stream_id: int) -> int:
-        """How many bytes of a body the library still keeps: the window is closed, or they have not been taken yet."""
-        try:
-            return self._connection.queued_body_size(stream_id)
-        except NGH2Error:
-            return 0
-
-    def acknowledge(self, stream_id: int, size: int) -> None:
-        """Let a client send so much more, on its stream and on the connection."""
-        try:  # noqa: SIM105 - every message passes here
-            self._connection.acknowledge_received_data(size, stream_id)
-        except NGH2Error:
-            pass
+        """How many bytes of a body are kept: the window is closed."""
+        stream = self._streams.get(stream_id)
+        return len(stream.unsent) if stream is not None else 0
 
     def ping(self) -> None:
         """Ask whether the client is there."""
+        self._stale = True
         with suppress(NGH2Error):
             self._connection.ping(b"sigbridg")
 
     def announce_shutdown(self) -> None:
         """Say that there will be no more streams soon (GOAWAY, first step; RFC 9113, section 6.8)."""
+        self._stale = True
         with suppress(NGH2Error):
             self._connection.send_shutdown_notice()
 
     def goaway(self, code: ErrorCode = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
         """Say that there are no more streams (GOAWAY, second step)."""
+        self._stale = True
         with suppress(NGH2Error):
             self._connection.send_goaway(int(code), debug_data=debug)
+
+
+def _frame_end(data: bytes, at: int) -> int:
+    """Where the frame ends that begins there, as far as can be seen; of one that is too long the head will do."""
+    if len(data) - at < _HEAD_BYTES:
+        return at + _HEAD_BYTES
+    size = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+    return at + _HEAD_BYTES + (size if size <= _FRAME_BYTES else 0)
+
+
+def _stream_id(data: bytes, at: int) -> int:
+    """The stream of the frame that begins there; its highest bit says nothing."""
+    return (data[at + 5] & 0x7F) << 24 | data[at + 6] << 16 | data[at + 7] << 8 | data[at + 8]

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError, malformed_request, server_draining
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.outbox import CROWDED_MESSAGES
 from sigbridge_grpc import status
 from sigbridge_grpc.framing import framed

@@ -22,7 +22,7 @@ from sigbridge import errors
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.hub import Hub
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.session import Session
 from sigbridge.settings import Settings
 from sigbridge_grpc import status

@@ -15,13 +15,14 @@ from sigbridge.auth import ANYBODY, Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub, Outcome
-from sigbridge.messages import Event, Health, HealthCheck, Instant, ListPeers, PeerList
+from sigbridge.instant import Instant
+from sigbridge.messages import Event, Health, HealthCheck, ListPeers, PeerList
 from sigbridge.pending import Pending
 from sigbridge.session import Session
 from sigbridge_grpc import translate
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.relay_encoding import event_bytes, reply_bytes
+from sigbridge_grpc.relay_encoding import event_bytes, read_relay, reply_bytes
 
 _Question = TypeVar("_Question", bound=Message)
 
@@ -89,6 +90,14 @@ class SignalingService:
         if len(message) > hub.settings.max_message_bytes:
             hub.end(session, DisconnectReason.MESSAGE_TOO_BIG, now)
             return None
+        relay = read_relay(message)
+        if relay is None:
+            return self._signal_any(session, message, now)
+        return self._answer(session, relay.request_id, hub.apply(session, relay.request, now), now)
+
+    def _signal_any(self, session: Session, message: bytes, now: Instant) -> Pending[None] | None:
+        """Take a message that the library reads."""
+        hub = self.hub
         envelope: pb.SignalingRequest | None = None
         request_id = ""
         outcome: Outcome | Pending[Outcome]
@@ -101,10 +110,18 @@ class SignalingService:
             outcome = hub.refuse(session, kind or "unknown", error, now)
         else:
             outcome = hub.apply(session, request, now)
-        if not isinstance(outcome, Pending):
-            self._reply(session, request_id, outcome, now)
-            return None
+        return self._answer(session, request_id, outcome, now)
 
+    def _answer(
+        self, session: Session, request_id: str, outcome: Outcome | Pending[Outcome], now: Instant
+    ) -> Pending[None] | None:
+        """Put the response into the outbox, now or when the outcome is known."""
+        if isinstance(outcome, Pending):
+            return self._answer_later(session, request_id, outcome)
+        self._reply(session, request_id, outcome, now)
+        return None
+
+    def _answer_later(self, session: Session, request_id: str, outcome: Pending[Outcome]) -> Pending[None]:
         answered: Pending[None] = Pending()
 
         def known(word: Outcome, then: Instant) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from sigbridge.auth import OPEN_DOOR, Authenticator, Credentials, bearer_token
 from sigbridge.errors import Code, SignalingError, malformed_request, method_not_found
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.settings import Settings
 from sigbridge_grpc.framing import Deframer, MessageTooBig, framed, percent_encoded
 from sigbridge_grpc.methods import HEALTH_SERVICE_NAME, HealthBoard

@@ -16,11 +16,12 @@ Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md; RFC 9113
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 from sigbridge.auth import ANYBODY, OPEN_DOOR, Authenticator, Credentials, Identity, bearer_token
 from sigbridge.disconnects import SLOW_CONSUMER_SECONDS, DisconnectReason
 from sigbridge.errors import Code, SignalingError, internal_error, method_not_found
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.settings import Settings
 from sigbridge_grpc import status
 from sigbridge_grpc.framing import Deframer, MessageTooBig, percent_encoded, timeout_seconds
@@ -32,7 +33,6 @@ from sigbridge_grpc.http2 import (
     Http2,
     PingReceived,
     RequestReceived,
-    SettingsReceived,
     StreamClosed,
     StreamReset,
     TrailersReceived,
@@ -52,34 +52,36 @@ from sigbridge_net.wire import Client, WireFactory
 
 logger = logging.getLogger("sigbridge.grpc")
 
-SEND_AHEAD_BYTES = 16384
+SEND_AHEAD_BYTES: Final = 16384
 """How much of a call's body is given to HTTP/2 before its window is known to take it."""
-MAX_STREAMS = 1000
+ACKNOWLEDGED_BYTES: Final = 8192
+"""What a call has taken is acknowledged in lumps, of which the window holds several."""
+MAX_STREAMS: Final = 1000
 """Calls at once on one connection."""
-MAX_HEADER_BYTES = 16384
+MAX_HEADER_BYTES: Final = 16384
 """Metadata of a call above this is refused; what clients are told."""
-MOST_HEADER_BYTES = 4 * MAX_HEADER_BYTES
+MOST_HEADER_BYTES: Final = 4 * MAX_HEADER_BYTES
 """Metadata above this ends the connection: HTTP/2 cannot refuse a call whose headers it has not read."""
-HEADER_OVERHEAD_BYTES = 32
+HEADER_OVERHEAD_BYTES: Final = 32
 """What each header counts besides its name and value (RFC 9113, section 10.5.1)."""
-MAX_PINGS_IN_A_ROW = 100
+MAX_PINGS_IN_A_ROW: Final = 100
 """Pings within `PING_WINDOW_SECONDS`, nothing being said by either side between, that send a client away."""
-PING_WINDOW_SECONDS = 10.0
+PING_WINDOW_SECONDS: Final = 10.0
 """Clients that only listen send keepalive pings and nothing else for days: what counts is how fast they come."""
-MAX_QUESTION_BYTES = 16384
+MAX_QUESTION_BYTES: Final = 16384
 """The largest message of a method other than `Signal`: some are open to everybody, and none has long questions."""
-INFLATED_BYTES = 262144
+INFLATED_BYTES: Final = 262144
 """After so many bytes of decompressed messages the rest waits for the next turn: a byte may hold a thousand."""
-HELD_BACK_CALLS = 8
+HELD_BACK_CALLS: Final = 8
 """So many calls that were held back go on in one turn: each may have sent a window full of messages meanwhile."""
-LONG_MESSAGE_BYTES = 24576
+LONG_MESSAGE_BYTES: Final = 24576
 """An unfinished message is let in beyond its stream's window from here on; above what `MAX_QUESTION_BYTES` lets be."""
-UNFINISHED_BYTES = 4194304
+UNFINISHED_BYTES: Final = 4194304
 """How much of long messages one connection lets in before they are whole; the first is let in all the same."""
-AGE_JITTER = 0.1
+AGE_JITTER: Final = 0.1
 """Ages are drawn from this much around their setting, so that clients do not come back all at once."""
 
-_RESPONSE_HEADERS: tuple[Header, ...] = (
+_RESPONSE_HEADERS: Final[tuple[Header, ...]] = (
     (b":status", b"200"),
     (b"content-type", b"application/grpc"),
     (b"grpc-accept-encoding", b"identity,gzip"),
@@ -97,6 +99,7 @@ class StreamCall:
 
     __slots__ = (
         "_wire",
+        "ahead",
         "deadline",
         "deframer",
         "end_by",
@@ -125,6 +128,8 @@ class StreamCall:
         self.method: Method | None = None
         self.deframer: Deframer | None = None
         self.unacknowledged = 0
+        self.ahead = 0
+        """How much HTTP/2 may still keep of what it was given: so much at the most, since that takes asking."""
         self.let_in = 0
         """How much of its long message, that is not whole yet, has been acknowledged all the same."""
         self.half_closed = False
@@ -277,7 +282,6 @@ class GrpcWire:
     def _receive_others(self, events: Sequence[Event], now: Instant) -> None:
         """Take what is no data, and what came behind it."""
         self._settling = False
-        all_windows = False
         # A call that was begun and cancelled in one go never was: floods of these would cost a session each.
         cancelled = {event.stream_id for event in events if isinstance(event, StreamReset)}
         for event in events:
@@ -287,19 +291,14 @@ class GrpcWire:
                 if event.stream_id in cancelled:
                     continue
                 self._on_request(event.stream_id, event.headers, event.end_stream, now)
-            elif isinstance(event, WindowUpdated) and event.stream_id:
+            elif isinstance(event, WindowUpdated):
                 self._on_window(event.stream_id)
-            elif isinstance(event, WindowUpdated | SettingsReceived):
-                # Once for all frames of a chunk: each is small, and the calls may be many.
-                all_windows = True
             elif isinstance(event, TrailersReceived):
                 self._on_data(event.stream_id, b"", True, now)
             elif isinstance(event, StreamReset | StreamClosed):
                 self._on_gone(event.stream_id, now)
             elif isinstance(event, PingReceived):
                 self._on_ping(now)
-        if all_windows:
-            self.touched.update(dict.fromkeys(self._calls.values()))
         if self._http2.broken:
             self._break(now)
 
@@ -367,7 +366,7 @@ class GrpcWire:
         awaiting, self._awaiting = self._awaiting, {}
         more = bool(self._refused)
         for call in awaiting:
-            unsent = self._http2.unsent(call.stream_id)
+            unsent = self._still_unsent(call)
             if call.trailers_queued:
                 if not unsent:
                     self._end_stream(call, now)
@@ -639,7 +638,8 @@ class GrpcWire:
         self._leave_long(call, now)
 
     def _took_all(self, call: StreamCall, now: Instant) -> None:
-        self._acknowledge(call)
+        if call.unacknowledged >= ACKNOWLEDGED_BYTES or call.half_closed:
+            self._acknowledge(call)
         if self._long:
             self._leave_long(call, now)
 
@@ -745,11 +745,10 @@ class GrpcWire:
             self._awaiting[call] = None
             return
         http2, stream_id = self._http2, call.stream_id
-        unsent = http2.unsent(stream_id)
-        if unsent and call.ending is not None and call.ending.at_once:
+        if call.ending is not None and call.ending.at_once and http2.unsent(stream_id):
             self._cut(call, now)
             return
-        while unsent < SEND_AHEAD_BYTES:
+        while call.ahead < SEND_AHEAD_BYTES or self._still_unsent(call) < SEND_AHEAD_BYTES:
             try:
                 frames = call.method.take(SEND_AHEAD_BYTES)
             except Exception:
@@ -768,13 +767,17 @@ class GrpcWire:
             self._pings_in_a_row = 0
             data = frames[0] if len(frames) == 1 else b"".join(frames)
             http2.send_data(stream_id, data)
-            unsent += len(data)
+            call.ahead += len(data)
             if call.held_back:
                 # There may be room for another message of its client now.
                 self.touched[call] = None
             if len(data) < SEND_AHEAD_BYTES and call.ending is None:
                 return
         self._awaiting[call] = None
+
+    def _still_unsent(self, call: StreamCall) -> int:
+        call.ahead = self._http2.unsent(call.stream_id)
+        return call.ahead
 
     def _end_stream(self, call: StreamCall, now: Instant) -> None:
         """What a call had to say is out: the stream is over, also where its client has not ended its own side."""

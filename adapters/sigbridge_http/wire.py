@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import h11
 
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.settings import Settings
 from sigbridge_net.wire import Client, WireFactory
 

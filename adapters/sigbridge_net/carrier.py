@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from sigbridge.counters import Counters
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.settings import Settings, parse_address
 from sigbridge_net.clock import read_clock
 from sigbridge_net.errors import ListenError

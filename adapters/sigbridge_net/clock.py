@@ -5,7 +5,7 @@ import logging
 import time
 
 from sigbridge.hub import Hub
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 
 logger = logging.getLogger("sigbridge.net")
 

@@ -7,7 +7,7 @@ touches a socket, so it can be tested byte by byte.
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 
 
 class Wire(Protocol):

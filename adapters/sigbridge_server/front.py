@@ -9,7 +9,7 @@ happens before it does so is passed on.
 
 from collections.abc import Callable
 
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.settings import Settings
 from sigbridge_net.wire import Client, Wire, WireFactory
 

@@ -1,6 +1,6 @@
 """gRPC-Web on the HTTP wire: the two adapters know nothing of each other, so they meet here."""
 
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge_grpc.web import GrpcWeb, WebResponse
 from sigbridge_http.wire import HttpRequest, Page
 

@@ -20,7 +20,8 @@ from sigbridge import errors
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub, Outcome
-from sigbridge.messages import Instant, Request
+from sigbridge.instant import Instant
+from sigbridge.messages import Request
 from sigbridge.pending import Pending
 from sigbridge.session import Session
 from sigbridge_websocket.error_codes import INVALID_REQUEST, PARSE_ERROR

@@ -16,7 +16,7 @@ from jsonrpcserver import dispatch as library_dispatch
 from sigbridge import errors
 from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub, Outcome
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge.results import result_object
 from sigbridge.session import Session

@@ -27,7 +27,8 @@ from sigbridge.auth import OPEN_DOOR, Authenticator, Credentials
 from sigbridge.disconnects import SLOW_CONSUMER_SECONDS, DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.hub import Hub
-from sigbridge.messages import Event, Instant
+from sigbridge.instant import Instant
+from sigbridge.messages import Event
 from sigbridge.session import Session
 from sigbridge_net.wire import WireFactory
 from sigbridge_websocket.conversation import Conversation

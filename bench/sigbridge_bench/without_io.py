@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sigbridge.auth import Credentials, token_authenticator
 from sigbridge.hub import Hub
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.outbox import Outbox
 from sigbridge.session import Session
 from sigbridge.settings import Settings

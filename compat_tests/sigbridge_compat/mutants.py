@@ -289,10 +289,12 @@ def _rules_of_leaving() -> None:
 
 def _rules_of_rooms() -> None:
     def everywhere(relay: Any) -> Callable[..., Any]:
-        def relay_anywhere(self: Hub, session: Any, sender: Any, to_peer_id: str, *event: Any, **how: Any) -> Any:
+        def relay_anywhere(
+            self: Hub, session: Any, sender: Any, to_peer_id: str, target: Any, *event: Any, **how: Any
+        ) -> Any:
             stranger = copy.copy(sender)
             stranger.room = [sender.room, *(room for room in self._rooms.values() if to_peer_id in room.peers)][-1]
-            return relay(self, session, stranger, to_peer_id, *event, **how)
+            return relay(self, session, stranger, to_peer_id, stranger.room.peers.get(to_peer_id), *event, **how)
 
         return relay_anywhere
 
@@ -318,15 +320,15 @@ def _rules_of_rooms() -> None:
 
 def _rules_of_targets() -> None:
     def no_target(relay: Any) -> Callable[..., Any]:
-        def relay_strictly(self: Hub, *what: Any, absent_is_fine: bool = False) -> Any:
-            return relay(self, *what)
+        def relay_strictly(self: Hub, *what: Any, absent_is_fine: bool = False, **how: Any) -> Any:
+            return relay(self, *what, **how)
 
         return relay_strictly
 
     _mutant("a hang-up on nobody is refused", _around(Hub, "_relay", no_target))
 
     def fine(relay: Any) -> Callable[..., Any]:
-        return lambda self, *what, absent_is_fine=False: relay(self, *what, absent_is_fine=True)
+        return lambda self, *what, **how: relay(self, *what, **{**how, "absent_is_fine": True})
 
     _mutant("an unknown target is no error", _around(Hub, "_relay", fine))
 

@@ -8,6 +8,7 @@ from sigbridge.client import ConnectionClosed, SignalingClient
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.hub import Hub
+from sigbridge.instant import Instant
 from sigbridge.messages import (
     Announce,
     Announced,
@@ -21,7 +22,6 @@ from sigbridge.messages import (
     HealthCheck,
     IceCandidate,
     IceCandidateReceived,
-    Instant,
     ListPeers,
     Offer,
     OfferReceived,

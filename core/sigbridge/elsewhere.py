@@ -5,7 +5,8 @@ A hub without them is alone: a claim is granted and a relay delivered at once, a
 
 from typing import Protocol
 
-from sigbridge.messages import Event, Instant
+from sigbridge.instant import Instant
+from sigbridge.messages import Event
 from sigbridge.pending import Pending
 from sigbridge.session import ProtocolName
 

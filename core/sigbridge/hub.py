@@ -18,16 +18,17 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from sigbridge import errors
 from sigbridge.auth import ANYBODY, Identity
-from sigbridge.counters import Counters
+from sigbridge.counters import Counters, Tally
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.errors import SignalingError
+from sigbridge.instant import Instant
 from sigbridge.limits import RateLimiter
 from sigbridge.messages import (
     Announce,
@@ -42,7 +43,6 @@ from sigbridge.messages import (
     HealthCheck,
     IceCandidate,
     IceCandidateReceived,
-    Instant,
     ListPeers,
     Offer,
     OfferReceived,
@@ -51,10 +51,11 @@ from sigbridge.messages import (
     PeerLeft,
     PeerList,
     Relayed,
+    RelayedEvent,
     Reply,
     Request,
 )
-from sigbridge.offers import PendingOffers
+from sigbridge.offers import OfferKey, PendingOffers
 from sigbridge.outbox import Outbox
 from sigbridge.peer import Peer, Room
 from sigbridge.pending import Pending
@@ -68,10 +69,10 @@ logger = logging.getLogger("sigbridge.session")
 Outcome: TypeAlias = Reply | SignalingError
 """How a request ends: with its reply, or refused."""
 
-MAX_ID_BYTES = 256
-MAX_JSON_DEPTH = 32
+MAX_ID_BYTES: Final = 256
+MAX_JSON_DEPTH: Final = 32
 """How deep metadata and extensions may nest: far above any use, far below what any JSON reader gives up at."""
-MAX_UINT32 = 0xFFFFFFFF
+MAX_UINT32: Final = 0xFFFFFFFF
 
 _CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f]")
 """Unicode category Cc, whole."""
@@ -106,6 +107,8 @@ class Hub:
         self._stopwatch = stopwatch
         """Seconds from anywhere, by which requests are timed; `None` times nothing."""
         self._tracer = tracer
+        self._max_sdp_bytes = settings.max_sdp_bytes
+        self._max_candidate_bytes = settings.max_candidate_bytes
         self._limiter = RateLimiter(per_second=settings.rate_per_second, burst=settings.rate_burst)
         self._directory = directory
         self._bus = bus
@@ -174,6 +177,7 @@ class Hub:
             remote=remote,
             identity=identity,
             traceparent=traceparent,
+            tallies=self.counters.tallies(protocol),
         )
         self._sessions[session.id] = session
         self._unannounced[session] = now.monotonic + settings.announce_timeout_seconds
@@ -243,23 +247,23 @@ class Hub:
             return self._apply(session, request, now)
 
     def _apply(self, session: Session, request: Request, now: Instant) -> Outcome | Pending[Outcome]:
-        kind = request.kind
+        tally = session.tallies.of(request.kind)
         if self._stopwatch is not None:
-            self._begin_timing(session, kind, self._stopwatch())
+            self._begin_timing(session, tally, self._stopwatch())
         try:
             if session.end_reason is not None:
                 raise errors.session_ended()
-            self._limiter.take(session.holder, kind, now.monotonic)
+            self._limiter.take(session.holder, tally.kind, now.monotonic)
             answer = self._rules[type(request)](session, request, now)
         except SignalingError as error:
-            return self._refused(session, kind, error)
+            return self._refused(session, tally.kind, error)
         except Exception:
-            logger.exception("%s failed", kind, extra={"session": session.id})
-            return self._refused(session, kind, errors.internal_error())
+            logger.exception("%s failed", tally.kind, extra={"session": session.id})
+            return self._refused(session, tally.kind, errors.internal_error())
         if isinstance(answer, Pending):
-            return self._awaited(session, kind, answer)
+            return self._awaited(session, tally, answer)
         session.request_count += 1
-        self.counters.requests[session.protocol, kind, "ok"] += 1
+        tally.accepted += 1
         if self._condemned:
             self._settle(now)
         return answer
@@ -282,7 +286,7 @@ class Hub:
         except SignalingError as too_many:
             return self._refused(session, kind, too_many)
         session.request_count += 1
-        self.counters.requests[session.protocol, kind, "ok"] += 1
+        session.tallies.of(kind).accepted += 1
         return None
 
     def reply(self, session: Session, frame: bytes | None, now: Instant) -> None:
@@ -300,7 +304,7 @@ class Hub:
             outbox.put_reply(frame, now.monotonic)
         else:
             outbox.release(now.monotonic)
-        if self._stopwatch is not None and session.request_kind:
+        if self._stopwatch is not None and session.timed is not None:
             self._end_timing(session, self._stopwatch())
 
     def query(
@@ -314,9 +318,9 @@ class Hub:
             self._limiter.take(holder, request.kind, now.monotonic)
             reply = self.health(now) if isinstance(request, HealthCheck) else self._page(request.room or "", request)
         except SignalingError as error:
-            self.counters.requests[protocol, request.kind, error.code.name] += 1
+            self.counters.refused_requests[protocol, request.kind, error.code.name] += 1
             raise
-        self.counters.requests[protocol, request.kind, "ok"] += 1
+        self.counters.tallies(protocol).of(request.kind).accepted += 1
         return reply
 
     def refuse_query(
@@ -327,7 +331,7 @@ class Hub:
             self._limiter.take(holder, kind, now.monotonic)
         except SignalingError as too_many:
             error = too_many
-        self.counters.requests[protocol, kind, error.code.name] += 1
+        self.counters.refused_requests[protocol, kind, error.code.name] += 1
         return error
 
     def deliver(self, room_name: str, to_peer_id: str, event: Event, from_protocol: str, now: Instant) -> None:
@@ -339,23 +343,24 @@ class Hub:
         target = room.peers.get(to_peer_id) if room is not None else None
         if target is None:
             raise errors.peer_not_found(to_peer_id)
-        self._deliver(target, event, from_protocol, now)
+        self._deliver(target, event, self.counters.tallies(from_protocol).of(event.kind), now)
 
-    def _deliver(self, target: Peer, event: Event, from_protocol: str, now: Instant) -> None:
+    def _deliver(self, target: Peer, event: Event, tally: Tally, now: Instant) -> None:
         if self._tracer is None:
-            self._put_relay(target, event, from_protocol, now)
+            self._put_relay(target, event, tally, now)
         else:
             with self._tracer.delivery(target.session, event.kind):
-                self._put_relay(target, event, from_protocol, now)
+                self._put_relay(target, event, tally, now)
 
-    def _put_relay(self, target: Peer, event: Event, from_protocol: str, now: Instant) -> None:
+    def _put_relay(self, target: Peer, event: Event, tally: Tally, now: Instant) -> None:
         session = target.session
         frame = session.encoding.encode_event(event)
         outbox = session.outbox
         if not outbox.fits(len(frame)):
             raise errors.peer_unavailable(target.peer_id)
         outbox.put_event(frame, now.monotonic)
-        self.counters.relays[from_protocol, session.protocol, event.kind] += 1
+        relayed, protocol = tally.relayed, session.protocol
+        relayed[protocol] = relayed.get(protocol, 0) + 1
 
     def health(self, now: Instant) -> Health:
         """How the server is: `unhealthy` while it drains, `degraded` while it is short of memory."""
@@ -489,52 +494,38 @@ class Hub:
         return Announced(peer.peer_id, len(others), tuple(other.peer_id for other in others))
 
     def _offer(self, session: Session, request: Offer, now: Instant) -> Reply | Pending[Reply]:
-        to = request.to_peer_id
-        self._check_target(session, to)
-        self._check_sdp(request.sdp)
-        if request.type not in ("", "offer"):
+        to, sdp, type_ = request.to_peer_id, request.sdp, request.type
+        target = self._target(session, to)
+        self._check_sdp(sdp)
+        if type_ not in ("", "offer"):
             raise errors.invalid_params("type", "must be offer")
         sender = self._sender(session, to)
         key = (sender.room.name, sender.peer_id, to)
         offer_id = self._offers.next_id(sender.peer_id, to, now.unix)
-        event = OfferReceived(sender.peer_id, offer_id, request.sdp, "offer")
-
-        def done() -> Reply:
-            # Where the word came from another node, the sender may have gone in the meantime.
-            if session.peer is sender:
-                self._offers.add(key, now.monotonic)
-            return OfferRelayed(offer_id, to)
-
-        return self._relay(session, sender, to, event, now, done)
+        event = OfferReceived(sender.peer_id, offer_id, sdp, "offer")
+        return self._relay(session, sender, to, target, event, OfferRelayed(offer_id, to), now, begins=key)
 
     def _answer(self, session: Session, request: Answer, now: Instant) -> Reply | Pending[Reply]:
-        to = request.to_peer_id
-        self._check_target(session, to)
-        self._check_sdp(request.sdp)
-        if request.type not in ("", "answer", "pranswer"):
+        to, sdp, type_ = request.to_peer_id, request.sdp, request.type
+        target = self._target(session, to)
+        self._check_sdp(sdp)
+        if type_ not in ("", "answer", "pranswer"):
             raise errors.invalid_params("type", "must be answer or pranswer")
         sender = self._sender(session, to)
-        type_ = request.type or "answer"
-
-        def done() -> Reply:
-            if type_ == "answer":
-                self._offers.end((sender.room.name, to, sender.peer_id))
-            return Relayed(to)
-
-        return self._relay(session, sender, to, AnswerReceived(sender.peer_id, request.sdp, type_), now, done)
+        event = AnswerReceived(sender.peer_id, sdp, type_ or "answer")
+        ends = () if type_ == "pranswer" else ((sender.room.name, to, sender.peer_id),)
+        return self._relay(session, sender, to, target, event, Relayed(to), now, ends=ends)
 
     def _ice_candidate(self, session: Session, request: IceCandidate, now: Instant) -> Reply | Pending[Reply]:
-        to = request.to_peer_id
-        self._check_target(session, to)
-        index = request.sdp_mline_index
+        to, candidate = request.to_peer_id, request.candidate
+        mid, index, fragment = request.sdp_mid, request.sdp_mline_index, request.username_fragment
+        target = self._target(session, to)
         if index is not None and not 0 <= index <= MAX_UINT32:
             raise errors.invalid_params("sdp_mline_index", "must be a whole number from 0 to 4294967295")
-        self._check_candidate(request)
+        self._check_candidate(candidate, mid or "", fragment or "")
         sender = self._sender(session, to)
-        event = IceCandidateReceived(
-            sender.peer_id, request.candidate, request.sdp_mid, index, request.username_fragment
-        )
-        return self._relay(session, sender, to, event, now, lambda: Relayed(to))
+        event = IceCandidateReceived(sender.peer_id, candidate, mid, index, fragment)
+        return self._relay(session, sender, to, target, event, Relayed(to), now)
 
     def _disconnect(self, session: Session, request: Disconnect, now: Instant) -> Reply | Pending[Reply]:
         other = request.peer_id
@@ -547,14 +538,12 @@ class Hub:
             session.peer = None
             self._unannounced[session] = now.monotonic + self.settings.announce_timeout_seconds
             return Disconnected(other)
-        room = sender.room.name
-
-        def done() -> Reply:
-            self._offers.end((room, sender.peer_id, other))
-            self._offers.end((room, other, sender.peer_id))
-            return Disconnected(other)
-
-        return self._relay(session, sender, other, PeerDisconnected(sender.peer_id), now, done, absent_is_fine=True)
+        room = sender.room
+        ends = ((room.name, sender.peer_id, other), (room.name, other, sender.peer_id))
+        event, target = PeerDisconnected(sender.peer_id), room.peers.get(other)
+        return self._relay(
+            session, sender, other, target, event, Disconnected(other), now, ends=ends, absent_is_fine=True
+        )
 
     def _list_peers(self, session: Session, request: ListPeers, now: Instant) -> Reply:
         peer = session.peer
@@ -575,55 +564,89 @@ class Hub:
             raise errors.invalid_params("to_peer_id", "is the sender itself")
         return sender
 
-    def _check_target(self, session: Session, to_peer_id: str) -> None:
+    def _target(self, session: Session, to_peer_id: str) -> Peer | None:
+        """The peer of the sender's room, on this node, for whom a message is; its id is checked."""
         sender = session.peer
-        # An id that somebody has was checked when it was announced.
-        if sender is None or to_peer_id not in sender.room.peers:
+        target = sender.room.peers.get(to_peer_id) if sender is not None else None
+        if target is None:
+            # An id that somebody has was checked when it was announced.
             _check_id("to_peer_id", to_peer_id)
+        return target
 
-    def _check_candidate(self, request: IceCandidate) -> None:
-        limit = self.settings.max_candidate_bytes
-        texts = (request.candidate, request.sdp_mid or "", request.username_fragment or "")
+    def _check_candidate(self, candidate: str, sdp_mid: str, username_fragment: str) -> None:
+        limit = self._max_candidate_bytes
         # No character takes more than four bytes, so what is this short need not be looked at one by one.
-        if 4 * (len(texts[0]) + len(texts[1]) + len(texts[2])) > limit:
-            for field, text in zip(("candidate", "sdp_mid", "username_fragment"), texts, strict=True):
-                _check_size(field, text, "SIGNALING_MAX_CANDIDATE_BYTES", limit)
+        if 4 * (len(candidate) + len(sdp_mid) + len(username_fragment)) > limit:
+            _check_size("candidate", candidate, "SIGNALING_MAX_CANDIDATE_BYTES", limit)
+            _check_size("sdp_mid", sdp_mid, "SIGNALING_MAX_CANDIDATE_BYTES", limit)
+            _check_size("username_fragment", username_fragment, "SIGNALING_MAX_CANDIDATE_BYTES", limit)
 
     def _check_sdp(self, sdp: str) -> None:
         if not sdp:
             raise errors.invalid_params("sdp", "is missing")
-        _check_size("sdp", sdp, "SIGNALING_MAX_SDP_BYTES", self.settings.max_sdp_bytes)
+        _check_size("sdp", sdp, "SIGNALING_MAX_SDP_BYTES", self._max_sdp_bytes)
 
     def _relay(
         self,
         session: Session,
         sender: Peer,
         to_peer_id: str,
-        event: Event,
+        target: Peer | None,
+        event: RelayedEvent,
+        reply: Reply,
         now: Instant,
-        done: Callable[[], Reply],
         *,
+        begins: OfferKey | None = None,
+        ends: tuple[OfferKey, ...] = (),
         absent_is_fine: bool = False,
     ) -> Reply | Pending[Reply]:
-        """Bring an event to a peer of the sender's room; `done` makes the reply once its queue has taken it."""
-        if self._bus is None:
-            target = sender.room.peers.get(to_peer_id)
-            if target is not None:
-                self._deliver(target, event, session.protocol, now)
-            elif not absent_is_fine:
-                raise errors.peer_not_found(to_peer_id)
-            return done()
+        """Bring an event to a peer of the sender's room; once its queue has taken it, offers begin and end.
 
+        `target` is that peer where it is on this node.
+        """
+        if self._bus is not None:
+            return self._relay_by_bus(
+                self._bus, session, sender, to_peer_id, event, reply, now, begins, ends, absent_is_fine
+            )
+        if target is not None:
+            self._deliver(target, event, session.tallies.of(event.kind), now)
+        elif not absent_is_fine:
+            raise errors.peer_not_found(to_peer_id)
+        self._note_offers(begins, ends, now)
+        return reply
+
+    def _relay_by_bus(
+        self,
+        bus: Bus,
+        session: Session,
+        sender: Peer,
+        to_peer_id: str,
+        event: RelayedEvent,
+        reply: Reply,
+        now: Instant,
+        begins: OfferKey | None,
+        ends: tuple[OfferKey, ...],
+        absent_is_fine: bool,
+    ) -> Pending[Reply]:
+        """The same, where the peer may be on another node."""
         answer: Pending[Reply] = Pending()
 
         def arrived(word: None | SignalingError, then: Instant) -> None:
             if word is not None and not (absent_is_fine and word.code is errors.Code.NOT_FOUND):
                 answer.resolve(word, then)
-            else:
-                answer.resolve(done(), then)
+                return
+            # The sender may have gone in the meantime.
+            self._note_offers(begins if session.peer is sender else None, ends, now)
+            answer.resolve(reply, then)
 
-        self._bus.relay(sender.room.name, to_peer_id, event, session.protocol, now).then(arrived)
+        bus.relay(sender.room.name, to_peer_id, event, session.protocol, now).then(arrived)
         return answer
+
+    def _note_offers(self, begins: OfferKey | None, ends: tuple[OfferKey, ...], now: Instant) -> None:
+        if begins is not None:
+            self._offers.add(begins, now.monotonic)
+        for key in ends:
+            self._offers.end(key)
 
     def _page(self, room_name: str, request: ListPeers, *, own_room: bool = False) -> PeerList:
         settings = self.settings
@@ -727,36 +750,37 @@ class Hub:
         finally:
             self._settling = False
 
-    def _awaited(self, session: Session, kind: str, answer: Pending[Reply]) -> Pending[Outcome]:
+    def _awaited(self, session: Session, tally: Tally, answer: Pending[Reply]) -> Pending[Outcome]:
         """What `apply` does after a rule, for an answer that comes later."""
         outcome: Pending[Outcome] = Pending()
 
         def known(word: Outcome, now: Instant) -> None:
             if isinstance(word, SignalingError):
-                self._refused(session, kind, word)
+                self._refused(session, tally.kind, word)
             else:
                 session.request_count += 1
-                self.counters.requests[session.protocol, kind, "ok"] += 1
+                tally.accepted += 1
             outcome.resolve(word, now)
             self._settle(now)
 
         answer.then(known)
         return outcome
 
-    def _begin_timing(self, session: Session, kind: str, moment: float) -> None:
-        if session.request_kind:
+    def _begin_timing(self, session: Session, tally: Tally, moment: float) -> None:
+        if session.timed is not None:
             # In a batch, the request before this one has no reply of its own.
             self._end_timing(session, moment)
-        session.request_kind = kind
+        session.timed = tally
         session.request_began_at = moment
 
     def _end_timing(self, session: Session, moment: float) -> None:
-        self.counters.observe(session.protocol, session.request_kind, moment - session.request_began_at)
-        session.request_kind = ""
+        if session.timed is not None:
+            session.timed.observe(moment - session.request_began_at)
+            session.timed = None
 
     def _refused(self, session: Session, kind: str, error: SignalingError) -> SignalingError:
         session.request_count += 1
-        self.counters.requests[session.protocol, kind, error.code.name] += 1
+        self.counters.refused_requests[session.protocol, kind, error.code.name] += 1
         return error
 
 

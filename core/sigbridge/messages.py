@@ -9,16 +9,9 @@ that are relayed refuse members that they do not have, so that an adapter may de
 Source: `docs/protocol.md`, sections "One model" and "What each request does".
 """
 
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from msgspec import Struct
-
-
-class Instant(NamedTuple):
-    """One moment on two clocks, both in seconds: `monotonic` for intervals, `unix` for what people read."""
-
-    monotonic: float
-    unix: float
 
 
 class Capabilities(Struct, frozen=True):
@@ -216,4 +209,7 @@ class PeerDisconnected(Struct, frozen=True):
     peer_id: str
 
 
-Event: TypeAlias = PeerJoined | PeerLeft | OfferReceived | AnswerReceived | IceCandidateReceived | PeerDisconnected
+RelayedEvent: TypeAlias = OfferReceived | AnswerReceived | IceCandidateReceived | PeerDisconnected
+"""What one peer says to another."""
+
+Event: TypeAlias = PeerJoined | PeerLeft | RelayedEvent

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from sigbridge.errors import SignalingError
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 
 T = TypeVar("T")
 

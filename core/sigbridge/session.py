@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from sigbridge.auth import Identity
+from sigbridge.counters import Tallies, Tally
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.messages import Event
 from sigbridge.outbox import Outbox
@@ -39,7 +40,8 @@ class Session:
         "remote",
         "request_began_at",
         "request_count",
-        "request_kind",
+        "tallies",
+        "timed",
         "traceparent",
     )
 
@@ -54,6 +56,7 @@ class Session:
         opened_at: float,
         remote: str,
         identity: Identity,
+        tallies: Tallies,
         traceparent: str = "",
     ) -> None:
         self.id = session_id
@@ -73,8 +76,10 @@ class Session:
         self.traceparent = traceparent
         """The trace context of its connection (W3C), for requests that have none of their own."""
         self.request_count = 0
-        self.request_kind = ""
-        """The request that is being timed, and since when."""
+        self.tallies = tallies
+        """What is counted of the requests on its protocol."""
+        self.timed: Tally | None = None
+        """What the request counts in that is being timed, and since when."""
         self.request_began_at = 0.0
 
     @property

@@ -40,9 +40,9 @@ def test_what_is_longer_than_all_bounds_is_counted_last():
 
 def test_times_are_kept_by_protocol_and_kind():
     counters = Counters()
-    counters.observe("grpc", "offer", 0.5)
-    counters.observe("websocket", "offer", 0.5)
-    counters.observe("grpc", "offer", 0.25)
+    counters.tallies("grpc").of("offer").observe(0.5)
+    counters.tallies("websocket").of("offer").observe(0.5)
+    counters.tallies("grpc").of("offer").observe(0.25)
     assert counters.seconds["grpc", "offer"].total == 0.75
     assert sum(counters.seconds["websocket", "offer"].counts) == 1
 

@@ -177,10 +177,14 @@ class Call:
     def cancel(self) -> None:
         self.tell("cancel")
 
+    async def first(self) -> dict[str, Any]:
+        """The next message, or how the call has ended."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            return await self.said.get()
+
     async def next(self) -> dict[str, Any]:
         """The next message."""
-        async with asyncio.timeout(LIMIT_SECONDS):
-            said = await self.said.get()
+        said = await self.first()
         assert "response" in said, said
         response: dict[str, Any] = said["response"]
         return response

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.settings import Settings
 from sigbridge_grpc.http2 import DataReceived, Http2, RequestReceived, TrailersReceived
 from sigbridge_net.carrier import Carrier

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc
 
-from sigbridge.messages import Instant
+from sigbridge.instant import Instant
 from sigbridge.settings import Settings
 from sigbridge_grpc.methods import Call, Ending, MethodFactory, _Queueing
 from sigbridge_grpc.wire import grpc_wires

@@ -644,7 +644,6 @@ def test_calls_that_were_held_back_go_on_a_few_in_a_turn(clock: Clock, touched_b
     question = pb.SignalingRequest(list_peers=pb.ListPeersRequest()).SerializeToString()
     for call in calls:
         call.send_bytes(framed(question) * 60)
-    counted = server.hub.counters.requests
     for pending in directory.asked:
         pending.resolve(None, clock.now)
     if touched_by == "window":
@@ -655,10 +654,10 @@ def test_calls_that_were_held_back_go_on_a_few_in_a_turn(clock: Clock, touched_b
     line.push(line.http2.data_to_send())
     turns = []
     while True:
-        before, woken = counted["grpc", "list_peers", "ok"], line.woken
+        before, woken = server.hub.counters.requests["grpc", "list_peers", "ok"], line.woken
         while line.wire.take_output(line.most, clock.now):
             pass
-        turns.append(counted["grpc", "list_peers", "ok"] - before)
+        turns.append(server.hub.counters.requests["grpc", "list_peers", "ok"] - before)
         if line.woken == woken:
             break
     assert sum(turns) == 100 * (60 if touched_by == "window" else 61)
@@ -1363,25 +1362,6 @@ def test_no_work_for_streams_that_say_nothing(server: Server, monkeypatch: pytes
     line.pull()
     assert set(looked) == {busy.stream_id}
     assert len(looked) <= 4
-
-
-def test_windows_of_the_connection_are_looked_at_once_for_a_chunk(server: Server) -> None:
-    line = server.line()
-    for _ in range(20):
-        line.session()
-    looked: list[int] = []
-
-    class Counted(dict[int, wire_module.StreamCall]):
-        def values(self):  # type: ignore[no-untyped-def]
-            looked.append(len(self))
-            return super().values()
-
-    line.wire._calls = Counted(line.wire._calls)
-    update = struct.pack("!HBBBII", 0, 4, 8, 0, 0, 1)
-    line.wire.receive(update * 500, line.clock.now)
-    assert looked == [20]
-    line.pump()
-    assert len(line.session("a").send(list_peers=pb.ListPeersRequest())) == 2
 
 
 # The connection's own end.

@@ -311,7 +311,6 @@ async def test_who_reads_again_learns_why_it_was_ended(serving, until, read_rest
 
 async def test_who_does_not_read_its_replies_is_not_read_further(serving, until):
     async with serving(send_deadline_seconds=60, ping_interval_seconds=60) as served:
-        served.hub.counters.requests.clear()
         sock = await served.raw(receive_buffer=4096)
         loop = asyncio.get_running_loop()
         # Each asks for little and is answered with much.

@@ -1,0 +1,14 @@
+"""A moment, as those who read clocks tell it to those who read none."""
+
+
+class Instant:
+    """One moment on two clocks, both in seconds: `monotonic` for intervals, `unix` for what people read."""
+
+    __slots__ = ("monotonic", "unix")
+
+    def __init__(self, monotonic: float, unix: float) -> None:
+        self.monotonic = monotonic
+        self.unix = unix
+
+    def __repr__(self) -> str:
+        return f"Instant(monotonic={self.monotonic!r}, unix={self.unix!r})"
