@@ -42,8 +42,9 @@ QUESTIONS = ("list_peers", "health_check", DISCOVER_METHOD)
 UNKNOWN = "unknown"
 """The kind under which a message is counted that is no request of ours."""
 
-# A name of this module's own, which compiled code finds without asking a dictionary.
+# Names of this module's own, which compiled code finds without asking a dictionary.
 _decode: Final = decode_usual_call
+_unset: Final = UNSET
 
 Answer: TypeAlias = bytes | Pending[bytes | None] | None
 """The response to one request: its text, its text later, or none."""
@@ -107,7 +108,7 @@ class Conversation:
             _later(outcome, None if request_id is UNSET else request_id, notification=request_id is UNSET).then(
                 self._resume
             )
-        elif request_id is UNSET:
+        elif request_id is _unset:
             self._reply(None, now)
         else:
             self._reply(response(outcome, request_id), now)

@@ -53,12 +53,19 @@ from sigbridge_websocket.shapes import (
     PeerJoinedShape,
     PeerListShape,
     RequestId,
+    StrictAnnounce,
     UsualCall,
     encode_json,
 )
 
-# A name of this module's own, which compiled code finds without asking a dictionary.
+# Names of this module's own, which compiled code finds without asking a dictionary.
 _encode: Final = encode_json
+_announce: Final = StrictAnnounce
+_joined: Final = PeerJoined
+_relayed: Final = Relayed
+
+_KNOWN_PEERS: Final = 4096
+"""Of so many peers the result of what is relayed to them is kept; all of one peer's are alike."""
 
 
 # Requests.
@@ -153,16 +160,35 @@ def request_from_params(method: str, params: dict[str, Any]) -> Request:
 
 def request_from_call(call: UsualCall) -> Request:
     """The request that a usual call asks for; SignalingError where its capabilities are none."""
-    params = call.params
-    return announce_from_params(params) if isinstance(params, AnnounceParams) else params
+    params: Any = call.params
+    if type(params) is _announce:
+        return announce_from_params(params)
+    request: Request = params
+    return request
 
 
 # Replies, errors and events on their way out.
 
 
+_results: Final[dict[str, bytes]] = {}
+_heads: Final[dict[type[Any], bytes]] = {
+    event: b'{"jsonrpc":"2.0","method":"%b","params":' % event.kind.encode()
+    for event in (PeerJoined, PeerLeft, OfferReceived, AnswerReceived, IceCandidateReceived, PeerDisconnected)
+}
+"""How the notification of each kind of event begins."""
+
+
 def reply_to_jsonrpc(reply: Reply, request_id: RequestId) -> bytes:
     """The response to an accepted request."""
-    return b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (_encode(result_object(reply)), _id_json(request_id))
+    if type(reply) is _relayed:
+        result = _results.get(reply.to_peer_id)
+        if result is None:
+            if len(_results) >= _KNOWN_PEERS:
+                _results.clear()
+            result = _results[reply.to_peer_id] = _encode(reply)
+    else:
+        result = _encode(result_object(reply))
+    return b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (result, _id_json(request_id))
 
 
 def _id_json(request_id: RequestId) -> bytes:
@@ -182,13 +208,13 @@ def fault_to_jsonrpc(code: int, message: str, request_id: RequestId) -> bytes:
 def event_to_jsonrpc(event: Event) -> bytes:
     """The notification of an event. `kind` is its method; its fields are the params, those that are `None` absent."""
     params: Any = event
-    if isinstance(event, PeerJoined):
+    if type(event) is _joined:
         params = {
             "peer_id": event.peer_id,
             "capabilities": capabilities_object(event.capabilities),
             "metadata": event.metadata,
         }
-    return b'{"jsonrpc":"2.0","method":"%b","params":%b}' % (event.kind.encode(), _encode(params))
+    return b"%b%b}" % (_heads[type(event)], _encode(params))
 
 
 # The client's directions.

@@ -13,7 +13,6 @@ whole, and so stands between two frames in the meantime.
 """
 
 import logging
-import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -48,6 +47,9 @@ READ_AHEAD_PONGS = 64
 _library_logger = logging.getLogger("sigbridge.websocket.library")
 _library_logger.setLevel(logging.ERROR)
 
+# A name of this module's own, which compiled code finds without asking a dictionary.
+_unmask: Final = apply_mask
+
 _END_OF_HEAD = b"\r\n\r\n"
 
 # First bytes of whole frames, and the second byte of the longest control frame of a client (RFC 6455, section 5.5).
@@ -56,7 +58,7 @@ _PONG: Final = 0x8A
 _LONGEST_CONTROL: Final = 0x80 | 125
 _EMPTY_PING = bytes((_PING, 0))
 
-_MASKED_HEAD = 6
+_MASKED_HEAD: Final = 6
 """Bytes before the payload of a client's short frame: two of head and four of mask (RFC 6455, section 5.2)."""
 
 
@@ -74,14 +76,17 @@ def _frame_end(data: bytes, at: int, most: int) -> int:
     return len(data) if size > most else at + _MASKED_HEAD + wide + size
 
 
+_SHORT_HEADS: Final = [bytes((0x81, size)) for size in range(126)]
+
+
 def text_frame(payload: bytes) -> bytes:
     """A whole text message in one unmasked frame (RFC 6455, section 5.2)."""
     size = len(payload)
     if size < 126:
-        return b"\x81%c%b" % (size, payload)
+        return b"%b%b" % (_SHORT_HEADS[size], payload)
     if size < 65536:
-        return struct.pack("!BBH", 0x81, 126, size) + payload
-    return struct.pack("!BBQ", 0x81, 127, size) + payload
+        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), payload)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
 
 
 class FramedJson:
@@ -249,11 +254,9 @@ class WebSocketWire:
                     start += 2
                 if 0 <= size <= most and size != 127 and start + size <= end:
                     at = start + size
-                    message = apply_mask(data[start:at], data[start - 4 : start])
-                    if conversation.busy or session.outbox.crowded or not message.isascii():
+                    message = _unmask(data[start:at], data[start - 4 : start])
+                    if conversation.busy or session.outbox.crowded or not conversation.receive_usual(message, now):
                         self._on_message(message, True, now)
-                    else:
-                        conversation.receive(message, now)
                     continue
             stop = _frame_end(data, at, most)
             if stop > end:
@@ -261,7 +264,7 @@ class WebSocketWire:
                 break
             if data[at] in (_PING, _PONG) and 0x80 <= data[at + 1] <= _LONGEST_CONTROL and self._open():
                 if data[at] == _PING:
-                    payload = apply_mask(data[at + _MASKED_HEAD : stop], data[at + 2 : at + _MASKED_HEAD])
+                    payload = _unmask(data[at + _MASKED_HEAD : stop], data[at + 2 : at + _MASKED_HEAD])
                     self._ahead.append(b"%c%c%b" % (_PONG, len(payload), payload))
                     self._plain = False
                 at = stop
