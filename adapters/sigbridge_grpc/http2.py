@@ -187,10 +187,11 @@ class Http2:
         """Streams that have something to send, and no window."""
         self._widened = False
         """Whether they may go on when all that has come is looked at."""
-        self._output: list[bytes] = []
-        self._output_size = 0
+        self._next = b""
+        """What is to be written next: nearly always a frame, and nothing after it."""
+        self._more: list[bytes] = []
         self._stale = True
-        """Whether the library may have frames that are not in `_output` yet."""
+        """Whether the library may have frames that have not been fetched yet."""
         self._preface_left = _PREFACE_BYTES
         self._rest = b""
         """The beginning of a frame, and how long it must be before it is looked at again."""
@@ -413,27 +414,20 @@ class Http2:
         """What to write now, at most about so many bytes."""
         if self._stale:
             self._fetch()
-        frames = self._output
-        if not frames:
-            return b""
-        if self._output_size <= most:
-            self._output_size = 0
-            if len(frames) == 1:
-                return frames.pop()
-            taken = b"".join(frames)
-            frames.clear()
+        taken = self._next
+        if len(taken) <= most and not self._more:
+            self._next = b""
             return taken
-        count = size = 0
-        while size + len(frames[count]) <= most:
-            size += len(frames[count])
+        count, size = 0, len(taken)
+        while count < len(self._more) and size + len(self._more[count]) <= most:
+            size += len(self._more[count])
             count += 1
-        if not count:
-            # One is longer than that by itself.
-            taken, frames[0] = frames[0][:most], frames[0][most:]
+        taken += b"".join(self._more[:count])
+        del self._more[:count]
+        if len(taken) > most:
+            taken, self._next = taken[:most], taken[most:]
         else:
-            taken = b"".join(frames[:count])
-            del frames[:count]
-        self._output_size -= len(taken)
+            self._next = self._more.pop(0) if self._more else b""
         return taken
 
     def _fetch(self) -> None:
@@ -445,14 +439,18 @@ class Http2:
             self.broken = True
             return
         if data:
-            self._output.append(data)
-            self._output_size += len(data)
+            self._put(data)
 
     def _write(self, frame: bytes) -> None:
         if self._stale:
             self._fetch()
-        self._output.append(frame)
-        self._output_size += len(frame)
+        self._put(frame)
+
+    def _put(self, frames: bytes) -> None:
+        if self._next:
+            self._more.append(frames)
+        else:
+            self._next = frames
 
     @property
     def over(self) -> bool:
@@ -466,7 +464,7 @@ class Http2:
     def wants_write(self) -> bool:
         """Whether there is something to send that windows allow."""
         try:
-            return bool(self._output) or self._connection.want_write
+            return bool(self._next) or self._connection.want_write
         except NGH2Error:
             return False
 

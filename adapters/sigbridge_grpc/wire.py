@@ -56,7 +56,7 @@ SEND_AHEAD_BYTES: Final = 16384
 """How much of a call's body is given to HTTP/2 before its window is known to take it."""
 ACKNOWLEDGED_BYTES: Final = 8192
 """What a call has taken is acknowledged in lumps, of which the window holds several."""
-MAX_STREAMS: Final = 1000
+MAX_STREAMS = 1000
 """Calls at once on one connection."""
 MAX_HEADER_BYTES: Final = 16384
 """Metadata of a call above this is refused; what clients are told."""
@@ -70,13 +70,13 @@ PING_WINDOW_SECONDS: Final = 10.0
 """Clients that only listen send keepalive pings and nothing else for days: what counts is how fast they come."""
 MAX_QUESTION_BYTES: Final = 16384
 """The largest message of a method other than `Signal`: some are open to everybody, and none has long questions."""
-INFLATED_BYTES: Final = 262144
+INFLATED_BYTES = 262144
 """After so many bytes of decompressed messages the rest waits for the next turn: a byte may hold a thousand."""
-HELD_BACK_CALLS: Final = 8
+HELD_BACK_CALLS = 8
 """So many calls that were held back go on in one turn: each may have sent a window full of messages meanwhile."""
-LONG_MESSAGE_BYTES: Final = 24576
+LONG_MESSAGE_BYTES = 24576
 """An unfinished message is let in beyond its stream's window from here on; above what `MAX_QUESTION_BYTES` lets be."""
-UNFINISHED_BYTES: Final = 4194304
+UNFINISHED_BYTES = 4194304
 """How much of long messages one connection lets in before they are whole; the first is let in all the same."""
 AGE_JITTER: Final = 0.1
 """Ages are drawn from this much around their setting, so that clients do not come back all at once."""
@@ -112,6 +112,7 @@ class StreamCall:
         "identity",
         "let_in",
         "method",
+        "next_touched",
         "remote",
         "stream_id",
         "touched",
@@ -144,6 +145,7 @@ class StreamCall:
         self.headers_sent = False
         self.trailers_queued = False
         self.touched = False
+        self.next_touched: StreamCall | None = None
         self.gone = False
 
     def wake(self) -> None:
@@ -172,6 +174,7 @@ class GrpcWire:
         "_close_deadline",
         "_draining",
         "_first_by",
+        "_first_touched",
         "_greeted",
         "_heard_at",
         "_http2",
@@ -190,7 +193,6 @@ class GrpcWire:
         "_settings",
         "_settling",
         "_stalled_since",
-        "_touched",
         "_unfinished",
         "_withheld",
         "aborted",
@@ -227,8 +229,8 @@ class GrpcWire:
             max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES, most_header_bytes=MOST_HEADER_BYTES
         )
         self._calls: dict[int, StreamCall] = {}
-        self._touched: list[StreamCall] = []
-        """Calls to be looked at before the next output, those that are gone meanwhile left out."""
+        self._first_touched: StreamCall | None = None
+        """The first of the calls to be looked at before the next output; each knows the next. Gone ones are passed."""
         self._awaiting: dict[StreamCall, None] = {}
         """Calls that go on when all that their windows allow is out."""
         self._resting: dict[StreamCall, None] = {}
@@ -325,14 +327,15 @@ class GrpcWire:
         """Look at a call before the next output."""
         if not call.touched:
             call.touched = True
-            self._touched.append(call)
+            call.next_touched, self._first_touched = self._first_touched, call
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now."""
         self._stalled_since = None
         while True:
-            while self._touched:
-                call = self._touched.pop()
+            while self._first_touched is not None:
+                call = self._first_touched
+                self._first_touched, call.next_touched = call.next_touched, None
                 call.touched = False
                 if call.gone:
                     continue
@@ -347,9 +350,7 @@ class GrpcWire:
                 self._push(call, now)
             output = self._http2.output(most)
             if output:
-                self.settled = self._settling and not (
-                    self._touched or self._awaiting or self._resting or self._refused
-                )
+                self.settled = self._settling and self._nothing_waits()
                 if self.settled:
                     self._inflated = self._resumed = 0
                 return [output]
@@ -362,6 +363,9 @@ class GrpcWire:
             self.finished = True
         self._end_turn()
         return []
+
+    def _nothing_waits(self) -> bool:
+        return self._first_touched is None and not (self._awaiting or self._resting or self._refused)
 
     def _end_turn(self) -> None:
         """All that can be said now is said: the carrier asks again in the next turn, if something waits for that."""
@@ -888,7 +892,7 @@ class GrpcWire:
             call.gone = True
             self._cancel(call, reason, now)
         self._calls.clear()
-        self._touched.clear()
+        self._first_touched = None
         self._resting.clear()
         self._long.clear()
         self._withheld.clear()

@@ -9,10 +9,9 @@ read before more of its requests are taken.
 """
 
 from collections.abc import Callable
-from typing import Final
 
-CROWDED_MESSAGES: Final = 64
-CROWDED_BYTES: Final = 262144
+CROWDED_MESSAGES = 64
+CROWDED_BYTES = 262144
 
 
 def _nobody() -> None:

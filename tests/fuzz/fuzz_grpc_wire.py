@@ -133,9 +133,13 @@ class Play:
         """What must hold at any time."""
         wire = self.wire
         calls = set(wire._calls.values())
-        assert {call for call in wire._touched if not call.gone} <= calls
-        assert all(call.touched for call in wire._touched)
-        assert len(wire._touched) == len(set(wire._touched))
+        touched, call = [], wire._first_touched
+        while call is not None:
+            touched.append(call)
+            call = call.next_touched
+        assert {call for call in touched if not call.gone} <= calls
+        assert all(call.touched for call in touched)
+        assert len(touched) == len(set(touched))
         assert set(wire._awaiting) <= calls
         assert set(wire._resting) <= calls
         assert set(wire._withheld) <= set(wire._long) <= calls

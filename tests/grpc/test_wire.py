@@ -279,7 +279,7 @@ def ended(server: Server) -> dict[str, int]:
 def nothing_is_left(line: Line) -> None:
     """The wire keeps nothing of calls that are over."""
     wire = line.wire
-    assert (wire._calls, wire._touched, wire._awaiting, wire._refused, wire._resting) == ({}, [], {}, {}, {})
+    assert (wire._calls, wire._first_touched, wire._awaiting, wire._refused, wire._resting) == ({}, None, {}, {}, {})
     assert (wire._long, wire._withheld, wire._unfinished, wire._first_by) == ({}, {}, 0, None)
 
 
