@@ -8,11 +8,13 @@ Rule 1: nothing of the library's is raised. Where a client breaks the rules the 
 arrived before; a stream or the connection may be gone while events are still being read, since one chunk of bytes can
 begin and end it: what is sent then is dropped. Rule 2: what a stream is given to send while its window is closed is
 kept, so the wire looks at `unsent` before it gives more. Rule 3: received data is acknowledged by the wire, when it has
-been taken. Rule 4: a reset overtakes and drops what waits on its stream. Rule 5: from a stream's request on the library
-sees none of its WINDOW_UPDATEs, and of its DATA that it ends and what is empty; all of it where the request says a
-length, which the library compares. Frames for other streams are the library's to judge. It sends no DATA at all.
-Rule 6: frames leave in the order in which they were given; the library's are fetched before one of ours is put behind
-them.
+been taken; of a stream that is gone, all is. Rule 4: a reset overtakes and drops what waits on its stream. Rule 5: from
+a stream's request on the library sees none of its WINDOW_UPDATEs, and of its DATA that it ends and what is empty; all
+of it where the request says a length, which the library compares. Frames for other streams are the library's to judge.
+It sends no DATA at all, nor learns how large windows are, since it would keep trailers back until they open. Rule 6:
+frames leave in the order in which they were given; the library's are fetched before one of ours is put behind them.
+Rule 7: nothing that arrives lets data leave: where a window opens, that is told, and data goes when output is asked
+for. So a client that does not read cannot have what waits cut into a heap of small frames.
 Source: RFC 9113, sections 4.1, 5.2, 6.1 and 6.9.
 """
 
@@ -24,6 +26,7 @@ import ngh2
 from ngh2 import (
     Configuration,
     Connection,
+    ConnectionClosed,
     ErrorCode,
     GoAwayReceived,
     NGH2Error,
@@ -68,9 +71,14 @@ _HEAD_BYTES: Final = 9
 _FRAME_BYTES: Final = 16384
 """The largest payload of a frame, ours and theirs: what HTTP/2 begins with, and we never ask for more."""
 _FIRST_WINDOW_BYTES: Final = 65535
+_FIRST_WINDOW: Final = b"\0\4\0\0\xff\xff"
+"""That, as a setting."""
 _MOST_WINDOW_BYTES: Final = 0x7FFFFFFF
 _CREDIT_LUMP_BYTES: Final = 1 << 20
-"""After so many acknowledged bytes, the connection's own window is widened again; it holds many times more."""
+"""After so many acknowledged bytes, the connection's own window is widened again."""
+_MOST_FETCHED_BYTES: Final = 4 << 20
+"""What the library may have to say to a client that takes nothing: answers to its pings, its calls that are refused."""
+_FRAME_COSTS_BYTES: Final = 64
 
 _BYTE: Final[list[bytes]] = [bytes((number,)) for number in range(256)]
 
@@ -99,7 +107,7 @@ class DataReceived:
 
 
 class WindowUpdated:
-    """A stream that waited has gone on."""
+    """A stream that waits may go on, with the next output."""
 
     __slots__ = ("stream_id",)
 
@@ -126,11 +134,11 @@ class _Stream:
 
     __slots__ = ("acknowledged", "id", "kept", "measured", "number", "receiving", "trailers", "unsent", "window")
 
-    def __init__(self, stream_id: int, window: int, *, receiving: bool, measured: bool) -> None:
+    def __init__(self, stream_id: int, *, receiving: bool, measured: bool) -> None:
         self.id = stream_id
         self.number = stream_id.to_bytes(4, "big")
-        self.window = window
-        """How much may be sent on it."""
+        self.window = 0
+        """How much more may be sent on it than the window with which streams begin; often less than nothing."""
         self.receiving = receiving
         """Whether its client has not ended its own side."""
         self.measured = measured
@@ -171,8 +179,9 @@ class Http2:
                 Setting.MAX_HEADER_LIST_SIZE: max_header_bytes,
             }
         )
-        # So large that streams which are held back leave the others their window.
-        self._most_kept = max_streams * RECEIVE_WINDOW_BYTES
+        # So large that streams which are held back leave the others their window; twice that, since the library tells
+        # of what it has counted only when it is half of all.
+        self._most_kept = 2 * (max_streams * RECEIVE_WINDOW_BYTES + _CREDIT_LUMP_BYTES)
         self._connection.set_local_window_size(self._most_kept)
         self._kept = 0
         """How much has arrived on all streams together, with the client not told that it may send as much again."""
@@ -181,23 +190,31 @@ class Http2:
         self._streams: dict[int, _Stream] = {}
         self._first_window = _FIRST_WINDOW_BYTES
         """The window with which streams begin, as the client's settings say."""
+        self._widest = 0
+        """No stream's `window` is larger."""
         self._window = _FIRST_WINDOW_BYTES
         """How much may be sent on all streams together."""
         self._waiting: dict[_Stream, None] = {}
         """Streams that have something to send, and no window."""
+        self._look = False
+        """Whether some of them may be able to go on, which is seen when all that has come is looked at."""
         self._widened = False
-        """Whether they may go on when all that has come is looked at."""
+        """Whether some are."""
         self._next = b""
         """What is to be written next: nearly always a frame, and nothing after it."""
         self._more: list[bytes] = []
+        self.unwritten = False
+        """Whether the last output was not all that there was."""
         self._stale = True
         """Whether the library may have frames that have not been fetched yet."""
+        self._fetched = 0
+        """What has been, since there last was nothing to write."""
         self._preface_left = _PREFACE_BYTES
         self._rest = b""
         """The beginning of a frame, and how long it must be before it is looked at again."""
         self._rest_needs = 0
-        self._in_headers = False
-        """Whether headers go on in the next frame, which must not be another."""
+        self._bound = True
+        """Whether the next frame must be a certain one, as the library sees: the first settings, or more headers."""
 
     # What arrives.
 
@@ -221,9 +238,9 @@ class Http2:
         if at < len(data) and not self.broken:
             self._rest = data[at:]
             self._rest_needs = _frame_end(self._rest, 0)
-        if self._widened:
-            self._widened = False
-            self._go_on(events)
+        if self._look:
+            self._look = False
+            self._tell_who_goes_on(events)
         return events
 
     def _take_frames(self, data: bytes, events: list[Event]) -> int:
@@ -234,86 +251,121 @@ class Http2:
             if stop > end:
                 break
             kind = data[at + 3]
-            if kind in (_DATA, _WINDOW_UPDATE) and not self._in_headers:
+            if kind == _SETTINGS or (kind in (_DATA, _WINDOW_UPDATE) and not self._bound):
                 if at > given:
-                    # The request that this belongs to may be in there.
-                    self._give(data[given:at], events)
+                    # The request that this belongs to may be in there, or a fault.
+                    fault = not self._give(data[given:at], events)
                     given = at
+                    if fault:
+                        break
                 if kind == _DATA:
                     ours = self._take_data(data, at, stop, events)
-                else:
+                elif kind == _WINDOW_UPDATE:
                     ours = self._take_window(data, at, stop, events)
+                else:
+                    ours = self._take_settings(data, at, stop, events)
                 if ours:
                     given = stop
             else:
-                self._pass_by(kind, data, at, stop)
+                self._pass_by(kind, data, at)
             at = stop
         if at > given and not self.broken:
             self._give(data[given:at], events)
         return at
 
-    def _pass_by(self, kind: int, data: bytes, at: int, stop: int) -> None:
+    def _pass_by(self, kind: int, data: bytes, at: int) -> None:
         """See what a frame that is the library's means for ours."""
         flags = data[at + 4]
-        if self._in_headers:
+        if self._bound:
             # Anything but their end is a fault, which the library finds.
-            self._in_headers = kind != _CONTINUATION or not flags & _END_HEADERS
+            self._bound = kind != _CONTINUATION or not flags & _END_HEADERS
         elif kind == _HEADERS:
-            self._in_headers = not flags & _END_HEADERS
+            self._bound = not flags & _END_HEADERS
             stream = self._streams.get(_stream_id(data, at))
             if stream is not None:
                 # These are trailers.
                 stream.receiving = False
         elif kind == _RST_STREAM:
             self._drop(_stream_id(data, at))
-        elif kind == _SETTINGS and not flags & _ACK:
-            self._read_settings(data[at + _HEAD_BYTES : stop])
 
-    def _give(self, data: bytes, events: list[Event]) -> None:
-        """Give frames to the library, and keep in step with what it makes of them."""
-        self._stale = True
+    def _give(self, data: bytes, events: list[Event]) -> bool:
+        """Give frames to the library, and keep in step with what it makes of them; False where there is a fault."""
         try:
             self._connection.receive_data(data)
         except NGH2Error:
             self._break()
+        self._learn(events)
+        if self._fetch():
+            # It knows what it has put an end to when that is on its way.
+            self._learn(events)
+            if self._fetched > _MOST_FETCHED_BYTES:
+                self._break()
+        return not self.broken
+
+    def _learn(self, events: list[Event]) -> None:
+        """Hear of the library what has come."""
         try:
             found = self._connection.events()
         except NGH2Error:
             return
         for event in found:
             if isinstance(event, ngh2.DataReceived):
+                self._keep(event.stream_id, len(event.data))
                 events.append(DataReceived(event.stream_id, event.data, event.end_stream))
                 continue
             if isinstance(event, RequestReceived):
                 self._begin(event)
             elif isinstance(event, StreamReset | StreamClosed):
                 self._drop(event.stream_id)
-            elif isinstance(event, SettingsReceived):
-                self._widened = True
-            elif not isinstance(event, GoAwayReceived | PingAcknowledged | PingReceived | TrailersReceived):
+            elif isinstance(event, TrailersReceived):
+                self._end_receiving(event.stream_id)
+            elif isinstance(event, ConnectionClosed):
+                if event.error_code:
+                    self._break()
+                continue
+            elif not isinstance(event, GoAwayReceived | PingAcknowledged | PingReceived | SettingsReceived):
                 continue
             events.append(event)
 
     def _begin(self, request: RequestReceived) -> None:
         stream_id = request.stream_id
         measured = any(name == b"content-length" for name, _ in request.headers)
-        self._streams[stream_id] = _Stream(
-            stream_id, self._first_window, receiving=not request.end_stream, measured=measured
-        )
+        self._streams[stream_id] = _Stream(stream_id, receiving=not request.end_stream, measured=measured)
+
+    def _end_receiving(self, stream_id: int) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            stream.receiving = False
+
+    def _keep(self, stream_id: int, size: int) -> None:
+        """Count what the library has received."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._acknowledge_measured(stream_id, size)
+        else:
+            stream.kept += size
 
     def _drop(self, stream_id: int) -> None:
         """A stream is over: what was kept of it is nobody's any more."""
         stream = self._streams.pop(stream_id, None)
-        if stream is not None:
+        if stream is None:
+            return
+        if stream.measured:
+            self._acknowledge_measured(stream_id, stream.kept)
+        else:
             self._acknowledged += stream.kept
-            if stream.unsent:
-                stream.unsent = b""
-                del self._waiting[stream]
+            self._widen_connection()
+        if stream.unsent:
+            stream.unsent = b""
+            del self._waiting[stream]
 
     def _break(self, code: ErrorCode | None = None) -> None:
         """The client has broken the rules; with a code the library has not seen it, and says so."""
         self.broken = True
         self._stale = True
+        # Nothing of theirs comes behind the goodbye.
+        self._streams.clear()
+        self._waiting.clear()
         if code is not None:
             with suppress(NGH2Error):
                 self._connection.terminate_connection(int(code))
@@ -358,48 +410,81 @@ class Http2:
         if stop - at != _HEAD_BYTES + 4 or not more or (stream_id and stream is None):
             return False
         if stream is not None:
+            before = stream.window + self._first_window
             stream.window += more
-            if stream.window > _MOST_WINDOW_BYTES:
+            if before + more > _MOST_WINDOW_BYTES:
                 self.reset(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
                 events.append(StreamReset(stream_id, int(ErrorCode.FLOW_CONTROL_ERROR)))
-            elif stream.unsent:
-                self._try(stream, events)
+                return True
+            self._widest = max(self._widest, stream.window)
+            if stream.unsent and before <= 0 < before + more and self._window > 0:
+                self._widened = True
+                events.append(WindowUpdated(stream_id))
         else:
             self._window += more
             if self._window > _MOST_WINDOW_BYTES:
                 self._break(ErrorCode.FLOW_CONTROL_ERROR)
             else:
                 # Once for all such frames of a chunk: each is small, and many streams may wait.
-                self._widened = bool(self._waiting)
+                self._look = bool(self._waiting)
         return True
 
-    def _read_settings(self, settings: bytes) -> None:
-        """See what windows the client wishes; what is wrong with that, the library says."""
-        for at in range(0, len(settings) - 5, 6):
-            if settings[at] << 8 | settings[at + 1] == _INITIAL_WINDOW_SIZE:
-                size = int.from_bytes(settings[at + 2 : at + 6], "big")
-                for stream in self._streams.values():
-                    stream.window += size - self._first_window
-                    if stream.window > _MOST_WINDOW_BYTES:
-                        self._break(ErrorCode.FLOW_CONTROL_ERROR)
+    def _take_settings(self, data: bytes, at: int, stop: int, events: list[Event]) -> bool:
+        """See what windows the client wishes; the rest, and what is wrong with it, is for the library."""
+        if data[at + 4] & _ACK:
+            return False
+        self._bound = False
+        settings = data[at + _HEAD_BYTES : stop]
+        hidden: list[bytes] = []
+        done = 0
+        for start in range(0, len(settings) - 5, 6):
+            if settings[start] << 8 | settings[start + 1] == _INITIAL_WINDOW_SIZE:
+                size = int.from_bytes(settings[start + 2 : start + 6], "big")
+                if size > _MOST_WINDOW_BYTES:
+                    return False
                 self._first_window = size
+                if size + self._widest > _MOST_WINDOW_BYTES and self._find_widest() + size > _MOST_WINDOW_BYTES:
+                    self._break(ErrorCode.FLOW_CONTROL_ERROR)
+                    return True
+                hidden += settings[done:start], _FIRST_WINDOW
+                done = start + 6
+        if not hidden:
+            return False
+        self._look = bool(self._waiting)
+        self._give(data[at : at + _HEAD_BYTES] + b"".join(hidden) + settings[done:], events)
+        return True
+
+    def _find_widest(self) -> int:
+        """Look again: the stream with the widest window may be gone."""
+        self._widest = 0
+        for stream in self._streams.values():
+            self._widest = max(self._widest, stream.window)
+        return self._widest
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """Let a client send so much more, on its stream and on the connection."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return
-        if stream.measured:
-            self._stale = True
-            with suppress(NGH2Error):
-                self._connection.acknowledge_received_data(size, stream_id)
-            return
         stream.kept -= size
+        if stream.measured:
+            self._acknowledge_measured(stream_id, size)
+            return
         stream.acknowledged += size
         self._acknowledged += size
         if stream.acknowledged >= RECEIVE_WINDOW_BYTES // 2 and stream.receiving:
             self._widen(stream_id, stream.acknowledged)
             stream.acknowledged = 0
+        if self._acknowledged >= _CREDIT_LUMP_BYTES:
+            self._widen_connection()
+
+    def _acknowledge_measured(self, stream_id: int, size: int) -> None:
+        """The library counts these; of streams that are gone, too."""
+        self._stale = True
+        with suppress(NGH2Error, ValueError):
+            self._connection.acknowledge_received_data(size, stream_id)
+
+    def _widen_connection(self) -> None:
         if self._acknowledged >= _CREDIT_LUMP_BYTES:
             self._widen(0, self._acknowledged)
             self._kept -= self._acknowledged
@@ -412,11 +497,15 @@ class Http2:
 
     def output(self, most: int) -> bytes:
         """What to write now, at most about so many bytes."""
+        if self._widened:
+            self._go_on()
         if self._stale:
             self._fetch()
         taken = self._next
         if len(taken) <= most and not self._more:
             self._next = b""
+            self._fetched = 0
+            self.unwritten = False
             return taken
         count, size = 0, len(taken)
         while count < len(self._more) and size + len(self._more[count]) <= most:
@@ -428,18 +517,21 @@ class Http2:
             taken, self._next = taken[:most], taken[most:]
         else:
             self._next = self._more.pop(0) if self._more else b""
+        self.unwritten = bool(self._next)
         return taken
 
-    def _fetch(self) -> None:
-        """Put behind what is there already what the library has to say."""
+    def _fetch(self) -> bool:
+        """Put behind what is there already what the library has to say; whether there is any."""
         self._stale = False
         try:
             data = self._connection.data_to_send()
         except NGH2Error:
             self.broken = True
-            return
+            return False
         if data:
+            self._fetched += len(data) + _FRAME_COSTS_BYTES
             self._put(data)
+        return bool(data)
 
     def _write(self, frame: bytes) -> None:
         if self._stale:
@@ -464,7 +556,7 @@ class Http2:
     def wants_write(self) -> bool:
         """Whether there is something to send that windows allow."""
         try:
-            return bool(self._next) or self._connection.want_write
+            return bool(self._next) or self._widened or self._connection.want_write
         except NGH2Error:
             return False
 
@@ -479,8 +571,16 @@ class Http2:
         stream = self._streams.get(stream_id)
         if stream is None:
             return
+        if self._widened:
+            # Those that wait are first.
+            self._go_on()
         size = len(data)
-        if size <= _FRAME_BYTES and size <= stream.window and size <= self._window and not stream.unsent:
+        if (
+            size <= _FRAME_BYTES
+            and size <= stream.window + self._first_window
+            and size <= self._window
+            and not stream.unsent
+        ):
             self._send_frame(stream, data, size)
         elif stream.unsent:
             stream.unsent += data
@@ -496,7 +596,7 @@ class Http2:
     def _send(self, stream: _Stream) -> None:
         """Send what windows allow, and what comes after it."""
         while stream.unsent:
-            size = min(len(stream.unsent), _FRAME_BYTES, stream.window, self._window)
+            size = min(len(stream.unsent), _FRAME_BYTES, stream.window + self._first_window, self._window)
             if size <= 0:
                 self._waiting[stream] = None
                 return
@@ -505,20 +605,27 @@ class Http2:
         if stream.trailers is not None:
             self.send_trailers(stream.id, stream.trailers)
 
-    def _go_on(self, events: list[Event]) -> None:
-        """There is more window: let those go on that wait for it, in their order."""
+    def _tell_who_goes_on(self, events: list[Event]) -> None:
+        """There may be more window: tell of those that can go on, in the order in which they will."""
+        room = self._window
+        for stream in self._waiting:
+            if room <= 0:
+                break
+            size = min(len(stream.unsent), stream.window + self._first_window)
+            if size > 0:
+                room -= size
+                self._widened = True
+                events.append(WindowUpdated(stream.id))
+
+    def _go_on(self) -> None:
+        """Let those that wait go on; where one cannot with all it has, it waits behind the others."""
+        self._widened = False
         for stream in list(self._waiting):
             if self._window <= 0:
                 break
-            self._try(stream, events)
-
-    def _try(self, stream: _Stream, events: list[Event]) -> None:
-        """Let a stream that waits go on; where it cannot, or not with all it has, it waits behind the others."""
-        del self._waiting[stream]
-        before = len(stream.unsent)
-        self._send(stream)
-        if len(stream.unsent) < before:
-            events.append(WindowUpdated(stream.id))
+            if stream.window + self._first_window > 0:
+                del self._waiting[stream]
+                self._send(stream)
 
     def send_trailers(self, stream_id: int, headers: Iterable[Header]) -> None:
         """End a response, after what waits."""
@@ -541,6 +648,8 @@ class Http2:
 
     def unsent(self, stream_id: int) -> int:
         """How many bytes of a body are kept: the window is closed."""
+        if self._widened:
+            self._go_on()
         stream = self._streams.get(stream_id)
         return len(stream.unsent) if stream is not None else 0
 

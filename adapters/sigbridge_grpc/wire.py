@@ -365,7 +365,9 @@ class GrpcWire:
         return []
 
     def _nothing_waits(self) -> bool:
-        return self._first_touched is None and not (self._awaiting or self._resting or self._refused)
+        return self._first_touched is None and not (
+            self._awaiting or self._resting or self._refused or self._http2.unwritten
+        )
 
     def _end_turn(self) -> None:
         """All that can be said now is said: the carrier asks again in the next turn, if something waits for that."""
