@@ -1530,3 +1530,17 @@ def test_one_fault_does_not_keep_the_others_from_their_end(
     line.wire.connection_lost(clock.now)
     assert server.hub.session_count == 1
     assert [record.levelno for record in caplog.records if record.exc_info] == [logging.ERROR]
+
+
+def test_a_wire_that_has_more_to_write_is_not_settled(server):
+    """The carrier asks a settled wire for nothing more, so the rest of a large message would stay."""
+    line = server.line()
+    alice, bob = line.session("alice"), line.session("bob")
+    assert line.wire.settled
+    request = pb.SignalingRequest(offer=pb.OfferRequest(to_peer_id="bob", sdp="v=0" + "s" * 1000))
+    line.http2.send_data(alice.stream_id, framed(request.SerializeToString()))
+    line.push(line.http2.data_to_send())
+    line.most = 100
+    while line.pull():
+        assert line.wire.settled is not line.wire._http2.wants_write
+    assert bob.answer.responses[-1].notification.offer.sdp == request.offer.sdp
