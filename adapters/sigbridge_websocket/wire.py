@@ -63,9 +63,9 @@ _MASKED_HEAD: Final = 6
 
 
 def _frame_end(data: bytes, at: int, most: int) -> int:
-    """Where a frame that begins at `at` ends; where the library will refuse it anyway, at what there is of it."""
+    """Where a frame that begins at `at` ends; where the library refuses it by its head, at what there is of it."""
     short = data[at + 1] & 0x7F
-    if data[at] & 0x70 or not data[at + 1] & 0x80:
+    if not data[at + 1] & 0x80:
         return len(data)
     if short < 126:
         return at + _MASKED_HEAD + short

@@ -353,6 +353,20 @@ def test_a_close_frame_is_echoed(connect, hub, code):
     assert ended(hub, "client_left") == 1
 
 
+@pytest.mark.parametrize("opcode", [TEXT, BINARY, CONT, PING])
+@pytest.mark.parametrize("inner", [PING, TEXT], ids=["ping", "text"])
+def test_what_a_frame_with_reserved_bits_holds_is_no_frame(connect, hub, frame, opcode, inner):
+    line = connect("alice")
+    before = hub.counters.requests
+    held = frame(inner, LIST % 1)
+    whole = frame(opcode, held, rsv=4)
+    line.feed(whole[: -len(held)])
+    line.feed(held)
+    assert line.frames[:-1] == []
+    assert line.closed == (1002, "protocol_error")
+    assert hub.counters.requests == before
+
+
 def test_an_empty_close_frame_is_echoed(connect, hub):
     line = connect("alice")
     line.feed(b"\x88\x80\0\0\0\0")
