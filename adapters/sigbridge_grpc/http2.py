@@ -189,6 +189,8 @@ class Http2:
         self._acknowledged = 0
         """How much of that has been acknowledged."""
         self._streams: dict[int, _Stream] = {}
+        self._last_stream = 0
+        """The latest that a client has begun."""
         self._first_window = _FIRST_WINDOW_BYTES
         """The window with which streams begin, as the client's settings say."""
         self._window = _FIRST_WINDOW_BYTES
@@ -309,7 +311,7 @@ class Http2:
             events.append(event)
 
     def _begin(self, request: RequestReceived) -> None:
-        stream_id = request.stream_id
+        stream_id = self._last_stream = request.stream_id
         measured = any(name == b"content-length" for name, _ in request.headers)
         self._streams[stream_id] = _Stream(
             stream_id, self._first_window, receiving=not request.end_stream, measured=measured
@@ -369,6 +371,9 @@ class Http2:
         stream_id = _stream_id(data, at)
         stream = self._streams.get(stream_id)
         more = int.from_bytes(data[at + _HEAD_BYTES : stop], "big") & _MOST_WINDOW_BYTES
+        if stream is None and 0 < stream_id <= self._last_stream:
+            # A stream that is over, also where the library has not said so yet.
+            return True
         if stop - at != _HEAD_BYTES + 4 or not more or (stream_id and stream is None):
             return False
         if stream is not None:
