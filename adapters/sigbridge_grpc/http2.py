@@ -18,6 +18,7 @@ Source: RFC 9113, sections 4.1, 5.2, 6.1 and 6.9.
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import ngh2
@@ -166,14 +167,7 @@ class Http2:
         """Begin a connection. Clients are told `max_header_bytes`; headers above `most_header_bytes` break it."""
         self.broken = False
         """Whether the client has broken the rules: what is left to send says why."""
-        self._connection = Connection(
-            Role.SERVER,
-            Configuration(
-                auto_window_update=False,
-                max_inbound_header_list_size=most_header_bytes,
-                max_outbound_ack=MOST_PINGS_AT_ONCE,
-            ),
-        )
+        self._connection = Connection(Role.SERVER, _configuration(most_header_bytes))
         self._connection.initiate_connection(
             {
                 Setting.MAX_CONCURRENT_STREAMS: max_streams,
@@ -593,6 +587,16 @@ class Http2:
         self._stale = True
         with suppress(NGH2Error):
             self._connection.send_goaway(int(code), debug_data=debug)
+
+
+@lru_cache
+def _configuration(most_header_bytes: int) -> Configuration:
+    """What the library is told, which is the same for all connections of a server."""
+    return Configuration(
+        auto_window_update=False,
+        max_inbound_header_list_size=most_header_bytes,
+        max_outbound_ack=MOST_PINGS_AT_ONCE,
+    )
 
 
 def _frame_end(data: bytes, at: int) -> int:
