@@ -1,8 +1,8 @@
 """HTTP/2 without I/O, as the gRPC wire needs it: the one file that knows the library behind it (ngh2, on libnghttp2).
 
 What nearly every frame is, DATA and the windows that hold it back, is read and written here: of what the library does
-for one, nine tenths are for what none of them needs. Everything else is the library's: headers, settings, pings,
-resets, goodbyes and the state of streams.
+for one, nine tenths are for what none of them needs. So are pings, of which a flood must cost little. Everything else
+is the library's: headers, settings, resets, goodbyes and the state of streams.
 
 Rule 1: nothing of the library's is raised. Where a client breaks the rules the connection is `broken`, after what
 arrived before; a stream or the connection may be gone while events are still being read, since one chunk of bytes can
@@ -20,6 +20,7 @@ Source: RFC 9113, sections 4.1, 5.2, 6.1 and 6.9.
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import ngh2
@@ -31,7 +32,6 @@ from ngh2 import (
     GoAwayReceived,
     NGH2Error,
     PingAcknowledged,
-    PingReceived,
     RequestReceived,
     Role,
     Setting,
@@ -63,8 +63,8 @@ Header: TypeAlias = tuple[bytes, bytes]
 RECEIVE_WINDOW_BYTES: Final = 65536
 """What a stream may send before it is acknowledged."""
 
-MOST_PINGS_AT_ONCE: Final = 250
-"""Where more pings come in one go, the rest is not even looked at, and the connection ends without a word."""
+MOST_PINGS_AT_ONCE: Final = 128
+"""Where more pings come before the answers are out, the rest is not even looked at, and nothing more is said."""
 
 _PREFACE_BYTES: Final = 24
 _HEAD_BYTES: Final = 9
@@ -86,8 +86,12 @@ _DATA: Final = 0x0
 _HEADERS: Final = 0x1
 _RST_STREAM: Final = 0x3
 _SETTINGS: Final = 0x4
+_PING: Final = 0x6
 _WINDOW_UPDATE: Final = 0x8
 _CONTINUATION: Final = 0x9
+_OURS: Final = (_DATA, _PING, _WINDOW_UPDATE)
+_PING_HEAD: Final = b"\0\0\x08\x06\0\0\0\0\0"
+_PONG_HEAD: Final = b"\0\0\x08\x06\x01\0\0\0\0"
 _END_STREAM: Final = 0x1
 _ACK: Final = 0x1
 _END_HEADERS: Final = 0x4
@@ -113,6 +117,13 @@ class WindowUpdated:
 
     def __init__(self, stream_id: int) -> None:
         self.stream_id = stream_id
+
+
+class PingReceived:
+    """The client has asked whether we are there, and has its answer."""
+
+
+PING_RECEIVED: Final = PingReceived()
 
 
 Event: TypeAlias = (
@@ -164,14 +175,7 @@ class Http2:
         """Begin a connection. Clients are told `max_header_bytes`; headers above `most_header_bytes` break it."""
         self.broken = False
         """Whether the client has broken the rules: what is left to send says why."""
-        self._connection = Connection(
-            Role.SERVER,
-            Configuration(
-                auto_window_update=False,
-                max_inbound_header_list_size=most_header_bytes,
-                max_outbound_ack=MOST_PINGS_AT_ONCE,
-            ),
-        )
+        self._connection = Connection(Role.SERVER, _configuration(most_header_bytes))
         self._connection.initiate_connection(
             {
                 Setting.MAX_CONCURRENT_STREAMS: max_streams,
@@ -188,6 +192,8 @@ class Http2:
         self._acknowledged = 0
         """How much of that has been acknowledged."""
         self._streams: dict[int, _Stream] = {}
+        self._last_stream = 0
+        """The latest that a client has begun."""
         self._first_window = _FIRST_WINDOW_BYTES
         """The window with which streams begin, as the client's settings say."""
         self._widest = 0
@@ -213,6 +219,8 @@ class Http2:
         self._rest = b""
         """The beginning of a frame, and how long it must be before it is looked at again."""
         self._rest_needs = 0
+        self._pings = 0
+        """How many have been answered since everything was out."""
         self._bound = True
         """Whether the next frame must be a certain one, as the library sees: the first settings, or more headers."""
 
@@ -251,7 +259,7 @@ class Http2:
             if stop > end:
                 break
             kind = data[at + 3]
-            if kind == _SETTINGS or (kind in (_DATA, _WINDOW_UPDATE) and not self._bound):
+            if kind == _SETTINGS or (kind in _OURS and not self._bound):
                 if at > given:
                     # The request that this belongs to may be in there, or a fault.
                     fault = not self._give(data[given:at], events)
@@ -260,6 +268,8 @@ class Http2:
                         break
                 if kind == _DATA:
                     ours = self._take_data(data, at, stop, events)
+                elif kind == _PING:
+                    ours = self._take_ping(data, at, stop, events)
                 elif kind == _WINDOW_UPDATE:
                     ours = self._take_window(data, at, stop, events)
                 else:
@@ -328,7 +338,7 @@ class Http2:
             events.append(event)
 
     def _begin(self, request: RequestReceived) -> None:
-        stream_id = request.stream_id
+        stream_id = self._last_stream = request.stream_id
         measured = any(name == b"content-length" for name, _ in request.headers)
         self._streams[stream_id] = _Stream(stream_id, receiving=not request.end_stream, measured=measured)
 
@@ -407,6 +417,9 @@ class Http2:
         stream_id = _stream_id(data, at)
         stream = self._streams.get(stream_id)
         more = int.from_bytes(data[at + _HEAD_BYTES : stop], "big") & _MOST_WINDOW_BYTES
+        if stream is None and 0 < stream_id <= self._last_stream and stop - at == _HEAD_BYTES + 4:
+            # A stream that is over, also where the library has not said so yet.
+            return True
         if stop - at != _HEAD_BYTES + 4 or not more or (stream_id and stream is None):
             return False
         if stream is not None:
@@ -427,6 +440,18 @@ class Http2:
             else:
                 # Once for all such frames of a chunk: each is small, and many streams may wait.
                 self._look = bool(self._waiting)
+        return True
+
+    def _take_ping(self, data: bytes, at: int, stop: int, events: list[Event]) -> bool:
+        """Answer a PING frame; False where it is the library's: an answer, or none that the rules know."""
+        if data[at : at + _HEAD_BYTES] != _PING_HEAD:
+            return False
+        self._pings += 1
+        if self._pings > MOST_PINGS_AT_ONCE:
+            self._break()
+            return True
+        self._write(_PONG_HEAD + data[at + _HEAD_BYTES : stop])
+        events.append(PING_RECEIVED)
         return True
 
     def _take_settings(self, data: bytes, at: int, stop: int, events: list[Event]) -> bool:
@@ -506,6 +531,7 @@ class Http2:
             self._next = b""
             self._fetched = 0
             self.unwritten = False
+            self._pings = 0
             return taken
         count, size = 0, len(taken)
         while count < len(self._more) and size + len(self._more[count]) <= most:
@@ -670,6 +696,16 @@ class Http2:
         self._stale = True
         with suppress(NGH2Error):
             self._connection.send_goaway(int(code), debug_data=debug)
+
+
+@lru_cache
+def _configuration(most_header_bytes: int) -> Configuration:
+    """What the library is told, which is the same for all connections of a server."""
+    return Configuration(
+        auto_window_update=False,
+        max_inbound_header_list_size=most_header_bytes,
+        max_outbound_ack=MOST_PINGS_AT_ONCE,
+    )
 
 
 def _frame_end(data: bytes, at: int) -> int:

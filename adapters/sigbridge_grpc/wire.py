@@ -291,6 +291,8 @@ class GrpcWire:
         for event in events:
             if isinstance(event, DataReceived):
                 self._on_data(event.stream_id, event.data, event.end_stream, now)
+            elif isinstance(event, PingReceived):
+                self._on_ping(now)
             elif isinstance(event, RequestReceived):
                 if event.stream_id in cancelled:
                     continue
@@ -301,8 +303,6 @@ class GrpcWire:
                 self._on_data(event.stream_id, b"", True, now)
             elif isinstance(event, StreamReset | StreamClosed):
                 self._on_gone(event.stream_id, now)
-            elif isinstance(event, PingReceived):
-                self._on_ping(now)
         if self._http2.broken:
             self._break(now)
 

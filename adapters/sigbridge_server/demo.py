@@ -6,7 +6,6 @@ through the data channel, both ways.
 """
 
 import asyncio
-import ctypes
 import heapq
 import importlib.util
 import os
@@ -37,6 +36,14 @@ _STOP_SECONDS = 10.0
 _SETTLE_SECONDS = 0.02
 """How long a report waits before it is drawn, so that those of the other process that happened earlier come first."""
 _PR_SET_PDEATHSIG = 1
+_LEASH = f"""\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGKILL)})
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""What a process does before it becomes its command. Between fork and exec is no room for that: gRPC, where the process
+that starts it has used it, has handlers for forks there, which end the new process now and then."""
 
 
 class DemoError(Exception):
@@ -152,12 +159,11 @@ class _Child(ABC):
     async def running(self, *command: str) -> AsyncIterator[None]:
         """Start the process, and end it at the end of the block."""
         process = self._process = await asyncio.create_subprocess_exec(
-            *command,
+            *_leashed(command),
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
             env=_environment(),
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
         try:
             self._stdout_ended = asyncio.create_task(_read(process.stdout, self._on_line))
@@ -269,6 +275,8 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _end_with_parent() -> None:
-    """Ask Linux to kill this process when the one that started it is gone, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _leashed(command: tuple[str, ...]) -> tuple[str, ...]:
+    """The command as one that Linux kills when this process is gone, even by SIGKILL; elsewhere as it is."""
+    if sys.platform != "linux":
+        return command
+    return (sys.executable, "-ISc", _LEASH, str(os.getpid()), *command)

@@ -22,6 +22,8 @@ from sigbridge.settings import Settings
 
 MAX_LEARNED: Final = 256
 """So many kinds of lines are kept; then all are forgotten, since some logger seems to write new ones without end."""
+MAX_LEARNED_CHARACTERS: Final = 256
+"""Of a message; longer ones are hardly the same twice, and would be kept meanwhile."""
 
 _NOT_LEARNED: Final = frozenset(
     {"event", "level", "logger", "logger_name", "timestamp", "exc_info", "stack_info", "stack", "exception"}
@@ -136,6 +138,8 @@ class LearningFormatter(logging.Formatter):
         members = record.__dict__
         message = record.msg
         if record.args or record.exc_info or record.stack_info or type(message) is not str:
+            return self._whole.format(record)
+        if len(message) > MAX_LEARNED_CHARACTERS:
             return self._whole.format(record)
         key = (message, record.levelname, record.name, *members)
         try:

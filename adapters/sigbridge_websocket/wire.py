@@ -63,9 +63,9 @@ _MASKED_HEAD: Final = 6
 
 
 def _frame_end(data: bytes, at: int, most: int) -> int:
-    """Where a frame that begins at `at` ends; where the library will refuse it anyway, at what there is of it."""
+    """Where a frame that begins at `at` ends; where the library refuses it by its head, at what there is of it."""
     short = data[at + 1] & 0x7F
-    if data[at] & 0x70 or not data[at + 1] & 0x80:
+    if not data[at + 1] & 0x80:
         return len(data)
     if short < 126:
         return at + _MASKED_HEAD + short
@@ -374,10 +374,13 @@ class WebSocketWire:
 
     def reading(self) -> bool:
         """Whether more input is welcome."""
-        if self._session is None or self._session.end_reason is not None:
+        session = self._session
+        if session is None:
             return True
         controls = len(self._ahead) + (0 if self._protocol is None else len(self._protocol.writes))
-        return not self._backlog and not self._packed and self._ready() and controls <= READ_AHEAD_PONGS
+        if controls > READ_AHEAD_PONGS:
+            return False
+        return session.end_reason is not None or (not self._backlog and not self._packed and self._ready())
 
     def expire(self, now: Instant) -> None:
         """Do what is due: give up a handshake or a closing handshake, ping a silent client, drop a dead one."""
@@ -507,6 +510,10 @@ class WebSocketWire:
             self._close(DisconnectReason.CLIENT_LEFT, now)
 
     def _on_message(self, message: bytes, is_text: bool, now: Instant) -> None:
+        session = self._session
+        if session is None or session.end_reason is not None:
+            # Nothing would come of it, and what is still to be sent may keep it waiting.
+            return
         if self._backlog or not self._ready():
             self._backlog.append((message, is_text))
             self._plain = False

@@ -19,9 +19,6 @@ KNOWN = {
     "Sends stream identifier that is numerically smaller than previous": "such a stream counts as closed",
     "Sends PRIORITY frame that depend on itself": "priorities of RFC 7540 are not looked at",
     "Sends a PRIORITY frame with 0x0 stream identifier": "priorities of RFC 7540 are not looked at",
-    "Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream": (
-        "it ends the connection, not only the stream"
-    ),
 }
 """What libnghttp2 does otherwise than h2spec wants; docs/engines.md says why that is no harm."""
 

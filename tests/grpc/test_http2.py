@@ -304,7 +304,7 @@ def test_who_reads_nothing_makes_nothing_pile_up() -> None:
     assert [type(event) for event in told] == [WindowUpdated]
     assert bare.sent() == [(0, 1, bytes(1000))]
     for _ in range(1100):
-        bare.receive(frame(6, 0, 0, b"12345678") * 240 + frame(8, 0, 1, number(1)))
+        bare.receive(window_of(0) * 60 + frame(8, 0, 1, number(1)))
     assert bare.server.broken
     assert len(bare.server._more) * 64 + sum(map(len, bare.server._more)) < 10 << 20
 

@@ -1,5 +1,6 @@
 """The demo for real: four pairings, and every way in which it can end."""
 
+import asyncio
 import os
 import secrets
 import select
@@ -136,6 +137,20 @@ def test_no_process_outlives_the_demo(number, exit_code, mark):
             assert running.wait(TIME_LIMIT_SECONDS) == exit_code
         finally:
             running.kill()
+
+
+def test_processes_are_started_without_a_fork_that_runs_handlers():
+    # Those of gRPC, where a process has used it, end the new process now and then.
+    forks = []
+    os.register_at_fork(before=lambda: forks.append(os.getpid()))
+    child = demo._Server("server")
+
+    async def start():
+        async with child.running(sys.executable, "-c", "import os; print(os.getppid())"):
+            await child._stdout_ended
+
+    asyncio.run(start())
+    assert forks == []
 
 
 def test_without_aiortc_it_says_what_to_install(monkeypatch, capsys):

@@ -296,6 +296,14 @@ def test_not_every_kind_of_line_is_kept_for_ever(log):
     assert [re.search(r"line (\d+)", line)[1] for line in lines()] == [str(i) for i in range(3 * MAX_LEARNED)]
 
 
+def test_long_messages_are_not_kept(log):
+    lines = log(json_logging=True)
+    for number in range(10):
+        logging.getLogger("x").info(f"{number}" + "x" * 100_000)  # noqa: G003 - what a careless logger does
+    assert logging.getLogger().handlers[0].formatter._lines == {}
+    assert [json.loads(line)["event"][0] for line in lines()] == [str(number) for number in range(10)]
+
+
 @pytest.mark.parametrize("nanoseconds", [0, 999, 1000, 1_700_000_000_123_456_789, 1_700_000_000_999_999_999])
 def test_the_timestamp_is_utc_to_the_microsecond(nanoseconds, monkeypatch):
     stamp = Timestamp()

@@ -353,6 +353,20 @@ def test_a_close_frame_is_echoed(connect, hub, code):
     assert ended(hub, "client_left") == 1
 
 
+@pytest.mark.parametrize("opcode", [TEXT, BINARY, CONT, PING])
+@pytest.mark.parametrize("inner", [PING, TEXT], ids=["ping", "text"])
+def test_what_a_frame_with_reserved_bits_holds_is_no_frame(connect, hub, frame, opcode, inner):
+    line = connect("alice")
+    before = hub.counters.requests
+    held = frame(inner, LIST % 1)
+    whole = frame(opcode, held, rsv=4)
+    line.feed(whole[: -len(held)])
+    line.feed(held)
+    assert line.frames[:-1] == []
+    assert line.closed == (1002, "protocol_error")
+    assert hub.counters.requests == before
+
+
 def test_an_empty_close_frame_is_echoed(connect, hub):
     line = connect("alice")
     line.feed(b"\x88\x80\0\0\0\0")
@@ -470,6 +484,36 @@ def test_nothing_follows_a_close_frame(connect, hub, clock, frame):
     bob.flush_client()
     assert bob.output == before
     assert bob.wire.finished
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_pings_of_a_client_that_does_not_read_its_end_are_not_taken_for_ever(connect, hub, frame, clock, told):
+    line = connect("alice")
+    hub.end(line.session, DisconnectReason.DRAINING, clock.now)
+    if told:
+        line.pump()
+    for _ in range(READ_AHEAD_PONGS + 1):
+        assert line.wire.reading()
+        line.wire.receive(frame(9, b"x" * 100), clock.now)
+    assert not line.wire.reading()
+    line.pump()
+    assert line.wire.reading()
+    assert line.closed == (1012, "draining")
+
+
+def test_messages_after_the_end_are_not_kept(connect, hub, frame, clock):
+    line = connect("alice")
+    for number in range(CROWDED_MESSAGES):
+        line.wire.receive(frame(TEXT, LIST % number), clock.now)
+    assert not line.wire.reading()
+    hub.end(line.session, DisconnectReason.DRAINING, clock.now)
+    for _ in range(100):
+        assert line.wire.reading()
+        line.wire.receive(frame(TEXT, LIST % 0), clock.now)
+    assert line.wire._backlog == []
+    line.pump()
+    assert [one["id"] for one in line.heard()] == list(range(CROWDED_MESSAGES))
+    assert line.closed == (1012, "draining")
 
 
 def test_a_closing_handshake_has_a_deadline(connect, make_hub, clock):
