@@ -339,3 +339,14 @@ def test_those_that_wait_go_before_what_is_new() -> None:
     bare.receive(frame(8, 0, 0, number(15)))
     bare.server.send_data(3, b"c" * 10)
     assert bare.sent() == [(0, 1, b"b" * 10), (0, 3, b"c" * 5)]
+
+
+@pytest.mark.parametrize("taken", [0, 20_000])
+def test_data_beyond_a_window_ends_the_connection(taken: int) -> None:
+    bare = Bare()
+    bare.receive(bare.request() + frame(0, 0, 1, bytes(16384)) * 4)
+    bare.server.acknowledge(1, taken)
+    assert not bare.server.broken
+    assert bare.receive(frame(0, 0, 1, b"x")) == []
+    assert bare.server.broken
+    assert int.from_bytes(bare.sent()[-1][2][4:8], "big") == ErrorCode.FLOW_CONTROL_ERROR
