@@ -54,8 +54,6 @@ logger = logging.getLogger("sigbridge.grpc")
 
 SEND_AHEAD_BYTES: Final = 16384
 """How much of a call's body is given to HTTP/2 before its window is known to take it."""
-ACKNOWLEDGED_BYTES: Final = 8192
-"""What a call has taken is acknowledged in lumps, of which the window holds several."""
 MAX_STREAMS = 1000
 """Calls at once on one connection."""
 MAX_HEADER_BYTES: Final = 16384
@@ -99,7 +97,6 @@ class StreamCall:
 
     __slots__ = (
         "_wire",
-        "ahead",
         "deadline",
         "deframer",
         "end_by",
@@ -130,8 +127,6 @@ class StreamCall:
         self.method: Method | None = None
         self.deframer: Deframer | None = None
         self.unacknowledged = 0
-        self.ahead = 0
-        """How much HTTP/2 may still keep of what it was given: so much at the most, since that takes asking."""
         self.let_in = 0
         """How much of its long message, that is not whole yet, has been acknowledged all the same."""
         self.half_closed = False
@@ -386,7 +381,7 @@ class GrpcWire:
         awaiting, self._awaiting = self._awaiting, {}
         more = bool(self._refused)
         for call in awaiting:
-            unsent = self._still_unsent(call)
+            unsent = self._http2.unsent(call.stream_id)
             if call.trailers_queued:
                 if not unsent:
                     self._end_stream(call, now)
@@ -661,8 +656,7 @@ class GrpcWire:
         self._leave_long(call, now)
 
     def _took_all(self, call: StreamCall, now: Instant) -> None:
-        if call.unacknowledged >= ACKNOWLEDGED_BYTES or call.half_closed:
-            self._acknowledge(call)
+        self._acknowledge(call)
         if self._long:
             self._leave_long(call, now)
 
@@ -771,7 +765,7 @@ class GrpcWire:
         if call.ending is not None and call.ending.at_once and http2.unsent(stream_id):
             self._cut(call, now)
             return
-        while call.ahead < SEND_AHEAD_BYTES or self._still_unsent(call) < SEND_AHEAD_BYTES:
+        while http2.unsent(stream_id) < SEND_AHEAD_BYTES:
             try:
                 frames = call.method.take(SEND_AHEAD_BYTES)
             except Exception:
@@ -790,17 +784,12 @@ class GrpcWire:
             self._pings_in_a_row = 0
             data = frames[0] if len(frames) == 1 else b"".join(frames)
             http2.send_data(stream_id, data)
-            call.ahead += len(data)
             if call.held_back:
                 # There may be room for another message of its client now.
                 self.touch(call)
             if len(data) < SEND_AHEAD_BYTES and call.ending is None:
                 return
         self._awaiting[call] = None
-
-    def _still_unsent(self, call: StreamCall) -> int:
-        call.ahead = self._http2.unsent(call.stream_id)
-        return call.ahead
 
     def _end_stream(self, call: StreamCall, now: Instant) -> None:
         """What a call had to say is out: the stream is over, also where its client has not ended its own side."""
