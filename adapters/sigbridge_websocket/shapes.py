@@ -73,40 +73,36 @@ class StrictAnnounce(AnnounceParams, forbid_unknown_fields=True):
     """`AnnounceParams`, and nothing besides."""
 
 
-class AnnounceCall(Struct, tag_field="method", tag="announce", forbid_unknown_fields=True):
+class _Call(Struct, tag_field="method", forbid_unknown_fields=True, kw_only=True):
+    """What all calls have; which one it is, their method says."""
+
+    jsonrpc: Literal["2.0"]
+    id: RequestId | UnsetType = UNSET
+    traceparent: str = ""
+
+
+class AnnounceCall(_Call, tag="announce"):
     """A whole `announce` call."""
 
-    jsonrpc: Literal["2.0"]
     params: StrictAnnounce
-    id: RequestId | UnsetType = UNSET
-    traceparent: str = ""
 
 
-class OfferCall(Struct, tag_field="method", tag="offer", forbid_unknown_fields=True):
+class OfferCall(_Call, tag="offer"):
     """A whole `offer` call."""
 
-    jsonrpc: Literal["2.0"]
     params: Offer
-    id: RequestId | UnsetType = UNSET
-    traceparent: str = ""
 
 
-class AnswerCall(Struct, tag_field="method", tag="answer", forbid_unknown_fields=True):
+class AnswerCall(_Call, tag="answer"):
     """A whole `answer` call."""
 
-    jsonrpc: Literal["2.0"]
     params: Answer
-    id: RequestId | UnsetType = UNSET
-    traceparent: str = ""
 
 
-class CandidateCall(Struct, tag_field="method", tag="ice_candidate", forbid_unknown_fields=True):
+class CandidateCall(_Call, tag="ice_candidate"):
     """A whole `ice_candidate` call."""
 
-    jsonrpc: Literal["2.0"]
     params: IceCandidate
-    id: RequestId | UnsetType = UNSET
-    traceparent: str = ""
 
 
 UsualCall: TypeAlias = AnnounceCall | OfferCall | AnswerCall | CandidateCall
