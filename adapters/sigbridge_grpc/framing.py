@@ -15,7 +15,8 @@ PREFIX_BYTES: Final = 5
 GZIP_WINDOW = 31
 """zlib's word for a gzip header and checksum."""
 
-_BYTE: Final[list[bytes]] = [bytes((number,)) for number in range(256)]
+BYTE: Final[list[bytes]] = [bytes((number,)) for number in range(256)]
+"""Every byte, made once, since each message needs several."""
 
 _TIMEOUT = re.compile(rb"[0-9]{1,8}[HMSmun]")
 _UNIT_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -25,7 +26,7 @@ def framed(message: bytes) -> bytes:
     """A message with its prefix: not compressed, and so long."""
     size = len(message)
     if size < 65536:
-        return b"\0\0\0%b%b%b" % (_BYTE[size >> 8], _BYTE[size & 255], message)
+        return b"\0\0\0%b%b%b" % (BYTE[size >> 8], BYTE[size & 255], message)
     return b"\0%b%b" % (size.to_bytes(4), message)
 
 

@@ -41,6 +41,8 @@ from ngh2 import (
     TrailersReceived,
 )
 
+from sigbridge_grpc.framing import BYTE
+
 __all__ = [
     "DataReceived",
     "ErrorCode",
@@ -79,8 +81,6 @@ _CREDIT_LUMP_BYTES: Final = 1 << 20
 _MOST_FETCHED_BYTES: Final = 4 << 20
 """What the library may have to say to a client that takes nothing: answers to its pings, its calls that are refused."""
 _FRAME_COSTS_BYTES: Final = 64
-
-_BYTE: Final[list[bytes]] = [bytes((number,)) for number in range(256)]
 
 _DATA: Final = 0x0
 _HEADERS: Final = 0x1
@@ -123,7 +123,7 @@ class PingReceived:
     """The client has asked whether we are there, and has its answer."""
 
 
-PING_RECEIVED: Final = PingReceived()
+_PING_RECEIVED: Final = PingReceived()
 
 
 Event: TypeAlias = (
@@ -165,7 +165,7 @@ class _Stream:
 
 def _head(size: int, kind: int, flags: int, stream_id: int) -> bytes:
     """A frame's head."""
-    return b"%b%b%b%b" % (size.to_bytes(3, "big"), _BYTE[kind], _BYTE[flags], stream_id.to_bytes(4, "big"))
+    return b"%b%b%b%b" % (size.to_bytes(3, "big"), BYTE[kind], BYTE[flags], stream_id.to_bytes(4, "big"))
 
 
 class Http2:
@@ -451,7 +451,7 @@ class Http2:
             self._break()
             return True
         self._write(_PONG_HEAD + data[at + _HEAD_BYTES : stop])
-        events.append(PING_RECEIVED)
+        events.append(_PING_RECEIVED)
         return True
 
     def _take_settings(self, data: bytes, at: int, stop: int, events: list[Event]) -> bool:
@@ -500,8 +500,7 @@ class Http2:
         if stream.acknowledged >= RECEIVE_WINDOW_BYTES // 2 and stream.receiving:
             self._widen(stream_id, stream.acknowledged)
             stream.acknowledged = 0
-        if self._acknowledged >= _CREDIT_LUMP_BYTES:
-            self._widen_connection()
+        self._widen_connection()
 
     def _acknowledge_measured(self, stream_id: int, size: int) -> None:
         """The library counts these; of streams that are gone, too."""
@@ -510,6 +509,7 @@ class Http2:
             self._connection.acknowledge_received_data(size, stream_id)
 
     def _widen_connection(self) -> None:
+        """Tell the client, where it is worth a frame."""
         if self._acknowledged >= _CREDIT_LUMP_BYTES:
             self._widen(0, self._acknowledged)
             self._kept -= self._acknowledged
@@ -617,7 +617,7 @@ class Http2:
     def _send_frame(self, stream: _Stream, data: bytes, size: int) -> None:
         stream.window -= size
         self._window -= size
-        self._write(b"\0%b%b\0\0%b%b" % (_BYTE[size >> 8], _BYTE[size & 255], stream.number, data))
+        self._write(b"\0%b%b\0\0%b%b" % (BYTE[size >> 8], BYTE[size & 255], stream.number, data))
 
     def _send(self, stream: _Stream) -> None:
         """Send what windows allow, and what comes after it."""

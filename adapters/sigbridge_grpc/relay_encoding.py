@@ -8,6 +8,7 @@ any bytes. Source: https://protobuf.dev/programming-guides/encoding; field numbe
 `protos/webrtc_signaling.proto`.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from sigbridge.errors import SignalingError
@@ -25,11 +26,10 @@ from sigbridge.messages import (
 )
 from sigbridge.results import acknowledgement, result_json
 from sigbridge_grpc import translate
+from sigbridge_grpc.framing import BYTE
 
 _KNOWN_PEERS: Final = 4096
 """Of so many peers the acknowledgement of what is relayed to them is kept; all of one peer's are alike."""
-_BYTE: Final[list[bytes]] = [bytes((number,)) for number in range(256)]
-_acknowledgements: Final[dict[str, bytes]] = {}
 
 
 # A field begins with its tag, which is its number and its wire type (2 for what has a length, 0 for a varint), and a
@@ -39,14 +39,14 @@ _acknowledgements: Final[dict[str, bytes]] = {}
 def _varint(number: int) -> bytes:
     """Seven bits a byte, the least first; every byte but the last has its highest bit set."""
     if number < 128:
-        return _BYTE[number]
+        return BYTE[number]
     if number < 16384:
-        return b"%b%b" % (_BYTE[number & 127 | 128], _BYTE[number >> 7])
+        return b"%b%b" % (BYTE[number & 127 | 128], BYTE[number >> 7])
     parts = b""
     while number > 127:
-        parts += _BYTE[number & 127 | 128]
+        parts += BYTE[number & 127 | 128]
         number >>= 7
-    return parts + _BYTE[number]
+    return parts + BYTE[number]
 
 
 def _heads(tag: int) -> list[bytes]:
@@ -57,7 +57,7 @@ def _head(heads: list[bytes], number: int) -> bytes:
     """How a field begins: its tag, and its length or number."""
     if number < 128:
         return heads[number]
-    return b"%b%b" % (_BYTE[heads[0][0]], _varint(number))
+    return b"%b%b" % (BYTE[heads[0][0]], _varint(number))
 
 
 # Fields 1 to 5 of a message, where they are texts or messages; the fourth as a number, too.
@@ -93,12 +93,7 @@ def event_bytes(event: Event) -> bytes:
 def reply_bytes(reply: Reply | SignalingError, request_id: str) -> bytes:
     """The `SignalingResponse` of a reply, or refusal, to the request of that id."""
     if type(reply) is Relayed:
-        to_peer_id = reply.to_peer_id
-        ack = _acknowledgements.get(to_peer_id)
-        if ack is None:
-            if len(_acknowledgements) >= _KNOWN_PEERS:
-                _acknowledgements.clear()
-            ack = _acknowledgements[to_peer_id] = _ack(reply)
+        ack = _relayed(reply.to_peer_id)
     elif type(reply) is OfferRelayed:
         ack = _ack(reply)
     else:
@@ -107,6 +102,11 @@ def reply_bytes(reply: Reply | SignalingError, request_id: str) -> bytes:
         return ack
     number = request_id.encode()
     return b"%b%b%b" % (_head(_FIRST, len(number)), number, ack)
+
+
+@lru_cache(_KNOWN_PEERS)
+def _relayed(to_peer_id: str) -> bytes:
+    return _ack(Relayed(to_peer_id))
 
 
 def _ack(reply: Relayed | OfferRelayed) -> bytes:

@@ -6,6 +6,7 @@ null are the same. Source: `docs/protocol.md`, section "JSON-RPC over WebSocket"
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -170,7 +171,6 @@ def request_from_call(call: UsualCall) -> Request:
 # Replies, errors and events on their way out.
 
 
-_results: Final[dict[str, bytes]] = {}
 _heads: Final[dict[type[Any], bytes]] = {
     event: b'{"jsonrpc":"2.0","method":"%b","params":' % event.kind.encode()
     for event in (PeerJoined, PeerLeft, OfferReceived, AnswerReceived, IceCandidateReceived, PeerDisconnected)
@@ -180,15 +180,13 @@ _heads: Final[dict[type[Any], bytes]] = {
 
 def reply_to_jsonrpc(reply: Reply, request_id: RequestId) -> bytes:
     """The response to an accepted request."""
-    if type(reply) is _relayed:
-        result = _results.get(reply.to_peer_id)
-        if result is None:
-            if len(_results) >= _KNOWN_PEERS:
-                _results.clear()
-            result = _results[reply.to_peer_id] = _encode(reply)
-    else:
-        result = _encode(result_object(reply))
+    result = _relayed_result(reply.to_peer_id) if type(reply) is _relayed else _encode(result_object(reply))
     return b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (result, _id_json(request_id))
+
+
+@lru_cache(_KNOWN_PEERS)
+def _relayed_result(to_peer_id: str) -> bytes:
+    return _encode(Relayed(to_peer_id))
 
 
 def _id_json(request_id: RequestId) -> bytes:
