@@ -202,9 +202,9 @@ class Http2:
         """How much may be sent on all streams together."""
         self._waiting: dict[_Stream, None] = {}
         """Streams that have something to send, and no window."""
-        self._look = False
+        self._may_go_on = False
         """Whether some of them may be able to go on, which is seen when all that has come is looked at."""
-        self._widened = False
+        self._can_go_on = False
         """Whether some are."""
         self._next = b""
         """What is to be written next: nearly always a frame, and nothing after it."""
@@ -221,7 +221,7 @@ class Http2:
         self._rest_needs = 0
         self._pings = 0
         """How many have been answered since everything was out."""
-        self._bound = True
+        self._next_is_fixed = True
         """Whether the next frame must be a certain one, as the library sees: the first settings, or more headers."""
 
     # What arrives.
@@ -246,8 +246,8 @@ class Http2:
         if at < len(data) and not self.broken:
             self._rest = data[at:]
             self._rest_needs = _frame_end(self._rest, 0)
-        if self._look:
-            self._look = False
+        if self._may_go_on:
+            self._may_go_on = False
             self._tell_who_goes_on(events)
         return events
 
@@ -259,7 +259,7 @@ class Http2:
             if stop > end:
                 break
             kind = data[at + 3]
-            if kind == _SETTINGS or (kind in _OURS and not self._bound):
+            if kind == _SETTINGS or (kind in _OURS and not self._next_is_fixed):
                 if at > given:
                     # The request that this belongs to may be in there, or a fault.
                     fault = not self._give(data[given:at], events)
@@ -286,11 +286,11 @@ class Http2:
     def _pass_by(self, kind: int, data: bytes, at: int) -> None:
         """See what a frame that is the library's means for ours."""
         flags = data[at + 4]
-        if self._bound:
+        if self._next_is_fixed:
             # Anything but their end is a fault, which the library finds.
-            self._bound = kind != _CONTINUATION or not flags & _END_HEADERS
+            self._next_is_fixed = kind != _CONTINUATION or not flags & _END_HEADERS
         elif kind == _HEADERS:
-            self._bound = not flags & _END_HEADERS
+            self._next_is_fixed = not flags & _END_HEADERS
             stream = self._streams.get(_stream_id(data, at))
             if stream is not None:
                 # These are trailers.
@@ -431,7 +431,7 @@ class Http2:
                 return True
             self._widest = max(self._widest, stream.window)
             if stream.unsent and before <= 0 < before + more and self._window > 0:
-                self._widened = True
+                self._can_go_on = True
                 events.append(WindowUpdated(stream_id))
         else:
             self._window += more
@@ -439,7 +439,7 @@ class Http2:
                 self._break(ErrorCode.FLOW_CONTROL_ERROR)
             else:
                 # Once for all such frames of a chunk: each is small, and many streams may wait.
-                self._look = bool(self._waiting)
+                self._may_go_on = bool(self._waiting)
         return True
 
     def _take_ping(self, data: bytes, at: int, stop: int, events: list[Event]) -> bool:
@@ -458,7 +458,7 @@ class Http2:
         """See what windows the client wishes; the rest, and what is wrong with it, is for the library."""
         if data[at + 4] & _ACK:
             return False
-        self._bound = False
+        self._next_is_fixed = False
         settings = data[at + _HEAD_BYTES : stop]
         hidden: list[bytes] = []
         done = 0
@@ -475,7 +475,7 @@ class Http2:
                 done = start + 6
         if not hidden:
             return False
-        self._look = bool(self._waiting)
+        self._may_go_on = bool(self._waiting)
         self._give(data[at : at + _HEAD_BYTES] + b"".join(hidden) + settings[done:], events)
         return True
 
@@ -522,7 +522,7 @@ class Http2:
 
     def output(self, most: int) -> bytes:
         """What to write now, at most about so many bytes."""
-        if self._widened:
+        if self._can_go_on:
             self._go_on()
         if self._stale:
             self._fetch()
@@ -582,7 +582,7 @@ class Http2:
     def wants_write(self) -> bool:
         """Whether there is something to send that windows allow."""
         try:
-            return bool(self._next) or self._widened or self._connection.want_write
+            return bool(self._next) or self._can_go_on or self._connection.want_write
         except NGH2Error:
             return False
 
@@ -597,7 +597,7 @@ class Http2:
         stream = self._streams.get(stream_id)
         if stream is None:
             return
-        if self._widened:
+        if self._can_go_on:
             # Those that wait are first.
             self._go_on()
         size = len(data)
@@ -640,12 +640,12 @@ class Http2:
             size = min(len(stream.unsent), stream.window + self._first_window)
             if size > 0:
                 room -= size
-                self._widened = True
+                self._can_go_on = True
                 events.append(WindowUpdated(stream.id))
 
     def _go_on(self) -> None:
         """Let those that wait go on; where one cannot with all it has, it waits behind the others."""
-        self._widened = False
+        self._can_go_on = False
         for stream in list(self._waiting):
             if self._window <= 0:
                 break
@@ -674,7 +674,7 @@ class Http2:
 
     def unsent(self, stream_id: int) -> int:
         """How many bytes of a body are kept: the window is closed."""
-        if self._widened:
+        if self._can_go_on:
             self._go_on()
         stream = self._streams.get(stream_id)
         return len(stream.unsent) if stream is not None else 0
