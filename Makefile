@@ -10,7 +10,7 @@ DEMO := $(VENV)/.demo-installed
 DEV := $(VENV)/.dev-installed
 # And this one that the sources as they are now have been.
 COMPILED := $(COMPILED_VENV)/.installed
-PACKAGED := pyproject.toml hatch_build.py $(shell find core adapters compat_tests/sigbridge_compat bench/sigbridge_bench \
+PACKAGED := pyproject.toml hatch_build.py $(shell find core adapters compat_tests/sigbridge_compat bench/pyproject.toml bench/sigbridge_bench \
 	-type f ! -path '*/__pycache__/*')
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
@@ -44,14 +44,14 @@ $(DEMO): pyproject.toml | $(BIN)/python
 	@$(PIP_INSTALL) --editable '.[demo]'
 	@touch $@ $(RUNTIME)
 
-$(DEV): pyproject.toml | $(BIN)/python
+$(DEV): pyproject.toml bench/pyproject.toml | $(BIN)/python
 	@echo "installing sigbridge and the tools of its development into $(VENV)"
-	@$(PIP_INSTALL) --editable '.[dev]'
+	@$(PIP_INSTALL) --editable '.[dev]' --editable bench
 	@touch $@ $(DEMO) $(RUNTIME)
 
 $(COMPILED): $(PACKAGED) | $(COMPILED_VENV)/bin/python
 	@echo "compiling sigbridge and installing it into $(COMPILED_VENV), which takes a minute"
-	@$(COMPILED_VENV)/bin/python -m pip --disable-pip-version-check --quiet install .
+	@$(COMPILED_VENV)/bin/python -m pip --disable-pip-version-check --quiet install . ./bench
 	@$(COMPILED_VENV)/bin/sigbridge version | grep -F '(compiled)' || echo "it is not compiled: pip wheel --no-deps --verbose . says why"
 	@touch $@
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sigbridge_compat.mutants import MUTANTS, mutated
+from mutants import MUTANTS, mutated
 from sigbridge_compat.scenarios import SCENARIOS
 from sigbridge_compat.worlds import bare_hub
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mutants import mutated
 from sigbridge import Announce, Answer, Capabilities, Disconnect, IceCandidate, ListPeers, Offer
 from sigbridge import HealthCheck as AskHealth
 from sigbridge_compat.deferred import SelfCompletingDeferral
-from sigbridge_compat.mutants import mutated
 from sigbridge_compat.scripts import CLIENTS, Close, Script, Send, play
 from sigbridge_compat.worlds import World, bare_hub, running_server, started_server
 

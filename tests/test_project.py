@@ -80,7 +80,7 @@ def server():
         "HTTP_BIND_ADDRESS": "off",
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "sigbridge_server", "serve"],
+        [sys.executable, "-m", "sigbridge_command", "serve"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -193,6 +193,10 @@ def test_the_hub_imports_the_standard_library_and_msgspec_and_nothing_else():
 def test_the_version_is_the_same_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == sigbridge.__version__
+    bench = tomllib.loads((ROOT / "bench" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert bench["version"] == sigbridge.__version__
+    assert f"sigbridge=={sigbridge.__version__}" in bench["dependencies"]
+    assert project["optional-dependencies"]["bench"] == [f"sigbridge-bench=={sigbridge.__version__}"]
     assert f"## [{sigbridge.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

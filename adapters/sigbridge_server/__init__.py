@@ -1,4 +1,4 @@
-"""The server: one hub and its ways in, put together, and the `sigbridge` command."""
+"""The server: one hub and its ways in, put together; what it measures, logs and traces. The command is not here."""
 
 import os
 

@@ -79,13 +79,6 @@ def add_words(bench: argparse.ArgumentParser) -> None:
     compare.set_defaults(run=print_comparison)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The same command by `python -m sigbridge_bench`; returns its exit code."""
-    from sigbridge_server.command import main as sigbridge
-
-    return sigbridge(["bench", *(sys.argv[1:] if arguments is None else arguments)])
-
-
 # Measuring.
 
 
@@ -187,13 +180,13 @@ def _attached(options: argparse.Namespace) -> "tuple[AttachedServer | None, list
 
     from sigbridge_bench.load import Endpoint
     from sigbridge_bench.servers import AttachedServer, Subject, pairings
-    from sigbridge_server.asking import read_token
+    from sigbridge_net.access import read_token
 
     if not options.grpc and not options.ws:
         if options.pid or options.token_file:
             raise ValueError("--pid and --token-file say something of a server that --grpc or --ws names")
         return None, [], []
-    token = read_token(options) or ""
+    token = read_token(options.token_file) or ""
     endpoints: dict[Protocol, Endpoint] = {}
     left_out = []
     if options.grpc:

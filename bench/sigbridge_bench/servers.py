@@ -145,7 +145,7 @@ def _ours(name: str, engine: str) -> Subject:
         name,
         protocols,
         served,
-        (sys.executable, "-m", "sigbridge_server", "serve"),
+        (sys.executable, "-m", "sigbridge_command", "serve"),
         (
             ("GRPC_BIND_ADDRESS", "127.0.0.1:0"),
             ("WS_BIND_ADDRESS", "127.0.0.1:0"),

@@ -1,7 +1,7 @@
 """sigbridge: one WebRTC signaling hub behind two protocols, gRPC and WebSocket JSON-RPC 2.0.
 
 This package is the hub and knows neither protocol; `sigbridge_client.connect` is where a program begins, and
-`sigbridge_server` what a service runs.
+`sigbridge_server` what a service runs; `sigbridge_command` is the `sigbridge` command.
 """
 
 from sigbridge.client import ConnectionClosed, SignalingClient

@@ -57,10 +57,9 @@ from sigbridge.messages import (
 )
 from sigbridge.offers import OfferKey, PendingOffers
 from sigbridge.outbox import Outbox
-from sigbridge.peer import Peer, Room
 from sigbridge.pending import Pending
 from sigbridge.results import BOOLEAN_CAPABILITIES, capabilities_object
-from sigbridge.session import Encoding, ProtocolName, Session
+from sigbridge.session import Encoding, Peer, ProtocolName, Room, Session
 from sigbridge.settings import Settings
 from sigbridge.tracing import Tracer
 

@@ -1,18 +1,24 @@
-"""One open connection, as the hub sees it. A *session* is a connection; a *peer* is whom others know."""
+"""A session, the peer that it announced, and the room in which that peer's id is unique.
+
+A *session* is one open connection, as the hub sees it; a *peer* is whom others know. They refer to each other, and so
+stand in one file.
+"""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
 
 from sigbridge.auth import Identity
 from sigbridge.counters import Tallies, Tally
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.messages import Event
+from sigbridge.messages import Capabilities, Event, PeerInfo, PeerJoined
 from sigbridge.outbox import Outbox
 
-if TYPE_CHECKING:
-    from sigbridge.peer import Peer
-
 ProtocolName: TypeAlias = Literal["grpc", "websocket"]
+
+_PEER_OVERHEAD_BYTES = 128
+"""What the names and braces of one peer take in a listing, roughly."""
 
 
 class Encoding(Protocol):
@@ -86,3 +92,52 @@ class Session:
     def open(self) -> bool:
         """Whether the session has not ended yet."""
         return self.end_reason is None
+
+
+class Peer:
+    """An announced session. `incarnation` rises with every announce and tells two peers of one id apart."""
+
+    __slots__ = ("_joined_frames", "incarnation", "info", "joined", "listed_bytes", "peer_id", "room", "session")
+
+    def __init__(
+        self,
+        *,
+        room: "Room",
+        peer_id: str,
+        incarnation: int,
+        capabilities: Capabilities,
+        metadata: dict[str, Any],
+        session: Session,
+        connected_at: int,
+    ) -> None:
+        self.room = room
+        self.peer_id = peer_id
+        self.incarnation = incarnation
+        self.session = session
+        self.joined = PeerJoined(peer_id, capabilities, metadata)
+        self.info = PeerInfo(peer_id, capabilities, "available", metadata, connected_at)
+        self.listed_bytes = len(msgspec.json.encode(self.joined)) + _PEER_OVERHEAD_BYTES
+        """About how many bytes this peer takes in a listing, so that a page stays within what clients accept."""
+        self._joined_frames: list[tuple[Encoding, bytes]] | None = None
+
+    def joined_frame(self, encoding: Encoding) -> bytes:
+        """The `peer_joined` event of this peer, encoded once for each encoding that somebody needed."""
+        frames = self._joined_frames
+        if frames is None:
+            frames = self._joined_frames = []
+        for known, frame in frames:
+            if known is encoding:
+                return frame
+        frame = encoding.encode_event(self.joined)
+        frames.append((encoding, frame))
+        return frame
+
+
+class Room:
+    """The peers that see and reach each other, in the order in which they joined."""
+
+    __slots__ = ("name", "peers")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.peers: dict[str, Peer] = {}

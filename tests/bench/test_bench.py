@@ -42,7 +42,7 @@ def environment(**changes):
 
 def bench(*arguments, **environ):
     return subprocess.run(
-        [sys.executable, "-m", "sigbridge_server", "bench", *map(str, arguments)],
+        [sys.executable, "-m", "sigbridge_command", "bench", *map(str, arguments)],
         env=environment(**environ),
         stdin=subprocess.DEVNULL,
         capture_output=True,

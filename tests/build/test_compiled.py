@@ -27,7 +27,8 @@ from sigbridge_client import connect
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-HOOK = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+HOOK = WHEEL["hooks"]["custom"]
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 BUILD_SECONDS = 600
 LIMIT_SECONDS = 60
@@ -125,7 +126,7 @@ def serving(folder, **settings):
     # What a server's own process runs is asked of that process: of the modules that it has loaded.
     program = (
         "import sys\n"
-        "from sigbridge_server.command import main\n"
+        "from sigbridge_command.command import main\n"
         "from sigbridge import hub\n"
         "print(hub.__file__, flush=True)\n"
         "sys.exit(main(['serve']))\n"
@@ -184,6 +185,26 @@ def test_a_compiled_wheel_has_what_a_pure_one_has(compiled_wheel, pure_wheel):
                 assert compiled.read(name) == pure.read(name), name
 
 
+def test_a_wheel_has_what_production_needs_and_neither_the_benchmark_nor_the_mutants(pure_wheel):
+    with zipfile.ZipFile(pure_wheel) as wheel:
+        packages = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" not in name}
+        assert packages == {Path(package).name for package in WHEEL["packages"]}
+        assert "sigbridge_bench" not in packages
+        assert not [name for name in wheel.namelist() if "mutant" in name or "/test_" in name]
+
+
+def test_the_benchmark_is_a_wheel_of_its_own(tmp_path):
+    done, wheel = build(tmp_path, ROOT / "bench")
+    assert done.returncode == 0, done.stderr
+    assert wheel.name == f"sigbridge_bench-{PROJECT['project']['version']}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as built:
+        names = {name for name in built.namelist() if ".dist-info/" not in name}
+    sources = (ROOT / "bench" / "sigbridge_bench").rglob("*")
+    assert names == {
+        str(file.relative_to(ROOT / "bench")) for file in sources if file.suffix in {".py", ".c", ".typed"}
+    }
+
+
 def test_a_wheel_says_where_it_runs(compiled_wheel, pure_wheel):
     # Not manylinux: it was not built on a system that is old enough to promise that.
     tag = next(tag for tag in sys_tags() if not re.match("manylinux|musllinux", tag.platform))
@@ -194,7 +215,7 @@ def test_a_wheel_says_where_it_runs(compiled_wheel, pure_wheel):
 
 def test_what_is_compiled_needs_nothing_that_made_it(installed):
     program = (
-        "import sys, sigbridge_server.serving, sigbridge_server.server\n"
+        "import sys, sigbridge_command.serving, sigbridge_server.server\n"
         "print([name for name in sys.modules if name.partition('.')[0] in {'librt', 'mypy', 'mypyc', 'mypy_extensions'}])"
     )
     done = run("-c", program, PYTHONPATH=str(installed))
@@ -203,7 +224,7 @@ def test_what_is_compiled_needs_nothing_that_made_it(installed):
 
 def test_the_version_says_that_it_is_compiled(installed):
     for words in (("version",), ("--version",)):
-        done = run("-m", "sigbridge_server", *words, PYTHONPATH=str(installed))
+        done = run("-m", "sigbridge_command", *words, PYTHONPATH=str(installed))
         assert done.stdout == f"sigbridge {PROJECT['project']['version']} (compiled)\n"
 
 
@@ -268,7 +289,7 @@ def faulty(compiler, tmp_path):
     archive = tmp_path / done.stdout.strip()
     source = tmp_path / archive.name.removesuffix(".tar.gz")
     subprocess.run(["tar", "-xf", str(archive), "-C", str(tmp_path)], check=True, timeout=LIMIT_SECONDS)
-    with (source / "core" / "sigbridge" / "peer.py").open("a", encoding="utf-8") as module:
+    with (source / "core" / "sigbridge" / "offers.py").open("a", encoding="utf-8") as module:
         module.write("\nPEERS: int = 'many'\n")
     return source
 
@@ -278,7 +299,7 @@ def test_what_cannot_be_compiled_is_named_and_left_to_the_sources(faulty, tmp_pa
     assert done.returncode == 0, done.stderr
     assert wheel.name.endswith("-py3-none-any.whl")
     (line,) = (line for line in (done.stdout + done.stderr).splitlines() if "not compiled" in line)
-    assert "sigbridge/peer.py:" in line
+    assert "sigbridge/offers.py:" in line
     done, _ = build(tmp_path, faulty, SIGBRIDGE_COMPILE="1")
     assert done.returncode == 1
 
@@ -289,7 +310,7 @@ def test_what_cannot_be_compiled_is_named_and_left_to_the_sources(faulty, tmp_pa
 def test_every_scenario_holds_on_a_compiled_server(installed):
     with serving(installed) as (_, grpc_port, websocket_port):
         ways = ("--grpc", f"127.0.0.1:{grpc_port}", "--ws", f"ws://127.0.0.1:{websocket_port}")
-        done = run("-m", "sigbridge_server", "check", *ways, seconds=BUILD_SECONDS)
+        done = run("-m", "sigbridge_command", "check", *ways, seconds=BUILD_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith(" passed, 0 failed")
 

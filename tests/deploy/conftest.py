@@ -117,7 +117,7 @@ class Served(Process):
             # What is not our fault: how jsonrpcserver reads its schema.
             [
                 *(sys.executable, "-W", "error", "-W", "ignore:read_text is deprecated:DeprecationWarning"),
-                *("-W", "ignore:open_text is deprecated:DeprecationWarning", "-m", "sigbridge_server", "serve"),
+                *("-W", "ignore:open_text is deprecated:DeprecationWarning", "-m", "sigbridge_command", "serve"),
             ],
             environment=clean_environment() | self.settings,
         )

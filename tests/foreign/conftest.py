@@ -54,7 +54,7 @@ class Server:
         self.engine = engine
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed by stop
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sigbridge_server", "serve"],
+            [sys.executable, "-m", "sigbridge_command", "serve"],
             env=clean_environment()
             | {
                 "GRPC_ENGINE": engine,

@@ -278,7 +278,7 @@ def _run(engine: str, *, without_ngh2: bool = False, same_address: bool = False)
     }
     command = [sys.executable, "-c", code]
     if same_address:
-        command = [sys.executable, "-m", "sigbridge_server", "serve"]
+        command = [sys.executable, "-m", "sigbridge_command", "serve"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
 

@@ -29,7 +29,7 @@ async def python(*arguments, env, stdout=asyncio.subprocess.PIPE, limit_seconds=
 
 def sigbridge(*arguments, **options):
     """Run the command `sigbridge`."""
-    return python("-m", "sigbridge_server", *arguments, **options)
+    return python("-m", "sigbridge_command", *arguments, **options)
 
 
 async def said_by(process):

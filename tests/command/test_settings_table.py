@@ -6,7 +6,7 @@ import pytest
 
 from sigbridge import SettingError, Settings
 from sigbridge.settings import setting_infos, unknown_variables
-from sigbridge_server.settings_table import print_settings, settings_rows
+from sigbridge_command.settings_table import print_settings, settings_rows
 
 INFOS = setting_infos()
 WRONG = {

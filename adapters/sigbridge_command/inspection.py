@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,22 +14,16 @@ from sigbridge.client import SignalingClient
 from sigbridge.messages import Event, PeerInfo
 from sigbridge.results import peer_info_object
 from sigbridge_client import connect
+from sigbridge_net.access import read_token
 
-TOKEN_VARIABLE = "SIGBRIDGE_TOKEN"  # noqa: S105 - the name of a variable
 _PAGE = 500
 _LONG_TEXT = 40
-
-
-def read_token(options: argparse.Namespace) -> str | None:
-    """The API token, where there is one; it never stands on a command line."""
-    token = Path(options.token_file).read_text().strip() if options.token_file else os.environ.get(TOKEN_VARIABLE)
-    return token or None
 
 
 def read_access(options: argparse.Namespace) -> dict[str, Any]:
     """What `connect` is told of tokens and certificates."""
     return {
-        "token": read_token(options),
+        "token": read_token(options.token_file),
         "root_certificates": Path(options.ca).read_bytes() if options.ca else None,
         "certificate_file": options.cert,
         "key_file": options.key,

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sigbridge import ConnectionClosed, SignalingError
 from sigbridge.settings import setting_infos
 from sigbridge_client import connect
-from sigbridge_server import command
+from sigbridge_command import command
 
 TIME_LIMIT_SECONDS = 30
 GRACE_SECONDS = 2
@@ -80,7 +80,7 @@ async def run():
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "sigbridge_server",
+            "sigbridge_command",
             "serve",
             *arguments,
             env=environment(**settings),

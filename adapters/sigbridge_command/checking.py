@@ -5,10 +5,10 @@ import asyncio
 import sys
 
 from sigbridge.settings import SettingError
+from sigbridge_command.inspection import read_access
 from sigbridge_compat.scenario import Scenario
 from sigbridge_compat.scenarios import SCENARIOS
 from sigbridge_compat.ways import WayIn, pairings, way_by_url
-from sigbridge_server.asking import read_access
 
 
 def check(options: argparse.Namespace) -> int:

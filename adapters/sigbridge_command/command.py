@@ -138,10 +138,17 @@ def _add_check(commands: Commands) -> None:
 
 
 def _add_bench(commands: Commands) -> None:
-    # What it can measure is said beside what measures; this imports words and nothing that they need.
-    from sigbridge_bench.command import add_words
-
-    add_words(commands.add_parser("bench", help="measure what signaling costs, and beside what"))
+    summary = "measure what signaling costs, and beside what"
+    try:
+        # A distribution of its own says what it can measure; this imports words and nothing that they need.
+        from sigbridge_bench.command import add_words
+    except ImportError:
+        # Whatever is asked of it gets the same response: no word is taken for an option that is unknown here.
+        absent = commands.add_parser("bench", help=summary, prefix_chars="\0", add_help=False)
+        absent.add_argument("words", nargs="*")
+        absent.set_defaults(run=_bench_is_not_installed)
+    else:
+        add_words(commands.add_parser("bench", help=summary))
 
 
 def _add_settings(commands: Commands) -> None:
@@ -217,7 +224,7 @@ def _environment(options: argparse.Namespace) -> Mapping[str, str]:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from sigbridge_server.serving import serve
+    from sigbridge_command.serving import serve
 
     environ = _environment(options)
     given = {"grpc_bind_address": options.grpc, "ws_bind_address": options.ws, "http_bind_address": options.http}
@@ -228,32 +235,36 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from sigbridge_server.demo import run_demo
+    from sigbridge_command.demo import run_demo
 
     caller, callee = options.pairing.split("-")
     return run_demo((caller, callee))
 
 
 def _peers(options: argparse.Namespace) -> int:
-    from sigbridge_server.asking import print_peers
+    from sigbridge_command.inspection import print_peers
 
     return print_peers(options)
 
 
 def _listen(options: argparse.Namespace) -> int:
-    from sigbridge_server.asking import print_events
+    from sigbridge_command.inspection import print_events
 
     return print_events(options)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from sigbridge_server.checking import check
+    from sigbridge_command.checking import check
 
     return check(options)
 
 
+def _bench_is_not_installed(_: argparse.Namespace) -> int:
+    raise SettingError("the benchmark is not installed: pip install 'sigbridge[bench]', or `make bench` in a checkout")
+
+
 def _settings(options: argparse.Namespace) -> int:
-    from sigbridge_server.settings_table import print_settings
+    from sigbridge_command.settings_table import print_settings
 
     return print_settings(Settings.from_environment(_environment(options)), as_json=options.json)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from sigbridge_server import command, demo
-from sigbridge_server.demo_flow import Report, drawn, heading
+from sigbridge_command import command, demo
+from sigbridge_command.demo_flow import Report, drawn, heading
 
 pytest.importorskip("aiortc")
 
 TIME_LIMIT_SECONDS = 60
-COMMAND = [sys.executable, "-m", "sigbridge_server", "demo", "--pairing"]
+COMMAND = [sys.executable, "-m", "sigbridge_command", "demo", "--pairing"]
 
 
 class Mark:

@@ -28,8 +28,8 @@ from sigbridge import (
     Request,
 )
 from sigbridge_client import connect
+from sigbridge_command.demo_flow import Report, Role
 from sigbridge_compat.rtc_peer import CallEnded, RtcPeer, stay_on_loopback
-from sigbridge_server.demo_flow import Report, Role
 
 _OTHER: dict[Role, Role] = {"caller": "callee", "callee": "caller"}
 
@@ -126,7 +126,7 @@ def _port(candidate: str) -> str:
 
 def main() -> int:
     """Run one peer, as the demo starts it."""
-    parser = argparse.ArgumentParser(prog="python -m sigbridge_server.demo_peer")
+    parser = argparse.ArgumentParser(prog="python -m sigbridge_command.demo_peer")
     parser.add_argument("role", choices=("caller", "callee"))
     parser.add_argument("url", help="the signaling server, such as grpc://127.0.0.1:50051")
     parser.add_argument("--says", type=bytes.fromhex, required=True, help="what to send, in hexadecimal")

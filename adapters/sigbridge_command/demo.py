@@ -24,12 +24,12 @@ from typing import NoReturn
 import msgspec
 
 from sigbridge.settings import setting_infos
-from sigbridge_server.demo_flow import Report, Role, drawn, heading
+from sigbridge_command.demo_flow import Report, Role, drawn, heading
 
 _NAMES = {"grpc": "gRPC", "websocket": "WebSocket"}
 _SCHEMES = {"grpc": "grpc", "websocket": "ws"}
 _ROLES: tuple[Role, Role] = ("caller", "callee")
-_SERVE = (sys.executable, "-m", "sigbridge_server", "serve")
+_SERVE = (sys.executable, "-m", "sigbridge_command", "serve")
 _LISTENING = re.compile(r"(gRPC|WebSocket) listening on (\S+)")
 _PAYLOAD_BYTES = 256
 _STOP_SECONDS = 10.0
@@ -94,7 +94,7 @@ async def _show(pairing: tuple[str, str]) -> None:
         there, back = secrets.token_hex(_PAYLOAD_BYTES), secrets.token_hex(_PAYLOAD_BYTES)
         for peer, protocol, says, hears in zip(peers, pairing, (there, back), (back, there), strict=True):
             url = f"{_SCHEMES[protocol]}://{addresses[protocol]}"
-            command = (sys.executable, "-m", "sigbridge_server.demo_peer", peer.name, url)
+            command = (sys.executable, "-m", "sigbridge_command.demo_peer", peer.name, url)
             await processes.enter_async_context(peer.running(*command, "--says", says, "--hears", hears))
         finished_at = await _all_succeed(peers, server)
         flow.draw_until(finished_at)

@@ -1,0 +1,7 @@
+"""`python -m sigbridge_command` is the `sigbridge` command."""
+
+import sys
+
+from sigbridge_command.command import main
+
+sys.exit(main())
