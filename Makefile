@@ -22,10 +22,14 @@ N ?= 10000
 PAIRING ?= grpc-websocket
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+# How many tests run at once, which is more than a machine of two cores has: much of the time is waiting for processes.
+WORKERS ?= 4
+PYTEST := $(BIN)/python -m pytest -ra
+AT_ONCE := --numprocesses $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test scripts lint format types walls proto check-proto settings-page check-settings-page compiled bench bench-report clean
+.PHONY: help serve demo test test-fast coverage scripts lint format types walls proto check-proto settings-page check-settings-page compiled bench bench-report clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,8 +66,14 @@ serve: $(RUNTIME)  ## serve gRPC on 127.0.0.1:50051 and WebSocket on 127.0.0.1:8
 demo: $(DEMO)  ## let two WebRTC peers, one on each protocol, call each other (PAIRING=grpc-grpc, …)
 	@$(BIN)/sigbridge demo --pairing $(PAIRING)
 
-test: $(DEV)  ## run every test, with coverage and the reasons of what was skipped
-	$(BIN)/python -m pytest -ra --cov --cov-report=term $(PYTEST_ARGS)
+test: $(DEV)  ## run every test but the long ones of .ci/run, and say why what was skipped was
+	$(PYTEST) $(AT_ONCE) $(PYTEST_ARGS)
+
+test-fast: $(DEV)  ## run the tests that start no process and open no socket, in some seconds
+	$(PYTEST) $(AT_ONCE) -m "fast and not square" $(PYTEST_ARGS)
+
+coverage: $(DEV)  ## run what `test` does, and report the lines that nothing has run
+	$(PYTEST) $(AT_ONCE) --cov --cov-report=term $(PYTEST_ARGS)
 
 scripts: $(DEV)  ## compare N random scripts on every pairing with the bare hub (N=10000)
 	$(BIN)/python -m pytest -ra compat_tests/test_random_scripts.py --scripts=$(N) $(PYTEST_ARGS)

@@ -53,7 +53,7 @@ def bench(*arguments, **environ):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def whole_run(tmp_path_factory):
     """A short run of everything, where nobody finds Node; the file, and what was printed."""
     build()
     file = tmp_path_factory.mktemp("run") / "results.jsonl"
@@ -75,8 +75,8 @@ def ways(found, server):
 # A run.
 
 
-def test_a_run_says_with_what_and_where_it_ran_and_what_is_left_out(run):
-    file, done = run
+def test_a_run_says_with_what_and_where_it_ran_and_what_is_left_out(whole_run):
+    file, done = whole_run
     (head,) = of(file, records.Run)
     assert {"processor", "cores", "memory", "kernel", "server's core", "load's core"} <= head.machine.keys()
     assert {"sigbridge", "python", "websockets", "grpcio", "ngh2", "msgspec", "protobuf"} <= head.versions.keys()
@@ -88,8 +88,8 @@ def test_a_run_says_with_what_and_where_it_ran_and_what_is_left_out(run):
     assert head.options["only"] == list(MEASUREMENTS)
 
 
-def test_every_pairing_and_message_has_its_cpu_time_and_its_bytes(run):
-    found = of(run[0], records.Cpu)
+def test_every_pairing_and_message_has_its_cpu_time_and_its_bytes(whole_run):
+    found = of(whole_run[0], records.Cpu)
     assert ways(found, "sigbridge") == PAIRINGS
     assert ways(found, "sigbridge-grpcio") == GRPCIO
     assert ways(found, "tcp") == ["tcp-tcp"]
@@ -106,8 +106,8 @@ def test_every_pairing_and_message_has_its_cpu_time_and_its_bytes(run):
         assert least < record.bytes_from_server < 4 * least
 
 
-def test_every_other_measurement_is_there(run):
-    file, _ = run
+def test_every_other_measurement_is_there(whole_run):
+    file, _ = whole_run
     latencies = of(file, records.Latency)
     assert ways(latencies, "sigbridge") == PAIRINGS
     assert ways(latencies, "sigbridge-grpcio") == GRPCIO
@@ -150,25 +150,25 @@ def test_every_other_measurement_is_there(run):
     assert echo.load_cpu > 0
 
 
-def test_the_tables_end_a_run_and_come_again_from_its_file(run):
-    file, done = run
+def test_the_tables_end_a_run_and_come_again_from_its_file(whole_run):
+    file, done = whole_run
     for title in ("CPU PER RELAY", "LATENCY", "CEILING", "SESSIONS", "A WHOLE CALL", "WITHOUT I/O"):
         assert title in done.stdout
     again = bench("report", file)
     assert (again.returncode, again.stdout, again.stderr) == (0, done.stdout, "")
 
 
-def test_a_report_is_written_as_pages_and_plots(run, tmp_path):
+def test_a_report_is_written_as_pages_and_plots(whole_run, tmp_path):
     markdown, html, plots = tmp_path / "page.md", tmp_path / "page.html", tmp_path / "plots"
-    done = bench("report", run[0], "--markdown", markdown, "--html", html, "--plots", plots)
+    done = bench("report", whole_run[0], "--markdown", markdown, "--html", html, "--plots", plots)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "](plots/cpu-offer.svg)" in markdown.read_text(encoding="utf-8")
     assert html.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert (plots / "cpu-offer.svg").exists()
 
 
-def test_runs_are_compared(run):
-    done = bench("compare", run[0], run[0])
+def test_runs_are_compared(whole_run):
+    done = bench("compare", whole_run[0], whole_run[0])
     assert (done.returncode, done.stderr) == (0, "")
     assert "A and B are the same run" in done.stdout
 
@@ -189,8 +189,8 @@ def test_runs_are_compared(run):
         (("--ws", "ws://127.0.0.1:1"), "127.0.0.1"),
     ],
 )
-def test_a_mistake_is_one_line(arguments, said, run):
-    done = bench(*(run[0] if word == "RUN" else word for word in arguments))
+def test_a_mistake_is_one_line(arguments, said, whole_run):
+    done = bench(*(whole_run[0] if word == "RUN" else word for word in arguments))
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr
     assert done.stderr.startswith("sigbridge: ")

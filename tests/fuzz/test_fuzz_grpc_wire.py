@@ -41,6 +41,7 @@ def test_a_long_storm(seed: int) -> None:
     fuzzer.play(random.Random(seed).randbytes(8000))
 
 
+@pytest.mark.fuzz
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
 def test_the_fuzzer_finds_nothing(tmp_path: Path) -> None:
     seeds = tmp_path / "seeds"
