@@ -25,7 +25,7 @@ BENCH_ARGS ?=
 # How many tests run at once, which is more than a machine of two cores has: much of the time is waiting for processes.
 WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest -ra
-AT_ONCE := --numprocesses $(WORKERS) --dist loadgroup
+AT_ONCE := --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -8,10 +8,10 @@ import asyncio
 import pytest
 
 from mutants import MUTANTS, mutated
-from skipping_loop import SkippingLoop
 from sigbridge_compat.scenario import Scenario
 from sigbridge_compat.scenarios import SCENARIOS
 from sigbridge_compat.worlds import bare_hub
+from skipping_loop import SkippingLoop
 
 PATIENCE_SECONDS = 1.0
 """In one process everything arrives within a few turns of the loop; a mutant may keep something from arriving."""

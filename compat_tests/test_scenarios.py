@@ -45,7 +45,7 @@ def pairings(world: str) -> Iterator[tuple[str, str, bool]]:
                 if not others:
                     yield sender, receiver, False
             elif world == "deferred_server_world":
-                # What waits does so in the hub: each other way shows once as sender and once as receiver that it bears it.
+                # What waits does so in the hub: each other way shows as sender and as receiver that it bears it.
                 yield sender, receiver, bool(others) and (sender, receiver) not in beside_references()
             else:
                 yield sender, receiver, len(others) > 0 and not {sender, receiver} & {*REFERENCES}
@@ -94,7 +94,6 @@ async def played(server_world):
     return counters.requests - before[0], counters.events - before[1], counters.relays - before[2]
 
 
-@pytest.mark.xdist_group("played")
 async def test_every_kind_occurs(played):
     """Scenarios that prove nothing would be equal everywhere: every request, event and refusal must really occur."""
     requests, events, relays = played
@@ -110,7 +109,6 @@ async def test_every_kind_occurs(played):
     }
 
 
-@pytest.mark.xdist_group("played")
 async def test_a_meeting_leaves_nothing_behind(played, server_world, monkeypatch):
     """A suite that other tests follow, on one server, must leave no session and no room."""
     hub = server_world.hub

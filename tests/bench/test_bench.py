@@ -64,6 +64,15 @@ def whole_run(tmp_path_factory):
     return file, done
 
 
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory):
+    """The file of a run that has measured nothing."""
+    file = tmp_path_factory.mktemp("small") / "results.jsonl"
+    head = records.Run(run="2026-01-01T00:00:00Z", commit="", machine={}, versions={}, options={}, left_out=[])
+    file.write_bytes(msgspec.json.encode(head) + b"\n")
+    return file
+
+
 def of(file, kind):
     return [record for record in records.read(file) if isinstance(record, kind)]
 
@@ -189,8 +198,8 @@ def test_runs_are_compared(whole_run):
         (("--ws", "ws://127.0.0.1:1"), "127.0.0.1"),
     ],
 )
-def test_a_mistake_is_one_line(arguments, said, whole_run):
-    done = bench(*(whole_run[0] if word == "RUN" else word for word in arguments))
+def test_a_mistake_is_one_line(arguments, said, small_file):
+    done = bench(*(small_file if word == "RUN" else word for word in arguments))
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr
     assert done.stderr.startswith("sigbridge: ")
@@ -485,7 +494,7 @@ def test_an_error_is_no_acknowledgement(protocol, ours):
         ends = tuple(load.open(endpoint, hello(endpoint.kind, f"{name}-{protocol}", "errors")) for name in ("a", "b"))
         load.setup(ends[0], 2)
         lane = load.lane(ends, (endpoint.kind,) * 2, [(0, relay(endpoint.kind, "offer", "nobody"))])
-        with pytest.raises(LoadError, match="the server refused what connection 0 asked for"):
+        with pytest.raises(LoadError, match="the server refused what connection 0 asked for, with code 5;"):
             load.run(lane, 1, 1, 1)
 
 
@@ -534,6 +543,24 @@ def test_what_a_server_says_cannot_break_the_loads_answer(fake):
         load.open(endpoint, b"{}")
         with pytest.raises(LoadError, match="the WebSocket was refused: "):
             load.setup(0, 1)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+async def test_a_call_waits_for_its_ids_until_those_before_it_are_gone(protocol, serve):
+    server = await serve(rate_per_second=0)
+    port = {"grpc": server.grpc_port, "websocket": server.websocket_port}[protocol]
+    endpoint = Endpoint({"grpc": "grpc", "websocket": "ws"}[protocol], "127.0.0.1", port)
+    with Load() as before, Load() as load:
+        before.open(endpoint, hello(endpoint.kind, "a", "r"), "a")
+        await asyncio.to_thread(before.setup, 0, 1)
+        ends = tuple(load.open(endpoint, hello(endpoint.kind, name, "r"), name) for name in ("a", "b"))
+        lane = load.lane(ends, (endpoint.kind,) * 2, [(0, relay(endpoint.kind, "offer", "b"))])
+        calling = asyncio.create_task(asyncio.to_thread(load.calls, lane, 1, 3, [1]))
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            while not server.hub.counters.requests[protocol, "announce", "ALREADY_EXISTS"]:
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(before.close, 0, 1)
+            assert (await calling).p50 > 0
 
 
 def test_a_message_is_at_least_as_long_as_what_it_relays():

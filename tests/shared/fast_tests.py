@@ -142,12 +142,12 @@ class Watch:
                 made.__init__ = self._objecting(made.__init__, f"{module}.{kind}")
 
     def _objecting(self, make: Callable[..., None], name: str) -> Callable[..., None]:
-        def __init__(*arguments: Any, **options: Any) -> None:
+        def make_or_object(*arguments: Any, **options: Any) -> None:
             if self._armed:
                 self._object(f"makes a {name}")
             make(*arguments, **options)
 
-        return __init__
+        return make_or_object
 
 
 def _is_a_loops_own() -> bool:
