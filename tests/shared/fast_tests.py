@@ -6,6 +6,7 @@ in every run, so that the mark says the truth. The pair of sockets by which an e
 
 import contextlib
 import fnmatch
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ OUTSIDE = (
     "tests/server/test_metrics.py::test_off_means_nowhere",
     "tests/server/test_metrics.py::test_refusals_at_every_door_are_counted*",
     "tests/server/test_tracing.py::test_from_*",
-    "tests/test_collection.py::*",
+    "tests/test_suite.py::test_[!w]*",
     "tests/test_project.py::test_the_example_of_the_document_*",
     "tests/test_project.py::test_the_examples_call_each_other_over_both_protocols",
     "tests/test_project.py::test_the_jsonrpc_session_of_a_page_*",
@@ -130,15 +131,15 @@ class Watch:
 
     def _watch_grpc(self) -> None:
         """The library's sockets are not Python's: its servers and channels are looked at as they are made."""
-        for module, kind in (
-            ("grpc._channel", "Channel"),
-            ("grpc._server", "_Server"),
-            ("grpc.aio._channel", "Channel"),
-            ("grpc.aio._server", "Server"),
+        for package, module, kind in (
+            ("grpc", "grpc._channel", "Channel"),
+            ("grpc", "grpc._server", "_Server"),
+            ("grpc.aio", "grpc.aio._channel", "Channel"),
+            ("grpc.aio", "grpc.aio._server", "Server"),
         ):
-            if module in sys.modules and module not in self._watched:
+            if package in sys.modules and module not in self._watched:
                 self._watched.add(module)
-                made = getattr(sys.modules[module], kind)
+                made = getattr(importlib.import_module(module), kind)
                 made.__init__ = self._objecting(made.__init__, f"{module}.{kind}")
 
     def _objecting(self, make: Callable[..., None], name: str) -> Callable[..., None]:

@@ -6,6 +6,7 @@ whose test counts as failed and whose other tests another worker runs.
 
 import faulthandler
 import os
+from typing import TextIO
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
@@ -25,6 +26,10 @@ def allow(seconds: float) -> None:
     faulthandler.dump_traceback_later(seconds, exit=True, file=_stderr[0])
 
 
-def say(text: str) -> None:
-    """Write to the run's standard error, past what captures a test's."""
-    os.write(_stderr[0], text.encode())
+def stderr() -> TextIO:
+    """The run's standard error, past what captures a test's; the caller closes it."""
+    stream = os.fdopen(os.dup(_stderr[0]), "w", encoding="utf-8")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # Several workers have it, and none of them the line to itself.
+        stream.isatty = lambda: False  # type: ignore[method-assign]
+    return stream
