@@ -158,7 +158,8 @@ def compare(request, runner, script_count, reference):
             same_transcripts()
             if script_count >= MANY_SCRIPTS:
                 progress.end()
-                stream.write(f"{request.node.name}: {played} scripts, {arrived} messages compared\n")
+                again = f"--seed={request.config.getoption('--seed')}"
+                stream.write(f"{request.node.name}: {played} scripts, {arrived} messages compared, {again}\n")
         assert arrived > script_count
 
     return play_and_compare
