@@ -1,7 +1,7 @@
 """Random scripts: whatever a few clients do, every way in gives the transcript that the bare hub gives.
 
-`--scripts N`, or SIGBRIDGE_SCRIPTS=N, says how many scripts each test plays; Hypothesis shrinks one that fails. Each run
-says in its head which seed it has; `--seed` plays the same scripts again.
+`--scripts N`, or SIGBRIDGE_SCRIPTS=N, says how many scripts each test plays; Hypothesis shrinks one that fails.
+Each run says in its head which seed it has, and `--seed` plays the same scripts again.
 """
 
 import asyncio

@@ -54,6 +54,8 @@ def test_the_fuzzer_finds_nothing(tmp_path: Path) -> None:
         (seeds / str(seed)).write_bytes(random.Random(seed).randbytes(400))
     time_limits.allow(SECONDS + 2 * ENDING_SECONDS)
     command = [sys.executable, str(FUZZER), f"-max_total_time={SECONDS}", "-max_len=2000", str(seeds)]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS + ENDING_SECONDS, check=False)
+    run = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS + ENDING_SECONDS, check=False
+    )
     assert run.returncode == 0, run.stderr[-4000:]
     assert "Done " in run.stderr
