@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 TESTPATHS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"][
     "testpaths"
 ]
-LIMIT_SECONDS = 100
+LIMIT_SECONDS = 110
 
 
 def play(folder: Path, *arguments: str, **files: str) -> "subprocess.CompletedProcess[str]":

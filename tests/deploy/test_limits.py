@@ -121,6 +121,8 @@ async def test_a_server_that_is_short_of_memory_lets_nobody_in_and_stays_ready(s
     health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=LIMIT_SECONDS)
     assert health.status == health_pb2.HealthCheckResponse.SERVING
     assert server.page("/readyz") == (200, "ready\n")
+    # All that it says has been read when it has ended.
+    await asyncio.to_thread(server.stop)
     assert server.said("memory is short")
 
 

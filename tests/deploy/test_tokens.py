@@ -221,9 +221,12 @@ def test_a_server_that_asks_for_tokens_and_has_none_does_not_start(variable, tok
 def test_an_open_server_on_every_address_says_so(serve):
     # Nothing but this test's own loopback clients ever connects.
     opened = serve(GRPC_BIND_ADDRESS="0.0.0.0:0", WS_BIND_ADDRESS="127.0.0.1:0")
+    # All that it says has been read when it has ended.
+    opened.stop()
     (line,) = opened.said("anybody who reaches this address may signal")
     assert "protocol='grpc'" in line
     asking = serve(GRPC_BIND_ADDRESS="0.0.0.0:0", WS_BIND_ADDRESS="0.0.0.0:0", GRPC_AUTH_TOKENS=TOKEN)
+    asking.stop()
     assert asking.said("anybody who reaches this address may signal") == []
 
 
