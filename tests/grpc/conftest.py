@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import pytest
@@ -13,6 +13,10 @@ from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.mount import MountedSignaling, add_signaling, server_options
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
+
+if TYPE_CHECKING:
+    from clock import Clock
+    from grpc_lines import WiredServer
 
 TIME_LIMIT_SECONDS = 10.0
 
@@ -114,3 +118,11 @@ def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
                 await asyncio.sleep(0.002)
 
     return wait
+
+
+@pytest.fixture
+def server(clock: "Clock") -> "WiredServer":
+    """A hub behind wires, for as many lines as a test wants."""
+    from grpc_lines import make_server  # only here: it needs ngh2, and other tests of this folder do not
+
+    return make_server(clock)
