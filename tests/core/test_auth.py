@@ -4,12 +4,11 @@ import hmac
 
 import pytest
 
-from sigbridge import Announce, Code, Disconnect, Hub, Instant, Settings, SignalingError
+from clock import NOW
+from sigbridge import Announce, Code, Disconnect, Hub, Settings, SignalingError
 from sigbridge.auth import ANYBODY, OPEN_DOOR, CountingDoor, Credentials, Identity, StaticTokens, bearer_token
 from sigbridge.counters import Counters
 from sigbridge.messages import Capabilities
-
-NOW = Instant(1000.0, 1_700_000_000.0)
 
 
 class Encoding:

@@ -2,11 +2,10 @@
 
 import pytest
 
-from sigbridge import Announce, Disconnect, DisconnectReason, Hub, Instant, Offer, Settings, errors
+from clock import NOW
+from sigbridge import Announce, Disconnect, DisconnectReason, Hub, Offer, Settings, errors
 from sigbridge.counters import SECONDS_BOUNDS, Counters, Histogram
 from sigbridge.errors import Code
-
-NOW = Instant(1000.0, 1_700_000_000.0)
 
 
 class Encoding:

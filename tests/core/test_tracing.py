@@ -4,9 +4,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from sigbridge import Announce, Code, Disconnect, Hub, Instant, ListPeers, Offer, Settings, SignalingError
+from clock import NOW
+from sigbridge import Announce, Code, Disconnect, Hub, ListPeers, Offer, Settings, SignalingError
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -6,6 +6,7 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from clock import NOW
 from sigbridge import (
     Announce,
     Answer,
@@ -14,7 +15,6 @@ from sigbridge import (
     DisconnectReason,
     Hub,
     IceCandidate,
-    Instant,
     ListPeers,
     Offer,
     Settings,
@@ -28,7 +28,6 @@ from sigbridge_server.server import Server
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.wire import BARE_JSON
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 ANY_PORT = {
     "grpc_bind_address": "127.0.0.1:0",
     "ws_bind_address": "127.0.0.1:0",
