@@ -9,11 +9,7 @@ from sigbridge import Announce, Code, Disconnect, Hub, Settings, SignalingError
 from sigbridge.auth import ANYBODY, OPEN_DOOR, CountingDoor, Credentials, Identity, StaticTokens, bearer_token
 from sigbridge.counters import Counters
 from sigbridge.messages import Capabilities
-
-
-class Encoding:
-    def encode_event(self, event):
-        return repr(event).encode()
+from stage import PlainEncoding
 
 
 @pytest.fixture
@@ -23,7 +19,7 @@ def hub():
 
 def open_session(hub, identity=ANYBODY, remote="192.0.2.1"):
     return hub.open(
-        protocol="grpc", encoding=Encoding(), on_end=lambda reason: None, now=NOW, remote=remote, identity=identity
+        protocol="grpc", encoding=PlainEncoding(), on_end=lambda reason: None, now=NOW, remote=remote, identity=identity
     )
 
 

@@ -505,7 +505,7 @@ def messages(draw):
     return text
 
 
-class Stage:
+class ThreeSessions:
     """Alice and Bob, who are peers, and Carol, who is none yet; on a hub of their own."""
 
     def __init__(self):
@@ -528,7 +528,7 @@ class Stage:
 
 @given(st.lists(st.tuples(st.sampled_from([0, 2]), messages()), min_size=1, max_size=4))
 def test_both_paths_are_one(said):
-    usual, general = Stage(), Stage()
+    usual, general = ThreeSessions(), ThreeSessions()
     for speaker, text in said:
         usual.conversations[speaker].receive(text, NOW)
         general.conversations[speaker]._receive_any(text, NOW)
@@ -538,7 +538,7 @@ def test_both_paths_are_one(said):
 @given(messages(), st.integers(0), st.integers(128, 255))
 def test_the_usual_path_takes_nothing_that_is_no_utf8(text, at, byte):
     text = text[: at % len(text)] + bytes([byte]) + text[at % len(text) :]
-    if Stage().conversations[2].receive_usual(text, NOW):
+    if ThreeSessions().conversations[2].receive_usual(text, NOW):
         text.decode()
 
 
