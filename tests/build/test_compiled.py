@@ -33,16 +33,21 @@ SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 BUILD_SECONDS = 600
 LIMIT_SECONDS = 60
 
+
+def _files(pattern):
+    return sorted(str(file.relative_to(ROOT)) for file in ROOT.glob(pattern))
+
+
 SAME_TESTS = (
     "tests/core",
-    "tests/grpc/test_engines.py",
     "tests/grpc/test_framing.py",
     "tests/grpc/test_http2.py",
     "tests/grpc/test_methods.py",
     "tests/grpc/test_relay_encoding.py",
     "tests/grpc/test_service.py",
     "tests/grpc/test_translate.py",
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "grpc").glob("test_wire_*.py")),
+    *_files("tests/grpc/test_engines_*.py"),
+    *_files("tests/grpc/test_wire_*.py"),
     "tests/net/test_carrier.py",
     "tests/net/test_clock.py",
     "tests/websocket",
