@@ -13,11 +13,11 @@ import pytest
 from websockets.sync.client import connect
 
 import sigbridge
+from waiting import TIME_LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 EXAMPLES = sorted(ROOT.glob("examples/*.py"))
-TIME_LIMIT_SECONDS = 60
 
 
 def without_code(markdown: str) -> str:

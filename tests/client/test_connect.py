@@ -1,7 +1,6 @@
 """One door to both protocols: which URLs it takes, and what it shows to a server."""
 
 import asyncio
-import contextlib
 import datetime
 import json
 from ipaddress import ip_address
@@ -13,12 +12,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sigbridge import ConnectionClosed, Settings, SignalingError
+from served import servers
+from sigbridge import ConnectionClosed, SignalingError
 from sigbridge_client import connect
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_server.server import Server
+from waiting import TIME_LIMIT_SECONDS
 
-TIME_LIMIT_SECONDS = 20
 TOKEN = "s3cret"
 PROTOCOLS = ["grpc", "websocket"]
 PEM = serialization.Encoding.PEM
@@ -26,18 +25,7 @@ PEM = serialization.Encoding.PEM
 
 @pytest.fixture
 async def serve():
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(**settings):
-            server = Server(
-                Settings(
-                    grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0", http_bind_address="off", **settings
-                )
-            )
-            await server.start()
-            stack.push_async_callback(server.stop, grace_seconds=0.5)
-            return server
-
+    async with servers() as start:
         yield start
 
 

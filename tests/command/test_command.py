@@ -19,13 +19,10 @@ from sigbridge import ConnectionClosed, SignalingError
 from sigbridge.settings import setting_infos
 from sigbridge_client import connect
 from sigbridge_command import command
+from waiting import TIME_LIMIT_SECONDS
+from websocket_lines import HANDSHAKE
 
-TIME_LIMIT_SECONDS = 30
 GRACE_SECONDS = 2
-HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 LISTENING = re.compile(r"(gRPC|WebSocket) listening on 127\.0\.0\.1:(\d+)\n")
 KNOWN = {info.env for info in setting_infos().values()}
 

@@ -10,24 +10,16 @@ import signal
 import pytest
 
 from processes import said_by, sigbridge
-from sigbridge import Capabilities, Settings
+from served import servers
+from sigbridge import Capabilities
 from sigbridge_client import connect
-from sigbridge_server.server import Server
 
 TOKEN = "s3cret-canary"
-ANY_PORT = {"grpc_bind_address": "127.0.0.1:0", "ws_bind_address": "127.0.0.1:0", "http_bind_address": "off"}
 
 
 @pytest.fixture
 async def serve():
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(**settings):
-            server = Server(Settings(**ANY_PORT | settings))
-            await server.start()
-            stack.push_async_callback(server.stop, grace_seconds=0.5)
-            return server
-
+    async with servers() as start:
         yield start
 
 

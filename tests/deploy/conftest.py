@@ -30,14 +30,13 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
 
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from waiting import TIME_LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".cache" / "tools" / "bin"
-LIMIT_SECONDS = 30.0
-"""How long anything may take before it counts as never coming."""
 
 
-def until(probe: Callable[[], Any], what: str, limit_seconds: float = LIMIT_SECONDS) -> Any:
+def until(probe: Callable[[], Any], what: str, limit_seconds: float = TIME_LIMIT_SECONDS) -> Any:
     """Ask again and again until the answer is something; the answer."""
     give_up_at = time.monotonic() + limit_seconds
     while not (answer := probe()):
@@ -82,9 +81,9 @@ class Process:
 
     def wait(self) -> int:
         """Its exit code, once it has ended and everything it said has been read."""
-        code = self._popen.wait(LIMIT_SECONDS)
+        code = self._popen.wait(TIME_LIMIT_SECONDS)
         for reader in self._readers:
-            reader.join(LIMIT_SECONDS)
+            reader.join(TIME_LIMIT_SECONDS)
         for pipe in (self._popen.stdout, self._popen.stderr):
             if pipe is not None:
                 pipe.close()
@@ -95,7 +94,7 @@ class Process:
         if self.running:
             self._popen.terminate()
         try:
-            self._popen.wait(LIMIT_SECONDS)
+            self._popen.wait(TIME_LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
             self._popen.kill()
             raise
@@ -148,7 +147,7 @@ class Served(Process):
 
     def page(self, path: str) -> tuple[int, str]:
         """A page of the HTTP port: its status and text."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=LIMIT_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=TIME_LIMIT_SECONDS)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -314,7 +313,7 @@ class GrpcSession:
 
     async def next(self) -> dict[str, Any]:
         """The next response or event."""
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             response = await self.call.read()
         assert response is not grpc.aio.EOF, await self.call.code()
         return json_format.MessageToDict(response, preserving_proto_field_name=True)
@@ -341,7 +340,7 @@ class WebSocketSession:
 
     async def next(self) -> dict[str, Any]:
         """The next response or event."""
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             message: dict[str, Any] = json.loads(await self.connection.recv())
             return message
 
@@ -380,7 +379,11 @@ async def clients() -> Any:
             async def websocket(port: int, *, token: str = "", scheme: str = "ws", **options: Any) -> WebSocketSession:
                 if token:
                     options["additional_headers"] = {"Authorization": f"Bearer {token}"}
-                options = {"proxy": None, "open_timeout": LIMIT_SECONDS, "close_timeout": LIMIT_SECONDS} | options
+                options = {
+                    "proxy": None,
+                    "open_timeout": TIME_LIMIT_SECONDS,
+                    "close_timeout": TIME_LIMIT_SECONDS,
+                } | options
                 host = "localhost" if scheme == "wss" else "127.0.0.1"
                 connecting = websocket_connect(f"{scheme}://{host}:{port}/", **options)
                 return WebSocketSession(await stack.enter_async_context(connecting))
@@ -394,7 +397,7 @@ def fetch_json() -> Callable[[str], Any]:
 
     def fetch(url: str) -> Any:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=LIMIT_SECONDS) as response:
+        with opener.open(url, timeout=TIME_LIMIT_SECONDS) as response:
             return json.load(response)
 
     return fetch

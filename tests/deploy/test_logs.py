@@ -9,7 +9,6 @@ import grpc
 import pytest
 
 CANARY = "canary-3f9c51d2e8a7"
-LIMIT_SECONDS = 30
 
 
 @pytest.fixture(params=["native", "grpcio"])

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from waiting import TIME_LIMIT_SECONDS
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 README = EXAMPLES / "pipeline_host" / "README.md"
-TIME_LIMIT_SECONDS = 30
 ADDRESSES = {"GRPC_BIND_ADDRESS": "127.0.0.1:0", "HTTP_BIND_ADDRESS": "127.0.0.1:0"}
 
 
@@ -70,7 +71,7 @@ def run(command: str, served: Served) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"SIGBRIDGE_TOKEN": "dev-token", "PATH": path},
         capture_output=True,
         text=True,
-        timeout=2 * TIME_LIMIT_SECONDS,
+        timeout=TIME_LIMIT_SECONDS,
         check=False,
     )
 

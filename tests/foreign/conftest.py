@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect as websocket_connect
 
+from waiting import TIME_LIMIT_SECONDS
+
 ROOT = Path(__file__).parents[2]
 CLIENT_SOURCES = Path(__file__).parent / "clients"
-LIMIT_SECONDS = 30.0
-"""How long anything may take before it counts as never coming."""
 SERVICE = "remotemedia.v1.webrtc.WebRtcSignaling"
 SIGNAL = f"/{SERVICE}/Signal"
 ENGINES = ("native", "grpcio")
@@ -91,12 +91,12 @@ class Server:
         if self._process.poll() is None:
             self._process.terminate()
         try:
-            self._process.wait(LIMIT_SECONDS)
+            self._process.wait(TIME_LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
         finally:
-            self._process.wait(LIMIT_SECONDS)
+            self._process.wait(TIME_LIMIT_SECONDS)
             if self._process.stdout is not None:
                 self._process.stdout.close()
             log = "" if self._log.closed else self.log()
@@ -179,7 +179,7 @@ class Call:
 
     async def first(self) -> dict[str, Any]:
         """The next message, or how the call has ended."""
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             return await self.said.get()
 
     async def next(self) -> dict[str, Any]:
@@ -212,7 +212,7 @@ class Call:
 
     async def end(self) -> dict[str, Any]:
         """How the call ends, whatever comes before."""
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             while "code" not in (said := await self.said.get()):
                 pass
         return said
@@ -248,7 +248,7 @@ class Client:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            async with asyncio.timeout(LIMIT_SECONDS):
+            async with asyncio.timeout(TIME_LIMIT_SECONDS):
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
@@ -273,7 +273,7 @@ class Client:
         call_id = str(len(self._calls))
         call = self._calls[call_id] = Call(self, call_id)
         self.tell("unary", id=call_id, method=method, request=request or {}, **more)
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             said = await call.said.get()
             return said if "code" in said else said | await call.said.get()
 
@@ -351,7 +351,7 @@ class WebSocketPeer:
                 return params
 
     async def _next(self) -> dict[str, Any]:
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             message: dict[str, Any] = json.loads(await self._connection.recv())
             return message
 
@@ -384,7 +384,7 @@ def grpcurl() -> Callable[..., subprocess.CompletedProcess[str]]:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=LIMIT_SECONDS,
+            timeout=TIME_LIMIT_SECONDS,
             check=False,
         )
 

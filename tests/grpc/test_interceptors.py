@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from channels import Channels
 from sigbridge import Hub, Settings, errors
 from sigbridge.auth import ANYBODY, Authenticator, Credentials, Identity, OpenDoor, StaticTokens
 from sigbridge_grpc.discovery import StandardHealth, add_reflection
@@ -25,18 +26,19 @@ from sigbridge_grpc.interceptors import caller_of, interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
+from waiting import TIME_LIMIT_SECONDS
 
-TIME_LIMIT_SECONDS = 20.0
 TOKEN = "s3cret"
 BEARER = (("authorization", f"Bearer {TOKEN}"),)
 NO_TOKEN = "Invalid or missing API token"
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
 
-class Host:
+class Host(Channels):
     """A server with signaling, health, reflection and a service of its own that says who calls."""
 
     def __init__(self, authenticator: Authenticator, settings: Settings) -> None:
+        super().__init__("")
         self.hub = Hub(settings, read_clock())
         self.handled: list[str] = []
         self.callers: list[Identity] = []
@@ -62,8 +64,6 @@ class Host:
                 ),
             )
         )
-        self.channels: list[grpc.aio.Channel] = []
-        self.target = ""
 
     def _called(self, name: str, context: Any) -> None:
         self.handled.append(name)
@@ -97,24 +97,13 @@ class Host:
         self._called("ClientStream", context)
         return b"".join([message async for message in messages])
 
-    def channel(self, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        channel = (
-            grpc.aio.insecure_channel(self.target, options=options)
-            if credentials is None
-            else grpc.aio.secure_channel(self.target, credentials, options=options)
-        )
-        self.channels.append(channel)
-        return channel
-
     async def unary_call(self, method: str, message: bytes = b"", metadata: Any = (), **how: Any) -> bytes:
         answer: bytes = await self.channel(**how).unary_unary(method, None, None)(message, metadata=metadata)
         return answer
 
     async def stop(self) -> None:
         self.never.set()
-        for channel in self.channels:
-            await channel.close(None)
+        await self.close_channels()
         await self.mounted.drain(1)
         await self.server.stop(0)
 

@@ -16,16 +16,11 @@ from sigbridge_client import connect
 from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_websocket.wire import websocket_wires
-
-TIME_LIMIT_SECONDS = 20
-
-HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
+from waiting import TIME_LIMIT_SECONDS
+from websocket_lines import HANDSHAKE
 
 
-class Served:
+class CarriedHub:
     """A hub behind a carrier, with WebSocket on a port of loopback."""
 
     def __init__(self, settings: Settings):
@@ -62,13 +57,6 @@ class Served:
         return self.hub.counters.disconnects["websocket", reason]
 
 
-async def eventually(what) -> None:
-    """Wait until `what()` is true; the test fails where that takes too long."""
-    async with asyncio.timeout(TIME_LIMIT_SECONDS):
-        while not what():
-            await asyncio.sleep(0.005)
-
-
 async def rest_of(sock: socket.socket) -> bytes:
     """All that comes until the other side ends the stream, or drops it."""
     loop = asyncio.get_running_loop()
@@ -83,11 +71,6 @@ async def rest_of(sock: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def until():
-    return eventually
-
-
-@pytest.fixture
 def read_rest():
     return rest_of
 
@@ -98,7 +81,7 @@ def serving():
 
     @asynccontextmanager
     async def serve(*, tls=None, **settings):
-        served = Served(Settings(**settings))
+        served = CarriedHub(Settings(**settings))
         await served.start(tls)
         try:
             yield served

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from clock import NOW
+from served import ANY_PORT
 from sigbridge import (
     Announce,
     Answer,
@@ -28,12 +29,7 @@ from sigbridge_server.server import Server
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.wire import BARE_JSON
 
-ANY_PORT = {
-    "grpc_bind_address": "127.0.0.1:0",
-    "ws_bind_address": "127.0.0.1:0",
-    "http_bind_address": "127.0.0.1:0",
-}
-
+WITH_HTTP = ANY_PORT | {"http_bind_address": "127.0.0.1:0"}
 LABELS = {
     "grpc_webrtc_signaling_peers_total": (),
     "grpc_webrtc_signaling_messages_total": ("type",),
@@ -287,7 +283,7 @@ async def fetch(port: int, path: str, method: str = "GET") -> tuple[int, dict[st
 
 @pytest.fixture
 async def server():
-    server = Server(Settings(**ANY_PORT))
+    server = Server(Settings(**WITH_HTTP))
     await server.start()
     async with asyncio.timeout(20):
         yield server
@@ -327,7 +323,7 @@ async def test_refusals_at_every_door_are_counted(engine):
         pytest.importorskip("ngh2")
     server = Server(
         Settings(
-            **ANY_PORT, grpc_engine=engine, auth_tokens=("t",), allowed_origins=("https://a.example",), max_sessions=1
+            **WITH_HTTP, grpc_engine=engine, auth_tokens=("t",), allowed_origins=("https://a.example",), max_sessions=1
         )
     )
     await server.start()
@@ -382,7 +378,7 @@ async def test_a_server_that_is_short_of_memory_is_ready_all_the_same(server):
 
 
 async def test_off_means_nowhere():
-    server = Server(Settings(**{**ANY_PORT, "http_bind_address": "off"}))
+    server = Server(Settings(**ANY_PORT))
     await server.start()
     try:
         assert server.http_port is None

@@ -22,11 +22,11 @@ from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_server.server import Server
 from sigbridge_server.tracing import OpenTelemetryTracer
 from sigbridge_websocket.wire import BARE_JSON
+from waiting import TIME_LIMIT_SECONDS
 
 TRACE = 0x0AF7651916CD43DD8448EB211C80319C
 PARENT = 0xB7AD6B7169203331
 TRACEPARENT = f"00-{TRACE:032x}-{PARENT:016x}-01"
-TIME_LIMIT_SECONDS = 20
 
 
 @pytest.fixture

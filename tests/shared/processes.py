@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 
-TIME_LIMIT_SECONDS = 60
+from waiting import TIME_LIMIT_SECONDS
 
 
 @contextlib.asynccontextmanager
