@@ -1,10 +1,8 @@
 """`sigbridge check` as a process: a table, and an exit code that a pipeline can rely on."""
 
-import os
-
 import pytest
 
-from processes import said_by, sigbridge
+from processes import clean_environment, said_by, sigbridge
 from served import servers
 from sigbridge_compat.scenarios import SCENARIOS
 
@@ -18,7 +16,7 @@ async def serve():
 
 
 async def check(*arguments, **environ):
-    async with sigbridge("check", *arguments, env=os.environ | environ) as process:
+    async with sigbridge("check", *arguments, env=clean_environment(**environ)) as process:
         return await said_by(process)
 
 

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import datetime
-import os
-import re
 import signal
 import socket
 import sys
@@ -15,27 +13,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from processes import clean_environment
+from server_process import ports_of
 from sigbridge import ConnectionClosed, SignalingError
-from sigbridge.settings import setting_infos
 from sigbridge_client import connect
 from sigbridge_command import command
 from waiting import TIME_LIMIT_SECONDS
 from websocket_lines import HANDSHAKE
 
 GRACE_SECONDS = 2
-LISTENING = re.compile(r"(gRPC|WebSocket) listening on 127\.0\.0\.1:(\d+)\n")
-KNOWN = {info.env for info in setting_infos().values()}
 
 
 def environment(**settings: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in KNOWN}
-    return kept | {
-        "GRPC_BIND_ADDRESS": "127.0.0.1:0",
-        "WS_BIND_ADDRESS": "127.0.0.1:0",
-        "HTTP_BIND_ADDRESS": "off",
-        "SIGNALING_SHUTDOWN_GRACE_SEC": str(GRACE_SECONDS),
-        **settings,
-    }
+    addresses = dict.fromkeys(("GRPC_BIND_ADDRESS", "WS_BIND_ADDRESS"), "127.0.0.1:0") | {"HTTP_BIND_ADDRESS": "off"}
+    return clean_environment(**addresses | {"SIGNALING_SHUTDOWN_GRACE_SEC": str(GRACE_SECONDS)} | settings)
 
 
 class Running:
@@ -55,11 +46,7 @@ class Running:
 
     async def ready(self) -> None:
         async with asyncio.timeout(TIME_LIMIT_SECONDS):
-            while len(self.ports) < 2:
-                line = (await self.process.stdout.readline()).decode()
-                assert line, (await self.process.stderr.read()).decode()
-                if match := LISTENING.fullmatch(line):
-                    self.ports[match[1]] = int(match[2])
+            self.ports = await ports_of(self.process)
 
     async def ended(self) -> tuple[int, str]:
         """Its exit code and what it wrote to stderr."""

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from websockets.exceptions import InvalidMessage
 
-from waiting import TIME_LIMIT_SECONDS
+from waiting import TIME_LIMIT_SECONDS, wait_until
 
 
 @pytest.fixture(params=["native", "grpcio"])
@@ -109,7 +109,7 @@ async def test_rates_count_against_the_certificates_subject(serve, mutual, engin
 
 
 async def test_a_reload_serves_the_new_certificate_to_new_connections_while_old_sessions_live(
-    serve, tls_settings, engine, authority, clients, wait_until
+    serve, tls_settings, engine, authority, clients
 ):
     server = serve(**tls_settings, **engine)
     over_grpc = await clients.grpc(server.grpc, credentials=grpc_credentials(authority))
@@ -134,9 +134,7 @@ async def test_a_reload_serves_the_new_certificate_to_new_connections_while_old_
     assert "ack" in await newcomer.ask(announce={"peer_id": "carol"})
 
 
-async def test_a_reload_of_what_is_no_certificate_changes_nothing(
-    serve, tls_settings, engine, authority, clients, wait_until
-):
+async def test_a_reload_of_what_is_no_certificate_changes_nothing(serve, tls_settings, engine, authority, clients):
     server = serve(**tls_settings, **engine)
     old = await asyncio.to_thread(served_certificate, server.ws)
     spoil(tls_settings["SIGNALING_TLS_CERT_FILE"])

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from waiting import TIME_LIMIT_SECONDS
+from waiting import TIME_LIMIT_SECONDS, wait_until
 
 SERVICE = "remotemedia.v1.webrtc.WebRtcSignaling"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -52,7 +52,7 @@ async def test_an_unknown_service_is_told_so(serve, engine, clients):
     watching.cancel()
 
 
-async def test_readyz_turns_503_and_healthz_stays_while_it_drains(serve, engine, clients, wait_until):
+async def test_readyz_turns_503_and_healthz_stays_while_it_drains(serve, engine, clients):
     # A client that does not answer the closing handshake keeps it draining.
     server = serve(**engine, SIGNALING_SHUTDOWN_GRACE_SEC="20", SIGNALING_CLOSE_TIMEOUT_SEC="5")
     reader, writer = await asyncio.open_connection("127.0.0.1", server.ws)

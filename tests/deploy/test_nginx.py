@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sigbridge.messages import AnswerReceived, IceCandidateReceived, OfferReceived
 from sigbridge_client import connect
-from waiting import TIME_LIMIT_SECONDS
+from waiting import TIME_LIMIT_SECONDS, wait_until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx" / "nginx.conf"
 TOKEN = "a-token-of-the-test"
@@ -49,7 +49,7 @@ class Front:
 
 
 @pytest.fixture
-def front(serve, run, tool, authority, tmp_path, wait_until):
+def front(serve, run, tool, authority, tmp_path):
     """Start a server, and nginx in front of it."""
     nginx = tool("nginx")
 
@@ -125,7 +125,7 @@ async def next_of(kind, events):
     raise AssertionError(f"no {kind.__name__} came")
 
 
-async def test_silent_sessions_of_both_protocols_live_on(front, clients, wait_until):
+async def test_silent_sessions_of_both_protocols_live_on(front, clients):
     # A second stands for twenty here: pings keep the WebSocket open, and nothing need keep the stream open.
     nginx = front(SIGNALING_PING_INTERVAL_SEC="1", SIGNALING_PING_TIMEOUT_SEC="1")
     over_grpc = await clients.grpc(nginx.port, credentials=nginx.credentials)
