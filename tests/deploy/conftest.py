@@ -1,4 +1,4 @@
-"""What the black-box tests share: a server process, its certificates, foreign programs and plain clients."""
+"""The black-box tests' fixtures: a server process and its certificates, foreign programs and plain clients."""
 
 import asyncio
 import contextlib

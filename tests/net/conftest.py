@@ -1,16 +1,13 @@
 """Servers on port 0 of loopback, clients of every kind, and certificates made on the spot."""
 
 import asyncio
-import datetime
-import ipaddress
 import socket
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from certificates import Authority
 from sigbridge import Hub, Settings
 from sigbridge_client import connect
 from sigbridge_net.carrier import Carrier
@@ -93,26 +90,6 @@ def serving():
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """The files of a certificate for 127.0.0.1 and of its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return folder / "cert.pem", folder / "key.pem"
+    """The files of a certificate for this machine and of its key."""
+    authority = Authority(tmp_path_factory.mktemp("tls"), "localhost")
+    return Path(authority.file), Path(authority.key_file)

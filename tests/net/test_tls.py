@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import ssl
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_a_reload_that_fails_changes_nothing(certificate, tmp_path):
     cert, key = (shutil.copy(path, tmp_path) for path in certificate)
     tls = server_tls(Settings(tls_cert_file=str(cert), tls_key_file=str(key)))
     before = tls.certificate
-    (tmp_path / "cert.pem").write_text("nonsense")
+    Path(cert).write_text("nonsense")
     with pytest.raises(SettingError):
         tls.reload()
     assert tls.certificate == before
