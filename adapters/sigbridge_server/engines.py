@@ -9,7 +9,7 @@ Engine: TypeAlias = Literal["native", "grpcio"]
 
 
 def native_engine_is_installed() -> bool:
-    """Whether the library that the native engine needs is there, without loading it; not every platform has it."""
+    """True where the library that the native engine needs is there; loads nothing. Not every platform has it."""
     return importlib.util.find_spec("ngh2") is not None
 
 

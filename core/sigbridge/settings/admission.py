@@ -32,12 +32,12 @@ class Admission(Subject):
 
     @property
     def grpc_asks_for_token(self) -> bool:
-        """Whether gRPC clients must show a token."""
+        """True where gRPC clients must show a token."""
         return bool(self.auth_tokens) if self.grpc_require_auth is None else self.grpc_require_auth
 
     @property
     def websocket_asks_for_token(self) -> bool:
-        """Whether WebSocket clients must show a token."""
+        """True where WebSocket clients must show a token."""
         return self.grpc_asks_for_token if self.ws_require_auth is None else self.ws_require_auth
 
     def check_together(self) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sigbridge.errors import SigbridgeError
+
 ADDRESS = "an address such as 127.0.0.1:50051, [::1]:50051 or :50051"
 
 
-class SettingError(ValueError):
+class SettingError(SigbridgeError, ValueError):
     """A setting is wrong; the text names the variable, what it holds and what would be right."""
 
 
@@ -26,7 +28,7 @@ class SettingInfo:
     parse: Callable[[str], Any]
     check: Callable[[Any], bool]
     secret: bool
-    """Whether its value is shown to nobody."""
+    """True where its value is shown to nobody."""
 
     def shown(self, value: Any) -> str:
         """The value as people may read it."""

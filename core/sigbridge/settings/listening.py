@@ -43,7 +43,7 @@ class Listening(Subject):
 
     @property
     def one_address(self) -> bool:
-        """Whether both protocols are to be served on one address."""
+        """True where both protocols are to be served on one address."""
         grpc, websocket = parse_address(self.grpc_bind_address), parse_address(self.ws_bind_address)
         return grpc == websocket and grpc[1] != 0
 
