@@ -69,7 +69,7 @@ class Server:
         """
         self.settings = settings
         self.engine = chosen_engine(settings)
-        """What serves gRPC: `native` or `grpcio`."""
+        """The engine that serves gRPC: `native` or `grpcio`."""
         self._tracer = _tracer(settings)
         self.hub = Hub(
             settings,
@@ -223,10 +223,14 @@ def _tracer(settings: Settings) -> "OpenTelemetryTracer | None":
     if not settings.tracing:
         return None
     try:
+        # Both the loading and the making read OpenTelemetry's variables.
         from sigbridge_server.tracing import configured_tracer
+
+        return configured_tracer()
     except ImportError:
         raise SettingError("SIGNALING_TRACING is true: expected pip install 'sigbridge[tracing]' before") from None
-    return configured_tracer()
+    except ValueError as error:
+        raise SettingError(f"SIGNALING_TRACING is true, and a variable of OpenTelemetry is wrong: {error}") from None
 
 
 def _is_loopback(address: str) -> bool:
