@@ -26,6 +26,7 @@ from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import ServerTls, server_tls
 from sigbridge_net.wire import WireFactory
+from sigbridge_server.engines import chosen_engine
 from sigbridge_server.front import front_wires
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
@@ -62,8 +63,13 @@ class Server:
         bus: Bus | None = None,
         authenticator: Authenticator | None = None,
     ) -> None:
-        """Make a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens."""
+        """Make a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens.
+
+        Raises SettingError where what is installed cannot do what is set.
+        """
         self.settings = settings
+        self.engine = chosen_engine(settings)
+        """The engine that serves gRPC: `native` or `grpcio`."""
         self._tracer = _tracer(settings)
         self.hub = Hub(
             settings,
@@ -95,7 +101,7 @@ class Server:
         settings = self.settings
         self._tls = server_tls(settings)
         context = self._tls.context if self._tls is not None else None
-        native = settings.grpc_engine_name == "native"
+        native = self.engine == "native"
         web = GrpcWeb(SignalingService(self.hub), self._health, settings, authenticator=self._grpc_authenticator)
         front = front_wires(
             settings,
@@ -217,10 +223,14 @@ def _tracer(settings: Settings) -> "OpenTelemetryTracer | None":
     if not settings.tracing:
         return None
     try:
+        # Both the loading and the making read OpenTelemetry's variables.
         from sigbridge_server.tracing import configured_tracer
+
+        return configured_tracer()
     except ImportError:
         raise SettingError("SIGNALING_TRACING is true: expected pip install 'sigbridge[tracing]' before") from None
-    return configured_tracer()
+    except ValueError as error:
+        raise SettingError(f"SIGNALING_TRACING is true, and a variable of OpenTelemetry is wrong: {error}") from None
 
 
 def _is_loopback(address: str) -> bool:

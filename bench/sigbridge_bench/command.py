@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from sigbridge_bench.errors import BenchError
+
 if TYPE_CHECKING:
     from sigbridge_bench.records import Protocol, Record
     from sigbridge_bench.run import Profile
@@ -94,7 +96,7 @@ def measure(options: argparse.Namespace) -> int:
     only = _chosen("--only", options.only, MEASUREMENTS)
     names = _chosen("--servers", options.servers, NAMES)
     if not sys.platform.startswith("linux"):
-        raise ValueError("the benchmark asks Linux's kernel for CPU time and memory, and this is none")
+        raise BenchError("the benchmark asks Linux's kernel for CPU time and memory, and this is none")
     try:
         build()
     except LoadError as error:
@@ -184,7 +186,7 @@ def _attached(options: argparse.Namespace) -> "tuple[AttachedServer | None, list
 
     if not options.grpc and not options.ws:
         if options.pid or options.token_file:
-            raise ValueError("--pid and --token-file say something of a server that --grpc or --ws names")
+            raise BenchError("--pid and --token-file say something of a server that --grpc or --ws names")
         return None, [], []
     token = read_token(options.token_file) or ""
     endpoints: dict[Protocol, Endpoint] = {}
@@ -208,7 +210,7 @@ def _attached(options: argparse.Namespace) -> "tuple[AttachedServer | None, list
         server.cpu()
         server.resident()
     except OSError as error:
-        raise ValueError(f"process {options.pid} cannot be seen: {error.strerror}") from None
+        raise BenchError(f"process {options.pid} cannot be seen: {error.strerror}") from None
     return server, [Subject(ATTACHED, protocols, pairings(protocols))], left_out
 
 
@@ -217,13 +219,18 @@ def _address(url: str, option: str, given: str) -> tuple[str, int, str]:
     import socket
     from urllib.parse import urlsplit
 
-    parts = urlsplit(url)
+    expected = "HOST:PORT" if option == "--grpc" else "ws://HOST:PORT"
+    try:
+        parts = urlsplit(url)
+        port, name = parts.port, (parts.hostname or "").encode("idna")
+    except ValueError:
+        raise BenchError(f"{option} is {given!r}: expected {expected}") from None
     if parts.scheme in ("wss", "grpcs", "https") or "://" in given.removeprefix("ws://"):
-        raise ValueError(f"{option} is {given!r}: the load speaks no TLS; expected a server's plain address")
-    if parts.scheme not in ("grpc", "ws") or not parts.hostname or (parts.scheme == "grpc" and not parts.port):
-        raise ValueError(f"{option} is {given!r}: expected {'HOST:PORT' if option == '--grpc' else 'ws://HOST:PORT'}")
-    port = parts.port or 80
-    *_, numeric = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)[0]
+        raise BenchError(f"{option} is {given!r}: the load speaks no TLS; expected a server's plain address")
+    if parts.scheme not in ("grpc", "ws") or not name or (parts.scheme == "grpc" and not port):
+        raise BenchError(f"{option} is {given!r}: expected {expected}")
+    port = port or 80
+    *_, numeric = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
     return str(numeric[0]), port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
@@ -237,7 +244,7 @@ async def _ask(url: str, token: str) -> None:
         async with asyncio.timeout(CONNECT_SECONDS), await connect(url, token=token or None) as client:
             await client.list_peers(page_size=1)
     except TimeoutError:
-        raise ValueError(f"{url} does not answer like a signaling server within {CONNECT_SECONDS:.0f} s") from None
+        raise BenchError(f"{url} does not answer like a signaling server within {CONNECT_SECONDS:.0f} s") from None
 
 
 # Reading.
@@ -251,12 +258,12 @@ def print_report(options: argparse.Namespace) -> int:
     if options.run_id:
         found = figures.runs(records)
         if options.run_id not in found:
-            raise ValueError(f"{options.file} has no run {options.run_id}: it has {', '.join(found) or 'none'}")
+            raise BenchError(f"{options.file} has no run {options.run_id}: it has {', '.join(found) or 'none'}")
         chosen = found[options.run_id]
     else:
         chosen = figures.last_run(records)
     if not chosen:
-        raise ValueError(f"{options.file} has no run")
+        raise BenchError(f"{options.file} has no run")
     folder = Path(options.plots) if options.plots else None
     if options.markdown:
         Path(options.markdown).write_text(report.markdown(chosen, folder), encoding="utf-8")
@@ -278,7 +285,7 @@ def print_comparison(options: argparse.Namespace) -> int:
     for name in (options.before, options.after):
         runs.append(figures.last_run(_read(name)))
         if not runs[-1]:
-            raise ValueError(f"{name} has no run")
+            raise BenchError(f"{name} has no run")
     print(compare(*runs).rstrip("\n"))
     return 0
 
@@ -291,7 +298,7 @@ def _read(name: str) -> "list[Record]":
     try:
         return read(Path(name))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name} is not what `sigbridge bench` writes: {error}") from None
+        raise BenchError(f"{name} is not what `sigbridge bench` writes: {error}") from None
 
 
 # Words.
@@ -318,7 +325,7 @@ def _chosen(option: str, text: str | None, known: Sequence[str]) -> list[str]:
     asked = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in asked if name not in known]
     if unknown or not asked:
-        raise ValueError(f"{option} is {text!r}: expected some of {', '.join(known)}")
+        raise BenchError(f"{option} is {text!r}: expected some of {', '.join(known)}")
     return asked
 
 

@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
@@ -25,6 +24,7 @@ from sigbridge.settings import setting_infos
 from sigbridge_bench.load import Endpoint, LoadError, build, pinned
 from sigbridge_bench.payloads import Kind
 from sigbridge_bench.records import Protocol
+from sigbridge_server.engines import native_engine_is_installed
 
 _PLACES = (Path(__file__).resolve().parents[2], Path.cwd())
 ROOT = next((place for place in _PLACES if (place / "bench" / "baselines").is_dir()), _PLACES[0])
@@ -93,7 +93,7 @@ def startable(names: Sequence[str]) -> tuple[list[Subject], list[str]]:
 
 def _why_not(name: str) -> str:
     if name == "sigbridge":
-        return "" if find_spec("ngh2") else "its gRPC engine needs ngh2, which is not installed"
+        return "" if native_engine_is_installed() else "its gRPC engine needs ngh2, which is not installed"
     if name == "sigbridge-grpcio":
         return ""
     if not BASELINES.is_dir():

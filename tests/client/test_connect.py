@@ -10,8 +10,10 @@ import websockets.asyncio.client
 from certificates import Authority
 from served import servers
 from sigbridge import ConnectionClosed, SignalingError
-from sigbridge_client import connect
+from sigbridge.errors import invalid_params
+from sigbridge_client import UrlError, connect
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_net.errors import AccessError
 from waiting import TIME_LIMIT_SECONDS
 
 TOKEN = "s3cret"
@@ -40,10 +42,25 @@ def files(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "localhost:50051", "http://localhost", "grpc://", "ws:///path", "WSS", "grpc:localhost:1"]
+    "text",
+    [
+        "",
+        "localhost:50051",
+        "http://localhost",
+        "grpc://",
+        "ws:///path",
+        "WSS",
+        "grpc:localhost:1",
+        "ws://[::1",
+        "grpc://localhost:x",
+        "ws://localhost:65536",
+        "grpc://a..b:1",
+        f"ws://{'a' * 64}:1",
+        "ws://localhost:1/\udcff",
+    ],
 )
 async def test_what_is_no_signaling_url(text):
-    with pytest.raises(ValueError, match="is no signaling URL: expected one of grpc://HOST:PORT"):
+    with pytest.raises(UrlError, match="is no signaling URL: expected one of grpc://HOST:PORT"):
         await connect(text)
 
 
@@ -60,6 +77,41 @@ async def test_tokens(serve, protocol):
             assert refused.value.reconnect is not True
             assert TOKEN not in str(refused.value)
     assert server.hub.session_count == 0
+
+
+async def test_a_token_that_cannot_be_sent_is_not_shown():
+    for where in ("grpc://127.0.0.1:1", "ws://127.0.0.1:1"):
+        with pytest.raises(AccessError, match="the API token holds what no header can carry") as refused:
+            await connect(where, token="canary\ncanary")
+        assert "canary" not in str(refused.value)
+    with pytest.raises(AccessError, match="the API token holds what gRPC cannot carry"):
+        await connect("grpc://127.0.0.1:1", token="kanarienv\u00f6gel")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_what_is_no_text_is_refused_alike(serve, protocol):
+    server = await serve()
+    async with asyncio.timeout(TIME_LIMIT_SECONDS), await connect(url(server, protocol)) as client:
+        with pytest.raises(SignalingError) as refused:
+            await client.announce("\udcff")
+        assert refused.value == invalid_params("request", "holds what is no text")
+        await client.announce("a")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_certificate_s_file_may_hold_its_key_and_a_bundle_remarks(serve, files, tmp_path, protocol):
+    server = await serve(
+        tls_cert_file=str(files / "server.pem"),
+        tls_key_file=str(files / "server.key.pem"),
+        tls_client_ca_file=str(files / "authority.pem"),
+    )
+    both = tmp_path / "both.pem"
+    both.write_bytes((files / "device-1.pem").read_bytes() + (files / "device-1.key.pem").read_bytes())
+    roots = "# Beh\u00f6rde\n".encode() + (files / "authority.pem").read_bytes()
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        where = url(server, protocol, secure=True)
+        async with await connect(where, root_certificates=roots, certificate_file=str(both)) as client:
+            await client.announce("a")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

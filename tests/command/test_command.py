@@ -12,9 +12,12 @@ import pytest
 from certificates import Authority
 from processes import clean_environment
 from server_process import ports_of
-from sigbridge import ConnectionClosed, SignalingError
-from sigbridge_client import connect
+from sigbridge import Code, ConnectionClosed, SettingError, SigbridgeError, SignalingError
+from sigbridge_bench.errors import BenchError
+from sigbridge_client import UrlError, connect
 from sigbridge_command import command
+from sigbridge_command.errors import UsageError
+from sigbridge_net.errors import AccessError, ListenError
 from waiting import TIME_LIMIT_SECONDS
 from websocket_lines import HANDSHAKE
 
@@ -254,6 +257,64 @@ def test_the_version_and_the_help_are_printed(capsys):
             command.main([option])
         assert exit_.value.code == 0
         assert "sigbridge" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("bug", [ValueError("bug"), TypeError("bug"), UnicodeDecodeError("utf-8", b"x", 0, 1, "bug")])
+def test_a_bug_is_a_traceback(monkeypatch, bug):
+    def run(_):
+        raise bug
+
+    monkeypatch.setattr(command, "_version", run)
+    with pytest.raises(type(bug)) as raised:
+        command.main(["version"])
+    assert raised.value is bug
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        SigbridgeError("that"),
+        UsageError("that"),
+        SettingError("that"),
+        ListenError("that"),
+        AccessError("that"),
+        UrlError("that"),
+        BenchError("that"),
+        SignalingError(Code.NOT_FOUND, "that"),
+        OSError("that"),
+    ],
+)
+def test_a_mistake_is_one_line(monkeypatch, capsys, mistake):
+    def run(_):
+        raise mistake
+
+    monkeypatch.setattr(command, "_version", run)
+    assert command.main(["version"]) == 1
+    assert capsys.readouterr() == ("", "sigbridge: that\n")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"GRPC_BIND_ADDRESS=a\0b:1\n"])
+def test_a_file_of_variables_that_is_no_text_is_one_line(capsys, tmp_path, content):
+    file = tmp_path / "prod.env"
+    file.write_bytes(content)
+    assert command.main(["settings", "--env-file", str(file)]) == 1
+    assert capsys.readouterr() == (
+        "",
+        f"sigbridge: --env-file is {str(file)!r}: expected a file of NAME=VALUE lines\n",
+    )
+
+
+async def test_a_name_that_no_listener_can_have_is_one_line(run):
+    code, errors = await (await run("--ws", "a..b:1")).ended()
+    assert code == 1
+    assert "WS_BIND_ADDRESS is 'a..b:1': expected an address" in one_line(errors)
+
+
+async def test_what_opentelemetry_refuses_is_one_line(run):
+    for name, value in (("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "few"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "999999")):
+        code, errors = await (await run(**{"SIGNALING_TRACING": "true", name: value})).ended()
+        assert code == 1
+        assert "SIGNALING_TRACING is true, and a variable of OpenTelemetry is wrong: " in one_line(errors)
 
 
 def test_no_command_is_a_mistake(capsys):

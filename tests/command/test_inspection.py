@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import sys
 
 import pytest
 
@@ -98,6 +99,13 @@ async def test_more_peers_than_one_page_holds(serve):
         ("peers", "grpcs://127.0.0.1:1", "--cert", "/no/such/file"),
         ("peers", "wss://127.0.0.1:1", "--cert", "/no/such/file"),
         ("listen", "ws://127.0.0.1:1", "--peer-id", "x"),
+        ("peers", "ws://[::1"),
+        ("peers", "ws://a..b:1"),
+        ("peers", "ws://127.0.0.1:99999"),
+        ("peers", b"grpc://\xff:1"),
+        ("peers", "ws://127.0.0.1:1", "--token-file", sys.executable),
+        ("peers", "grpc://127.0.0.1:1", "--token-file", __file__),
+        ("peers", "wss://127.0.0.1:1", "--ca", sys.executable),
         ("check", "--ws", "ws://127.0.0.1:1", "--token-file", "/no/such/file"),
     ],
 )

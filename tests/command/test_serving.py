@@ -123,6 +123,14 @@ async def test_a_wrong_value_in_a_file_is_one_line(tmp_path):
     )
 
 
+async def test_letters_that_a_terminal_does_not_have_are_escaped():
+    name = "schl\u00fcssel.pem"
+    files = {"SIGNALING_TLS_CERT_FILE": name, "SIGNALING_TLS_KEY_FILE": name}
+    code, out, errors = await run("settings", PYTHONIOENCODING="ascii", **files)
+    assert (code, errors) == (0, "")
+    assert "SIGNALING_TLS_KEY_FILE=schl\\xfcssel.pem" in out
+
+
 async def test_a_reader_that_has_read_enough_is_no_error():
     async with sigbridge("settings", env=clean_environment()) as started:
         started._transport.get_pipe_transport(1).close()

@@ -265,7 +265,7 @@ def _run(engine: str, *, without_ngh2: bool = False, same_address: bool = False)
         "async def main():\n"
         "    server = Server(Settings.from_environment())\n"
         "    await server.start()\n"
-        "    print(server.settings.grpc_engine_name, 'grpc.aio' in sys.modules, 'ngh2' in sys.modules)\n"
+        "    print(server.engine, 'grpc.aio' in sys.modules, 'ngh2' in sys.modules)\n"
         "    await server.stop()\n"
         "asyncio.run(main())\n"
     )
