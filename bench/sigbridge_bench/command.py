@@ -94,7 +94,7 @@ they cost, with its interval at 90 %. A and B are virtual environments that hold
     pair.add_argument("--engine", metavar="NAME", default="native", help="gRPC by native (the usual one) or grpcio")
     pair.add_argument("--generations", type=_positive, metavar="N", help="starts of both builds, 2 or more (12)")
     pair.add_argument("--rounds", type=_positive, metavar="N", help="pairs of slices in a generation (8)")
-    pair.add_argument("--messages", type=_positive, metavar="N", help="messages of a slice (2000; of grpcio 400)")
+    pair.add_argument("--messages", type=_positive, metavar="N", help="messages of a slice (2000; of grpcio 1000)")
     pair.add_argument("--sessions", type=_positive, metavar="N", help="sessions of a protocol in a generation (1000)")
     pair.add_argument("--json", metavar="FILE", help="where figures and all pairs are appended, one JSON object a line")
     pair.add_argument(

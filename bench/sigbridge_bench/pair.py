@@ -54,7 +54,7 @@ SLICES, TOGETHER = "by slice", "all together"
 """Of sessions that are set up: slices in pairs, or all of a generation at once, collections of garbage included."""
 
 GOOD_HALF_WIDTH = 0.02
-"""An interval of a relay that is wider than this to both sides is pointed out."""
+"""A relay whose interval is wider than this to both sides, as a share of the ratio, is pointed out."""
 
 REST_SECONDS = 0.0003
 """A server whose CPU clock stands still for so long has done what it was asked for."""
@@ -168,9 +168,9 @@ def planned(engine: Engine, *, quick: bool) -> Plan:
     plan = Plan(generations=4, rounds=4, messages=1000, sessions=400) if quick else Plan()
     if engine == "native":
         return plan
-    # A message costs grpcio many times as much. From WebSocket to WebSocket both engines are one and the same program.
+    # A message costs grpcio several times as much. From WebSocket to WebSocket both engines are one program.
     ways = tuple(way for way in PAIRINGS if "grpc" in way)
-    return replace(plan, engine=engine, messages=plan.messages // 5, ways=ways)
+    return replace(plan, engine=engine, messages=plan.messages // 2, ways=ways)
 
 
 class Figure(NamedTuple):

@@ -53,8 +53,8 @@ class Estimate(NamedTuple):
 
     @property
     def half_width(self) -> float:
-        """Half the interval's width, of ratios: 0.02 is ±2 %."""
-        return (self.high - self.low) / 2
+        """Half the interval's width as a share of the ratio: 0.02 is ±2 %."""
+        return (self.high - self.low) / 2 / self.ratio
 
 
 def estimate(generations: Generations) -> Estimate:
