@@ -115,7 +115,7 @@ def node_version(package: str) -> str | None:
 
 def _subject(name: str) -> Subject:
     if name.startswith("sigbridge"):
-        return _ours(name, "native" if name == "sigbridge" else "grpcio")
+        return sigbridge_subject(name, "native" if name == "sigbridge" else "grpcio")
     program = {
         "tcp": "tcp_relay.py",
         "websockets": "websockets_relay.py",
@@ -136,7 +136,11 @@ def _subject(name: str) -> Subject:
     )
 
 
-def _ours(name: str, engine: str) -> Subject:
+_FROM_HERE = (sys.executable, "-m", "sigbridge_command", "serve")
+
+
+def sigbridge_subject(name: str, engine: str, command: tuple[str, ...] = _FROM_HERE) -> Subject:
+    """Our server with every feature on, which the command starts: that of this environment, if none is given."""
     token = secrets.token_urlsafe(24)
     protocols: tuple[Protocol, ...] = ("grpc", "websocket")
     # From WebSocket to WebSocket both are one and the same program.
@@ -145,7 +149,7 @@ def _ours(name: str, engine: str) -> Subject:
         name,
         protocols,
         served,
-        (sys.executable, "-m", "sigbridge_command", "serve"),
+        command,
         (
             ("GRPC_BIND_ADDRESS", "127.0.0.1:0"),
             ("WS_BIND_ADDRESS", "127.0.0.1:0"),
