@@ -41,7 +41,7 @@ from sigbridge.messages import (
     Request,
 )
 from sigbridge.results import BOOLEAN_CAPABILITIES, capabilities_object, result_object
-from sigbridge_websocket.error_codes import jsonrpc_code
+from sigbridge_websocket.error_codes import NoRequest, jsonrpc_code
 from sigbridge_websocket.shapes import (
     AnnounceParams,
     CandidateParams,
@@ -49,13 +49,13 @@ from sigbridge_websocket.shapes import (
     DisconnectParams,
     ErrorObject,
     ErrorResponse,
+    FastPathCall,
     ListPeersParams,
     NoParams,
     PeerJoinedShape,
     PeerListShape,
     RequestId,
     StrictAnnounce,
-    UsualCall,
     encode_json,
 )
 
@@ -74,8 +74,8 @@ _KNOWN_PEERS: Final = 4096
 _EXPECTED = {
     "capabilities": "must be an object",
     "metadata": "must be an object",
-    "sdp_mline_index": "must be a whole number from 0 to 4294967295",
-    "page_size": "must be a whole number from 0 to 4294967295",
+    "sdp_mline_index": errors.UINT32_EXPECTED,
+    "page_size": errors.UINT32_EXPECTED,
 }
 _PATH = re.compile(r"at `\$\.([a-z_]+)")
 
@@ -159,8 +159,8 @@ def request_from_params(method: str, params: dict[str, Any]) -> Request:
     return translate(params_as(kind, params))
 
 
-def request_from_call(call: UsualCall) -> Request:
-    """The request that a usual call asks for; SignalingError where its capabilities are none."""
+def request_from_call(call: FastPathCall) -> Request:
+    """The request that a call of the fast path asks for; SignalingError where its capabilities are none."""
     params: Any = call.params
     if type(params) is _announce:
         return announce_from_params(params)
@@ -194,13 +194,12 @@ def _id_json(request_id: RequestId) -> bytes:
 
 
 def error_to_jsonrpc(error: SignalingError, request_id: RequestId) -> bytes:
-    """The response to a refused request."""
-    return _encode(ErrorResponse("2.0", ErrorObject(jsonrpc_code(error.code), error.message, error.data()), request_id))
-
-
-def fault_to_jsonrpc(code: int, message: str, request_id: RequestId) -> bytes:
-    """The response to what is no request: -32700 or -32600."""
-    return _encode(ErrorResponse("2.0", ErrorObject(code, message), request_id))
+    """The response to a refused request, or to what is no request at all."""
+    if isinstance(error, NoRequest):
+        found = ErrorObject(error.jsonrpc_code, error.message)
+    else:
+        found = ErrorObject(jsonrpc_code(error.code), error.message, error.data())
+    return _encode(ErrorResponse("2.0", found, request_id))
 
 
 def event_to_jsonrpc(event: Event) -> bytes:
