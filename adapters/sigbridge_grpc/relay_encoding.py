@@ -118,6 +118,10 @@ def _relayed(to_peer_id: str) -> bytes:
 
 def _ack(reply: Relayed | OfferRelayed) -> bytes:
     message, data = acknowledgement(reply).encode(), result_json(reply)
+    if len(message) + len(data) < 124:
+        # Short enough for one byte of each length.
+        ack = b"%b%b%b%b" % (_FIRST[len(message)], message, _SECOND[len(data)], data)
+        return b"%b%b" % (_ACK[len(ack)], ack)
     ack = b"%b%b%b%b" % (_head(_FIRST, len(message)), message, _head(_SECOND, len(data)), data)
     return b"%b%b" % (_head(_ACK, len(ack)), ack)
 
@@ -185,7 +189,9 @@ def read_relay(data: bytes) -> tuple[str, Offer | Answer | IceCandidate] | None:
     at = 0
     try:
         if data[0] == _REQUEST_ID_TAG:
-            size, at = _varint_at(data, 1)
+            size, at = data[1], 2
+            if size > 127:
+                size, at = _varint_at(data, 1)
             request_id = data[at : at + size].decode()
             at += size
         kind = data[at]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials, Identity
-from sigbridge.disconnects import SLOW_CONSUMER_SECONDS, DisconnectReason
+from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError, internal_error, method_not_found
 from sigbridge.instant import Instant
 from sigbridge.session import Caller
@@ -49,6 +49,7 @@ from sigbridge_grpc.methods import (
     UnaryMethod,
 )
 from sigbridge_net.credentials import bearer_token
+from sigbridge_net.keepalive import Silence, closing_seconds, judge_silence, silence_due
 from sigbridge_net.wire import Client, WireFactory
 
 logger = logging.getLogger("sigbridge.grpc")
@@ -139,7 +140,8 @@ class StreamCall:
     def wake(self) -> None:
         """There is something to take, or the method is ready again."""
         if not self.gone:
-            self._wire.touch(self)
+            if not self.touched:
+                self._wire.touch(self)
             self._wire.wake()
 
     def finish(self, ending: Ending) -> None:
@@ -481,17 +483,14 @@ class GrpcWire:
 
     def _expire_silence(self, now: Instant) -> float:
         """Ping a silent client, and drop one that does not answer."""
-        moment, settings = now.monotonic, self._settings
-        if self._pinged_at > self._heard_at:
-            if moment >= self._pinged_at + settings.ping_timeout_seconds:
-                self._lose_all(DisconnectReason.KEEPALIVE_TIMEOUT, now)
-                self.aborted = True
-        elif moment >= self._heard_at + settings.ping_interval_seconds:
+        verdict = judge_silence(self._settings, self._heard_at, self._pinged_at, now.monotonic)
+        if verdict is Silence.PING:
             self._http2.ping()
-            self._pinged_at = moment
-        else:
-            return self._heard_at + settings.ping_interval_seconds
-        return self._pinged_at + settings.ping_timeout_seconds
+            self._pinged_at = now.monotonic
+        elif verdict is Silence.END:
+            self._lose_all(DisconnectReason.KEEPALIVE_TIMEOUT, now)
+            self.aborted = True
+        return silence_due(self._settings, self._heard_at, self._pinged_at)
 
     # Calls.
 
@@ -810,7 +809,7 @@ class GrpcWire:
         self._forget(call, now)
         if not self._calls:
             self._http2.goaway(ErrorCode.ENHANCE_YOUR_CALM)
-            self._begin_closing(now, patience=SLOW_CONSUMER_SECONDS)
+            self._begin_closing(now, DisconnectReason.SLOW_CONSUMER)
 
     def _on_window(self, stream_id: int) -> None:
         call = self._calls.get(stream_id)
@@ -883,11 +882,10 @@ class GrpcWire:
         self._awaiting.clear()
         self._refused.clear()
 
-    def _begin_closing(self, now: Instant, *, patience: float | None = None) -> None:
+    def _begin_closing(self, now: Instant, reason: DisconnectReason | None = None) -> None:
         self._settling = False
         if self._close_deadline is None:
-            seconds = self._settings.close_timeout_seconds if patience is None else patience
-            self.due = self._close_deadline = now.monotonic + seconds
+            self.due = self._close_deadline = now.monotonic + closing_seconds(self._settings, reason)
             self.wake()
 
 

@@ -24,11 +24,12 @@ from websockets.speedups import apply_mask
 from websockets.typing import Origin, Subprotocol
 
 from sigbridge.auth import ALLOW_ALL, Authenticator, Credentials
-from sigbridge.disconnects import SLOW_CONSUMER_SECONDS, DisconnectReason
+from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
 from sigbridge.session import Caller, Session
+from sigbridge_net.keepalive import Silence, closing_seconds, judge_silence, silence_due
 from sigbridge_net.wire import WireFactory
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.encoding import BARE_JSON, FRAMED_JSON
@@ -365,18 +366,23 @@ class WebSocketWire:
         elif self._backlog or not self._ready():
             # Its pongs are not read either; whether it reads is the outbox's age to say.
             self._heard_at = now.monotonic
-            self.due = now.monotonic + settings.ping_interval_seconds
-        elif self._pinged_at > self._heard_at:
-            if now.monotonic >= self._pinged_at + settings.ping_timeout_seconds:
-                self._close(DisconnectReason.KEEPALIVE_TIMEOUT, now)
-                self.aborted = True
-        elif now.monotonic >= self._heard_at + settings.ping_interval_seconds:
+            self.due = silence_due(settings, self._heard_at, self._pinged_at)
+        else:
+            self._expire_silence(now)
+
+    def _expire_silence(self, now: Instant) -> None:
+        """Ping a silent client, and drop one that does not answer."""
+        settings = self._hub.settings
+        verdict = judge_silence(settings, self._heard_at, self._pinged_at, now.monotonic)
+        if verdict is Silence.END:
+            self._close(DisconnectReason.KEEPALIVE_TIMEOUT, now)
+            self.aborted = True
+            return
+        if verdict is Silence.PING:
             self._ahead.append(_EMPTY_PING)
             self._plain = False
             self._pinged_at = now.monotonic
-            self.due = now.monotonic + settings.ping_timeout_seconds
-        else:
-            self.due = self._heard_at + settings.ping_interval_seconds
+        self.due = silence_due(settings, self._heard_at, self._pinged_at)
 
     # The handshake.
 
@@ -554,9 +560,7 @@ class WebSocketWire:
 
     def _begin_closing(self, now: Instant) -> None:
         if self._close_deadline is None:
-            patience = self._hub.settings.close_timeout_seconds
-            if self._ending is DisconnectReason.SLOW_CONSUMER:
-                patience = min(patience, SLOW_CONSUMER_SECONDS)
+            patience = closing_seconds(self._hub.settings, self._ending)
             self.due = self._close_deadline = now.monotonic + patience
 
 

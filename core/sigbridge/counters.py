@@ -39,17 +39,6 @@ class Histogram:
         self.counts = [0] * (len(SECONDS_BOUNDS) + 1)
         self.total = 0.0
 
-    def add(self, seconds: float) -> None:
-        """Count one value."""
-        place = 0
-        # From the least, since nearly all are there.
-        for bound in SECONDS_BOUNDS:
-            if seconds <= bound:
-                break
-            place += 1
-        self.counts[place] += 1
-        self.total += seconds
-
 
 class Tally:
     """What there was of one kind of request on one protocol."""
@@ -69,7 +58,14 @@ class Tally:
         histogram = self.seconds
         if histogram is None:
             histogram = self.seconds = Histogram()
-        histogram.add(seconds)
+        place = 0
+        # From the least, since nearly all are there.
+        for bound in SECONDS_BOUNDS:
+            if seconds <= bound:
+                break
+            place += 1
+        histogram.counts[place] += 1
+        histogram.total += seconds
 
 
 Tallies: TypeAlias = dict[str, Tally]

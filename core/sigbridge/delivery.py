@@ -12,7 +12,7 @@ from sigbridge.counters import Counters, Tally
 from sigbridge.instant import Instant
 from sigbridge.messages import Event
 from sigbridge.outbox import NOTICE, RELAY
-from sigbridge.session import Encoding, Outcome, Peer, RequestId, Session
+from sigbridge.session import Encoding, Outcome, Peer, RequestId, Session, Sink
 from sigbridge.tracing import Tracer
 
 
@@ -69,9 +69,13 @@ class Delivery:
             session.outbox.follow_up(frame)
         self._counters.events[session.protocol, kind] += len(frames)
 
-    def respond(self, session: Session, outcome: Outcome, request_id: RequestId, now: Instant) -> None:
-        """Queue the response to a request, where one is due, then what was held back for it."""
-        if session.end_reason is None:
+    def respond(
+        self, session: Session, outcome: Outcome, request_id: RequestId, now: Instant, sink: Sink | None
+    ) -> None:
+        """Give the outcome of a request to `sink`, or else queue its response and what was held back for it."""
+        if sink is not None:
+            sink.respond(outcome, request_id, now)
+        elif session.end_reason is None:
             frame = session.encoding.encode_response(outcome, request_id)
             if not session.outbox.put_response(frame, now.monotonic):
                 self.slow.append(session)

@@ -283,11 +283,20 @@ class Hub:
         stopwatch = self._stopwatch
         began = 0.0 if stopwatch is None else stopwatch()
         tally = session.tallies.get(request.kind) or add_tally(session.tallies, request.kind)
-        if self._tracer is None:
-            outcome = self._outcome_of(session, request, now)
-        else:
-            with self._tracer.request(session, request.kind, traceparent or session.traceparent):
-                outcome = self._outcome_of(session, request, now)
+        outcome: Outcome | Pending[Reply]
+        try:
+            if session.end_reason is not None:
+                raise errors.session_ended()
+            self._limiter.take(session.holder, tally.kind, now.monotonic)
+            if self._tracer is None:
+                outcome = self._rules[type(request)](session, request, now)
+            else:
+                outcome = self._apply_in_span(self._tracer, session, request, now, traceparent)
+        except SignalingError as error:
+            outcome = error
+        except Exception:
+            logger.exception("%s failed", tally.kind, extra={"session": session.id})
+            outcome = errors.internal_error()
         if isinstance(outcome, Pending):
             self._await(session, tally, outcome, request_id, began, sink)
             return
@@ -295,17 +304,15 @@ class Hub:
         if stopwatch is not None:
             tally.observe(stopwatch() - began)
 
-    def _outcome_of(self, session: Session, request: Request, now: Instant) -> Outcome | Pending[Reply]:
-        try:
-            if session.end_reason is not None:
-                raise errors.session_ended()
-            self._limiter.take(session.holder, request.kind, now.monotonic)
-            return self._rules[type(request)](session, request, now)
-        except SignalingError as error:
-            return error
-        except Exception:
-            logger.exception("%s failed", request.kind, extra={"session": session.id})
-            return errors.internal_error()
+    def _apply_in_span(
+        self, tracer: Tracer, session: Session, request: Request, now: Instant, traceparent: str
+    ) -> Outcome | Pending[Reply]:
+        """Apply a rule inside a span, for which a refusal is no fault."""
+        with tracer.request(session, request.kind, traceparent or session.traceparent):
+            try:
+                return self._rules[type(request)](session, request, now)
+            except SignalingError as error:
+                return error
 
     def _await(
         self,
@@ -344,7 +351,9 @@ class Hub:
         else:
             session.request_count += 1
             tally.accepted += 1
-        self._respond(session, outcome, request_id, now, sink)
+        self._delivery.respond(session, outcome, request_id, now, sink)
+        if self._delivery.slow:
+            self._end_queued(now)
 
     def refuse(
         self,
@@ -366,7 +375,9 @@ class Hub:
         except SignalingError as too_many:
             error = too_many
         self._count_refused(session, kind, error)
-        self._respond(session, error, request_id, now, sink)
+        self._delivery.respond(session, error, request_id, now, sink)
+        if self._delivery.slow:
+            self._end_queued(now)
 
     def answer(
         self,
@@ -382,29 +393,16 @@ class Hub:
 
         Where such requests come too often, that is the response.
         """
+        outcome = reply
         try:
             self._limiter.take(session.holder, kind, now.monotonic)
         except SignalingError as too_many:
-            self._count_refused(session, kind, too_many)
-            self._respond(session, too_many, request_id, now, sink)
-            return
-        session.request_count += 1
-        self.counters.tally(session.protocol, kind).accepted += 1
-        self._respond(session, reply, request_id, now, sink)
+            outcome = too_many
+        self._finish(session, self.counters.tally(session.protocol, kind), outcome, request_id, now, sink)
 
     def _count_refused(self, session: Session, kind: str, error: SignalingError) -> None:
         session.request_count += 1
         self.counters.refused_requests[session.protocol, kind, error.code.name] += 1
-
-    def _respond(
-        self, session: Session, outcome: Outcome, request_id: RequestId, now: Instant, sink: Sink | None
-    ) -> None:
-        if sink is None:
-            self._delivery.respond(session, outcome, request_id, now)
-        else:
-            sink.respond(outcome, request_id, now)
-        if self._delivery.slow:
-            self._end_queued(now)
 
     def put_response(self, session: Session, frame: bytes | None, now: Instant) -> None:
         """Queue a response that an adapter has encoded by itself, `None` where none is due."""
