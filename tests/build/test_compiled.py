@@ -24,6 +24,7 @@ from packaging.tags import sys_tags
 
 from sigbridge import ConnectionClosed, ListPeers
 from sigbridge_client import connect
+from waiting import TIME_LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -31,18 +32,22 @@ WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 HOOK = WHEEL["hooks"]["custom"]
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 BUILD_SECONDS = 600
-LIMIT_SECONDS = 60
+
+
+def _files(pattern):
+    return sorted(str(file.relative_to(ROOT)) for file in ROOT.glob(pattern))
+
 
 SAME_TESTS = (
     "tests/core",
-    "tests/grpc/test_engines.py",
     "tests/grpc/test_framing.py",
     "tests/grpc/test_http2.py",
     "tests/grpc/test_methods.py",
     "tests/grpc/test_relay_encoding.py",
     "tests/grpc/test_service.py",
     "tests/grpc/test_translate.py",
-    "tests/grpc/test_wire.py",
+    *_files("tests/grpc/test_engines_*.py"),
+    *_files("tests/grpc/test_wire_*.py"),
     "tests/net/test_carrier.py",
     "tests/net/test_clock.py",
     "tests/websocket",
@@ -59,8 +64,8 @@ def environment(**variables: str) -> dict[str, str]:
     return {**kept, **variables}
 
 
-def run(*command, seconds=LIMIT_SECONDS, cwd=ROOT, **variables):
-    if seconds > LIMIT_SECONDS:
+def run(*command, seconds=TIME_LIMIT_SECONDS, cwd=ROOT, **variables):
+    if seconds > TIME_LIMIT_SECONDS:
         # Compiling takes longer than tests usually may; it has this time limit, and pytest's would end the whole run.
         faulthandler.cancel_dump_traceback_later()
     return subprocess.run(
@@ -156,7 +161,7 @@ def serving(folder, **settings):
         finally:
             server.terminate()
             try:
-                server.wait(LIMIT_SECONDS)
+                server.wait(TIME_LIMIT_SECONDS)
             except subprocess.TimeoutExpired:
                 server.kill()
 
@@ -288,7 +293,7 @@ def faulty(compiler, tmp_path):
     assert done.returncode == 0, done.stderr
     archive = tmp_path / done.stdout.strip()
     source = tmp_path / archive.name.removesuffix(".tar.gz")
-    subprocess.run(["tar", "-xf", str(archive), "-C", str(tmp_path)], check=True, timeout=LIMIT_SECONDS)
+    subprocess.run(["tar", "-xf", str(archive), "-C", str(tmp_path)], check=True, timeout=TIME_LIMIT_SECONDS)
     with (source / "core" / "sigbridge" / "offers.py").open("a", encoding="utf-8") as module:
         module.write("\nPEERS: int = 'many'\n")
     return source
@@ -353,7 +358,7 @@ def test_the_units_tests_hold_on_compiled_code(installed):
 
 async def test_a_compiled_server_tells_everybody_that_it_drains(installed):
     with serving(installed) as (server, grpc_port, websocket_port):
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             for url in (f"grpc://127.0.0.1:{grpc_port}", f"ws://127.0.0.1:{websocket_port}"):
                 client = await connect(url)
                 await client.announce(url.partition(":")[0])
@@ -367,4 +372,4 @@ async def test_a_compiled_server_tells_everybody_that_it_drains(installed):
                 with pytest.raises(ConnectionClosed) as closed:
                     await one.call(ListPeers())
                 assert closed.value.reason == "draining"
-        assert await asyncio.to_thread(server.wait, LIMIT_SECONDS) == 0
+        assert await asyncio.to_thread(server.wait, TIME_LIMIT_SECONDS) == 0

@@ -1,43 +1,26 @@
 """One door to both protocols: which URLs it takes, and what it shows to a server."""
 
 import asyncio
-import contextlib
-import datetime
 import json
-from ipaddress import ip_address
 
 import grpc.aio
 import pytest
 import websockets.asyncio.client
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from sigbridge import ConnectionClosed, Settings, SignalingError
+from certificates import Authority
+from served import servers
+from sigbridge import ConnectionClosed, SignalingError
 from sigbridge_client import connect
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_server.server import Server
+from waiting import TIME_LIMIT_SECONDS
 
-TIME_LIMIT_SECONDS = 20
 TOKEN = "s3cret"
 PROTOCOLS = ["grpc", "websocket"]
-PEM = serialization.Encoding.PEM
 
 
 @pytest.fixture
 async def serve():
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(**settings):
-            server = Server(
-                Settings(
-                    grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0", http_bind_address="off", **settings
-                )
-            )
-            await server.start()
-            stack.push_async_callback(server.stop, grace_seconds=0.5)
-            return server
-
+    async with servers() as start:
         yield start
 
 
@@ -49,32 +32,11 @@ def url(server, protocol, *, secure=False):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """An authority that signed a server's and a client's certificate: the paths of all of them, by name."""
-    folder = tmp_path_factory.mktemp("tls")
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
-    for name in ("authority", "server", "device-1"):
-        key = authority_key if name == "authority" else ec.generate_private_key(ec.SECP256R1())
-        subject, issuer = (
-            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)]) for text in (name, "authority")
-        )
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=name == "authority", path_length=None), critical=True)
-            .sign(authority_key, hashes.SHA256())
-        )
-        (folder / f"{name}.crt").write_bytes(certificate.public_bytes(PEM))
-        (folder / f"{name}.key").write_bytes(
-            key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        )
-    return folder
+    """An authority that signed a server's and a client's certificate: the folder of all of them, by name."""
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    for name in ("server", "device-1"):
+        authority.issue(name)
+    return authority.folder
 
 
 @pytest.mark.parametrize(
@@ -103,14 +65,14 @@ async def test_tokens(serve, protocol):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_certificates(serve, files, protocol):
     server = await serve(
-        tls_cert_file=str(files / "server.crt"),
-        tls_key_file=str(files / "server.key"),
-        tls_client_ca_file=str(files / "authority.crt"),
+        tls_cert_file=str(files / "server.pem"),
+        tls_key_file=str(files / "server.key.pem"),
+        tls_client_ca_file=str(files / "authority.pem"),
         rate_per_second=0.001,
         rate_burst=1,
     )
-    roots = (files / "authority.crt").read_bytes()
-    device = {"certificate_file": str(files / "device-1.crt"), "key_file": str(files / "device-1.key")}
+    roots = (files / "authority.pem").read_bytes()
+    device = {"certificate_file": str(files / "device-1.pem"), "key_file": str(files / "device-1.key.pem")}
     where = url(server, protocol, secure=True)
     async with asyncio.timeout(TIME_LIMIT_SECONDS):
         async with await connect(where, root_certificates=roots, **device) as client:

@@ -4,17 +4,12 @@ import hmac
 
 import pytest
 
-from sigbridge import Announce, Code, Disconnect, Hub, Instant, Settings, SignalingError
+from clock import NOW
+from sigbridge import Announce, Code, Disconnect, Hub, Settings, SignalingError
 from sigbridge.auth import ANYBODY, OPEN_DOOR, CountingDoor, Credentials, Identity, StaticTokens, bearer_token
 from sigbridge.counters import Counters
 from sigbridge.messages import Capabilities
-
-NOW = Instant(1000.0, 1_700_000_000.0)
-
-
-class Encoding:
-    def encode_event(self, event):
-        return repr(event).encode()
+from stage import PlainEncoding
 
 
 @pytest.fixture
@@ -24,7 +19,7 @@ def hub():
 
 def open_session(hub, identity=ANYBODY, remote="192.0.2.1"):
     return hub.open(
-        protocol="grpc", encoding=Encoding(), on_end=lambda reason: None, now=NOW, remote=remote, identity=identity
+        protocol="grpc", encoding=PlainEncoding(), on_end=lambda reason: None, now=NOW, remote=remote, identity=identity
     )
 
 

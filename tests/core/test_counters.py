@@ -2,16 +2,11 @@
 
 import pytest
 
-from sigbridge import Announce, Disconnect, DisconnectReason, Hub, Instant, Offer, Settings, errors
+from clock import NOW
+from sigbridge import Announce, Disconnect, DisconnectReason, Hub, Offer, Settings, errors
 from sigbridge.counters import SECONDS_BOUNDS, Counters, Histogram
 from sigbridge.errors import Code
-
-NOW = Instant(1000.0, 1_700_000_000.0)
-
-
-class Encoding:
-    def encode_event(self, event):
-        return repr(event).encode()
+from stage import PlainEncoding
 
 
 def test_the_bounds_rise():
@@ -48,7 +43,7 @@ def test_times_are_kept_by_protocol_and_kind():
 
 
 def open_session(hub, protocol="grpc"):
-    return hub.open(protocol=protocol, encoding=Encoding(), on_end=lambda reason: None, now=NOW)
+    return hub.open(protocol=protocol, encoding=PlainEncoding(), on_end=lambda reason: None, now=NOW)
 
 
 def test_a_request_is_timed_from_its_beginning_to_its_reply():

@@ -19,11 +19,7 @@ from sigbridge import (
 )
 from sigbridge.auth import ANYBODY, Identity
 from sigbridge.limits import RateLimiter
-
-
-class Encoding:
-    def encode_event(self, event):
-        return repr(event).encode()
+from stage import PlainEncoding
 
 
 def at(seconds: float) -> Instant:
@@ -142,7 +138,7 @@ def make_hub(**settings) -> Hub:
 def open_session(hub: Hub, now: float = 0, *, remote: str = "192.0.2.1", identity: Identity = ANYBODY):
     return hub.open(
         protocol="websocket",
-        encoding=Encoding(),
+        encoding=PlainEncoding(),
         on_end=lambda reason: None,
         now=at(now),
         remote=remote,

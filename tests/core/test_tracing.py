@@ -4,15 +4,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from sigbridge import Announce, Code, Disconnect, Hub, Instant, ListPeers, Offer, Settings, SignalingError
+from clock import NOW
+from sigbridge import Announce, Code, Disconnect, Hub, ListPeers, Offer, Settings, SignalingError
+from stage import PlainEncoding
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-class Encoding:
-    def encode_event(self, event):
-        return repr(event).encode()
 
 
 class Recorder:
@@ -48,7 +44,7 @@ def hub(tracer):
 
 def open_peer(hub, peer_id, traceparent=""):
     session = hub.open(
-        protocol="grpc", encoding=Encoding(), on_end=lambda reason: None, now=NOW, traceparent=traceparent
+        protocol="grpc", encoding=PlainEncoding(), on_end=lambda reason: None, now=NOW, traceparent=traceparent
     )
     hub.apply(session, Announce(peer_id), NOW)
     return session

@@ -31,6 +31,7 @@ from sigbridge_grpc.generated import webrtc_signaling_pb2 as signaling_pb
 from sigbridge_grpc.generated import webrtc_signaling_pb2_grpc as signaling_pb_grpc
 from sigbridge_net.errors import ListenError
 from sigbridge_server.logs import configure_logging
+from waiting import until
 
 PASS = {"name": "pass", "nodes": [{"id": "out", "type": "pass_through"}]}
 UPPER = {"name": "upper", "nodes": [{"id": "out", "type": "text.upper"}]}
@@ -142,7 +143,7 @@ async def test_each_item_of_a_stream_has_the_whole_time_limit(host_it, gate):
     assert (await idle.read()).outputs[0].data.text == "still here"
 
 
-async def test_when_too_many_wait_the_next_is_refused_at_once(host_it, gate, until, monkeypatch):
+async def test_when_too_many_wait_the_next_is_refused_at_once(host_it, gate, monkeypatch):
     monkeypatch.setattr(runner_module, "MOST_WAITING", 1)
     monkeypatch.setattr(runner_module.os, "cpu_count", lambda: 1)
     hosted = await host_it()
@@ -159,7 +160,7 @@ async def test_when_too_many_wait_the_next_is_refused_at_once(host_it, gate, unt
     assert (await second.read()).outputs[0].data.text == "2"
 
 
-async def test_what_a_client_that_has_gone_waited_for_is_never_begun(host_it, gate, until, monkeypatch):
+async def test_what_a_client_that_has_gone_waited_for_is_never_begun(host_it, gate, monkeypatch):
     monkeypatch.setattr(runner_module.os, "cpu_count", lambda: 1)
     hosted = await host_it()
     first = asyncio.create_task(hosted.execute(WAIT, text="1"))
@@ -386,7 +387,7 @@ async def test_the_scenarios_hold_on_the_hosts_port(hosted, name):
 # The end.
 
 
-async def test_a_drain_lets_calls_end_and_tells_streams_sessions_and_watchers(host_it, gate, until, monkeypatch):
+async def test_a_drain_lets_calls_end_and_tells_streams_sessions_and_watchers(host_it, gate, monkeypatch):
     monkeypatch.setattr(runner_module.os, "cpu_count", lambda: 2)
     hosted = await host_it()
     # Its connection stands before the stop, after which none is accepted any more.

@@ -18,6 +18,7 @@ from sigbridge_grpc.interceptors import caller_of, interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
+from waiting import until
 
 
 def echo(method: Any) -> Any:
@@ -94,7 +95,7 @@ async def test_one_hub_may_be_mounted_twice_and_either_timer_is_enough():
         await silent.close()
 
 
-async def test_a_hub_that_is_only_asked_forgets_its_callers(until):
+async def test_a_hub_that_is_only_asked_forgets_its_callers():
     """Without any session, too, the hub is called when it is due."""
     hub = Hub(Settings(rate_per_second=1000, rate_burst=1), read_clock())
     async with serving(hub=hub) as (target, _), grpc.aio.insecure_channel(target) as channel:

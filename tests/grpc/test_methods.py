@@ -6,6 +6,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from clock import NOW
 from sigbridge import Hub, Instant, Settings
 from sigbridge.auth import ANYBODY
 from sigbridge.disconnects import DisconnectReason
@@ -23,8 +24,6 @@ from sigbridge_grpc.methods import (
     signaling_methods,
 )
 from sigbridge_grpc.service import FRAMED_PROTOBUF, SERVICE_NAME, SignalingService
-
-NOW = Instant(1000.0, 1_700_000_000.0)
 
 
 class FakeCall:

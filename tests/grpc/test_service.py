@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from directories import Elsewhere
 from sigbridge import (
     Announced,
     Capabilities,
     Code,
     DisconnectReason,
-    Event,
     Hub,
     Instant,
     PeerJoined,
@@ -17,34 +17,11 @@ from sigbridge import (
     SignalingError,
 )
 from sigbridge.pending import Pending
-from sigbridge.session import ProtocolName, Session
+from sigbridge.session import Session
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import PROTOBUF, SignalingService
 
 NOW = Instant(100.0, 1_700_000_000.0)
-
-
-class Elsewhere:
-    """A directory and a bus that answer on command only."""
-
-    def __init__(self) -> None:
-        self.asked: list[Pending[None]] = []
-
-    def claim(self, room: str, peer_id: str, now: Instant) -> Pending[None]:
-        return self._ask()
-
-    def release(self, room: str, peer_id: str) -> None:
-        pass
-
-    def relay(
-        self, room: str, to_peer_id: str, event: Event, from_protocol: ProtocolName, now: Instant
-    ) -> Pending[None]:
-        return self._ask()
-
-    def _ask(self) -> Pending[None]:
-        answer: Pending[None] = Pending()
-        self.asked.append(answer)
-        return answer
 
 
 class Stream:

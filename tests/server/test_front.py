@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import NOW
 from sigbridge import Instant, SettingError, Settings
 from sigbridge_client import connect
 from sigbridge_net.wire import Client
@@ -23,7 +24,6 @@ from sigbridge_server.front import HTTP2_PREFACE, MAX_HEAD_BYTES, FrontWire, fro
 from sigbridge_server.server import Server
 
 needs_ngh2 = pytest.mark.skipif(importlib.util.find_spec("ngh2") is None, reason="needs the native engine")
-NOW = Instant(1000.0, 1_700_000_000.0)
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"

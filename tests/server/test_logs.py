@@ -11,13 +11,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from clock import NOW
 from sigbridge import Announce, DisconnectReason, Hub, Instant, ListPeers, Settings
 from sigbridge.auth import Credentials, StaticTokens
 from sigbridge_server.logs import MAX_LEARNED, Timestamp, configure_logging, line_formatter
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.wire import BARE_JSON
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 LATER = Instant(1012.5, 1_700_000_012.5)
 BREAKS = "a\nb\r\x1b[31m\u2028\u0085\x0b\x0c\x1c"
 """What might begin a new line, or colour the rest of it."""

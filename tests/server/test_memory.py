@@ -5,14 +5,13 @@ import logging
 
 import pytest
 
-from sigbridge import Announce, Code, Hub, Instant, Settings, SignalingError
+from clock import NOW
+from sigbridge import Announce, Code, Hub, Settings, SignalingError
 from sigbridge_net.clock import read_clock
 from sigbridge_server import memory
 from sigbridge_server.memory import MemoryWatch, resident_mb
 from sigbridge_server.server import Server
 from sigbridge_websocket.wire import BARE_JSON
-
-NOW = Instant(1000.0, 1_700_000_000.0)
 
 
 def open_session(hub):

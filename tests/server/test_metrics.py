@@ -6,6 +6,8 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from clock import NOW
+from served import ANY_PORT
 from sigbridge import (
     Announce,
     Answer,
@@ -14,7 +16,6 @@ from sigbridge import (
     DisconnectReason,
     Hub,
     IceCandidate,
-    Instant,
     ListPeers,
     Offer,
     Settings,
@@ -28,13 +29,7 @@ from sigbridge_server.server import Server
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.wire import BARE_JSON
 
-NOW = Instant(1000.0, 1_700_000_000.0)
-ANY_PORT = {
-    "grpc_bind_address": "127.0.0.1:0",
-    "ws_bind_address": "127.0.0.1:0",
-    "http_bind_address": "127.0.0.1:0",
-}
-
+WITH_HTTP = ANY_PORT | {"http_bind_address": "127.0.0.1:0"}
 LABELS = {
     "grpc_webrtc_signaling_peers_total": (),
     "grpc_webrtc_signaling_messages_total": ("type",),
@@ -77,8 +72,8 @@ class Lag:
     lag_seconds = 0.25
 
 
-class Stage:
-    """A hub whose requests take as long as a test says."""
+class MeasuredHub:
+    """A hub whose requests take as long as a test says, and its metrics."""
 
     def __init__(self, **settings):
         self.seconds = 0.0
@@ -110,25 +105,25 @@ class Stage:
 
 
 @pytest.fixture
-def stage():
-    return Stage()
+def measured():
+    return MeasuredHub()
 
 
 @pytest.fixture
-def busy(stage):
+def busy(measured):
     """A hub on which everything has happened once."""
-    alice, bob = stage.open("grpc"), stage.open("websocket")
-    stage.do(alice, Announce("alice"), 2**-9)
-    stage.do(bob, Announce("bob"))
-    stage.do(alice, Offer("bob", "v=0"), 2**-17)
-    stage.do(bob, Answer("alice", "v=0"))
-    stage.do(alice, Offer("bob", "v=0"), 5.0)
-    stage.do(alice, IceCandidate("bob", "c"))
-    stage.do(alice, ListPeers())
-    stage.do(alice, Disconnect("nobody"))
-    assert isinstance(stage.do(alice, Offer("nobody", "v=0")), SignalingError)
-    stage.hub.close(stage.open("websocket"), DisconnectReason.CONNECTION_LOST, NOW)
-    return stage
+    alice, bob = measured.open("grpc"), measured.open("websocket")
+    measured.do(alice, Announce("alice"), 2**-9)
+    measured.do(bob, Announce("bob"))
+    measured.do(alice, Offer("bob", "v=0"), 2**-17)
+    measured.do(bob, Answer("alice", "v=0"))
+    measured.do(alice, Offer("bob", "v=0"), 5.0)
+    measured.do(alice, IceCandidate("bob", "c"))
+    measured.do(alice, ListPeers())
+    measured.do(alice, Disconnect("nobody"))
+    assert isinstance(measured.do(alice, Offer("nobody", "v=0")), SignalingError)
+    measured.hub.close(measured.open("websocket"), DisconnectReason.CONNECTION_LOST, NOW)
+    return measured
 
 
 def test_exactly_these_names_and_labels(busy):
@@ -153,15 +148,15 @@ def test_types_and_help(busy):
     assert all(family.documentation for family in families.values())
 
 
-def test_the_document_s_metrics_are_there_from_the_start(stage):
-    assert stage.samples("grpc_webrtc_signaling_peers_total") == {(): 0}
-    assert stage.samples("grpc_webrtc_signaling_streams_active") == {(): 0}
-    assert stage.samples("grpc_webrtc_signaling_pending_offers") == {(): 0}
-    assert stage.samples("grpc_webrtc_signaling_messages_total") == {
+def test_the_document_s_metrics_are_there_from_the_start(measured):
+    assert measured.samples("grpc_webrtc_signaling_peers_total") == {(): 0}
+    assert measured.samples("grpc_webrtc_signaling_streams_active") == {(): 0}
+    assert measured.samples("grpc_webrtc_signaling_pending_offers") == {(): 0}
+    assert measured.samples("grpc_webrtc_signaling_messages_total") == {
         (kind,): 0 for kind in ("announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers")
     }
-    assert stage.samples("sigbridge_sessions") == {("grpc",): 0, ("websocket",): 0}
-    assert stage.samples("sigbridge_refusals_total") == dict.fromkeys(REFUSALS, 0)
+    assert measured.samples("sigbridge_sessions") == {("grpc",): 0, ("websocket",): 0}
+    assert measured.samples("sigbridge_refusals_total") == dict.fromkeys(REFUSALS, 0)
 
 
 def test_values(busy):
@@ -191,12 +186,12 @@ def test_values(busy):
     assert busy.samples("sigbridge_event_loop_lag_seconds") == {(): 0.25}
 
 
-def test_peers_total_falls_when_peers_leave(stage):
-    session = stage.open("websocket")
-    stage.do(session, Announce("a"))
-    assert stage.samples("grpc_webrtc_signaling_peers_total") == {(): 1}
-    stage.hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
-    assert stage.samples("grpc_webrtc_signaling_peers_total") == {(): 0}
+def test_peers_total_falls_when_peers_leave(measured):
+    session = measured.open("websocket")
+    measured.do(session, Announce("a"))
+    assert measured.samples("grpc_webrtc_signaling_peers_total") == {(): 1}
+    measured.hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
+    assert measured.samples("grpc_webrtc_signaling_peers_total") == {(): 0}
 
 
 def test_the_histogram_is_cumulative(busy):
@@ -221,28 +216,28 @@ def test_the_histogram_is_cumulative(busy):
 
 
 def test_what_waits_is_shown():
-    stage = Stage()
-    alice, bob = stage.open("grpc"), stage.open("websocket")
-    stage.do(alice, Announce("alice"))
-    stage.do(bob, Announce("bob"))
-    stage.do(bob, ListPeers())
+    measured = MeasuredHub()
+    alice, bob = measured.open("grpc"), measured.open("websocket")
+    measured.do(alice, Announce("alice"))
+    measured.do(bob, Announce("bob"))
+    measured.do(bob, ListPeers())
     alice.outbox.take(2**40)
     for _ in range(3):
-        stage.hub.apply(alice, IceCandidate("bob", "c"), NOW)
-    assert stage.samples("sigbridge_outbox_messages") == {(): 3}
-    assert stage.samples("sigbridge_outbox_longest_messages") == {(): 3}
-    assert stage.samples("sigbridge_outbox_bytes")[()] == bob.outbox.queued_bytes > 0
+        measured.hub.apply(alice, IceCandidate("bob", "c"), NOW)
+    assert measured.samples("sigbridge_outbox_messages") == {(): 3}
+    assert measured.samples("sigbridge_outbox_longest_messages") == {(): 3}
+    assert measured.samples("sigbridge_outbox_bytes")[()] == bob.outbox.queued_bytes > 0
 
 
 def test_the_number_of_series_is_bounded_whatever_clients_say():
-    stage = Stage(rate_per_second=0)
+    measured = MeasuredHub(rate_per_second=0)
 
     def torment(first):
         for number in range(first, first + 1000):
-            session = stage.hub.open(
+            session = measured.hub.open(
                 protocol="websocket", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW, remote=f"host-{number}"
             )
-            conversation = Conversation(stage.hub, session, bytes)
+            conversation = Conversation(measured.hub, session, bytes)
             for text in (
                 b'{"jsonrpc":"2.0","id":1,"method":"m%d","params":{}}' % number,
                 b'{"jsonrpc":"2.0","id":1,"method":"announce","params":{"peer_id":"p%d","room":"r%d"}}'
@@ -256,10 +251,10 @@ def test_the_number_of_series_is_bounded_whatever_clients_say():
                 b"[%d]" % number,
             ):
                 conversation.receive(text, NOW)
-            stage.hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
+            measured.hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
 
     def series():
-        return sum(len(family.samples) for family in stage.families().values())
+        return sum(len(family.samples) for family in measured.families().values())
 
     torment(0)
     before = series()
@@ -267,8 +262,8 @@ def test_the_number_of_series_is_bounded_whatever_clients_say():
     assert series() == before < 400
 
 
-def test_processes_metrics_come_along(stage):
-    families = stage.families()
+def test_processes_metrics_come_along(measured):
+    families = measured.families()
     assert "process_open_fds" in families
     assert "python_info" in families
 
@@ -288,7 +283,7 @@ async def fetch(port: int, path: str, method: str = "GET") -> tuple[int, dict[st
 
 @pytest.fixture
 async def server():
-    server = Server(Settings(**ANY_PORT))
+    server = Server(Settings(**WITH_HTTP))
     await server.start()
     async with asyncio.timeout(20):
         yield server
@@ -328,7 +323,7 @@ async def test_refusals_at_every_door_are_counted(engine):
         pytest.importorskip("ngh2")
     server = Server(
         Settings(
-            **ANY_PORT, grpc_engine=engine, auth_tokens=("t",), allowed_origins=("https://a.example",), max_sessions=1
+            **WITH_HTTP, grpc_engine=engine, auth_tokens=("t",), allowed_origins=("https://a.example",), max_sessions=1
         )
     )
     await server.start()
@@ -383,7 +378,7 @@ async def test_a_server_that_is_short_of_memory_is_ready_all_the_same(server):
 
 
 async def test_off_means_nowhere():
-    server = Server(Settings(**{**ANY_PORT, "http_bind_address": "off"}))
+    server = Server(Settings(**ANY_PORT))
     await server.start()
     try:
         assert server.http_port is None

@@ -5,28 +5,17 @@ import socket
 
 import pytest
 
+from served import ANY_PORT, servers
 from sigbridge import ConnectionClosed, OfferReceived, SettingError, Settings
 from sigbridge_client import connect
 from sigbridge_net.errors import ListenError
 from sigbridge_server.server import Server
 
-ANY_PORT = {"grpc_bind_address": "127.0.0.1:0", "ws_bind_address": "127.0.0.1:0", "http_bind_address": "off"}
-
 
 @pytest.fixture
 async def start():
-    """Start servers that are stopped at the end."""
-    servers = []
-
-    async def start(**settings) -> Server:
-        server = Server(Settings(**ANY_PORT | settings))
-        await server.start()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        await server.stop(grace_seconds=0.5)
+    async with servers() as start_server:
+        yield start_server
 
 
 @pytest.fixture

@@ -14,19 +14,19 @@ from opentelemetry.trace import SpanKind
 from websockets.asyncio.client import connect as connect_websocket
 
 import sigbridge_server.tracing
-from sigbridge import Announce, Hub, Instant, Offer, Settings
+from clock import NOW
+from sigbridge import Announce, Hub, Offer, Settings
 from sigbridge_client import connect
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_server.server import Server
 from sigbridge_server.tracing import OpenTelemetryTracer
 from sigbridge_websocket.wire import BARE_JSON
+from waiting import TIME_LIMIT_SECONDS
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 TRACE = 0x0AF7651916CD43DD8448EB211C80319C
 PARENT = 0xB7AD6B7169203331
 TRACEPARENT = f"00-{TRACE:032x}-{PARENT:016x}-01"
-TIME_LIMIT_SECONDS = 20
 
 
 @pytest.fixture

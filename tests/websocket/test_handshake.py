@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.datastructures import Headers
 
-from sigbridge import Hub, Instant, Settings
+from clock import NOW
+from sigbridge import Hub, Settings
 from sigbridge.auth import Credentials, Identity, StaticTokens
 from sigbridge_net.wire import Client
 from sigbridge_websocket.handshake import credentials_of, select_subprotocol
 from sigbridge_websocket.wire import websocket_wires
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 TOKEN = "s3cret"
 
 

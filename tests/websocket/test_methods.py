@@ -7,15 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigbridge import Hub, Instant, Settings, errors
+from clock import NOW
+from directories import KnownAtOnce
+from sigbridge import Hub, Settings, errors
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.pending import Pending
 from sigbridge_compat.deferred import Deferral
 from sigbridge_websocket import methods, translate
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.wire import BARE_JSON
-
-NOW = Instant(1000.0, 1_700_000_000.0)
 
 
 def request(method, params=None, **members):
@@ -506,7 +505,7 @@ def messages(draw):
     return text
 
 
-class Stage:
+class ThreeSessions:
     """Alice and Bob, who are peers, and Carol, who is none yet; on a hub of their own."""
 
     def __init__(self):
@@ -529,7 +528,7 @@ class Stage:
 
 @given(st.lists(st.tuples(st.sampled_from([0, 2]), messages()), min_size=1, max_size=4))
 def test_both_paths_are_one(said):
-    usual, general = Stage(), Stage()
+    usual, general = ThreeSessions(), ThreeSessions()
     for speaker, text in said:
         usual.conversations[speaker].receive(text, NOW)
         general.conversations[speaker]._receive_any(text, NOW)
@@ -539,7 +538,7 @@ def test_both_paths_are_one(said):
 @given(messages(), st.integers(0), st.integers(128, 255))
 def test_the_usual_path_takes_nothing_that_is_no_utf8(text, at, byte):
     text = text[: at % len(text)] + bytes([byte]) + text[at % len(text) :]
-    if Stage().conversations[2].receive_usual(text, NOW):
+    if ThreeSessions().conversations[2].receive_usual(text, NOW):
         text.decode()
 
 
@@ -695,17 +694,8 @@ def test_a_session_that_ends_while_its_answer_is_awaited(slow_pair, slow_hub, de
     assert not slow_hub.pending_offer_count
 
 
-class KnownAtOnce:
-    """A bus whose word is known before it is asked for."""
-
-    def relay(self, room, to_peer_id, event, from_protocol, now):
-        answer = Pending()
-        answer.resolve(errors.peer_not_found(to_peer_id), now)
-        return answer
-
-
 def test_a_long_batch_of_answers_that_are_known_at_once(talk, make_hub):
-    alice = talk("alice", hub=make_hub(bus=KnownAtOnce()))
+    alice = talk("alice", hub=make_hub(bus=KnownAtOnce(errors.peer_not_found("bob"))))
     answers = alice.ask([request("offer", OFFER, id=number) for number in range(1000)])
     assert [answer["id"] for answer in answers] == list(range(1000))
     assert not alice.conversation.busy

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sigbridge import Hub, Instant, Settings
+from clock import NOW
+from sigbridge import Hub, Settings
 from sigbridge.auth import Identity, StaticTokens
 from sigbridge_net.wire import Client
 from sigbridge_websocket.upgrade import MAX_ORDINARY_BYTES, read_upgrade, upgrade_response
 from sigbridge_websocket.wire import WebSocketWire, websocket_wires
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 TOKEN = "s3cret"
 ENCODED = base64.urlsafe_b64encode(TOKEN.encode()).decode().rstrip("=")
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
