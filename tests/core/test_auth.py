@@ -6,7 +6,7 @@ import pytest
 
 from clock import NOW
 from sigbridge import Announce, Code, Disconnect, Hub, Settings, SignalingError
-from sigbridge.auth import ANYBODY, OPEN_DOOR, CountingDoor, Credentials, Identity, StaticTokens, bearer_token
+from sigbridge.auth import ALLOW_ALL, ANYBODY, Credentials, Identity, RefusalCounter, StaticTokens
 from sigbridge.counters import Counters
 from sigbridge.messages import Capabilities
 from stage import PlainEncoding
