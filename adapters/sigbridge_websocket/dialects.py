@@ -49,7 +49,6 @@ _heads: Final[dict[type[Any], bytes]] = {
 """The beginning of the notification of each kind of event."""
 
 
-
 class Dialect:
     """The dialect of the first generation of clients: the contract's own names and shapes."""
 
