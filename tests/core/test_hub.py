@@ -435,6 +435,52 @@ def test_an_internal_error_tells_nothing_of_the_exception(stage, caplog, monkeyp
     assert "ZeroDivisionError" in caplog.text
 
 
+class Speechless(PlainEncoding):
+    """Cannot say these outcomes."""
+
+    def __init__(self, *kinds):
+        super().__init__()
+        self.cannot_say = kinds
+
+    def encode_response(self, outcome, request_id):
+        if isinstance(outcome, self.cannot_say):
+            raise ValueError("the secret of the house")
+        return super().encode_response(outcome, request_id)
+
+
+def test_a_reply_that_cannot_be_encoded_is_an_internal_error(stage, caplog):
+    alice = stage.open("alice")
+    bob = stage.open(encoding=Speechless(Announced))
+    with caplog.at_level(logging.ERROR, logger="sigbridge.session"):
+        assert bob.do(Announce("bob")) == errors.internal_error()
+    assert "the secret of the house" in caplog.text
+    assert bob.took() == ["SignalingError", *joined("alice")], "what was held back follows all the same"
+    assert (alice.took(), stage.ids()) == (joined("bob"), ["alice", "bob"])
+    bob.do(IceCandidate("alice", "c"))
+    assert alice.took() == [IceCandidateReceived("bob", "c")]
+
+
+def test_a_sink_that_cannot_take_a_reply_takes_an_internal_error(stage, caplog):
+    class Half(Recorder):
+        def respond(self, outcome, request_id, now):
+            if not isinstance(outcome, SignalingError):
+                raise ValueError("the secret of the house")
+            super().respond(outcome, request_id, now)
+
+    alice, outcomes = stage.open(), []
+    with caplog.at_level(logging.ERROR, logger="sigbridge.session"):
+        stage.hub.apply(alice.session, HealthCheck(), outcomes, stage.now, sink=Half())
+    assert outcomes == [errors.internal_error()]
+    assert "the secret of the house" in caplog.text
+
+
+def test_where_no_refusal_can_be_encoded_the_carrier_learns_of_it(stage, caplog):
+    alice = stage.open(encoding=Speechless(Health, SignalingError))
+    with caplog.at_level(logging.CRITICAL, logger="sigbridge.session"), pytest.raises(ValueError, match="the secret"):
+        alice.do(HealthCheck())
+    assert alice.took() == []
+
+
 # Pending offers.
 
 
