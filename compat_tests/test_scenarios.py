@@ -76,14 +76,14 @@ async def test_a_meeting_leaves_nothing_behind(server_world, monkeypatch):
     if hub is None:
         pytest.skip("only a server of this process shows its sessions")
     ended = asyncio.Event()
-    end = hub._end  # noqa: SLF001
+    end = hub._end_one  # noqa: SLF001
 
     def end_and_say_so(*what):
         result = end(*what)
         ended.set()
         return result
 
-    monkeypatch.setattr(hub, "_end", end_and_say_so)
+    monkeypatch.setattr(hub, "_end_one", end_and_say_so)
     async with asyncio.timeout(20):
         while hub.session_count:
             ended.clear()

@@ -51,6 +51,13 @@ def test_a_package_without_layers_has_one_module(graph):
     assert graph.find_children("sigbridge_client") == set()
 
 
+def test_every_package_inside_of_one_has_layers_unless_it_is_generated(graph):
+    inside = {module for module in graph.modules if "." in module and graph.find_children(module)}
+    assert {name for name in inside if not name.endswith(".generated")} - {"sigbridge_compat.scenarios"} == {
+        name for name in ORDERED if "." in name
+    }
+
+
 def test_no_import_goes_in_a_circle(graph):
     assert len(graph.modules) > 100
     assert circles(graph) == []

@@ -14,17 +14,18 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError, malformed_request, server_draining
 from sigbridge.instant import Instant
 from sigbridge.outbox import CROWDED_MESSAGES
+from sigbridge.session import Caller, no_end
 from sigbridge_grpc import status
+from sigbridge_grpc.access import HEALTH_SERVICE_NAME, REFLECTION_SERVICE_NAMES
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 
-HEALTH_SERVICE_NAME = "grpc.health.v1.Health"
-REFLECTION_SERVICE_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+UnaryAnswer: TypeAlias = Callable[[bytes, Caller, Instant], bytes]
+"""A method of one message and one response; raises SignalingError where it is refused."""
 
 Trailers: TypeAlias = Sequence[tuple[str, str]]
 
@@ -49,10 +50,6 @@ class CallRefused(Exception):
 
 class Call(Protocol):
     """One call, as its method sees it."""
-
-    remote: str
-    identity: Identity
-    traceparent: str
 
     def wake(self) -> None:
         """There is something to take, or the method is ready again."""
@@ -86,63 +83,52 @@ class Method(Protocol):
         """What to send now, with its prefix: about `most` bytes, and at least one message where there is one."""
 
 
-MethodFactory: TypeAlias = Callable[[Call, Instant], Method]
+MethodFactory: TypeAlias = Callable[[Call, Caller, Instant], Method]
 
 
 class SignalMethod:
     """`Signal`: one session."""
 
-    __slots__ = (
-        "_busy",
-        "_call",
-        "_service",
-        "_session",
-    )
+    __slots__ = ("_call", "_service", "_session")
 
-    def __init__(self, service: SignalingService, call: Call, now: Instant) -> None:
+    def __init__(self, service: SignalingService, call: Call, caller: Caller, now: Instant) -> None:
         self._service = service
         self._call = call
-        self._busy = False
         try:
-            self._session = service.open(
-                on_end=self._on_end, now=now, remote=call.remote, identity=call.identity, traceparent=call.traceparent
-            )
+            self._session = service.open(caller, self._on_end, now)
         except SignalingError as error:
-            if not service.hub.draining:
+            if service.hub.serving:
                 raise
             trailers = status.trailers_of(DisconnectReason.DRAINING)
             raise CallRefused(Ending(int(error.code), error.message, trailers)) from None
         self._session.outbox.wake = call.wake
+        self._session.on_ready = self._on_ready
 
     def ready(self) -> bool:
-        """Whether no answer is awaited, and the client reads what it is told."""
-        return not self._busy and not self._session.outbox.crowded
+        """Whether no response is awaited, and the client reads what it is told."""
+        return not self._session.awaiting and not self._session.outbox.crowded
 
     def receive(self, message: bytes, now: Instant) -> None:
         """One request."""
-        if self._session.end_reason is not None:
-            return
-        pending = self._service.signal(self._session, message, now)
-        if pending is not None:
-            self._busy = True
-            pending.then(self._answered)
+        if self._session.end_reason is None:
+            self._service.signal(self._session, message, now)
 
-    def _answered(self, _: object, now: Instant) -> None:
-        self._busy = False
+    def _on_ready(self, now: Instant) -> None:
         self._call.wake()
 
     def half_close(self, now: Instant) -> None:
         """Half-close means "I leave": what has been read is answered, the peer is gone, the call ends OK."""
-        self._end(DisconnectReason.CLIENT_LEFT, now)
+        self._service.hub.end(self._session, DisconnectReason.CLIENT_LEFT, now)
 
     def cancel(self, reason: DisconnectReason, now: Instant) -> None:
-        """The client has cancelled, or is gone."""
-        self._service.hub.close(self._session, reason, now)
+        """The client has cancelled, or is gone: nobody is left to tell."""
+        self._session.on_end = no_end
+        self._service.hub.end(self._session, reason, now)
         self._session.outbox.clear()
 
     def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
         """End the session for this reason, in the words that it has on every connection."""
-        self._end(reason, now)
+        self._service.hub.end(self._session, reason, now)
 
     def drain(self, now: Instant) -> None:
         """The hub ends its sessions itself."""
@@ -150,10 +136,6 @@ class SignalMethod:
     def take(self, most: int) -> list[bytes]:
         """What the outbox holds."""
         return self._session.outbox.take(most)
-
-    def _end(self, reason: DisconnectReason, now: Instant) -> None:
-        self._service.hub.close(self._session, reason, now)
-        self._on_end(reason)
 
     def _on_end(self, reason: DisconnectReason) -> None:
         slow = reason is DisconnectReason.SLOW_CONSUMER
@@ -207,8 +189,9 @@ class _Queueing:
 class UnaryMethod(_Queueing):
     """A method of one question and one answer."""
 
-    def __init__(self, call: Call, answer: Callable[[bytes, Instant, str], bytes]) -> None:
+    def __init__(self, call: Call, caller: Caller, answer: UnaryAnswer) -> None:
         super().__init__(call)
+        self._caller = caller
         self._answer = answer
         self._question: bytes | None = None
 
@@ -224,7 +207,7 @@ class UnaryMethod(_Queueing):
             self._refuse(one_message())
             return
         try:
-            answer = self._answer(self._question, now, self._call.identity.subject or self._call.remote)
+            answer = self._answer(self._question, self._caller, now)
         except SignalingError as error:
             self._refuse(error)
         else:
@@ -251,7 +234,7 @@ class HealthBoard:
         for watcher in list(self.watchers):
             watcher.tell()
 
-    def check(self, message: bytes, now: Instant, holder: str) -> bytes:
+    def check(self, message: bytes, caller: Caller, now: Instant) -> bytes:
         """The unary `Check`."""
         service = _parsed(health_pb2.HealthCheckRequest, message).service
         found = self.status_of(service)
@@ -426,13 +409,13 @@ def signaling_methods(service: SignalingService, board: HealthBoard) -> Mapping[
     services = (SERVICE_NAME, HEALTH_SERVICE_NAME, *REFLECTION_SERVICE_NAMES)
     descriptors = Descriptors()
     return {
-        f"/{SERVICE_NAME}/Signal": lambda call, now: SignalMethod(service, call, now),
-        f"/{SERVICE_NAME}/GetPeers": lambda call, _: UnaryMethod(call, service.get_peers),
-        f"/{SERVICE_NAME}/HealthCheck": lambda call, _: UnaryMethod(call, service.health_check),
-        f"/{HEALTH_SERVICE_NAME}/Check": lambda call, _: UnaryMethod(call, board.check),
-        f"/{HEALTH_SERVICE_NAME}/Watch": lambda call, _: WatchMethod(board, call),
+        f"/{SERVICE_NAME}/Signal": lambda call, caller, now: SignalMethod(service, call, caller, now),
+        f"/{SERVICE_NAME}/GetPeers": lambda call, caller, _: UnaryMethod(call, caller, service.get_peers),
+        f"/{SERVICE_NAME}/HealthCheck": lambda call, caller, _: UnaryMethod(call, caller, service.health_check),
+        f"/{HEALTH_SERVICE_NAME}/Check": lambda call, caller, _: UnaryMethod(call, caller, board.check),
+        f"/{HEALTH_SERVICE_NAME}/Watch": lambda call, *_: WatchMethod(board, call),
         **{
-            f"/{name}/ServerReflectionInfo": lambda call, _: ReflectionMethod(call, services, descriptors)
+            f"/{name}/ServerReflectionInfo": lambda call, *_: ReflectionMethod(call, services, descriptors)
             for name in REFLECTION_SERVICE_NAMES
         },
     }

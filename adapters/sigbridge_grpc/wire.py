@@ -18,12 +18,14 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from sigbridge.auth import ANYBODY, OPEN_DOOR, Authenticator, Credentials, Identity, bearer_token
-from sigbridge.disconnects import SLOW_CONSUMER_SECONDS, DisconnectReason
+from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials, Identity
+from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError, internal_error, method_not_found
 from sigbridge.instant import Instant
+from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_grpc import status
+from sigbridge_grpc.access import open_prefixes
 from sigbridge_grpc.framing import Deframer, MessageTooBig, percent_encoded, timeout_seconds
 from sigbridge_grpc.http2 import (
     DataReceived,
@@ -39,8 +41,6 @@ from sigbridge_grpc.http2 import (
     WindowUpdated,
 )
 from sigbridge_grpc.methods import (
-    HEALTH_SERVICE_NAME,
-    REFLECTION_SERVICE_NAMES,
     CallRefused,
     Ending,
     Method,
@@ -48,6 +48,8 @@ from sigbridge_grpc.methods import (
     SignalMethod,
     UnaryMethod,
 )
+from sigbridge_net.credentials import bearer_token
+from sigbridge_net.keepalive import Silence, closing_seconds, judge_silence, silence_due
 from sigbridge_net.wire import Client, WireFactory
 
 logger = logging.getLogger("sigbridge.grpc")
@@ -88,8 +90,6 @@ INTERNAL_ERROR = Ending(
     int(Code.INTERNAL), internal_error().message, status.trailers_of(DisconnectReason.INTERNAL_ERROR)
 )
 """How a call ends that fails before its method stands; nothing of the exception is in it."""
-_OPEN_TO_ALL = (f"/{HEALTH_SERVICE_NAME}/",)
-_REFLECTION = tuple(f"/{name}/" for name in REFLECTION_SERVICE_NAMES)
 
 
 class StreamCall:
@@ -106,24 +106,18 @@ class StreamCall:
         "half_closed",
         "headers_sent",
         "held_back",
-        "identity",
         "let_in",
         "method",
         "next_touched",
-        "remote",
         "stream_id",
         "touched",
-        "traceparent",
         "trailers_queued",
         "unacknowledged",
     )
 
-    def __init__(self, wire: "GrpcWire", stream_id: int, *, remote: str, identity: Identity, traceparent: str) -> None:
+    def __init__(self, wire: "GrpcWire", stream_id: int) -> None:
         self._wire = wire
         self.stream_id = stream_id
-        self.remote = remote
-        self.identity = identity
-        self.traceparent = traceparent
         self.method: Method | None = None
         self.deframer: Deframer | None = None
         self.unacknowledged = 0
@@ -146,7 +140,8 @@ class StreamCall:
     def wake(self) -> None:
         """There is something to take, or the method is ready again."""
         if not self.gone:
-            self._wire.touch(self)
+            if not self.touched:
+                self._wire.touch(self)
             self._wire.wake()
 
     def finish(self, ending: Ending) -> None:
@@ -207,7 +202,7 @@ class GrpcWire:
         client: Client,
         wake: Callable[[], None],
         now: Instant,
-        authenticator: Authenticator = OPEN_DOOR,
+        authenticator: Authenticator = ALLOW_ALL,
     ) -> None:
         self.due = now.monotonic + settings.handshake_timeout_seconds
         self.finished = False
@@ -488,17 +483,14 @@ class GrpcWire:
 
     def _expire_silence(self, now: Instant) -> float:
         """Ping a silent client, and drop one that does not answer."""
-        moment, settings = now.monotonic, self._settings
-        if self._pinged_at > self._heard_at:
-            if moment >= self._pinged_at + settings.ping_timeout_seconds:
-                self._lose_all(DisconnectReason.KEEPALIVE_TIMEOUT, now)
-                self.aborted = True
-        elif moment >= self._heard_at + settings.ping_interval_seconds:
+        verdict = judge_silence(self._settings, self._heard_at, self._pinged_at, now.monotonic)
+        if verdict is Silence.PING:
             self._http2.ping()
-            self._pinged_at = moment
-        else:
-            return self._heard_at + settings.ping_interval_seconds
-        return self._pinged_at + settings.ping_timeout_seconds
+            self._pinged_at = now.monotonic
+        elif verdict is Silence.END:
+            self._lose_all(DisconnectReason.KEEPALIVE_TIMEOUT, now)
+            self.aborted = True
+        return silence_due(self._settings, self._heard_at, self._pinged_at)
 
     # Calls.
 
@@ -549,25 +541,25 @@ class GrpcWire:
         path = fields.get(b":path", b"").decode("latin-1")
         if fields.get(b"te") != b"trailers":
             raise SignalingError(Code.INTERNAL, "A gRPC request says te: trailers; a proxy may have lost it")
-        identity = self._identity(path, authorization)
+        identity = self._identity(path, authorization, now)
         make = self._methods.get(path)
         if make is None:
             raise method_not_found(path)
         encoding = fields.get(b"grpc-encoding", b"identity")
         if encoding not in (b"identity", b"gzip"):
             raise SignalingError(Code.UNIMPLEMENTED, f"Unknown grpc-encoding {encoding[:32].decode('latin-1')}")
-        call = StreamCall(
-            self,
-            stream_id,
-            remote=self._client.address,
-            identity=identity,
-            traceparent=fields.get(b"traceparent", b"").decode("latin-1"),
+        caller = Caller(
+            identity,
+            self._client.address,
+            fields.get(b"user-agent", b"").decode("latin-1"),
+            fields.get(b"traceparent", b"").decode("latin-1"),
         )
+        call = StreamCall(self, stream_id)
         timeout = fields.get(b"grpc-timeout")
         limit = None if timeout is None else timeout_seconds(timeout)
         if timeout is not None and limit is None:
             raise SignalingError(Code.INTERNAL, "grpc-timeout is no time")
-        call.method = make(call, now)
+        call.method = make(call, caller, now)
         most = self._settings.max_message_bytes
         if not isinstance(call.method, SignalMethod):
             most = min(most, MAX_QUESTION_BYTES)
@@ -584,14 +576,12 @@ class GrpcWire:
             call.method.drain(now)
         return call
 
-    def _identity(self, path: str, authorization: list[str]) -> Identity:
-        if path.startswith(_OPEN_TO_ALL):
-            return ANYBODY
-        if path.startswith(_REFLECTION) and not self._settings.reflection_requires_auth:
+    def _identity(self, path: str, authorization: list[str], now: Instant) -> Identity:
+        if path.startswith(open_prefixes(reflection_requires_token=self._settings.reflection_requires_auth)):
             return ANYBODY
         token = bearer_token(authorization, bare=True)
         return self._authenticator.authenticate(
-            Credentials(token=token, certificate_subject=self._client.certificate_subject)
+            Credentials(token=token, certificate_subject=self._client.certificate_subject), now
         )
 
     def _on_data(self, stream_id: int, data: bytes, end: bool, now: Instant) -> None:
@@ -819,7 +809,7 @@ class GrpcWire:
         self._forget(call, now)
         if not self._calls:
             self._http2.goaway(ErrorCode.ENHANCE_YOUR_CALM)
-            self._begin_closing(now, patience=SLOW_CONSUMER_SECONDS)
+            self._begin_closing(now, DisconnectReason.SLOW_CONSUMER)
 
     def _on_window(self, stream_id: int) -> None:
         call = self._calls.get(stream_id)
@@ -892,16 +882,15 @@ class GrpcWire:
         self._awaiting.clear()
         self._refused.clear()
 
-    def _begin_closing(self, now: Instant, *, patience: float | None = None) -> None:
+    def _begin_closing(self, now: Instant, reason: DisconnectReason | None = None) -> None:
         self._settling = False
         if self._close_deadline is None:
-            seconds = self._settings.close_timeout_seconds if patience is None else patience
-            self.due = self._close_deadline = now.monotonic + seconds
+            self.due = self._close_deadline = now.monotonic + closing_seconds(self._settings, reason)
             self.wake()
 
 
 def grpc_wires(
-    methods: Mapping[str, MethodFactory], settings: Settings, *, authenticator: Authenticator = OPEN_DOOR
+    methods: Mapping[str, MethodFactory], settings: Settings, *, authenticator: Authenticator = ALLOW_ALL
 ) -> WireFactory:
     """The wires of a listener that serves `methods` to those whom `authenticator` lets in."""
     return lambda client, wake, now: GrpcWire(

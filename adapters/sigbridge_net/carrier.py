@@ -145,11 +145,6 @@ class Carrier:
         if not self._connections:
             self._all_gone.set()
 
-    def _schedule(self, connection: "Connection") -> None:
-        if not self._to_flush:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._to_flush.append(connection)
-
     def _flush(self) -> None:
         connections, self._to_flush = self._to_flush, []
         now = read_clock()
@@ -224,9 +219,7 @@ class Connection:
                 self._receive_more()
         else:
             self._receive(data)
-        if not self._scheduled:
-            self._scheduled = True
-            self._carrier._schedule(self)
+        self.wake()
 
     def _receive(self, data: bytes) -> None:
         try:
@@ -282,7 +275,10 @@ class Connection:
         """Flush at the end of this tick."""
         if not self._scheduled:
             self._scheduled = True
-            self._carrier._schedule(self)
+            waiting = self._carrier._to_flush
+            if not waiting:
+                asyncio.get_running_loop().call_soon(self._carrier._flush)
+            waiting.append(self)
 
     def drain(self) -> None:
         """Let the wire come to its end."""

@@ -7,6 +7,7 @@ Source: `docs/protocol.md`, section "Errors".
 
     SigbridgeError                      sigbridge.errors
     ├── SignalingError                  sigbridge.errors
+    │   └── NoRequest                   sigbridge_websocket.error_codes
     ├── SettingError (ValueError)       sigbridge.settings.declare
     ├── ConnectionClosed                sigbridge.client
     ├── ListenError (OSError)           sigbridge_net.errors
@@ -28,7 +29,10 @@ raises them catches them, and one that gets out is a bug:
 """
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
+
+MAX_UINT32: Final = 0xFFFFFFFF
+UINT32_EXPECTED: Final = f"must be a whole number from 0 to {MAX_UINT32}"
 
 
 class Code(IntEnum):
@@ -80,6 +84,11 @@ class SignalingError(SigbridgeError):
 def invalid_params(field: str, what: str) -> SignalingError:
     """A field is missing or wrong; `what` continues a sentence that begins with the field's name."""
     return SignalingError(Code.INVALID_ARGUMENT, f"Invalid params: {field} {what}", field=field)
+
+
+def no_uint32(field: str) -> SignalingError:
+    """A number is none that 32 bits hold without a sign."""
+    return invalid_params(field, UINT32_EXPECTED)
 
 
 def malformed_request() -> SignalingError:

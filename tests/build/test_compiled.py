@@ -40,6 +40,7 @@ def _files(pattern):
 
 SAME_TESTS = (
     "tests/core",
+    "tests/grpc/test_encoding.py",
     "tests/grpc/test_framing.py",
     "tests/grpc/test_http2.py",
     "tests/grpc/test_methods.py",

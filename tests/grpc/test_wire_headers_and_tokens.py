@@ -3,11 +3,12 @@
 import pytest
 
 from clock import Clock
-from grpc_lines import CHECK, GET_PEERS, REFLECT, WiredServer, ended, make_server
+from grpc_lines import CHECK, GET_PEERS, REFLECT, SIGNAL, WiredServer, ended, make_server
 from sigbridge.auth import StaticTokens
+from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.methods import signaling_methods
-from sigbridge_grpc.service import FRAMED_PROTOBUF, SignalingService
+from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.wire import MAX_HEADER_BYTES, grpc_wires
 
 
@@ -71,6 +72,24 @@ def test_headers_far_above_the_limit_end_the_connection(server: WiredServer) -> 
     assert ended(server) == {"protocol_error": 1}
 
 
+@pytest.mark.parametrize(
+    ("sent", "known"),
+    [
+        ([], ""),
+        ([b"grpc-go/1.70.0"], "grpc-go/1.70.0"),
+        ([b"one", b"two"], "two"),
+        ([b"\xe9"], "\u00e9"),
+        ([b"x" * 200], "x" * 128),
+    ],
+)
+def test_a_session_knows_its_client_s_software(server: WiredServer, sent: list[bytes], known: str) -> None:
+    line = server.line()
+    line.open(SIGNAL, *((b"user-agent", value) for value in sent))
+    line.pump()
+    (session,) = server.hub._sessions.values()
+    assert session.client == known
+
+
 # Tokens.
 
 
@@ -100,7 +119,7 @@ def test_reflection_may_be_open(clock: Clock) -> None:
 
 def test_an_authenticator_that_fails_tells_nothing(server: WiredServer, caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
-        def authenticate(self, credentials: object) -> object:
+        def authenticate(self, credentials: object, now: object) -> object:
             raise RuntimeError("canary")
 
     line = server.line()

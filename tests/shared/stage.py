@@ -16,7 +16,7 @@ from sigbridge import (
     messages,
 )
 from sigbridge.auth import ANYBODY
-from sigbridge.pending import Pending
+from sigbridge.session import ANYWHERE, Caller, no_end
 
 KINDS = {name: kind for name, kind in vars(messages).items() if isinstance(kind, type)}
 
@@ -34,6 +34,29 @@ class PlainEncoding:
         self.encoded.append(event)
         return f"{type(event).__name__} ".encode() + msgspec.json.encode(event)
 
+    def number_event(self, frame, number):
+        return b"%b #%d" % (frame, number)
+
+    def encode_response(self, outcome, request_id):
+        """The name of the outcome's class; the outcome itself goes into the list that names the request."""
+        request_id.append(outcome)
+        return b"reply " + type(outcome).__name__.encode()
+
+
+class Recorder:
+    """A sink that keeps outcomes in the lists that name their requests."""
+
+    def respond(self, outcome, request_id, now):
+        request_id.append(outcome)
+
+
+def outcome_of(hub, session, request, now, **how):
+    """The outcome of a request, which must be known at once; nothing is put into the session's own outbox."""
+    outcomes = []
+    hub.apply(session, request, outcomes, now, sink=Recorder(), **how)
+    (outcome,) = outcomes
+    return outcome
+
 
 class Actor:
     """One session, what has arrived at it, and why it ended."""
@@ -49,17 +72,12 @@ class Actor:
         self.wakes += 1
 
     def do(self, request) -> Any:
-        """Apply a request and queue its answer; returns the reply, the refusal, or the `Pending`."""
-        outcome = self.stage.hub.apply(self.session, request, self.stage.now)
-        if isinstance(outcome, Pending):
-            later = []
-            outcome.then(lambda word, now: (later.append(word), self._answer(word)))
-            return later
-        self._answer(outcome)
-        return outcome
-
-    def _answer(self, outcome):
-        self.stage.hub.reply(self.session, b"reply " + type(outcome).__name__.encode(), self.stage.now)
+        """Apply a request; returns the reply or the refusal, or, where it is awaited, the list that it will be in."""
+        outcomes = []
+        # An ended session has no outbox to respond to.
+        sink = None if self.session.open else Recorder()
+        self.stage.hub.apply(self.session, request, outcomes, self.stage.now, sink=sink)
+        return outcomes if self.session.awaiting else outcomes[0]
 
     def refused(self, request) -> SignalingError:
         outcome = self.do(request)
@@ -75,7 +93,9 @@ class Actor:
         return [one for one in self.took() if not isinstance(one, str)]
 
     def close(self, reason=DisconnectReason.CLIENT_LEFT):
-        self.stage.hub.close(self.session, reason, self.stage.now)
+        """End the session as a carrier does whose connection is gone."""
+        self.session.on_end = no_end
+        self.stage.hub.end(self.session, reason, self.stage.now)
 
     @staticmethod
     def _read(frame):
@@ -109,14 +129,8 @@ class Stage:
     ) -> Actor:
         """Open a session; with an id, announce it and forget what that told it."""
         ends = []
-        session = self.hub.open(
-            protocol=protocol,
-            encoding=encoding or self.encodings[protocol],
-            on_end=ends.append,
-            now=self.now,
-            identity=identity,
-            remote=remote,
-        )
+        caller = Caller(identity, remote)
+        session = self.hub.open(protocol, encoding or self.encodings[protocol], ends.append, self.now, caller)
         actor = Actor(self, session)
         actor.ends = ends
         if peer_id:
@@ -133,19 +147,18 @@ class Stage:
 
     def ids(self, room=""):
         """The ids of a room, as a session without a peer sees them."""
-        page = self.hub.query("grpc", ListPeers(room), self.now)
+        page = self.hub.query("grpc", ListPeers(room), ANYWHERE, self.now)
         return [peer.peer_id for peer in page.peers]
 
     def state(self):
         """Everything by which a refused request could have left a trace."""
         hub = self.hub
         return (
-            {name: list(room.peers) for name, room in hub._rooms.items()},
+            {room.name: list(room.peers) for room in hub._rooms.all()},
             hub.peer_count,
             len(hub._rooms),
             hub.pending_offer_count,
             hub.session_count,
-            len(hub._unannounced),
-            set(hub._claiming),
-            [(session.peer, session.announcing, session.end_reason) for session in hub._sessions.values()],
+            set(hub._announcing.claiming),
+            [(session.peer, session.awaiting, session.end_reason) for session in hub._sessions.values()],
         )
