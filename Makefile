@@ -19,13 +19,19 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; done)
 
 N ?= 10000
+SEED ?=
+SECONDS ?= 60
 PAIRING ?= grpc-websocket
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+# How many tests run at once, which is more than a machine of two cores has: much of the time is waiting for processes.
+WORKERS ?= 4
+PYTEST := $(BIN)/python -m pytest -ra
+AT_ONCE := --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test scripts lint format types walls proto check-proto settings-page check-settings-page compiled bench bench-report clean
+.PHONY: help serve demo test test-fast coverage square scripts fuzz lint format types walls proto check-proto settings-page check-settings-page compiled bench bench-report clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,11 +68,23 @@ serve: $(RUNTIME)  ## serve gRPC on 127.0.0.1:50051 and WebSocket on 127.0.0.1:8
 demo: $(DEMO)  ## let two WebRTC peers, one on each protocol, call each other (PAIRING=grpc-grpc, …)
 	@$(BIN)/sigbridge demo --pairing $(PAIRING)
 
-test: $(DEV)  ## run every test, with coverage and the reasons of what was skipped
-	$(BIN)/python -m pytest -ra --cov --cov-report=term $(PYTEST_ARGS)
+test: $(DEV)  ## run the tests: all but the full square of ways in, fuzzing and soaking, which .ci/run does too
+	$(PYTEST) $(AT_ONCE) $(PYTEST_ARGS)
 
-scripts: $(DEV)  ## compare N random scripts on every pairing with the bare hub (N=10000)
-	$(BIN)/python -m pytest -ra compat_tests/test_random_scripts.py --scripts=$(N) $(PYTEST_ARGS)
+test-fast: $(DEV)  ## run the tests that start no process and open no socket, in some seconds
+	$(PYTEST) $(AT_ONCE) -m "fast and not (square or fuzz)" $(PYTEST_ARGS)
+
+coverage: $(DEV)  ## run what `test` does, and show the lines that nothing has run
+	$(PYTEST) $(AT_ONCE) --cov --cov-report=term $(PYTEST_ARGS)
+
+square: $(DEV)  ## play the scenarios on every pairing of two ways in that `test` leaves out
+	$(PYTEST) $(AT_ONCE) -m square compat_tests $(PYTEST_ARGS)
+
+scripts: $(DEV)  ## compare N random scripts on every way in with the bare hub (N=10000; SEED=… plays the same again)
+	$(PYTEST) --numprocesses auto compat_tests/test_random_scripts.py --scripts=$(N) $(if $(SEED),--seed=$(SEED)) $(PYTEST_ARGS)
+
+fuzz: $(DEV)  ## fuzz the gRPC wire for so many seconds (SECONDS=60)
+	SIGBRIDGE_FUZZ_SECONDS=$(SECONDS) $(PYTEST) -m fuzz $(PYTEST_ARGS)
 
 lint: $(DEV) check-settings-page  ## check style and format
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The servers that the compatibility suite runs against: its own, or the one that `--grpc` and `--ws` name."""
 
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,11 +15,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--grpc", metavar="HOST:PORT", help="the gRPC address of a running server; needs --ws")
     group.addoption("--ws", metavar="URL", help="the WebSocket URL of the same server; needs --grpc")
     group.addoption("--scripts", type=int, metavar="N", help="how many random scripts each of their tests plays")
+    group.addoption("--seed", type=int, metavar="N", help="which random scripts; by default, others in every run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if bool(config.getoption("--grpc")) != bool(config.getoption("--ws")):
         raise pytest.UsageError("--grpc and --ws go together: pairings need both ways in to one server")
+    if config.getoption("--seed") is None:
+        # Workers are told the options of the run.
+        config.option.seed = random.randrange(10**9)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"random scripts: --seed={config.getoption('--seed')} plays these again"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,23 +1,33 @@
 """Random scripts: whatever a few clients do, every way in gives the transcript that the bare hub gives.
 
 `--scripts N`, or SIGBRIDGE_SCRIPTS=N, says how many scripts each test plays; Hypothesis shrinks one that fails.
+Each run says in its head which seed it has, and `--seed` plays the same scripts again.
 """
 
 import asyncio
 import os
+import zlib
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+import time_limits
 from mutants import mutated
 from sigbridge import Announce, Answer, Capabilities, Disconnect, IceCandidate, ListPeers, Offer
 from sigbridge import HealthCheck as AskHealth
+from sigbridge_bench.progress import Progress
 from sigbridge_compat.deferred import SelfCompletingDeferral
 from sigbridge_compat.scripts import CLIENTS, Close, Script, Send, play
 from sigbridge_compat.worlds import World, bare_hub, running_server, started_server
 
 FEW_SCRIPTS = 60
+MANY_SCRIPTS = 500
+"""From so many on, a test says how far it is."""
+SCRIPT_SECONDS = 1.0
+"""How long one script may take on average, on two ways in and on a machine that is busy."""
+SHRINKING_SECONDS = 600.0
+"""How long it may take beyond that to make a script that fails a short one."""
 PEERS = ("a", "b", "c", "d")
 
 peer_ids = st.sampled_from(PEERS)
@@ -115,53 +125,70 @@ def on_the_scripts_loop(runner, context):
     runner.run(context.__aexit__(None, None, None))
 
 
-def compare(runner, script_count, world: World, reference: World, *ways: str) -> None:
-    """Play scripts on both, and compare what arrived."""
-    arrived = 0
+@pytest.fixture
+def compare(request, runner, script_count, reference):
+    """Play scripts on a world and on the reference, and compare what arrived."""
+    # Each test has scripts of its own.
+    one_seed = zlib.crc32(f"{request.config.getoption('--seed')} {request.node.name}".encode())
+    time_limits.allow(script_count * SCRIPT_SECONDS + SHRINKING_SECONDS)
 
-    @settings(
-        max_examples=script_count,
-        deadline=None,
-        database=None,
-        print_blob=True,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-    )
-    @given(scripts(*ways))
-    def same_transcripts(script):
-        nonlocal arrived
-        hubs = (reference.hub, world.hub) if world.hub is not None else (None, None)
-        expected = runner.run(play(script, reference.ways, hub=hubs[0]))
-        assert runner.run(play(script, world.ways, hub=hubs[1])) == expected
-        arrived += sum(map(len, expected))
+    def play_and_compare(world: World, *ways: str) -> None:
+        arrived = played = 0
 
-    same_transcripts()
-    assert arrived > script_count
+        @seed(one_seed)
+        @settings(
+            max_examples=script_count,
+            database=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+        )
+        @given(scripts(*ways))
+        def same_transcripts(script):
+            nonlocal arrived, played
+            hubs = (reference.hub, world.hub) if world.hub is not None else (None, None)
+            expected = runner.run(play(script, reference.ways, hub=hubs[0]))
+            assert runner.run(play(script, world.ways, hub=hubs[1])) == expected
+            arrived += sum(map(len, expected))
+            played += 1
+            progress.step(1)
+            if script_count >= MANY_SCRIPTS:
+                progress.say(f"{request.node.name}: {played} of {script_count} scripts, {arrived} messages compared")
+
+        with time_limits.stderr() as stream:
+            progress = Progress(script_count, stream)
+            same_transcripts()
+            if script_count >= MANY_SCRIPTS:
+                progress.end()
+                again = f"--seed={request.config.getoption('--seed')}"
+                stream.write(f"{request.node.name}: {played} scripts, {arrived} messages compared, {again}\n")
+        assert arrived > script_count
+
+    return play_and_compare
 
 
-def test_scripts_on_grpc(runner, script_count, script_server, reference):
-    compare(runner, script_count, script_server, reference, "grpc")
+def test_scripts_on_grpc(compare, script_server):
+    compare(script_server, "grpc")
 
 
-def test_scripts_on_websocket(runner, script_count, script_server, reference):
-    compare(runner, script_count, script_server, reference, "websocket")
+def test_scripts_on_websocket(compare, script_server):
+    compare(script_server, "websocket")
 
 
-def test_scripts_on_grpcs_other_engine(runner, script_count, script_server, reference):
+def test_scripts_on_grpcs_other_engine(compare, script_server):
     if "grpcio" not in script_server.ways:
         pytest.skip("a server that runs already has one engine")
-    compare(runner, script_count, script_server, reference, "grpcio")
+    compare(script_server, "grpcio")
 
 
-def test_scripts_on_all(runner, script_count, script_server, reference):
-    compare(runner, script_count, script_server, reference, *ways_of(script_server))
+def test_scripts_on_all(compare, script_server):
+    compare(script_server, *ways_of(script_server))
 
 
-def test_scripts_on_all_with_another_nodes_slowness(runner, script_count, script_deferred_server, reference):
-    compare(runner, script_count, script_deferred_server, reference, *ways_of(script_deferred_server))
+def test_scripts_on_all_with_another_nodes_slowness(compare, script_deferred_server):
+    compare(script_deferred_server, *ways_of(script_deferred_server))
 
 
-def test_scripts_on_a_hub_with_another_nodes_slowness(runner, script_count, script_deferred_hub, reference):
-    compare(runner, script_count, script_deferred_hub, reference, *ways_of(script_deferred_hub))
+def test_scripts_on_a_hub_with_another_nodes_slowness(compare, script_deferred_hub):
+    compare(script_deferred_hub, *ways_of(script_deferred_hub))
 
 
 def ways_of(world: World) -> tuple[str, ...]:

@@ -1,23 +1,24 @@
 """A pytest plugin for CI: a test that was skipped counts as a failure, because on CI everything can run.
 
-Used as `PYTHONPATH=tools pytest -p no_skips`.
+Used as `PYTHONPATH=tools pytest -p no_skips`, with one process or, by pytest-xdist, with several.
 """
 
 import pytest
 
-_skipped: list[str] = []
+_skipped: dict[str, None] = {}
+"""What was skipped, once each: every worker collects all tests, and says so of a module."""
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note a skipped test; an expected failure is none."""
     if report.skipped and not hasattr(report, "wasxfail"):
-        _skipped.append(report.nodeid)
+        _skipped[report.nodeid] = None
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     """Note a skipped module."""
     if report.skipped:
-        _skipped.append(report.nodeid)
+        _skipped[report.nodeid] = None
 
 
 @pytest.hookimpl(trylast=True)

@@ -42,6 +42,7 @@
 #include <unistd.h>
 
 #define STALL_NS 20000000000ull     // nothing happened for so long: give up
+#define REFUSED_NS 10000000000ull   // the greetings of a call were refused for so long: that is meant
 #define DRAIN_NS 2000000000ull      // how long an open loop waits for what is still under way
 #define WINDOW (1u << 20)           // HTTP/2 receive window, of the stream and of the connection
 #define CONNECTIONS 65536
@@ -99,6 +100,7 @@ struct Lane {
     } times[2];            // when each message that is under way left, by direction
     uint32_t phase;
     uint64_t began;
+    uint64_t refused_at;   // when the first greeting of the call was refused, or 0
 };
 
 static Connection connections[CONNECTIONS];
@@ -519,6 +521,7 @@ static void call_opened(Lane *lane) {
 
 static void call_greeted(Lane *lane) {
     if (lane->ends[0]->state != READY || lane->ends[1]->state != READY) return;
+    lane->refused_at = 0;
     lane->phase = 0;
     phase(lane, phases[lane->phase++]);
 }
@@ -529,6 +532,18 @@ static void next_phase(Lane *lane) {
     for (int side = 0; side < 2; side++) shut(lane->ends[side]);
     if (calls_left) calls_left--, begin_call(lane);
     else unfinished--;
+}
+
+// Whether a greeting of a call that was refused is said again: nothing tells when a server has noticed that those of the
+// call before are gone, and until then the ids that these share with them are taken. A call counts from its last greeting.
+static bool greets_again(Connection *c) {
+    Lane *lane = c->lane;
+    uint64_t at = now_ns();
+    if (!lane->refused_at) lane->refused_at = at;
+    if (at - lane->refused_at > REFUSED_NS) return false;
+    lane->began = at;
+    greet(c);
+    return true;
 }
 
 static void settled(Lane *lane) {
@@ -563,12 +578,31 @@ static Class classify(Kind kind, const uint8_t *m, size_t length) {
     return method + 5 <= m + look && !memcmp(method, "\"peer", 5) ? OTHER : EVENT;
 }
 
+// The code of a refusal, 0 where it cannot be found.
+static int code_of(Kind kind, const uint8_t *m, size_t length) {
+    if (kind == GRPC) {
+        size_t at = length > 1 && m[0] == 0x0a ? 2u + m[1] : 0;
+        while (++at < length && m[at] & 0x80) {}
+        return at + 2 < length && m[at + 1] == 0x08 ? m[at + 2] : 0;
+    }
+    // The last one is that of the data, which both protocols share.
+    const uint8_t *code = NULL, *at = m, *end = m + length;
+    while ((at = memmem(at, (size_t)(end - at), "\"code\":", 7))) code = at += 7;
+    int found = 0;
+    for (; code && code < end && *code >= '0' && *code <= '9'; code++) found = found * 10 + (*code - '0');
+    return found;
+}
+
 static void arrived(Connection *c, const uint8_t *m, size_t length) {
     if (c == attacker) return;
     progress = latest;
     Class class = classify(c->kind, m, length);
     // The text of an answer is never printed: it may hold what a peer sent.
-    if (class == REFUSAL) fail("the server refused what connection %td asked for; its limits may be too low", c - connections);
+    if (class == REFUSAL) {
+        if (mode == CALLS && c->state == GREETING && greets_again(c)) return;
+        fail("the server refused what connection %td asked for, with code %d; its limits may be too low", c - connections,
+             code_of(c->kind, m, length));
+    }
     if (class == BAD) {
         fail("connection %td got something that is neither reply nor event (%zu bytes)", c - connections, length);
     }

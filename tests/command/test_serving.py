@@ -43,7 +43,7 @@ async def run(*arguments, **environ):
 
 
 async def test_the_version():
-    # A checkout's hot path runs from its sources; what a compiled one says is in tests/build.
+    # A checkout's hot path runs from its sources; what a compiled one says is in tests/wheel.
     assert await run("version") == (0, f"sigbridge {__version__}\n", "")
     assert await run("--version") == (0, f"sigbridge {__version__}\n", "")
 

@@ -54,8 +54,10 @@ async def test_a_token_is_asked_for(client_name, engine, shared_servers, start_c
 
 
 async def test_others_learn_that_a_deadline_has_passed(client, room):
-    alice, bob = client.open(), client.open(timeout_ms=1000)
+    alice = client.open()
     await alice.announce("alice", room)
+    # Its time begins when everything else is there, so that it suffices for an announce on a busy machine.
+    bob = client.open(timeout_ms=1000)
     await bob.announce("bob", room)
     assert (await alice.event("peer_joined"))["peer_id"] == "bob"
     # tonic says so of a time limit that it kept itself.

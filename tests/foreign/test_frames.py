@@ -295,7 +295,7 @@ async def captured(capture, serve, start_client):
 
 
 async def test_one_call_on_each_engine(captured):
-    native, grpcio = [await captured(engine) for engine in ("native", "grpcio")]
+    native, grpcio = await asyncio.gather(*(captured(engine) for engine in ("native", "grpcio")))
     call, differences = tables_of_document()
     for frames in (native, grpcio):
         assert_well_kept(frames)

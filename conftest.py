@@ -1,0 +1,11 @@
+"""The rules of every test, wherever it lies; they stand in tests/shared."""
+
+from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["fast_tests", "time_limits", "distribution"]
+
+# Hypothesis fails what is slow, which a busy machine is; and on CI it would always try the same.
+settings.register_profile(
+    "sigbridge", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=False, print_blob=True
+)
+settings.load_profile("sigbridge")

@@ -1,0 +1,72 @@
+"""Which worker runs which test, where several share the tests: `pytest --numprocesses=4`, by pytest-xdist.
+
+Workers take one test after the other. Tests that share what is costly to make stay together, with one worker, which makes
+it once. What takes longest begins first, so that no worker is left alone with it in the end.
+"""
+
+import fnmatch
+from typing import Any
+
+import pytest
+
+TOGETHER = {
+    "the compiled wheel": ("tests/wheel/test_compiled.py::*",),
+    "the run of the benchmark": (
+        "tests/bench/test_bench.py::test_a_run_says_with_what_*",
+        "tests/bench/test_bench.py::test_every_pairing_and_message_*",
+        "tests/bench/test_bench.py::test_every_other_measurement_*",
+        "tests/bench/test_bench.py::test_the_tables_end_a_run_*",
+        "tests/bench/test_bench.py::test_a_report_is_written_*",
+        "tests/bench/test_bench.py::test_runs_are_compared",
+    ),
+    "the scenarios, counted": (
+        "compat_tests/test_scenarios.py::test_every_kind_occurs",
+        "compat_tests/test_scenarios.py::test_a_meeting_leaves_nothing_behind",
+    ),
+}
+"""What is costly, and the patterns of the node ids of the tests that share it."""
+
+FIRST = (
+    *(pattern for patterns in TOGETHER.values() for pattern in patterns),
+    "tests/foreign/test_h2spec.py::*",
+    "tests/foreign/test_frames.py::*",
+    "tests/wheel/*",
+    "tests/bench/*",
+    "tests/deploy/test_prometheus.py::*",
+)
+"""Patterns of the node ids of tests that take longest, or wait longest, in their order."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    found = (number for number, pattern in enumerate(FIRST) if fnmatch.fnmatchcase(item.nodeid, pattern))
+    return next(found, len(FIRST))
+
+
+def _group(node_id: str) -> str:
+    """What a test shares with others; of one that shares nothing, its own id."""
+    for shared, patterns in TOGETHER.items():
+        if any(fnmatch.fnmatchcase(node_id, pattern) for pattern in patterns):
+            return shared
+    return node_id
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute as this module says where nothing else is asked for; `--dist` asks for something else."""
+    if config.getvalue("dist") != "load":
+        return None
+    # Not the plugin's own groups: it would know them by node ids that it changes, which pytest 9.2 does not let it.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    config.option.loadscopereorder = False
+    return GroupScheduling(config, log)

@@ -1,0 +1,133 @@
+"""What the suite promises of itself: it leaves no test out, fast tests are fast ones, and on CI a skip is a failure."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TESTPATHS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"][
+    "testpaths"
+]
+LIMIT_SECONDS = 100
+
+
+def play(folder: Path, *arguments: str, **files: str) -> "subprocess.CompletedProcess[str]":
+    """Run pytest in a folder of its own, on files of these names and texts."""
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nmarkers = fast\n", encoding="utf-8")
+    paths = os.pathsep.join(map(str, (ROOT / "tools", ROOT / "tests" / "shared")))
+    command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *arguments)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if "PYTEST" not in name} | {"PYTHONPATH": paths},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+
+
+def test_no_file_of_tests_is_left_out():
+    done = subprocess.run(
+        (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", "-m", ""),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    collected = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+    there = {str(file.relative_to(ROOT)) for path in TESTPATHS for file in (ROOT / path).rglob("test_*.py")}
+    assert collected == there
+
+
+# On CI a skip is a failure.
+
+SKIPPING = "import pytest\ndef test_one(): pass\ndef test_two(): pytest.skip('not here')\n"
+MISSING = "import pytest\npytest.importorskip('no_such_module')\ndef test_three(): pass\n"
+
+
+@pytest.mark.parametrize("workers", [(), ("--numprocesses", "2")], ids=["one process", "two workers"])
+@pytest.mark.parametrize("text", [SKIPPING, MISSING], ids=["a test", "a module"])
+def test_a_skip_fails_the_run(text, workers, tmp_path):
+    passing = "def test_four(): pass\n"
+    done = play(tmp_path, "-p", "no_skips", *workers, test_some=text, test_others=passing)
+    assert done.returncode == 1, done.stdout
+    assert "skipped, which fails on CI" in done.stdout
+    assert "FAILED" not in done.stdout
+    assert play(tmp_path, *workers).returncode == 0
+
+
+@pytest.mark.parametrize("workers", [(), ("--numprocesses", "2")], ids=["one process", "two workers"])
+def test_an_expected_failure_is_no_skip(workers, tmp_path):
+    text = "import pytest\n@pytest.mark.xfail\ndef test_one(): assert 0\ndef test_two(): pass\n"
+    done = play(tmp_path, "-p", "no_skips", *workers, test_some=text)
+    assert done.returncode == 0, done.stdout
+
+
+# Fast tests start no process and open no socket.
+
+FAULTS = """
+import asyncio, os, socket, subprocess, sys
+import grpc, grpc.aio, pytest
+
+def test_socket(): socket.socket()
+def test_pair(): socket.socketpair()
+def test_unnoticed():
+    try: socket.create_server(("127.0.0.1", 0))
+    except BaseException: pass
+def test_process(): subprocess.run([sys.executable, "-c", ""])
+def test_fork():
+    if not os.fork(): os._exit(0)
+def test_channel(): grpc.insecure_channel("127.0.0.1:1")
+async def test_async_channel(): grpc.aio.insecure_channel("127.0.0.1:1")
+async def test_async_server(): grpc.aio.server()
+async def test_connection(): await asyncio.open_connection("127.0.0.1", 1)
+async def test_async_process(): await asyncio.create_subprocess_exec("true")
+@pytest.fixture
+def served(): return socket.socket()
+def test_fixture(served): pass
+"""
+SOUND = """
+import asyncio
+async def test_loop(): await asyncio.sleep(0)
+def test_runner(): asyncio.run(asyncio.sleep(0))
+def test_nothing(): pass
+"""
+
+
+def test_a_fast_test_that_opens_a_socket_or_starts_a_process_fails(tmp_path):
+    done = play(tmp_path, "-p", "fast_tests", test_faults=FAULTS)
+    count = FAULTS.count("def test_")
+    assert f"{count - 1} failed, 1 error" in done.stdout, done.stdout
+    assert done.stdout.count("is marked `fast`") >= count
+
+
+def test_a_fast_test_has_its_event_loops(tmp_path):
+    done = play(tmp_path, "-p", "fast_tests", test_sound=SOUND)
+    assert "3 passed" in done.stdout, done.stdout
+
+
+def test_what_is_named_as_not_fast_is_there():
+    """A name that nothing has any more would be a hole for what gets it next."""
+    from fnmatch import fnmatchcase
+
+    from fast_tests import OUTSIDE
+
+    files = [str(file.relative_to(ROOT)) for path in TESTPATHS for file in (ROOT / path).rglob("test_*.py")]
+    for pattern in OUTSIDE:
+        path, _, name = pattern.partition("::")
+        found = [file for file in files if fnmatchcase(f"{file}::", pattern if not name else f"{path}::")]
+        assert found, pattern
+        if name.startswith("test_"):
+            functions = "".join((ROOT / file).read_text(encoding="utf-8") for file in found)
+            assert name.partition("[")[0].rstrip("*") in functions, pattern
