@@ -10,6 +10,9 @@ from served import ANY_PORT, servers
 from sigbridge import Code, ConnectionClosed, OfferReceived, SettingError, Settings, SignalingError
 from sigbridge.hub import Phase
 from sigbridge_client import connect
+from sigbridge_grpc.framing import framed
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.errors import ListenError
 from sigbridge_server.server import Server
 from waiting import TIME_LIMIT_SECONDS
@@ -105,6 +108,24 @@ async def test_rights_to_rooms_are_the_same_on_both_protocols(start):
         assert (refused.value.code, refused.value.message) == (Code.PERMISSION_DENIED, FORBIDDEN)
         await bob.announce("bob", room="lobby")
         assert (await bob.list_peers()).count == 2
+
+
+@pytest.mark.parametrize(("room", "trailers"), [("lobby", {"grpc-status": "0"}), ("secret", {"grpc-status": "7"})])
+async def test_rights_to_rooms_are_the_same_on_grpc_web(start, room, trailers):
+    server = await start(authenticator=OnlyLobby())
+    body = framed(pb.GetPeersRequest(room=room).SerializeToString())
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.websocket_port)
+    writer.write(
+        b"POST /%b/GetPeers HTTP/1.1\r\nHost: x\r\nContent-Type: application/grpc-web+proto\r\n"
+        b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (SERVICE_NAME.encode(), len(body), body)
+    )
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200 ")
+    for name, value in trailers.items():
+        assert f"{name}: {value}\r\n".encode() in answer
+    assert (FORBIDDEN.encode() in answer) is (room == "secret")
 
 
 @pytest.mark.parametrize("engine", ["native", "grpcio"])
