@@ -100,9 +100,9 @@ async def port(messages: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Asy
         "StreamingOutputCall": "StreamingOutputCall",
         "FullDuplexCall": "StreamingOutputCall",
     }
-    methods: dict[str, MethodFactory] = {"/grpc.testing.TestService/EmptyCall": lambda call, _: Empty(call)}
+    methods: dict[str, MethodFactory] = {"/grpc.testing.TestService/EmptyCall": lambda call, *_: Empty(call)}
     for name, kind in kinds.items():
-        methods[f"/grpc.testing.TestService/{name}"] = lambda call, _, kind=kind: Echo(call, messages, kind)
+        methods[f"/grpc.testing.TestService/{name}"] = lambda call, *_, kind=kind: Echo(call, messages, kind)
     settings = Settings()
     carrier = Carrier(settings)
     yield await carrier.listen("127.0.0.1:0", grpc_wires(methods, settings))

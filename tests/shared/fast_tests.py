@@ -29,6 +29,7 @@ OUTSIDE = (
     "tests/foreign/*",
     "tests/bench/test_baselines*",
     "tests/bench/test_bench*",
+    "tests/bench/test_pair*",
     "tests/grpc/test_client*",
     "tests/grpc/test_discovery*",
     "tests/grpc/test_engine*",
@@ -58,6 +59,7 @@ OUTSIDE = (
     "tests/server/test_metrics.py::test_off_means_nowhere",
     "tests/server/test_metrics.py::test_refusals_at_every_door_are_counted*",
     "tests/server/test_tracing.py::test_from_*",
+    "tests/test_errors.py::*",  # every module is imported, and one of aiortc asks ldconfig
     "tests/test_suite.py::test_[!w]*",
     "tests/test_project.py::test_the_example_of_the_document_*",
     "tests/test_project.py::test_the_examples_call_each_other_over_both_protocols",
