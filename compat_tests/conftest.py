@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -22,8 +23,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if bool(config.getoption("--grpc")) != bool(config.getoption("--ws")):
         raise pytest.UsageError("--grpc and --ws go together: pairings need both ways in to one server")
     if config.getoption("--seed") is None:
-        # Workers are told the options of the run.
-        config.option.seed = random.randrange(10**9)
+        told = getattr(config, "workerinput", {})
+        config.option.seed = told.get("seed", random.randrange(10**9))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker which scripts all of them play."""
+    node.workerinput["seed"] = node.config.getoption("--seed")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -182,7 +182,9 @@ class Load(AbstractContextManager["Load"]):
         if not select.select([self._process.stdout], [], [], SILENCE_SECONDS)[0]:
             raise LoadError(f"the load says nothing for {SILENCE_SECONDS:.0f} s")
         line = self._process.stdout.readline()
-        answer = msgspec.json.decode(line) if line else {"error": "the load ended"}
+        answer = (
+            msgspec.json.decode(line) if line else {"error": f"the load ended with exit code {self._process.wait()}"}
+        )
         if "error" in answer:
             raise LoadError(answer["error"])
         return answer

@@ -456,6 +456,9 @@ def fake():
                 daemon_threads = True
                 block_on_close = False
 
+                def handle_error(self, request, client_address):
+                    """A load that has found a fault is gone, and the handler's connection with it."""
+
             kind.peers = {}
             server = stack.enter_context(Server(("127.0.0.1", 0), kind))
             threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
