@@ -27,19 +27,6 @@ from sigbridge.settings import Settings
 from sigbridge_grpc import status
 from sigbridge_grpc.access import open_prefixes
 from sigbridge_grpc.framing import Deframer, MessageTooBig, percent_encoded, timeout_seconds
-from sigbridge_grpc.http2 import (
-    DataReceived,
-    ErrorCode,
-    Event,
-    Header,
-    Http2,
-    PingReceived,
-    RequestReceived,
-    StreamClosed,
-    StreamReset,
-    TrailersReceived,
-    WindowUpdated,
-)
 from sigbridge_grpc.methods import (
     CallRefused,
     Ending,
@@ -47,6 +34,18 @@ from sigbridge_grpc.methods import (
     MethodFactory,
     SignalMethod,
     UnaryMethod,
+)
+from sigbridge_http2.connection import Connection
+from sigbridge_http2.errors import ErrorCode
+from sigbridge_http2.events import (
+    DataReceived,
+    Event,
+    Header,
+    PingReceived,
+    RequestReceived,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
 )
 from sigbridge_net.credentials import bearer_token
 from sigbridge_net.keepalive import Silence, closing_seconds, judge_silence, silence_due
@@ -215,7 +214,7 @@ class GrpcWire:
         self._client = client
         self.wake = wake
         self._authenticator = authenticator
-        self._http2 = Http2(
+        self._http2 = Connection(
             max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES, most_header_bytes=MOST_HEADER_BYTES
         )
         self._calls: dict[int, StreamCall] = {}
@@ -264,7 +263,7 @@ class GrpcWire:
             self._greeted = True
             self.due = now.monotonic
         others: list[Event] = []
-        for event in self._http2.receive(data):
+        for event in self._http2.receive(data, now.monotonic):
             if type(event) is DataReceived and not others:
                 self._on_data(event.stream_id, event.data, event.end_stream, now)
             else:
@@ -291,7 +290,7 @@ class GrpcWire:
                 self._on_window(event.stream_id)
             elif isinstance(event, TrailersReceived):
                 self._on_data(event.stream_id, b"", True, now)
-            elif isinstance(event, StreamReset | StreamClosed):
+            elif isinstance(event, StreamReset):
                 self._on_gone(event.stream_id, now)
         if self._http2.broken:
             self._break(now)

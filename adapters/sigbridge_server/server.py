@@ -169,7 +169,7 @@ class Server:
         return door if door is ALLOW_ALL else RefusalCounter(door, self.hub.counters, protocol)
 
     def _grpc_wires(self) -> WireFactory:
-        """The gRPC wire. Imported here, because it needs ngh2, which not every platform has."""
+        """The gRPC wire. Imported here, because with the other engine nobody needs it."""
         from sigbridge_grpc.methods import signaling_methods
         from sigbridge_grpc.wire import grpc_wires
 

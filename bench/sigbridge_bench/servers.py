@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
@@ -92,9 +91,7 @@ def startable(names: Sequence[str]) -> tuple[list[Subject], list[str]]:
 
 
 def _why_not(name: str) -> str:
-    if name == "sigbridge":
-        return "" if find_spec("ngh2") else "its gRPC engine needs ngh2, which is not installed"
-    if name == "sigbridge-grpcio":
+    if name in ("sigbridge", "sigbridge-grpcio"):
         return ""
     if not BASELINES.is_dir():
         return "baselines are in bench/baselines of a checkout, and this is none"

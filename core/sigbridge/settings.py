@@ -4,7 +4,6 @@ Source of the defaults: `docs/settings.md` is generated from this file, and says
 """
 
 import dataclasses
-import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -122,7 +121,7 @@ class Settings:
     grpc_engine: str = _text(
         "",
         "GRPC_ENGINE",
-        "what serves gRPC: native is a wire of our own, grpcio the library; not set: native where ngh2 is installed",
+        "what serves gRPC: native is a wire of our own, grpcio the library; not set: native",
         "native or grpcio",
         ("", "native", "grpcio").index,
     )
@@ -294,7 +293,7 @@ class Settings:
     @property
     def grpc_engine_name(self) -> str:
         """What serves gRPC here: `native` or `grpcio`."""
-        return self.grpc_engine or ("native" if importlib.util.find_spec("ngh2") else "grpcio")
+        return self.grpc_engine or "native"
 
     @property
     def connection_limit(self) -> int:

@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("ngh2", reason="the wire needs ngh2, which has no wheel for this platform")
-
 FUZZER = Path(__file__).with_name("fuzz_grpc_wire.py")
 SECONDS = int(os.environ.get("SIGBRIDGE_FUZZ_SECONDS", "5"))
 

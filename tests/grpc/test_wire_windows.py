@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("ngh2", reason="the wire needs ngh2, which has no wheel for this platform")
+pytest.importorskip("ngh2", reason="the client is ngh2, which has no wheel for this platform")
 import ngh2
 
 from clock import Clock

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-pytest.importorskip("ngh2", reason="the wire needs ngh2, which has no wheel for this platform")
+pytest.importorskip("ngh2", reason="the client is ngh2, which has no wheel for this platform")
 import ngh2
 
 from clock import Clock

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-pytest.importorskip("ngh2", reason="the wire needs ngh2, which has no wheel for this platform")
+pytest.importorskip("ngh2", reason="the client is ngh2, which has no wheel for this platform")
 import ngh2
 
 from sigbridge_grpc.http2 import (

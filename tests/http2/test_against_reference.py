@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("ngh2", reason="the wire needs ngh2, which has no wheel for this platform")
+pytest.importorskip("ngh2", reason="the client is ngh2, which has no wheel for this platform")
 
 from ngh2 import Configuration, Connection, Event, NGH2Error, Role, Setting
 
