@@ -22,6 +22,7 @@ from sigbridge_grpc.framing import Deframer, MessageTooBig, framed, percent_enco
 from sigbridge_grpc.methods import HealthBoard, UnaryAnswer
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_net.credentials import bearer_token, utf8_of_latin1
+from sigbridge_net.wire import Client
 
 CONTENT_TYPE = "application/grpc-web"
 TEXT_CONTENT_TYPE = "application/grpc-web-text"
@@ -87,10 +88,8 @@ class GrpcWeb:
         path: str,
         headers: Mapping[str, str],
         body: bytes,
+        client: Client,
         now: Instant,
-        *,
-        remote: str,
-        subject: str | None = None,
     ) -> WebResponse:
         """Answer one call; whatever happens to it is in its trailers, as gRPC has it."""
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -102,7 +101,7 @@ class GrpcWeb:
             return self._foreign()
         is_text = base == TEXT_CONTENT_TYPE
         try:
-            message = self._apply(path, headers, body, now, is_text=is_text, remote=remote, subject=subject)
+            message = self._apply(path, headers, body, client, now, is_text=is_text)
         except SignalingError as error:
             answer = _trailers(int(error.code), error.message)
         else:
@@ -114,17 +113,17 @@ class GrpcWeb:
         path: str,
         headers: Mapping[str, str],
         body: bytes,
+        client: Client,
         now: Instant,
         *,
         is_text: bool,
-        remote: str,
-        subject: str | None,
     ) -> bytes:
         identity = ANYBODY
         if not path.startswith(self._open):
             authorization = [utf8_of_latin1(headers["authorization"])] if "authorization" in headers else []
             token = bearer_token(authorization, bare=True)
-            identity = self._authenticator.authenticate(Credentials(token=token, certificate_subject=subject), now)
+            credentials = Credentials(token=token, certificate_subject=client.certificate_subject)
+            identity = self._authenticator.authenticate(credentials, now)
         method = self._methods.get(path)
         if method is None:
             raise method_not_found(path)
@@ -141,7 +140,7 @@ class GrpcWeb:
             raise SignalingError(Code.RESOURCE_EXHAUSTED, "The message is larger than allowed") from None
         if question is None or deframer.unfinished:
             raise SignalingError(Code.UNIMPLEMENTED, "A unary call has one message")
-        return method(question, Caller(identity, remote), now)
+        return method(question, Caller(identity, client.address), now)
 
     def _foreign(self) -> WebResponse:
         """No to a page of another origin; a cache must not give that answer to the next."""

@@ -83,7 +83,8 @@ class Conversation:
         call = self._encoding.dialect.fast_call(text)
         if call is None:
             return False
-        self._hub.apply(self._session, call.request, call.id, now, traceparent=call.traceparent)
+        request, call_id, traceparent = call
+        self._hub.apply(self._session, request, call_id, now, traceparent=traceparent)
         return True
 
     def resume(self, now: Instant) -> None:

@@ -66,8 +66,9 @@ def apply_method(call: Call, /, **params: Any) -> Result:
 
 def discover(call: Call, /, **_: Any) -> Result:
     """Describe the methods and events of this server; see https://spec.open-rpc.org."""
+    document = openrpc_document()
     call.taken = True
-    call.hub.answer(call.session, DISCOVER, openrpc_document(), call.id, call.now, sink=call.sink)
+    call.hub.answer(call.session, DISCOVER, document, call.id, call.now, sink=call.sink)
     return Success(None)
 
 

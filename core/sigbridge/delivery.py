@@ -5,15 +5,19 @@ that cannot take what cannot be refused is put on the list `slow`, and ended by 
 during a fan-out. Rule 3: a peer without a session is told nothing, and a relay to it is refused.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 
 from sigbridge import errors
 from sigbridge.counters import Counters, Tally
+from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.messages import Event
 from sigbridge.outbox import NOTICE, RELAY
 from sigbridge.session import Encoding, Outcome, Peer, RequestId, Session, Sink
 from sigbridge.tracing import Tracer
+
+logger = logging.getLogger("sigbridge.session")
 
 
 class Delivery:
@@ -72,13 +76,25 @@ class Delivery:
     def respond(
         self, session: Session, outcome: Outcome, request_id: RequestId, now: Instant, sink: Sink | None
     ) -> None:
-        """Give the outcome of a request to `sink`, or else queue its response and what was held back for it."""
-        if sink is not None:
-            sink.respond(outcome, request_id, now)
-        elif session.end_reason is None:
+        """Give the outcome of a request to `sink`, or else queue its response and what was held back for it.
+
+        A reply that cannot be encoded becomes an internal error.
+        """
+        try:
+            if sink is not None:
+                sink.respond(outcome, request_id, now)
+                return
+            if session.end_reason is not None:
+                return
             frame = session.encoding.encode_response(outcome, request_id)
-            if not session.outbox.put_response(frame, now.monotonic):
-                self.slow.append(session)
+        except Exception:
+            if isinstance(outcome, SignalingError):
+                raise
+            logger.exception("%s cannot be encoded", type(outcome).__name__, extra={"session": session.id})
+            self.respond(session, errors.internal_error(), request_id, now, sink)
+            return
+        if not session.outbox.put_response(frame, now.monotonic):
+            self.slow.append(session)
 
     def put_response(self, session: Session, frame: bytes | None, now: Instant) -> None:
         """Queue a response that an adapter has encoded: a batch, or the response to a request that only it knows."""

@@ -21,7 +21,7 @@ from pipeline_host.generated import pipeline_pb2 as pb
 from pipeline_host.generated import pipeline_pb2_grpc as pb_grpc
 from pipeline_host.host import SERVICE_NAMES, PipelineHost
 from pipeline_host.pipeline import Pipeline
-from sigbridge import Code, OfferReceived, PeerJoined, Settings, SignalingError
+from sigbridge import Code, Instant, OfferReceived, PeerJoined, Settings, SignalingError
 from sigbridge.auth import Credentials, Identity
 from sigbridge.errors import unauthenticated
 from sigbridge_client import ConnectionClosed, connect
@@ -294,7 +294,7 @@ async def test_one_token_opens_all_four_services_and_health_needs_none(host_it):
 
 async def test_an_authenticator_of_ones_own_says_who_may_be_which_peer(host_it):
     class Guests:
-        def authenticate(self, credentials: Credentials) -> Identity:
+        def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
             if credentials.token is None or not credentials.token.startswith("guest-"):
                 raise unauthenticated()
             name = credentials.token.removeprefix("guest-")

@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from sigbridge import Hub, Settings
-from sigbridge.auth import OpenDoor, StaticTokens
+from sigbridge.auth import AllowAll, StaticTokens
 from sigbridge_client import connect
 from sigbridge_grpc.interceptors import caller_of, interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
@@ -31,7 +31,7 @@ def echo(method: Any) -> Any:
 async def serving(*added: Any, hub: Hub | None = None, **settings: Any) -> AsyncIterator[tuple[str, grpc.aio.Server]]:
     """A server with signaling and what else is added to it; its target."""
     hub = hub or Hub(Settings(**settings), read_clock())
-    authenticator = StaticTokens(hub.settings.auth_tokens) if hub.settings.grpc_asks_for_token else OpenDoor()
+    authenticator = StaticTokens(hub.settings.auth_tokens) if hub.settings.grpc_asks_for_token else AllowAll()
     server = grpc.aio.server(
         options=server_options(hub.settings), interceptors=interceptors(authenticator, hub.settings)
     )

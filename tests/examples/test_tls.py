@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority
-from sigbridge import SignalingError
+from sigbridge import Instant, SignalingError
 from sigbridge.auth import Credentials, Identity
 from sigbridge.settings import SettingError
 from sigbridge_client import ConnectionClosed, connect
@@ -20,7 +20,7 @@ def write_certificate(folder: Path, name: str) -> tuple[str, str, bytes]:
 class Certificates:
     """May be the peer that the certificate names; what no certificate names may be nobody."""
 
-    def authenticate(self, credentials: Credentials) -> Identity:
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         if credentials.certificate_subject is None:
             return Identity(peer_ids=frozenset())
         name = credentials.certificate_subject

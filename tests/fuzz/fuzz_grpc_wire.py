@@ -17,9 +17,10 @@ if __name__ == "__main__":
 
 from sigbridge import Hub, Instant, Settings
 from sigbridge_grpc import wire as wire_module
+from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.methods import HealthBoard, SignalMethod, signaling_methods
-from sigbridge_grpc.service import FRAMED_PROTOBUF, SERVICE_NAME, SignalingService
+from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.wire import GrpcWire, grpc_wires
 from sigbridge_net.wire import Client
 

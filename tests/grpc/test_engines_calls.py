@@ -12,6 +12,7 @@ import pytest
 from channels import ended_grpc
 from served import ANY_PORT
 from sigbridge import Settings
+from sigbridge_grpc.encoding import FramedProtobufEncoding, ProtobufEncoding
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.generated import webrtc_signaling_pb2_grpc as pb_grpc
 from sigbridge_grpc.service import SERVICE_NAME
@@ -172,7 +173,7 @@ async def test_calls_of_one_address_share_their_rate(start: Start) -> None:
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-@pytest.mark.parametrize("method", ["reply", "apply"])
+@pytest.mark.parametrize("method", ["encode_response", "apply"])
 async def test_a_fault_of_ours_ends_the_call_and_says_no_more(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
@@ -181,7 +182,8 @@ async def test_a_fault_of_ours_ends_the_call_and_says_no_more(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("canary")
 
-    monkeypatch.setattr(served.hub, method, fail)
+    for owner in (served.hub,) if method == "apply" else (ProtobufEncoding, FramedProtobufEncoding):
+        monkeypatch.setattr(owner, method, fail)
     channel = served.channel()
     call = await served.call(channel)
     await call.send("1", list_peers=pb.ListPeersRequest())

@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 
 from certificates import Authority
+from sigbridge import Instant
 from sigbridge.auth import Credentials, Identity
 from sigbridge_grpc.service import SERVICE_NAME
 
@@ -30,7 +31,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 class SubjectsOnly:
     """Lets in whose certificate names somebody, as that somebody."""
 
-    def authenticate(self, credentials: Credentials) -> Identity:
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         return Identity(subject=credentials.certificate_subject or "")
 
 

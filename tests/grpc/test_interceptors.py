@@ -14,8 +14,8 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from certificates import Authority
 from channels import Channels
-from sigbridge import Hub, Settings, errors
-from sigbridge.auth import ANYBODY, Authenticator, Credentials, Identity, OpenDoor, StaticTokens
+from sigbridge import Hub, Instant, Settings, errors
+from sigbridge.auth import ANYBODY, AllowAll, Authenticator, Credentials, Identity, StaticTokens
 from sigbridge_grpc.discovery import StandardHealth, add_reflection
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.interceptors import caller_of, interceptors
@@ -235,7 +235,7 @@ async def test_reflection_is_open_where_a_setting_says_so(start: Start, version:
 
 
 async def test_an_open_door_asks_nobody(start: Start) -> None:
-    host = await start(OpenDoor())
+    host = await start(AllowAll())
     assert await host.unary_call("/test.Host/Unary", b"x") == b"x"
     assert await host.unary_call("/test.Host/Unary", b"x", (("authorization", "whatever"),)) == b"x"
     assert host.callers == [ANYBODY, ANYBODY]
@@ -276,7 +276,7 @@ async def test_streams_have_no_such_limit(start: Start) -> None:
 class Named:
     """Tokens that belong to somebody."""
 
-    def authenticate(self, credentials: Credentials) -> Identity:
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         if credentials.token not in ("alice", "bob"):
             raise errors.unauthenticated()
         return Identity(
@@ -333,7 +333,7 @@ async def test_what_is_no_protobuf_is_limited_on_unary_calls_too(start: Start) -
 class Broken:
     """An authenticator of a host that fails."""
 
-    def authenticate(self, credentials: Credentials) -> Identity:
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         raise RuntimeError("canary-of-the-inside")
 
 
@@ -364,7 +364,7 @@ async def test_a_certificate_s_subject_is_the_caller(start: Start, authority: Au
     server = grpc.ssl_server_credentials([issued(authority, "server")], authority.pem, require_client_auth=True)
     key, certificate = issued(authority, "device-1")
     client = grpc.ssl_channel_credentials(authority.pem, key, certificate)
-    host = await start(OpenDoor(), server)
+    host = await start(AllowAll(), server)
     await host.unary_call("/test.Host/Unary", b"", credentials=client)
     assert host.callers == [Identity(subject="device-1")]
 

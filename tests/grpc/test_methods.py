@@ -8,10 +8,11 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from clock import NOW
 from sigbridge import Hub, Instant, Settings
-from sigbridge.auth import ANYBODY
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.outbox import CROWDED_MESSAGES
+from sigbridge.session import Caller
+from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.methods import (
@@ -23,14 +24,12 @@ from sigbridge_grpc.methods import (
     UnaryMethod,
     signaling_methods,
 )
-from sigbridge_grpc.service import FRAMED_PROTOBUF, SERVICE_NAME, SignalingService
+from sigbridge_grpc.service import SERVICE_NAME, SignalingService
+
+CALLER = Caller(address="192.0.2.1")
 
 
 class FakeCall:
-    remote = "192.0.2.1"
-    identity = ANYBODY
-    traceparent = ""
-
     def __init__(self) -> None:
         self.ending: Ending | None = None
         self.woken = 0
@@ -58,7 +57,7 @@ def begin(hub: Hub, board: HealthBoard) -> Any:
 
     def make(path: str) -> tuple[FakeCall, Any]:
         call = FakeCall()
-        return call, methods[path](call, NOW)
+        return call, methods[path](call, CALLER, NOW)
 
     return make
 
@@ -122,7 +121,7 @@ def test_who_may_not_begin(hub: Hub, begin: Any) -> None:
 
 def test_a_unary_call() -> None:
     call = FakeCall()
-    method = UnaryMethod(call, lambda message, now, holder: message + holder.encode())
+    method = UnaryMethod(call, CALLER, lambda message, caller, now: message + caller.address.encode())
     method.receive(b"from ", NOW)
     assert method.take(10) == []
     method.half_close(NOW)
@@ -130,11 +129,11 @@ def test_a_unary_call() -> None:
 
 
 def test_a_unary_call_that_is_refused() -> None:
-    def refuse(message: bytes, now: Instant, holder: str) -> bytes:
+    def refuse(message: bytes, caller: Caller, now: Instant) -> bytes:
         raise SignalingError(Code.NOT_FOUND, "gone")
 
     call = FakeCall()
-    method = UnaryMethod(call, refuse)
+    method = UnaryMethod(call, CALLER, refuse)
     method.receive(b"", NOW)
     method.half_close(NOW)
     assert (method.take(10), call.ending) == ([], Ending(5, "gone"))

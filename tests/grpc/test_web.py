@@ -14,6 +14,7 @@ from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.methods import HealthBoard
 from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.web import GrpcWeb, WebResponse
+from sigbridge_net.wire import Client
 
 NOW = Instant(1.0, 1.0)
 PEERS = "/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers"
@@ -33,7 +34,7 @@ def make_web(*, tokens: tuple[str, ...] = (), origins: tuple[str, ...] = (), **s
 def ask(
     web: GrpcWeb, path: str = HEALTH, body: bytes = framed(b""), headers: Mapping[str, str] = BINARY
 ) -> WebResponse:
-    return web.answer(path, headers, body, NOW, remote="192.0.2.1")
+    return web.answer(path, headers, body, Client("192.0.2.1"), NOW)
 
 
 def read(body: bytes) -> tuple[bytes | None, dict[str, str]]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from clock import Clock
 from grpc_lines import CHECK, GET_PEERS, REFLECT, SIGNAL, WATCH, WiredServer, ended, make_server, nothing_is_left
+from sigbridge_grpc.encoding import FramedProtobufEncoding
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
@@ -180,7 +181,7 @@ def test_reflection_knows_every_service_that_it_lists(server: WiredServer) -> No
 # Faults of ours.
 
 
-@pytest.mark.parametrize("what", ["apply", "reply", "open"])
+@pytest.mark.parametrize("what", ["apply", "encode_response", "open"])
 def test_a_method_that_raises_ends_its_call_alone(
     server: WiredServer, what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -191,7 +192,7 @@ def test_a_method_that_raises_ends_its_call_alone(
         raise RuntimeError("canary")
 
     with monkeypatch.context() as broken:
-        broken.setattr(server.hub, what, fail)
+        broken.setattr(FramedProtobufEncoding if what == "encode_response" else server.hub, what, fail)
         call = line.session()
         if what != "open":
             call.send("1", list_peers=pb.ListPeersRequest())

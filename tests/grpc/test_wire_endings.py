@@ -183,7 +183,7 @@ def test_one_fault_does_not_keep_the_others_from_their_end(
     line = server.line()
     line.session("a")
     line.session("b")
-    close = server.hub.close
+    end = server.hub.end
     calls = 0
 
     def fail_once(*what: object) -> None:
@@ -191,9 +191,9 @@ def test_one_fault_does_not_keep_the_others_from_their_end(
         calls += 1
         if calls == 1:
             raise RuntimeError("canary")
-        close(*what)  # type: ignore[arg-type]
+        end(*what)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(server.hub, "close", fail_once)
+    monkeypatch.setattr(server.hub, "end", fail_once)
     line.wire.connection_lost(clock.now)
     assert server.hub.session_count == 1
     assert [record.levelno for record in caplog.records if record.exc_info] == [logging.ERROR]

@@ -5,9 +5,10 @@ import pytest
 from clock import Clock
 from grpc_lines import CHECK, GET_PEERS, REFLECT, WiredServer, ended, make_server
 from sigbridge.auth import StaticTokens
+from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.methods import signaling_methods
-from sigbridge_grpc.service import FRAMED_PROTOBUF, SignalingService
+from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.wire import MAX_HEADER_BYTES, grpc_wires
 
 
@@ -100,7 +101,7 @@ def test_reflection_may_be_open(clock: Clock) -> None:
 
 def test_an_authenticator_that_fails_tells_nothing(server: WiredServer, caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
-        def authenticate(self, credentials: object) -> object:
+        def authenticate(self, credentials: object, now: object) -> object:
             raise RuntimeError("canary")
 
     line = server.line()

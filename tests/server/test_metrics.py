@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from msgspec import UNSET
 from prometheus_client.parser import text_string_to_metric_families
 
 from clock import NOW
@@ -21,13 +22,15 @@ from sigbridge import (
     Settings,
     SignalingError,
 )
-from sigbridge.counters import REFUSALS, SECONDS_BOUNDS
+from sigbridge.counters import CONNECTIONS_REFUSED, REFUSAL_REASONS, SECONDS_BOUNDS
+from sigbridge.session import Caller
 from sigbridge_client import connect
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_server.metrics import make_registry, metrics_text
 from sigbridge_server.server import Server
 from sigbridge_websocket.conversation import Conversation
-from sigbridge_websocket.wire import BARE_JSON
+from sigbridge_websocket.encoding import BARE_JSON
+from stage import Recorder
 
 WITH_HTTP = ANY_PORT | {"http_bind_address": "127.0.0.1:0"}
 LABELS = {
@@ -72,23 +75,37 @@ class Lag:
     lag_seconds = 0.25
 
 
+class SlowSink(Recorder):
+    """Takes so many seconds for each response."""
+
+    def __init__(self, measured, seconds):
+        self.measured = measured
+        self.seconds = seconds
+
+    def respond(self, outcome, request_id, now):
+        self.measured.seconds += self.seconds
+        super().respond(outcome, request_id, now)
+
+
 class MeasuredHub:
     """A hub whose requests take as long as a test says, and its metrics."""
 
     def __init__(self, **settings):
         self.seconds = 0.0
         self.hub = Hub(Settings(**settings), NOW, stopwatch=lambda: self.seconds)
+        for protocol in ("grpc", "websocket"):
+            self.hub.counters.know(protocol)
         self.registry = make_registry(self.hub, Lag())
 
     def open(self, protocol):
         return self.hub.open(protocol=protocol, encoding=BARE_JSON, on_end=lambda reason: None, now=NOW)
 
     def do(self, session, request, seconds=0.0):
-        outcome = self.hub.apply(session, request, NOW)
-        self.seconds += seconds
-        self.hub.reply(session, b"reply", NOW)
+        outcomes = []
+        self.hub.apply(session, request, outcomes, NOW, sink=SlowSink(self, seconds))
+        self.hub.put_response(session, b"reply", NOW)
         session.outbox.take(2**40)
-        return outcome
+        return outcomes[0]
 
     def families(self):
         text, _ = metrics_text(self.registry)
@@ -122,7 +139,7 @@ def busy(measured):
     measured.do(alice, ListPeers())
     measured.do(alice, Disconnect("nobody"))
     assert isinstance(measured.do(alice, Offer("nobody", "v=0")), SignalingError)
-    measured.hub.close(measured.open("websocket"), DisconnectReason.CONNECTION_LOST, NOW)
+    measured.hub.end(measured.open("websocket"), DisconnectReason.CONNECTION_LOST, NOW)
     return measured
 
 
@@ -156,7 +173,26 @@ def test_the_document_s_metrics_are_there_from_the_start(measured):
         (kind,): 0 for kind in ("announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers")
     }
     assert measured.samples("sigbridge_sessions") == {("grpc",): 0, ("websocket",): 0}
-    assert measured.samples("sigbridge_refusals_total") == dict.fromkeys(REFUSALS, 0)
+    refusals = [(protocol, reason) for protocol in ("grpc", "websocket") for reason in REFUSAL_REASONS]
+    assert measured.samples("sigbridge_refusals_total") == dict.fromkeys([CONNECTIONS_REFUSED, *refusals], 0)
+
+
+def test_every_protocol_that_is_known_is_shown():
+    hub = Hub(Settings(), NOW)
+    registry = make_registry(hub, Lag())
+
+    def shown():
+        text, _ = metrics_text(registry)
+        return [line for line in text.decode().splitlines() if line.startswith("sigbridge_sessions")]
+
+    assert shown() == []
+    hub.counters.know("quic")
+    session = hub.open("quic", BARE_JSON, lambda reason: None, NOW)
+    assert shown() == ['sigbridge_sessions{protocol="quic"} 1.0']
+    hub.apply(session, Announce("a"), UNSET, NOW)
+    text, _ = metrics_text(registry)
+    assert 'grpc_webrtc_signaling_messages_total{type="announce"} 1.0' in text.decode().splitlines()
+    assert 'sigbridge_refusals_total{protocol="quic",reason="draining"} 0.0' in text.decode().splitlines()
 
 
 def test_values(busy):
@@ -190,7 +226,7 @@ def test_peers_total_falls_when_peers_leave(measured):
     session = measured.open("websocket")
     measured.do(session, Announce("a"))
     assert measured.samples("grpc_webrtc_signaling_peers_total") == {(): 1}
-    measured.hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
+    measured.hub.end(session, DisconnectReason.CLIENT_LEFT, NOW)
     assert measured.samples("grpc_webrtc_signaling_peers_total") == {(): 0}
 
 
@@ -223,7 +259,7 @@ def test_what_waits_is_shown():
     measured.do(bob, ListPeers())
     alice.outbox.take(2**40)
     for _ in range(3):
-        measured.hub.apply(alice, IceCandidate("bob", "c"), NOW)
+        measured.hub.apply(alice, IceCandidate("bob", "c"), UNSET, NOW)
     assert measured.samples("sigbridge_outbox_messages") == {(): 3}
     assert measured.samples("sigbridge_outbox_longest_messages") == {(): 3}
     assert measured.samples("sigbridge_outbox_bytes")[()] == bob.outbox.queued_bytes > 0
@@ -235,9 +271,13 @@ def test_the_number_of_series_is_bounded_whatever_clients_say():
     def torment(first):
         for number in range(first, first + 1000):
             session = measured.hub.open(
-                protocol="websocket", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW, remote=f"host-{number}"
+                protocol="websocket",
+                encoding=BARE_JSON,
+                on_end=lambda reason: None,
+                now=NOW,
+                caller=Caller(address=f"host-{number}", user_agent=f"client {number}"),
             )
-            conversation = Conversation(measured.hub, session, bytes)
+            conversation = Conversation(measured.hub, session, BARE_JSON)
             for text in (
                 b'{"jsonrpc":"2.0","id":1,"method":"m%d","params":{}}' % number,
                 b'{"jsonrpc":"2.0","id":1,"method":"announce","params":{"peer_id":"p%d","room":"r%d"}}'
@@ -251,7 +291,7 @@ def test_the_number_of_series_is_bounded_whatever_clients_say():
                 b"[%d]" % number,
             ):
                 conversation.receive(text, NOW)
-            measured.hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
+            measured.hub.end(session, DisconnectReason.CLIENT_LEFT, NOW)
 
     def series():
         return sum(len(family.samples) for family in measured.families().values())
@@ -359,7 +399,7 @@ async def test_refusals_at_every_door_are_counted(engine):
 async def test_health_and_readiness(server):
     assert await fetch(server.http_port, "/healthz") == (200, {**PLAIN, "content-length": "6"}, b"alive\n")
     assert (await fetch(server.http_port, "/readyz"))[::2] == (200, b"ready\n")
-    server.hub.draining = True
+    server.hub.leave()
     assert (await fetch(server.http_port, "/readyz"))[::2] == (503, b"draining\n")
     assert (await fetch(server.http_port, "/healthz"))[0] == 200
     assert (await fetch(server.http_port, "/metrics", "HEAD"))[::2] == (200, b"")

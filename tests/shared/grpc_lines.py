@@ -15,10 +15,11 @@ from clock import Clock
 from lines import Line
 from sigbridge import Hub, Settings
 from sigbridge.auth import StaticTokens
+from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.framing import Deframer, framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.methods import HealthBoard, signaling_methods
-from sigbridge_grpc.service import FRAMED_PROTOBUF, SERVICE_NAME, SignalingService
+from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.wire import GrpcWire, grpc_wires
 
 SIGNAL = f"/{SERVICE_NAME}/Signal"

@@ -8,7 +8,7 @@ import pytest
 from clock import Clock
 from sigbridge import Hub, Settings
 from sigbridge_websocket.conversation import Conversation
-from sigbridge_websocket.wire import BARE_JSON
+from sigbridge_websocket.encoding import BARE_JSON
 from websocket_lines import WebSocketLine, masked
 
 
@@ -20,7 +20,8 @@ class Talker:
         self.clock = clock
         self.ended = []
         self.session = hub.open(protocol="websocket", encoding=BARE_JSON, on_end=self.ended.append, now=clock.now)
-        self.conversation = Conversation(hub, self.session, bytes)
+        self.conversation = Conversation(hub, self.session, BARE_JSON)
+        self.session.on_ready = self.conversation.resume
         if peer_id:
             self.call("announce", peer_id=peer_id, room=room)
 

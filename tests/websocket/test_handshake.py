@@ -9,7 +9,7 @@ from websockets.datastructures import Headers
 
 from clock import NOW
 from sigbridge import Hub, Settings
-from sigbridge.auth import Credentials, Identity, StaticTokens
+from sigbridge.auth import ALLOW_ALL, Credentials, Identity, StaticTokens
 from sigbridge_net.wire import Client
 from sigbridge_websocket.handshake import credentials_of, select_subprotocol
 from sigbridge_websocket.wire import websocket_wires
@@ -170,9 +170,7 @@ def test_a_head_over_the_limit_is_431(door):
 
 
 def test_an_open_door_asks_for_nothing_and_shows_no_token():
-    from sigbridge.auth import OPEN_DOOR
-
-    door = Door(OPEN_DOOR)
+    door = Door(ALLOW_ALL)
     for offered in (f"bearer.{encoded(TOKEN)}", f"Bearer.{encoded(TOKEN)}", f"jsonrpc, bearer.{encoded(TOKEN)}"):
         status, head, _ = door.knock(f"Sec-WebSocket-Protocol: {offered}")
         assert status == 101
@@ -181,7 +179,7 @@ def test_an_open_door_asks_for_nothing_and_shows_no_token():
 
 def test_the_identity_becomes_the_session_s():
     class Named:
-        def authenticate(self, credentials):
+        def authenticate(self, credentials, now):
             return Identity(subject=f"{credentials.token} {credentials.certificate_subject}")
 
     door = Door(Named())

@@ -33,6 +33,7 @@ from sigbridge import (
     SignalingError,
 )
 from sigbridge_websocket import shapes, translate
+from sigbridge_websocket.dialects import PLAIN
 
 TEXT = st.text(max_size=10)
 JSON = st.recursive(
@@ -132,7 +133,7 @@ def test_an_error_without_data_has_a_code_all_the_same():
 )
 def test_sdp_is_opaque(sdp):
     for text in (json.dumps(sdp).encode(), msgspec.json.encode(sdp)):
-        call = shapes.decode_usual_call(
+        call = shapes.decode_call(
             b'{"jsonrpc":"2.0","method":"offer","params":{"to_peer_id":"b","sdp":%b},"id":1}' % text
         )
         assert translate.request_from_call(call) == Offer("b", sdp)
@@ -161,6 +162,6 @@ def test_false_is_not_zero_in_capabilities():
         b'{"to_peer_id":"b","sdp":"x","type":null}',
     ],
 )
-def test_the_usual_path_leaves_the_unusual_alone(params):
+def test_the_fast_path_leaves_the_unusual_alone(params):
     with pytest.raises(msgspec.ValidationError):
-        shapes.decode_usual_call(b'{"jsonrpc":"2.0","method":"offer","params":%b,"id":1}' % params)
+        shapes.decode_call(b'{"jsonrpc":"2.0","method":"offer","params":%b,"id":1}' % params)

@@ -148,13 +148,13 @@ class Witness:
         self.shown = []
         self._tokens = StaticTokens([TOKEN])
 
-    def authenticate(self, credentials):
+    def authenticate(self, credentials, now):
         self.shown.append(credentials)
-        return self._tokens.authenticate(credentials)
+        return self._tokens.authenticate(credentials, now)
 
 
 class Anybody(Witness):
-    def authenticate(self, credentials):
+    def authenticate(self, credentials, now):
         self.shown.append(credentials)
         return Identity(subject=credentials.token or "")
 
@@ -162,7 +162,8 @@ class Anybody(Witness):
 def handshake(data: bytes, cut: int, settings: Settings, door: Witness, draining: bool = False, *, ours: bool):
     """What comes of it: what was said and shown, and whether the library was needed."""
     hub = Hub(settings, NOW)
-    hub.draining = draining
+    if draining:
+        hub.leave()
     with pytest.MonkeyPatch.context() as patch:
         if not ours:
             patch.setattr(WebSocketWire, "_is_ours", lambda self, upgrade: False)
