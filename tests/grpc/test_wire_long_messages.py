@@ -9,8 +9,8 @@ from grpc_lines import GrpcLine, WiredServer, make_server, nothing_is_left
 from sigbridge_grpc import wire as wire_module
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.http2 import RECEIVE_WINDOW_BYTES
 from sigbridge_grpc.wire import UNFINISHED_BYTES
+from sigbridge_http2.streams import RECEIVE_WINDOW_BYTES
 
 
 def kept(line: GrpcLine) -> int:

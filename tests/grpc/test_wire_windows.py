@@ -14,6 +14,7 @@ from sigbridge_grpc import wire as wire_module
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.wire import HELD_BACK_CALLS, GrpcWire
+from sigbridge_http2.connection import Connection
 
 
 @pytest.mark.parametrize("touched_by", ["window", "data"])
@@ -173,18 +174,18 @@ def test_no_work_for_streams_that_say_nothing(server: WiredServer, monkeypatch: 
     line.http2.set_local_window_size(10_000_000, stream_id=busy.stream_id)
     line.pump()
     looked: list[int] = []
-    push, unsent = GrpcWire._push, line.wire._http2.unsent
+    push, unsent = GrpcWire._push, Connection.unsent
 
     def counted(wire: GrpcWire, call: wire_module.StreamCall, now: Instant) -> None:
         looked.append(call.stream_id)
         push(wire, call, now)
 
-    def counted_unsent(stream_id: int) -> int:
+    def counted_unsent(http2: Connection, stream_id: int) -> int:
         looked.append(stream_id)
-        return unsent(stream_id)
+        return unsent(http2, stream_id)
 
     monkeypatch.setattr(GrpcWire, "_push", counted)
-    monkeypatch.setattr(line.wire._http2, "unsent", counted_unsent)
+    monkeypatch.setattr(Connection, "unsent", counted_unsent)
     line.http2.send_data(busy.stream_id, framed(b""))
     line.push(line.http2.data_to_send())
     line.pull()
