@@ -99,9 +99,9 @@ class Play:
                 server.send_trailers(stream_id, [(b"a", b"b")])
             case 4:
                 server.reset(stream_id, ErrorCode.CANCEL)
-            case 5:
-                server.acknowledge(stream_id, self.untaken.pop(stream_id, 0))
-                self.untaken[stream_id] = 0
+            case 5 if stream_id in self.untaken:
+                taken, self.untaken[stream_id] = self.untaken[stream_id], 0
+                server.acknowledge(stream_id, taken)
             case 6:
                 server.ping()
             case 7 if choice > 180:
@@ -149,7 +149,6 @@ class Play:
         assert server._streams.state_of(server._streams.last_begun + 1) == 0
         assert CLOSED not in {stream.state for stream in server._active.values()}
 
-
     def end(self) -> None:
         """Let out all that there is."""
         self.take(65536, 10_000)
@@ -168,11 +167,16 @@ def play(data: bytes) -> None:  # noqa: C901 - one turn for each thing that can 
         payload = data[at + 3 : at + 3 + length % 32]
         at += 3 + length % 32
         piece = 1 + length // 4
+        # One of the last six streams; mostly one that is still asking, since much on another ends the connection.
         stream_id = max(1, it.next_stream - 2 * (1 + choice % 6))
+        if it.asking and length > 10:
+            stream_id = sorted(it.asking)[choice % len(it.asking)]
+        if it.next_stream == 1:
+            kind = 0
         number = struct.pack("!I", _NUMBERS[length % len(_NUMBERS)])
         match kind % 14:
             case 0 | 1:
-                block = _BLOCKS[choice % len(_BLOCKS)] + payload * (choice > 200)
+                block = _BLOCKS[choice % len(_BLOCKS) if choice > 150 else 0] + payload * (choice > 250)
                 if length & 2:
                     split = len(block) // 2
                     it.receive(_frame(1, length & 1, it.next_stream, block[:split]), piece)
@@ -187,9 +191,18 @@ def play(data: bytes) -> None:  # noqa: C901 - one turn for each thing that can 
             case 5:
                 it.receive(_frame(3, 0, stream_id, struct.pack("!I", 8)), piece)
             case 6:
-                it.receive(_frame(8, 0, stream_id if choice & 1 else 0, number), piece)
+                wider = number if choice > 200 else struct.pack("!I", 1 + choice * 10)
+                it.receive(_frame(8, 0, stream_id if choice & 1 else 0, wider), piece)
             case 7:
-                it.receive(_frame(4, length & 1 and choice > 250, 0, struct.pack("!H", choice % 8) + number), piece)
+                it.receive(
+                    _frame(
+                        4,
+                        length & 1 and choice > 250,
+                        0,
+                        struct.pack("!H", choice % 8) + (number if choice > 200 else bytes((0, 0, choice, 0))),
+                    ),
+                    piece,
+                )
             case 8:
                 it.receive(_frame(6, length & 1, 0, b"12345678") * (1 + choice % 4), piece)
             case 9:
@@ -198,12 +211,12 @@ def play(data: bytes) -> None:  # noqa: C901 - one turn for each thing that can 
                 it.send(choice, stream_id, length)
             case 12:
                 it.now += choice
-                it.receive(_frame(1, 5, stream_id, _BLOCKS[choice % len(_BLOCKS)]), piece)
+                it.receive(_frame(1, 5, stream_id, _BLOCKS[choice % len(_BLOCKS) if choice > 200 else -1]), piece)
             case _:
                 if choice < 16:
                     it.receive(payload or b"\xff", piece)
-                else:
-                    it.receive(_frame(choice % 12, length & 0x2D, stream_id * (choice > 100), payload), piece)
+                elif choice < 80:
+                    it.receive(_frame(choice % 12, length & 0x2D, stream_id * (choice > 40), payload), piece)
         it.check()
         if it.server.over:
             it.end()
