@@ -148,9 +148,9 @@ class Sender:
     # Responses.
 
     def send_headers(self, stream_id: int, headers: Iterable[Header], *, end: bool = False) -> None:
-        """Begin a response, and with `end` end it (section 8.1)."""
+        """Begin a response, and with `end` end it (section 8.1); dropped where a body waits, which it would overtake."""
         stream = self._active.get(stream_id)
-        if stream is not None and stream.state != HALF_CLOSED_LOCAL:
+        if stream is not None and stream.state != HALF_CLOSED_LOCAL and not stream.unsent:
             self._put_headers(stream, header_block(headers), end)
 
     def send_data(self, stream_id: int, data: bytes, *, end: bool = False) -> int:
@@ -181,7 +181,7 @@ class Sender:
     def send_trailers(self, stream_id: int, headers: Iterable[Header]) -> None:
         """End a response with trailers, behind what is kept of its body (section 8.1)."""
         stream = self._active.get(stream_id)
-        if stream is None or stream.state == HALF_CLOSED_LOCAL:
+        if stream is None or stream.state == HALF_CLOSED_LOCAL or stream.ending is not None:
             return
         block = header_block(headers)
         if stream.unsent:
@@ -200,6 +200,9 @@ class Sender:
 
     def _send_rest(self, stream: Stream, data: bytes, ending: bytes | None) -> int:
         """Send what windows allow of data that is no single plain frame; returns how much is kept."""
+        if stream.ending is not None:
+            # The end was said, and only waits for a window.
+            return len(stream.unsent)
         blocked = bool(stream.unsent)
         stream.unsent += data
         stream.ending = ending

@@ -10,7 +10,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 
 from http2_attacks import ATTACKS, CHUNK_BYTES, Attack, victim
-
 from sigbridge_http2 import connection
 
 

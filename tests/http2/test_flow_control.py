@@ -227,3 +227,17 @@ def test_a_body_is_as_long_as_its_request_says(size: int) -> None:
     promised.receive(promised.request((b"content-length", b"1"), end=True))
     assert promised.kinds() == [RST_STREAM]
     assert GOAWAY not in promised.kinds()
+
+
+def test_nothing_comes_behind_an_end_that_waits_and_no_headers_before_a_body_that_does() -> None:
+    client = RawClient(window_of(2))
+    client.receive(client.request(end=True))
+    client.respond(1)
+    client.server.send_data(1, b"four")
+    client.server.send_headers(1, [(b":status", b"500")], end=True)
+    assert client.server.send_data(1, b"!", end=True) == 3
+    assert client.server.send_data(1, b"more") == 3
+    client.server.send_trailers(1, [(b"a", b"b")])
+    assert client.kinds() == [HEADERS, DATA]
+    client.receive(window_of(100))
+    assert client.sent_with_flags()[1:] == [(DATA, END_STREAM, 1, b"ur!")]

@@ -19,7 +19,6 @@ from http2_bytes import (
     PADDED,
     PING,
     PRIORITY,
-    REQUEST,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
