@@ -53,6 +53,15 @@ class Deframer:
         self._inflated = inflated
         self.gzip = gzip
 
+    def limit(self, max_bytes: int) -> None:
+        """Take no messages larger than that."""
+        self._max_bytes = min(self._max_bytes, max_bytes)
+
+    def allow_gzip(self, inflated: Callable[[int], None]) -> None:
+        """Take compressed messages, and tell `inflated` what they became."""
+        self.gzip = True
+        self._inflated = inflated
+
     @property
     def unfinished(self) -> bool:
         """Whether part of a message has arrived, and not all of it."""

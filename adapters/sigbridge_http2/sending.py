@@ -67,11 +67,14 @@ class Sender:
         "_streams",
         "_table_reset_due",
         "_windows",
+        "broken",
         "unwritten",
     )
 
     def __init__(self, *, max_streams: int, max_header_bytes: int) -> None:
         self._state = OPEN
+        self.broken = False
+        """Whether the client has broken the rules: what is left to write says why."""
         self._streams = StreamTable()
         self._active = self._streams.active
         self._receive_window = ReceiveWindow(max_streams)
@@ -84,11 +87,6 @@ class Sender:
         self._more: list[bytes] | None = None
         self.unwritten = False
         """Whether the last output was not all that there was."""
-
-    @property
-    def broken(self) -> bool:
-        """Whether the client has broken the rules: what is left to write says why."""
-        return self._state >= BROKEN_UNSAID
 
     @property
     def over(self) -> bool:
@@ -148,7 +146,7 @@ class Sender:
     # Responses.
 
     def send_headers(self, stream_id: int, headers: Iterable[Header], *, end: bool = False) -> None:
-        """Begin a response, and with `end` end it (section 8.1); dropped where a body waits, which it would overtake."""
+        """Begin a response, and with `end` end it (section 8.1); dropped behind a body that waits."""
         stream = self._active.get(stream_id)
         if stream is not None and stream.state != HALF_CLOSED_LOCAL and not stream.unsent:
             self._put_headers(stream, header_block(headers), end)
@@ -327,5 +325,6 @@ class Sender:
         self._windows.blocked = None
         self._windows.opened = self._windows.may_have_opened = False
         self._state = BROKEN_UNSAID
+        self.broken = True
         if code is not None:
             self.goaway(code)

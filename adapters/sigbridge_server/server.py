@@ -19,7 +19,7 @@ from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.settings import SettingError, Settings, parse_address
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
-from sigbridge_grpc.methods import HealthBoard
+from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.web import GrpcWeb
 from sigbridge_http.wire import Page, Pages, http_wires

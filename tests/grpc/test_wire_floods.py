@@ -9,7 +9,7 @@ from grpc_lines import SIGNAL, WiredServer, ended, nothing_is_left
 from sigbridge_grpc import wire as wire_module
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.wire import MAX_PINGS_IN_A_ROW
+from sigbridge_grpc.lifetime import MAX_PINGS_IN_A_ROW
 from sigbridge_http2.floods import MAX_UNWRITTEN_PINGS
 
 
