@@ -128,7 +128,10 @@ class Connection(Sender):
                 if kind == DATA and not flags and size and self._expected == _ANY_FRAME:
                     stream = active.get(stream_id)
                     if stream is not None and stream.takes_plain_data:
-                        window.use(stream, size)
+                        stream.receivable -= size
+                        window.left -= size
+                        if stream.receivable < 0 or window.left < 0:
+                            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
                         self._floods.empty_frames = 0
                         events.append(DataReceived(stream_id, data[start:stop], False))
                         continue
