@@ -40,18 +40,20 @@ def _files(pattern):
 
 SAME_TESTS = (
     "tests/core",
+    "tests/grpc/test_call.py",
     "tests/grpc/test_framing.py",
-    "tests/grpc/test_http2.py",
+    "tests/grpc/test_lifetime.py",
     "tests/grpc/test_methods.py",
     "tests/grpc/test_relay_encoding.py",
     "tests/grpc/test_service.py",
     "tests/grpc/test_translate.py",
     *_files("tests/grpc/test_engines_*.py"),
     *_files("tests/grpc/test_wire_*.py"),
+    "tests/http2",
     "tests/net/test_carrier.py",
     "tests/net/test_clock.py",
     "tests/websocket",
-    "tests/fuzz/test_fuzz_grpc_wire.py",
+    "tests/fuzz/test_fuzz.py",
 )
 """What also runs on the compiled code: the tests of what is compiled, slow readers and long storms among them."""
 

@@ -18,17 +18,19 @@ from sigbridge_grpc.framing import Deframer
 from sigbridge_grpc.method import Ending
 
 
-class Woken(Agenda):
+class Woken:
+    """A wire's agenda, and how often its carrier was woken."""
+
     def __init__(self) -> None:
         self.count = 0
-        super().__init__(self._count)
+        self.agenda = Agenda(self._count)
 
     def _count(self) -> None:
         self.count += 1
 
 
 @pytest.fixture
-def agenda() -> Woken:
+def woken() -> Woken:
     return Woken()
 
 
@@ -46,30 +48,30 @@ def test_every_verb_in_every_state() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(ACCEPTED, DECLINED), (ANSWERED, ENDING)])
-def test_a_call_is_finished_once_and_looked_at_soon(agenda: Woken, before: int, after: int) -> None:
-    call = call_of(agenda)
-    agenda.due = 100.0
+def test_a_call_is_finished_once_and_looked_at_soon(woken: Woken, before: int, after: int) -> None:
+    call = call_of(woken.agenda)
+    woken.agenda.due = 100.0
     call.state = before
     call.finish(Ending(0, "first"))
     call.finish(Ending(13, "second"))
     assert (call.state, call.ending) == (after, Ending(0, "first"))
-    assert (agenda.due, agenda.first_touched, agenda.count) == (0.0, call, 1)
+    assert (woken.agenda.due, woken.agenda.first_touched, woken.count) == (0.0, call, 1)
 
 
-def test_each_call_is_on_the_agenda_once(agenda: Woken) -> None:
-    calls = [call_of(agenda, number) for number in (1, 3, 5)]
+def test_each_call_is_on_the_agenda_once(woken: Woken) -> None:
+    calls = [call_of(woken.agenda, number) for number in (1, 3, 5)]
     for call in [*calls, *calls]:
         call.wake()
-    found, call = [], agenda.first_touched
+    found, call = [], woken.agenda.first_touched
     while call is not None:
         found.append(call.stream_id)
         call = call.next_touched
     assert found == [5, 3, 1]
-    assert agenda.count == 6
+    assert woken.count == 6
 
 
-def test_who_is_gone_wakes_nobody(agenda: Woken) -> None:
-    call = call_of(agenda)
+def test_who_is_gone_wakes_nobody(woken: Woken) -> None:
+    call = call_of(woken.agenda)
     call.state = GONE
     call.wake()
-    assert (agenda.first_touched, agenda.count) == (None, 0)
+    assert (woken.agenda.first_touched, woken.count) == (None, 0)
