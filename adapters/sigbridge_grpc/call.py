@@ -1,4 +1,4 @@
-"""One call on one stream, as its method sees it and as the wire keeps it.
+"""A call on one stream, as its method sees it and as the wire keeps it.
 
 Its states, and the verb of each step:
 
@@ -40,7 +40,7 @@ TOLD: Final = 2
 
 
 class Agenda:
-    """What a wire has to look at: calls before the next output, and deadlines when they are due."""
+    """The list of what a wire has to look at: calls before the next output, and deadlines when they are due."""
 
     __slots__ = ("due", "first_touched", "wake")
 
@@ -51,14 +51,14 @@ class Agenda:
         """The first of the calls to be looked at; each knows the next. Those that are gone are passed by."""
 
     def touch(self, call: "StreamCall") -> None:
-        """Look at a call before the next output."""
+        """Looks at a call before the next output."""
         if not call.touched:
             call.touched = True
             call.next_touched, self.first_touched = self.first_touched, call
 
 
 class StreamCall:
-    """One call; see `sigbridge_grpc.method.Call` for what its method sees."""
+    """A call; see `sigbridge_grpc.method.Call` for what its method sees."""
 
     __slots__ = (
         "_agenda",
@@ -83,33 +83,33 @@ class StreamCall:
         self.stream_id = stream_id
         self.deframer = deframer
         self.method: Method | None = None
-        """None while it is being made."""
+        """The method, or None while it is being made."""
         self.state = ACCEPTED
         self.asking = ASKING
         self.unacknowledged = 0
-        """How much of its body has arrived, and is not acknowledged."""
+        """The bytes of its body that have arrived and are not acknowledged."""
         self.let_in = 0
-        """How much of its long message, that is not whole yet, has been acknowledged all the same."""
+        """The bytes of its long message, that is not whole yet, that were acknowledged all the same."""
         self.unsent = 0
-        """How much of the response no window had let out when that was last asked."""
+        """The bytes of the response that no window had let out when that was last asked."""
         self.held_back = False
-        """Whether its method was not ready for the next message."""
+        """True while its method is not ready for the next message."""
         self.deadline: float | None = None
         self.ending: Ending | None = None
         self.end_by: float | None = None
-        """Until when its client may take what is left to say."""
+        """The moment until which its client may take what is left to say."""
         self.touched = False
         self.next_touched: StreamCall | None = None
 
     def wake(self) -> None:
-        """There is something to take, or the method is ready again."""
+        """Hears that there is something to take, or that the method is ready again."""
         if self.state != GONE:
             if not self.touched:
                 self._agenda.touch(self)
             self._agenda.wake()
 
     def finish(self, ending: Ending) -> None:
-        """End the call, after what is queued; a second end is ignored."""
+        """Ends the call, after what is queued; a second end is ignored."""
         if self.ending is None:
             self.ending = ending
             self.state = ON_FINISH[self.state]

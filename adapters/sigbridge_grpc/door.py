@@ -1,4 +1,4 @@
-"""Who may begin which call: the headers of a request, its token, its method, and its time.
+"""The door to calls, who may begin which: the headers of a request, its token, its method, and its time.
 
 Rule 1: a request that is no gRPC is answered in HTTP; all others end with a status, whatever is wrong with them.
 Rule 2: whatever is asked for, its token is looked at first, so nobody learns which methods there are.
@@ -23,7 +23,7 @@ from sigbridge_net.wire import Client
 MAX_HEADER_BYTES: Final = 16384
 """Metadata of a call above this is refused; what clients are told."""
 HEADER_OVERHEAD_BYTES: Final = 32
-"""What each header counts besides its name and value (RFC 9113, section 10.5.1)."""
+"""The weight of each header besides its name and value (RFC 9113, section 10.5.1)."""
 
 METHOD_NOT_ALLOWED: Final[tuple[Header, ...]] = ((b":status", b"405"), (b"content-length", b"0"), (b"allow", b"POST"))
 UNSUPPORTED_MEDIA_TYPE: Final[tuple[Header, ...]] = ((b":status", b"415"), (b"content-length", b"0"))
@@ -45,7 +45,7 @@ class RequestHead:
             self._fields[name] = value
 
     def refusal_of_http(self) -> tuple[Header, ...] | None:
-        """Return the response to a request that is no gRPC, or None where it is."""
+        """Returns the response to a request that is no gRPC, or None where it is."""
         if self._fields.get(b":method") != b"POST":
             return METHOD_NOT_ALLOWED
         if not _is_grpc(self._fields.get(b"content-type", b"")):
@@ -53,11 +53,11 @@ class RequestHead:
         return None
 
     def text(self, name: bytes) -> str:
-        """Return a header as text, empty where it is missing."""
+        """Returns a header as text, empty where it is missing."""
         return self._fields.get(name, b"").decode("latin-1")
 
     def check(self) -> None:
-        """Raise SignalingError where there is too much, or a proxy has lost something."""
+        """Raises SignalingError where there is too much, or a proxy has lost something."""
         if self._size > MAX_HEADER_BYTES:
             raise SignalingError(
                 Code.RESOURCE_EXHAUSTED, f"Metadata is larger than {MAX_HEADER_BYTES} bytes: {self._size} bytes"
@@ -66,18 +66,18 @@ class RequestHead:
             raise SignalingError(Code.INTERNAL, "A gRPC request says te: trailers; a proxy may have lost it")
 
     def token(self) -> str | None:
-        """Return the token of the call, or None."""
+        """Returns the token of the call, or None."""
         return bearer_token(self._authorization, bare=True)
 
     def is_gzip(self) -> bool:
-        """Return whether messages may be compressed; SignalingError where they would be otherwise."""
+        """Returns whether messages may be compressed; SignalingError where they would be otherwise."""
         encoding = self._fields.get(b"grpc-encoding", b"identity")
         if encoding not in (b"identity", b"gzip"):
             raise SignalingError(Code.UNIMPLEMENTED, f"Unknown grpc-encoding {encoding[:32].decode('latin-1')}")
         return encoding == b"gzip"
 
     def timeout_seconds(self) -> float | None:
-        """Return how long the call may take, or None; SignalingError where it says no time."""
+        """Returns how long the call may take, or None; SignalingError where it says no time."""
         timeout = self._fields.get(b"grpc-timeout")
         seconds = None if timeout is None else timeout_seconds(timeout)
         if timeout is not None and seconds is None:
@@ -86,7 +86,7 @@ class RequestHead:
 
 
 class Admission:
-    """What a request that may begin a call asks for."""
+    """The wishes of a request that may begin a call."""
 
     __slots__ = ("caller", "gzip", "make", "timeout_seconds")
 
@@ -111,7 +111,7 @@ class Door:
         self._open_prefixes = open_prefixes(reflection_requires_token=settings.reflection_requires_auth)
 
     def admit(self, head: RequestHead, client: Client, now: Instant) -> Admission:
-        """Return what a request asks for; SignalingError where it may not."""
+        """Returns what a request asks for; SignalingError where it may not."""
         head.check()
         path = head.text(b":path")
         identity = self._identify(path, head, client, now)
@@ -129,6 +129,6 @@ class Door:
 
 
 def _is_grpc(content_type: bytes) -> bool:
-    """Return whether this is `application/grpc`, with a subtype or parameters that do not matter, or alone."""
+    """Returns whether this is `application/grpc`, with a subtype or parameters that do not matter, or alone."""
     kind = b"application/grpc"
     return content_type[: len(kind)].lower() == kind and content_type[len(kind) : len(kind) + 1] in (b"", b"+", b";")

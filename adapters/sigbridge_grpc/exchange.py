@@ -1,4 +1,4 @@
-"""What the calls of one connection say and hear: messages between HTTP/2 and methods, and how a call ends.
+"""The exchange between HTTP/2 and the methods of one connection's calls: messages in and out, and how a call ends.
 
 Rule 1: data frames are made of what methods give, joined; a stream is given no more than its window takes, and the rest
 waits in the method's outbox, whose age the hub watches. Rule 2: what a client sends is acknowledged, and so more of it
@@ -38,7 +38,7 @@ from sigbridge_http2.errors import ErrorCode
 logger = logging.getLogger("sigbridge.grpc")
 
 SEND_AHEAD_BYTES: Final = 16384
-"""How much of a call's body is given to HTTP/2 before its window is known to take it."""
+"""The bytes of a call's body that are given to HTTP/2 before its window is known to take it."""
 
 
 class Exchange(Agenda):
@@ -56,7 +56,7 @@ class Exchange(Agenda):
         self._turn = TurnBudget()
         self._long = LongMessages(http2, wake, long_message_seconds)
         self._settling = False
-        """Whether nothing but messages has come and gone since all else was looked at."""
+        """True while nothing but messages has come and gone since all else was looked at."""
 
     # The messages of a client.
 
@@ -84,7 +84,7 @@ class Exchange(Agenda):
             self._advance(call, now)
 
     def _advance(self, call: StreamCall, now: Instant) -> None:
-        """Give a method the messages that have arrived, as far as it is ready for them."""
+        """Gives a method the messages that have arrived, as far as it is ready for them."""
         method, deframer = call.method, call.deframer
         if method is None or call.asking == TOLD or call.state == GONE:
             return
@@ -132,7 +132,7 @@ class Exchange(Agenda):
     # The messages of a method, and the end of a call.
 
     def _push(self, call: StreamCall, now: Instant) -> None:
-        """Give HTTP/2 what a call has to say, as far as its window takes it."""
+        """Gives HTTP/2 what a call has to say, as far as its window takes it."""
         method, http2 = call.method, self._http2
         if method is None or call.state == GONE:
             return
@@ -163,7 +163,7 @@ class Exchange(Agenda):
                 return
 
     def _conclude(self, call: StreamCall, ending: Ending, now: Instant) -> None:
-        """Put a call's trailers behind all that it has said."""
+        """Puts a call's trailers behind all that it has said."""
         if call.state == DECLINED:
             self._http2.send_headers(call.stream_id, trailers_only(ending), end=True)
         else:
@@ -172,14 +172,14 @@ class Exchange(Agenda):
         self._end(call, now)
 
     def _end(self, call: StreamCall, now: Instant) -> None:
-        """Release a concluded call when all is out; its client need not have ended its own side (RFC 9113, 8.1)."""
+        """Releases a concluded call when all is out; its client need not have ended its own side (RFC 9113, 8.1)."""
         if not call.unsent:
             if call.asking == ASKING:
                 self._http2.reset(call.stream_id, ErrorCode.NO_ERROR)
             self._release(call, now)
 
     def _cut(self, call: StreamCall, now: Instant) -> None:
-        """End the call of a client that does not read, and its connection where nobody else uses it."""
+        """Ends the call of a client that does not read, and its connection where nobody else uses it."""
         self._http2.reset(call.stream_id, ErrorCode.ENHANCE_YOUR_CALM)
         self._release(call, now)
         if not self._calls:
@@ -187,7 +187,7 @@ class Exchange(Agenda):
             self._close(now, DisconnectReason.SLOW_CONSUMER)
 
     def _cancel(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:
-        """Tell a method that its call has ended; what that method does about it must not keep the others from it."""
+        """Tells a method that its call has ended; what that method does about it must not keep the others from it."""
         if call.method is not None and call.ending is None:
             try:
                 call.method.cancel(reason, now)
@@ -195,12 +195,12 @@ class Exchange(Agenda):
                 logger.exception("a method failed")
 
     def _lose(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:
-        """Let go of a call whose client has cancelled it."""
+        """Lets go of a call whose client has cancelled it."""
         self._cancel(call, reason, now)
         self._release(call, now)
 
     def _release(self, call: StreamCall, now: Instant) -> None:
-        """Keep nothing of a call any more."""
+        """Keeps nothing of a call any more."""
         call.state = GONE
         if call.unacknowledged:
             self._http2.acknowledge(call.stream_id, call.unacknowledged)
@@ -217,7 +217,7 @@ class Exchange(Agenda):
     # The end of the connection.
 
     def _break(self, now: Instant) -> None:
-        """Lose all calls and close: the rules are broken, or the client has said that it is leaving and has left."""
+        """Loses all calls and close: the rules are broken, or the client has said that it is leaving and has left."""
         self._lose_all(DisconnectReason.PROTOCOL_ERROR, now)
         self._close(now)
 

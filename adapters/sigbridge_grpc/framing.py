@@ -16,7 +16,7 @@ GZIP_WINDOW = 31
 """zlib's word for a gzip header and checksum."""
 
 BYTE: Final[list[bytes]] = [bytes((number,)) for number in range(256)]
-"""Every byte, made once, since each message needs several."""
+"""All bytes, made once, since each message needs several."""
 
 _TIMEOUT = re.compile(rb"[0-9]{1,8}[HMSmun]")
 _UNIT_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -35,7 +35,7 @@ class MessageTooBig(Exception):
 
 
 def _nobody(_: int) -> None:
-    """Nobody counts."""
+    """Does nothing."""
 
 
 class Deframer:
@@ -48,27 +48,27 @@ class Deframer:
 
     def __init__(self, max_bytes: int, *, gzip: bool = False, inflated: Callable[[int], None] = _nobody) -> None:
         self.buffer: bytes | bytearray = b""
-        """What has arrived and is no whole message yet, or has not been asked for."""
+        """The bytes that have arrived and are no whole message yet, or have not been asked for."""
         self._max_bytes = max_bytes
         self._inflated = inflated
         self.gzip = gzip
 
     def limit(self, max_bytes: int) -> None:
-        """Take no messages larger than that."""
+        """Takes no messages larger than that."""
         self._max_bytes = min(self._max_bytes, max_bytes)
 
     def allow_gzip(self, inflated: Callable[[int], None]) -> None:
-        """Take compressed messages, and tell `inflated` what they became."""
+        """Takes compressed messages, and tell `inflated` what they became."""
         self.gzip = True
         self._inflated = inflated
 
     @property
     def unfinished(self) -> bool:
-        """Whether part of a message has arrived, and not all of it."""
+        """True when part of a message has arrived, and not all of it."""
         return bool(self.buffer)
 
     def feed(self, data: bytes) -> None:
-        """Take part of a body; nearly always it is one whole message, and stays where it is."""
+        """Takes part of a body; nearly always it is one whole message, and stays where it is."""
         if not self.buffer:
             self.buffer = data
         else:
@@ -77,7 +77,7 @@ class Deframer:
             self.buffer += data
 
     def clear(self) -> None:
-        """Forget what has arrived."""
+        """Forgets what has arrived."""
         self.buffer = b""
 
     def next_message(self) -> bytes | None:
@@ -122,7 +122,7 @@ class Deframer:
 
 
 def timeout_seconds(text: bytes) -> float | None:
-    """What a `grpc-timeout` says, or `None` where it says nothing that the protocol knows."""
+    """Returns what a `grpc-timeout` says, or `None` where it says nothing that the protocol knows."""
     if not _TIMEOUT.fullmatch(text):
         return None
     return int(text[:-1]) * _UNIT_SECONDS[text[-1:]]

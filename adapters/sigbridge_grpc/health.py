@@ -14,7 +14,7 @@ from sigbridge_grpc.service import SERVICE_NAME
 
 
 class HealthBoard:
-    """What `grpc.health.v1.Health` says, and who is watching it."""
+    """The words of `grpc.health.v1.Health`, and its watchers."""
 
     def __init__(self, services: Iterable[str] = (SERVICE_NAME,)) -> None:
         self._serving = dict.fromkeys(("", *services), True)
@@ -27,7 +27,7 @@ class HealthBoard:
         return int(words.SERVICE_UNKNOWN if serving is None else words.SERVING if serving else words.NOT_SERVING)
 
     def not_serving(self) -> None:
-        """Say NOT_SERVING from now on, to those who watch as well."""
+        """Says NOT_SERVING from now on, to those who watch as well."""
         self._serving = dict.fromkeys(self._serving, False)
         for watcher in list(self.watchers):
             watcher.tell()
@@ -52,7 +52,7 @@ class WatchMethod(SessionlessMethod):
         self._told: int | None = None
 
     def receive(self, message: bytes, now: Instant) -> None:
-        """Which service to watch; a second question is one too many."""
+        """Takes the service to watch; a second question is one too many."""
         if self._service is not None:
             self._board.watchers.discard(self)
             self._refuse(one_message())
@@ -66,26 +66,26 @@ class WatchMethod(SessionlessMethod):
         self.tell()
 
     def tell(self) -> None:
-        """Say the status, where it is another than the last one told."""
+        """Says the status, where it is another than the last one told."""
         if self._service is not None and (found := self._board.status_of(self._service)) != self._told:
             self._told = found
             self._send(health_pb2.HealthCheckResponse(status=found).SerializeToString())
 
     def half_close(self, now: Instant) -> None:
-        """A watcher asks once and listens from then on."""
+        """Does nothing where something was asked: a watcher asks once and listens from then on."""
         if self._service is None:
             self._refuse(one_message())
 
     def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
-        """End the watch; what was told before still goes out."""
+        """Ends the watch; what was told before still goes out."""
         self._board.watchers.discard(self)
         super().fail(reason, message, now)
 
     def drain(self, now: Instant) -> None:
-        """Nothing more is to be told."""
+        """Ends the watch: nothing more is to be told."""
         self.fail(DisconnectReason.DRAINING, server_draining().message, now)
 
     def cancel(self, reason: DisconnectReason, now: Instant) -> None:
-        """Nobody watches any more."""
+        """Forgets the watcher."""
         super().cancel(reason, now)
         self._board.watchers.discard(self)

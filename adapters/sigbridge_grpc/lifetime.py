@@ -1,4 +1,4 @@
-"""How long a connection lives: its greeting, keepalive, age, idleness, stalls, floods, and its end.
+"""The life of a connection: its greeting, keepalive, age, idleness, stalls, floods, and its end.
 
 Its states, and the verb of each step:
 
@@ -78,7 +78,7 @@ class Lifetime:
         self.heard_at = moment
         self.pings_in_a_row = 0
         self.stalled_since = NEVER
-        """Since when the carrier has been seen to take nothing, though there is something."""
+        """The moment since which the carrier is seen to take nothing, though there is something."""
         self._ping_window_ends = moment
         self._pinged_at = -1.0
         self._idle_since = moment
@@ -91,11 +91,11 @@ class Lifetime:
     # The steps.
 
     def greet(self) -> None:
-        """The client has begun to speak."""
+        """Notes that the client has begun to speak."""
         self.state = SERVING
 
     def leave(self, now: Instant, *, idle: bool) -> None:
-        """Take no more calls; the connection closes when the last one has ended, at once where it is `idle`."""
+        """Takes no more calls; the connection closes when the last one has ended, at once where it is `idle`."""
         if self.state < LEAVING:
             self._http2.announce_shutdown()
         self.state = _ON_LEAVE[self.state]
@@ -103,7 +103,7 @@ class Lifetime:
             self.become_idle(now)
 
     def drain(self, now: Instant, *, idle: bool) -> None:
-        """Leave, because the server shuts down."""
+        """Leaves, because the server shuts down."""
         if self.state < LEAVING:
             self._http2.announce_shutdown()
         self.state = _ON_DRAIN[self.state]
@@ -111,30 +111,30 @@ class Lifetime:
             self.become_idle(now)
 
     def close(self, now: Instant, reason: DisconnectReason | None = None) -> None:
-        """Listen no more; the client may take its time to hear what is said, less where it does not read."""
+        """Listens no more; the client may take its time to hear what is said, less where it does not read."""
         if self.state < CLOSING:
             self._close_by = now.monotonic + closing_seconds(self._settings, reason)
         self.state = _ON_CLOSE[self.state]
 
     def conclude(self) -> None:
-        """All is written that there is; a step only where the connection is closing."""
+        """Notes that all is written; a step only where the connection is closing."""
         self.state = _ON_CONCLUDE[self.state]
 
     def abort(self) -> None:
-        """Nobody is there any more."""
+        """Gives the connection up: nobody is there any more."""
         self.state = ABORTED
 
     # What leads to them.
 
     def become_idle(self, now: Instant) -> None:
-        """The last call has ended."""
+        """Notes that the last call has ended."""
         self._idle_since = now.monotonic
         if self.state in (LEAVING, DRAINING):
             self._http2.goaway()
             self.close(now)
 
     def count_ping(self, now: Instant) -> bool:
-        """Count a ping of the client's; returns whether it was one too many, and says so then."""
+        """Counts a ping of the client's; returns whether it was one too many, and says so then."""
         if now.monotonic >= self._ping_window_ends:
             self._ping_window_ends = now.monotonic + PING_WINDOW_SECONDS
             self.pings_in_a_row = 0
@@ -145,7 +145,7 @@ class Lifetime:
         return True
 
     def count_refused(self, now: Instant) -> bool:
-        """Count a call that was refused before it began; returns as `count_ping` does."""
+        """Counts a call that was refused before it began; returns as `count_ping` does."""
         if self._refused is None:
             self._refused = Bucket(MAX_REFUSED_CALLS, REFUSED_CALLS_PER_SECOND)
         if not self._refused.take(now.monotonic) or self.state >= CLOSING:
@@ -154,13 +154,13 @@ class Lifetime:
         return True
 
     def expire_end(self, now: Instant) -> float:
-        """Abort a client that does not greet in time, or is not gone in time; returns when that will be."""
+        """Aborts a client that does not greet in time, or is not gone in time; returns when that will be."""
         if now.monotonic >= self._close_by:
             self.abort()
         return self._close_by
 
     def expire(self, now: Instant, *, idle: bool) -> DisconnectReason | None:
-        """Do what is due while serving or leaving; returns why all calls must end, where they must.
+        """Does what is due while serving or leaving; returns why all calls must end, where they must.
 
         After `max_age` they end in their own way, for any other reason they are lost.
         """
@@ -187,7 +187,7 @@ class Lifetime:
         return None
 
     def due(self, now: Instant, *, idle: bool) -> float:
-        """Return when `expire` next wants to be called, or `expire_end` where the connection closes."""
+        """Returns when `expire` next wants to be called, or `expire_end` where the connection closes."""
         if self.state >= CLOSING:
             return self._close_by
         stall = min(self.stalled_since, now.monotonic) + self._settings.send_deadline_seconds
@@ -201,7 +201,7 @@ class Lifetime:
         return self._idle_since + limit if limit else NEVER
 
     def _is_stalled(self, now: Instant) -> bool:
-        """Return whether a client takes nothing of what there is to say for too long, while it may go on sending."""
+        """Returns whether a client takes nothing of what there is to say for too long, while it may go on sending."""
         if not self._http2.wants_write:
             self.stalled_since = NEVER
             return False

@@ -16,7 +16,7 @@ from sigbridge_http2.connection import Connection
 LONG_MESSAGE_BYTES = 24576
 """An unfinished message is let in beyond its stream's window from here on; above what `MAX_QUESTION_BYTES` lets be."""
 UNFINISHED_BYTES = 4194304
-"""How much of long messages one connection lets in before they are whole; the first is let in all the same."""
+"""The bytes of long messages that one connection lets in before they are whole; the first is let in all the same."""
 NEVER: Final = float("inf")
 
 
@@ -26,20 +26,20 @@ class LongMessages:
     __slots__ = ("_http2", "_let_in", "_seconds", "_wake", "_withheld", "calls", "first_by")
 
     def __init__(self, http2: Connection, wake: Callable[[], None], seconds: float) -> None:
-        """Begin without any; where others wait for the first, it has so many seconds."""
+        """Begins without any; where others wait for the first, it has so many seconds."""
         self._http2 = http2
         self._wake = wake
         self._seconds = seconds
         self.calls: dict[StreamCall, None] = {}
         self._withheld: dict[StreamCall, None] = {}
-        """Those that may not go on yet."""
+        """Calls that may not go on yet."""
         self._let_in = 0
-        """How much of all of them was let in."""
+        """The bytes of all of them that were let in."""
         self.first_by = NEVER
-        """Until when the first may keep others waiting (monotonic seconds)."""
+        """The moment until which the first may keep others waiting (monotonic seconds)."""
 
     def keep(self, call: StreamCall, now: Instant) -> None:
-        """Acknowledge what came before a call's unfinished message and, as far as there is room, its beginning."""
+        """Acknowledges what came before a call's unfinished message and, as far as there is room, its beginning."""
         self.check(call, now)
         kept = len(call.deframer.buffer)
         if call not in self.calls:
@@ -65,12 +65,12 @@ class LongMessages:
         call.unacknowledged = 0
 
     def check(self, call: StreamCall, now: Instant) -> None:
-        """See whether a call's long message has become whole: then something is gone of what had come."""
+        """Sees whether a call's long message has become whole: then something is gone of what had come."""
         if call in self.calls and len(call.deframer.buffer) != call.let_in + call.unacknowledged:
             self.leave(call, now)
 
     def leave(self, call: StreamCall, now: Instant) -> None:
-        """Let the others go on in their order, as far as there is room: a call's message is whole, or given up."""
+        """Lets the others go on in their order, as far as there is room: a call's message is whole, or given up."""
         if call not in self.calls:
             return
         was_first = call is next(iter(self.calls))
@@ -94,11 +94,11 @@ class LongMessages:
         self._wake()
 
     def overdue(self, now: Instant) -> StreamCall | None:
-        """Return the call whose message has kept others waiting for too long."""
+        """Returns the call whose message has kept others waiting for too long."""
         return next(iter(self.calls)) if now.monotonic >= self.first_by else None
 
     def clear(self) -> None:
-        """Forget all: the connection is lost."""
+        """Forgets all: the connection is lost."""
         self.calls.clear()
         self._withheld.clear()
         self._let_in = 0

@@ -1,4 +1,4 @@
-"""What every method that the gRPC wire serves is: a small machine that takes messages and gives messages.
+"""The methods of the gRPC wire, by what they share: each is a small machine that takes messages and gives messages.
 
 Rule 1: no I/O and no HTTP/2: a method sees its `Call` and nothing of what carries it. Rule 2: a method that cannot
 begin raises SignalingError or CallRefused, and the call ends with its status before anything is kept. Rule 3: a method
@@ -24,13 +24,13 @@ Trailers: TypeAlias = Sequence[tuple[str, str]]
 
 
 class Ending(NamedTuple):
-    """How a call ends."""
+    """The end of a call."""
 
     code: int
     message: str = ""
     trailers: Trailers = ()
     at_once: bool = False
-    """Do not wait for what is queued: its client does not read."""
+    """Does not wait for what is queued: its client does not read."""
 
 
 class CallRefused(Exception):
@@ -42,45 +42,45 @@ class CallRefused(Exception):
 
 
 class Call(Protocol):
-    """One call, as its method sees it."""
+    """A call, as its method sees it."""
 
     def wake(self) -> None:
-        """There is something to take, or the method is ready again."""
+        """Hears that there is something to take, or that the method is ready again."""
 
     def finish(self, ending: Ending) -> None:
-        """End the call, after what is queued; a second end is ignored."""
+        """Ends the call, after what is queued; a second end is ignored."""
 
 
 class Method(ABC):
-    """What happens on one call."""
+    """The work of one call."""
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox: Final = outbox
-        """What is to be sent."""
+        """The messages to be sent."""
 
     @abstractmethod
     def ready(self) -> bool:
-        """Return whether the next message may come."""
+        """Returns whether the next message may come."""
 
     @abstractmethod
     def receive(self, message: bytes, now: Instant) -> None:
-        """Take a message of the client."""
+        """Takes a message of the client."""
 
     @abstractmethod
     def half_close(self, now: Instant) -> None:
-        """Hear that the client will send no more."""
+        """Hears that the client will send no more."""
 
     @abstractmethod
     def cancel(self, reason: DisconnectReason, now: Instant) -> None:
-        """Hear that the call has ended without us."""
+        """Hears that the call has ended without us."""
 
     @abstractmethod
     def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
-        """End the call for this reason, after what is queued; a session's own words come before `message`."""
+        """Ends the call for this reason, after what is queued; a session's own words come before `message`."""
 
     @abstractmethod
     def drain(self, now: Instant) -> None:
-        """End what would not end by itself: the server is shutting down."""
+        """Ends what would not end by itself: the server is shutting down."""
 
 
 MethodFactory: TypeAlias = Callable[[Call, Caller, Instant], Method]
@@ -90,7 +90,7 @@ _NO_LIMIT: Final = 1 << 60
 
 
 class SessionlessMethod(Method):
-    """What methods without a session share."""
+    """A method without a session."""
 
     def __init__(self, call: Call) -> None:
         # Its client is held back where it does not read, and so nothing need be refused.
@@ -98,19 +98,19 @@ class SessionlessMethod(Method):
         self._call = call
 
     def ready(self) -> bool:
-        """Return whether the client reads what it is told."""
+        """Returns whether the client reads what it is told."""
         return not self.outbox.crowded
 
     def cancel(self, reason: DisconnectReason, now: Instant) -> None:
-        """Keep nothing."""
+        """Keeps nothing."""
         self.outbox.clear()
 
     def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
-        """End the call for this reason."""
+        """Ends the call for this reason."""
         self._call.finish(Ending(int(status.code_of(reason)), message))
 
     def drain(self, now: Instant) -> None:
-        """One question and its answer end by themselves."""
+        """Does nothing: one question and its answer end by themselves."""
 
     def _send(self, message: bytes) -> None:
         # Nobody asks how old it is.
@@ -135,13 +135,13 @@ class UnaryMethod(SessionlessMethod):
         self._question: bytes | None = None
 
     def receive(self, message: bytes, now: Instant) -> None:
-        """Take the question; a second one is one too many."""
+        """Takes the question; a second one is one too many."""
         if self._question is not None:
             self._refuse(one_message())
         self._question = message
 
     def half_close(self, now: Instant) -> None:
-        """Answer."""
+        """Answers."""
         if self._question is None:
             self._refuse(one_message())
             return
@@ -160,7 +160,7 @@ def one_message() -> SignalingError:
 
 
 def parsed(kind: Any, message: bytes) -> Any:
-    """Return a message of protobuf's; SignalingError where it is none of that kind."""
+    """Returns a message of protobuf's; SignalingError where it is none of that kind."""
     try:
         return kind.FromString(message)
     except DecodeError:

@@ -58,7 +58,7 @@ class ReflectionMethod(SessionlessMethod):
         self._descriptors = descriptors
 
     def receive(self, message: bytes, now: Instant) -> None:
-        """One question."""
+        """Answers one question."""
         try:
             request = parsed(reflection_pb2.ServerReflectionRequest, message)
         except SignalingError as error:
@@ -73,11 +73,11 @@ class ReflectionMethod(SessionlessMethod):
         self._send(response.SerializeToString())
 
     def half_close(self, now: Instant) -> None:
-        """Nothing more is asked."""
+        """Ends the call: nothing more is asked."""
         self._call.finish(Ending(0))
 
     def drain(self, now: Instant) -> None:
-        """Whoever goes on asking asks another server."""
+        """Ends the call: whoever goes on asking asks another server."""
         self.fail(DisconnectReason.DRAINING, server_draining().message, now)
 
     def _answer(self, request: Any, response: Any) -> None:

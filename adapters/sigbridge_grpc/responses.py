@@ -1,4 +1,4 @@
-"""What a response of gRPC has besides messages: its headers, and the trailers that say how a call ended.
+"""Responses of gRPC but for their messages: headers, and the trailers that say how a call ended.
 
 Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, section "Responses".
 """
@@ -20,11 +20,11 @@ RESPONSE_HEADERS: Final[tuple[Header, ...]] = (
 INTERNAL_ERROR: Final = Ending(
     int(Code.INTERNAL), internal_error().message, status.trailers_of(DisconnectReason.INTERNAL_ERROR)
 )
-"""How a call ends that fails before its method stands; nothing of the exception is in it."""
+"""The end of a call that fails before its method stands; nothing of the exception is in it."""
 
 
 def trailers(ending: Ending) -> list[Header]:
-    """Return how a call ends, as gRPC's trailers."""
+    """Returns how a call ends, as gRPC's trailers."""
     fields: list[Header] = [(b"grpc-status", b"%d" % ending.code)]
     if ending.message:
         fields.append((b"grpc-message", percent_encoded(ending.message)))
@@ -33,5 +33,5 @@ def trailers(ending: Ending) -> list[Header]:
 
 
 def trailers_only(ending: Ending) -> tuple[Header, ...]:
-    """Return the same as a whole response."""
+    """Returns the same as a whole response."""
     return (*RESPONSE_HEADERS, *trailers(ending))

@@ -28,11 +28,11 @@ class SignalMethod(Method):
         session.on_ready = self._on_ready
 
     def ready(self) -> bool:
-        """Return whether no response is awaited, and the client reads what it is told."""
+        """Returns whether no response is awaited, and the client reads what it is told."""
         return not self._session.awaiting and not self.outbox.crowded
 
     def receive(self, message: bytes, now: Instant) -> None:
-        """Take one request."""
+        """Takes one request."""
         if self._session.end_reason is None:
             self._service.signal(self._session, message, now)
 
@@ -40,21 +40,21 @@ class SignalMethod(Method):
         self._call.wake()
 
     def half_close(self, now: Instant) -> None:
-        """Half-close means "I leave": what has been read is answered, the peer is gone, the call ends OK."""
+        """Ends the session, since half-close means "I leave": what was read is answered, and the call ends OK."""
         self._service.hub.end(self._session, DisconnectReason.CLIENT_LEFT, now)
 
     def cancel(self, reason: DisconnectReason, now: Instant) -> None:
-        """The client has cancelled, or is gone: nobody is left to tell."""
+        """Ends the session of a client that has cancelled, or is gone: nobody is left to tell."""
         self._session.on_end = no_end
         self._service.hub.end(self._session, reason, now)
         self.outbox.clear()
 
     def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
-        """End the session for this reason, in the words that it has on every connection."""
+        """Ends the session for this reason, in the words that it has on every connection."""
         self._service.hub.end(self._session, reason, now)
 
     def drain(self, now: Instant) -> None:
-        """The hub ends its sessions itself."""
+        """Does nothing: the hub ends its sessions itself."""
 
     def _on_end(self, reason: DisconnectReason) -> None:
         slow = reason is DisconnectReason.SLOW_CONSUMER

@@ -1,4 +1,4 @@
-"""What one connection may cost in one turn of the event loop, beyond what its bytes are worth.
+"""The cost of one connection in one turn of the event loop, beyond what its bytes are worth.
 
 Compressed messages and calls that were held back cost far more than the bytes that were sent for them: a byte may hold
 a thousand, and one frame may let a hundred calls go on that have each kept a window full. Of these a little is looked
@@ -8,37 +8,37 @@ at in one turn, and the rest waits for the next.
 from sigbridge_grpc.call import Agenda, StreamCall
 
 INFLATED_BYTES = 262144
-"""After so many bytes of decompressed messages the rest waits for the next turn."""
+"""The bytes of decompressed messages after which the rest waits for the next turn."""
 HELD_BACK_CALLS = 8
-"""So many calls that were held back go on in one turn."""
+"""The calls that were held back that may go on in one turn."""
 
 
 class TurnBudget:
-    """What a turn has cost, and the calls that wait for the next."""
+    """The cost of a turn, and the calls that wait for the next."""
 
     __slots__ = ("_inflated", "_resumed", "is_spent", "resting")
 
     def __init__(self) -> None:
         self.is_spent = False
-        """Whether anything was counted."""
+        """True when anything was counted."""
         self._inflated = 0
         self._resumed = 0
         self.resting: dict[StreamCall, None] = {}
 
     def count_inflated(self, size: int) -> None:
-        """Count the bytes that a message was decompressed to."""
+        """Counts the bytes that a message was decompressed to."""
         self._inflated += size
         self.is_spent = True
 
     def may_inflate(self, call: StreamCall) -> bool:
-        """Return whether a call's next message may be decompressed now; else it rests."""
+        """Returns whether a call's next message may be decompressed now; else it rests."""
         if self._inflated < INFLATED_BYTES:
             return True
         self.resting[call] = None
         return False
 
     def may_resume(self, call: StreamCall) -> bool:
-        """Return whether a call that was held back may go on now; else it rests."""
+        """Returns whether a call that was held back may go on now; else it rests."""
         if self._resumed < HELD_BACK_CALLS:
             self._resumed += 1
             self.is_spent = True
@@ -47,17 +47,17 @@ class TurnBudget:
         return False
 
     def forget(self, call: StreamCall) -> None:
-        """Let a call wait no more: it is gone."""
+        """Lets a call wait no more: it is gone."""
         if self.resting:
             self.resting.pop(call, None)
 
     def begin(self) -> None:
-        """Begin the next turn."""
+        """Begins the next turn."""
         self._inflated = self._resumed = 0
         self.is_spent = False
 
     def wake_resting(self, agenda: Agenda) -> None:
-        """Put the calls that rest on the agenda; who had its turn first waits longest for the next."""
+        """Puts the calls that rest on the agenda; who had its turn first waits longest for the next."""
         # The agenda begins at its end.
         first, *others = self.resting
         for call in (first, *reversed(others)):

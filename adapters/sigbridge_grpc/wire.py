@@ -55,7 +55,7 @@ NEVER: Final = float("inf")
 
 
 class GrpcWire(Exchange):
-    """One gRPC connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
+    """A gRPC connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
     __slots__ = ("_client", "_door", "settled")
 
@@ -75,16 +75,16 @@ class GrpcWire(Exchange):
 
     @property
     def finished(self) -> bool:
-        """Whether all is said."""
+        """True when all is said."""
         return self._lifetime.state == lifetime.CONCLUDED
 
     @property
     def aborted(self) -> bool:
-        """Whether nobody is listening any more."""
+        """True when nobody is listening any more."""
         return self._lifetime.state == lifetime.ABORTED
 
     def receive(self, data: bytes, now: Instant) -> None:
-        """Take bytes that arrived."""
+        """Takes bytes that arrived."""
         life = self._lifetime
         life.heard_at = now.monotonic
         if life.state != SERVING:
@@ -104,7 +104,7 @@ class GrpcWire(Exchange):
             self._break(now)
 
     def _receive_others(self, events: Sequence[Event], now: Instant) -> None:
-        """Take what is no data, and what came behind it."""
+        """Takes what is no data, and what came behind it."""
         self._settling = False
         # A call that was begun and cancelled in one go never was: floods of these would cost a session each.
         cancelled = {event.stream_id for event in events if isinstance(event, StreamReset)}
@@ -131,16 +131,16 @@ class GrpcWire(Exchange):
                     self._lose(lost, DisconnectReason.CONNECTION_LOST, now)
 
     def receive_eof(self, now: Instant) -> None:
-        """The client will send no more: gRPC has no use for half a connection."""
+        """Closes, since the client will send no more: gRPC has no use for half a connection."""
         self.connection_lost(now)
         self._close(now)
 
     def connection_lost(self, now: Instant) -> None:
-        """The connection is gone."""
+        """Loses all calls: the connection is gone."""
         self._lose_all(DisconnectReason.CONNECTION_LOST, now)
 
     def drain(self, now: Instant) -> None:
-        """The server is shutting down: no more calls, and the connection goes when the last one has ended."""
+        """Takes no more calls, since the server is shutting down; the connection goes when the last one has ended."""
         for call in list(self._calls.values()):
             if call.method is not None:
                 call.method.drain(now)
@@ -150,7 +150,7 @@ class GrpcWire(Exchange):
         self.wake()
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
-        """What to write now."""
+        """Returns what to write now."""
         life, turn = self._lifetime, self._turn
         life.stalled_since = NEVER
         while self.first_touched is not None:
@@ -183,11 +183,11 @@ class GrpcWire(Exchange):
         return []
 
     def reading(self) -> bool:
-        """Whether more input is welcome: it always is, since HTTP/2's windows hold each stream back by itself."""
+        """Returns True: input is always welcome, since HTTP/2's windows hold each stream back by itself."""
         return True
 
     def expire(self, now: Instant) -> None:
-        """Do what is due: deadlines of calls and of long messages, and those of the connection."""
+        """Does what is due: deadlines of calls and of long messages, and those of the connection."""
         life = self._lifetime
         if life.state == GREETING or life.state >= CLOSING:
             self.due = life.expire_end(now)
@@ -208,7 +208,7 @@ class GrpcWire(Exchange):
         self.wake()
 
     def _expire_calls(self, now: Instant) -> float:
-        """End the calls whose time is up; returns when the next one's will be."""
+        """Ends the calls whose time is up; returns when the next one's will be."""
         moment, due = now.monotonic, NEVER
         stuck = False
         for call in list(self._calls.values()):
@@ -264,7 +264,7 @@ class GrpcWire(Exchange):
             self._break(now)
 
     def _begin(self, stream_id: int, admission: Admission, now: Instant) -> StreamCall:
-        """Begin a call; SignalingError or CallRefused where its method does not."""
+        """Begins a call; SignalingError or CallRefused where its method does not."""
         settings = self._door.settings
         deframer = Deframer(settings.max_message_bytes)
         call = StreamCall(self, stream_id, deframer)

@@ -85,22 +85,22 @@ class Connection(Sender):
     )
 
     def __init__(self, *, max_streams: int, max_header_bytes: int, most_header_bytes: int) -> None:
-        """Begin a connection. Clients are told `max_header_bytes`; headers above `most_header_bytes` break it."""
+        """Begins a connection. Clients are told `max_header_bytes`; headers above `most_header_bytes` break it."""
         super().__init__(max_streams=max_streams, max_header_bytes=max_header_bytes)
         self._max_streams = max_streams
         self._max_block_bytes = most_header_bytes
         self._decoder: FieldDecoder | None = None
-        """Made with the first header block."""
+        """The decoder of header blocks, made with the first."""
         self._expected = _PREFACE
         self._block: _HeaderBlock | None = None
         self._unread = b""
         """The beginning of a frame, or of the preface."""
         self._needed_bytes = len(frames.PREFACE)
-        """How long that must be before it is looked at again."""
+        """The length that this must have before it is looked at again."""
         self._now = 0.0
 
     def receive(self, data: bytes, now: float) -> list[Event]:
-        """Take bytes in any fragmentation (`now` in monotonic seconds); returns what they mean."""
+        """Takes bytes in any fragmentation (`now` in monotonic seconds); returns what they mean."""
         events: list[Event] = []
         if self._state > ANNOUNCED and self.over:
             return events
@@ -148,7 +148,7 @@ class Connection(Sender):
         return events
 
     def _receive_preface(self, data: bytes) -> int:
-        """Compare what there is of the preface; returns where frames begin, 0 where they do not (section 3.4)."""
+        """Compares what there is of the preface; returns where frames begin, 0 where they do not (section 3.4)."""
         if data[: len(frames.PREFACE)] != frames.PREFACE[: len(data)]:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
         if len(data) < len(frames.PREFACE):
@@ -158,7 +158,7 @@ class Connection(Sender):
         return len(frames.PREFACE)
 
     def _receive_frame(self, kind: int, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        """Take any frame that is whole."""
+        """Takes any frame that is whole."""
         if self._expected not in (kind, _ANY_FRAME):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
         try:
@@ -193,7 +193,7 @@ class Connection(Sender):
             self._put_reset(fault.stream_id, fault.code)
 
     def _is_taken(self, kind: int, stream_id: int) -> bool:
-        """Return whether a frame is taken in its stream's state, or ignored; ConnectionFault where it is a fault."""
+        """Returns whether a frame is taken in its stream's state, or ignored; ConnectionFault where it is a fault."""
         verdict = ON_FRAME[kind][self._streams.state_of(stream_id)]
         if verdict >= 0:
             raise ConnectionFault(ErrorCode(verdict))
@@ -283,7 +283,7 @@ class Connection(Sender):
             self._receive_block(stream_id, block.data, block.end_stream, events)
 
     def _receive_block(self, stream_id: int, block: bytes, end: bool, events: list[Event]) -> None:
-        """Take a header block that is whole: a request, or trailers (section 8.1)."""
+        """Takes a header block that is whole: a request, or trailers (section 8.1)."""
         if self._decoder is None:
             self._decoder = FieldDecoder(self._max_block_bytes)
         fields = self._decoder.decode(block)
@@ -388,14 +388,14 @@ class Connection(Sender):
 
 
 def _unpadded(payload: bytes) -> bytes:
-    """Return a payload without its padding; ConnectionFault where that is longer than all (section 6.1)."""
+    """Returns a payload without its padding; ConnectionFault where that is longer than all (section 6.1)."""
     if not payload or payload[0] >= len(payload):
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
     return payload[1 : len(payload) - payload[0]]
 
 
 def _check_priority(stream_id: int, payload: bytes) -> None:
-    """Raise ConnectionFault where a stream depends on itself (RFC 7540, section 5.3.1), or too little is there."""
+    """Raises ConnectionFault where a stream depends on itself (RFC 7540, section 5.3.1), or too little is there."""
     if len(payload) < _PRIORITY_BYTES:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR)
     if id_at(payload, 0) == stream_id:

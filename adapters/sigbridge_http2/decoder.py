@@ -12,7 +12,7 @@ from sigbridge_http2.huffman import huffman_decoded
 from sigbridge_http2.static_table import STATIC_TABLE
 
 MAX_TABLE_BYTES: Final = 4096
-"""With what HTTP/2 begins, and we never ask for more (RFC 9113, section 6.5.2)."""
+"""The size with which HTTP/2 begins; we never ask for more (RFC 9113, section 6.5.2)."""
 ENTRY_COST_BYTES: Final = 32
 _STATIC_ENTRIES: Final = 61
 
@@ -31,7 +31,7 @@ class FieldDecoder:
         self._at = 0
 
     def decode(self, block: bytes) -> list[Header]:
-        """Return the fields of a header block; ConnectionFault where it is none, or its fields are too large."""
+        """Returns the fields of a header block; ConnectionFault where it is none, or its fields are too large."""
         fields: list[Header] = []
         size = 0
         self._at = 0
@@ -60,7 +60,7 @@ class FieldDecoder:
         return fields
 
     def _integer(self, block: bytes, mask: int) -> int:
-        """Read a number that begins in the bits of the mask (section 5.1)."""
+        """Reads a number that begins in the bits of the mask (section 5.1)."""
         number = block[self._at] & mask
         self._at += 1
         if number < mask:
@@ -76,13 +76,13 @@ class FieldDecoder:
         raise ConnectionFault(ErrorCode.COMPRESSION_ERROR)
 
     def _literal(self, block: bytes, mask: int) -> Header:
-        """Read a name, or the index of an entry that has it, and a value (section 6.2)."""
+        """Reads a name, or the index of an entry that has it, and a value (section 6.2)."""
         index = self._integer(block, mask)
         name = self._entry(index)[0] if index else self._string(block)
         return name, self._string(block)
 
     def _string(self, block: bytes) -> bytes:
-        """Read a string (section 5.2)."""
+        """Reads a string (section 5.2)."""
         if self._at >= len(block):
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR)
         coded = block[self._at] & 0x80
@@ -94,7 +94,7 @@ class FieldDecoder:
         return huffman_decoded(block, start, self._at) if coded else block[start : self._at]
 
     def _entry(self, index: int) -> Header:
-        """Return an entry of either table (section 2.3.3)."""
+        """Returns an entry of either table (section 2.3.3)."""
         if 0 < index <= _STATIC_ENTRIES:
             return STATIC_TABLE[index]
         place = len(self._entries) + _STATIC_ENTRIES - index
@@ -103,13 +103,13 @@ class FieldDecoder:
         return self._entries[place]
 
     def _add(self, field: Header) -> None:
-        """Add an entry; one that is larger than the table empties it (section 4.4)."""
+        """Adds an entry; one that is larger than the table empties it (section 4.4)."""
         self._entries.append(field)
         self._table_bytes += len(field[0]) + len(field[1]) + ENTRY_COST_BYTES
         self._evict()
 
     def _resize(self, size: int) -> None:
-        """Change the table's size (section 4.3)."""
+        """Changes the table's size (section 4.3)."""
         if size > MAX_TABLE_BYTES:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR)
         self._max_table_bytes = size

@@ -11,9 +11,9 @@ from sigbridge_http2.events import Header
 from sigbridge_http2.streams import UNKNOWN_LENGTH
 
 _NAME_BYTES: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-"""What a name may have: a token's characters but for capital letters (section 8.2.1; RFC 9110, section 5.6.2)."""
+"""The bytes that a name may have: a token's characters but for capital letters (section 8.2.1; RFC 9110, 5.6.2)."""
 _VALUE_BYTES: Final = bytes((9, *range(32, 127), *range(128, 256)))
-"""What a value may have: no control characters but for the tab (RFC 9110, section 5.5)."""
+"""The bytes that a value may have: no control characters but for the tab (RFC 9110, section 5.5)."""
 _SPACES: Final = b" \t"
 _COLON: Final = 0x3A
 _SLASH: Final = 0x2F
@@ -21,7 +21,7 @@ _MAX_LENGTH_DIGITS: Final = 18
 _CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
-"""What HTTP/2 says otherwise (section 8.2.2)."""
+"""Fields of HTTP/1.1 of which HTTP/2 has no use (section 8.2.2)."""
 
 
 class RequestHead:
@@ -38,7 +38,7 @@ class RequestHead:
         self.length = UNKNOWN_LENGTH
 
     def take_pseudo_header(self, name: bytes, value: bytes) -> None:
-        """Note one; MalformedFields where it is unknown or there twice (section 8.3.1)."""
+        """Notes one; MalformedFields where it is unknown or there twice (section 8.3.1)."""
         if name == b":method" and not self.method:
             self.method = value
         elif name == b":path" and not self.path:
@@ -51,7 +51,7 @@ class RequestHead:
             raise MalformedFields("a pseudo-header is unknown or there twice")
 
     def take_length(self, value: bytes) -> None:
-        """Note a content-length; MalformedFields where it is none or there twice (section 8.1.1)."""
+        """Notes a content-length; MalformedFields where it is none or there twice (section 8.1.1)."""
         if not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
             raise MalformedFields("content-length is no number")
         if self.length not in (UNKNOWN_LENGTH, int(value)):
@@ -59,7 +59,7 @@ class RequestHead:
         self.length = int(value)
 
     def check(self) -> None:
-        """Raise MalformedFields where something is missing, or there that must not be (sections 8.3.1 and 8.5)."""
+        """Raises MalformedFields where something is missing, or there that must not be (sections 8.3.1 and 8.5)."""
         if self.method == b"CONNECT":
             if self.scheme or self.path or not self.authority:
                 raise MalformedFields("CONNECT has an authority and nothing else")
@@ -70,7 +70,7 @@ class RequestHead:
 
 
 def check_request(fields: list[Header]) -> int:
-    """Return the content-length of a request, or UNKNOWN_LENGTH; MalformedFields where it breaks the rules."""
+    """Returns the content-length of a request, or UNKNOWN_LENGTH; MalformedFields where it breaks the rules."""
     head = RequestHead()
     regular = False
     for name, value in fields:
@@ -91,7 +91,7 @@ def check_request(fields: list[Header]) -> int:
 
 
 def check_trailers(fields: list[Header]) -> None:
-    """Raise MalformedFields where trailers break the rules: pseudo-headers do (section 8.1)."""
+    """Raises MalformedFields where trailers break the rules: pseudo-headers do (section 8.1)."""
     for name, value in fields:
         _check_field(name, value)
 

@@ -32,13 +32,13 @@ CODE_LENGTHS: Final = (
     30,
 )
 # fmt: on
-"""How many bits the code of each byte has, and at last that of the end of the string."""
+"""The bits that the code of each byte has, and at last that of the end of the string."""
 END_OF_STRING: Final = 256
 _MAX_PADDING_BITS: Final = 7
 
 
 def codes() -> list[int]:
-    """Return the code of each symbol, as a number of so many bits as `CODE_LENGTHS` says."""
+    """Returns the code of each symbol, as a number of so many bits as `CODE_LENGTHS` says."""
     found = [0] * len(CODE_LENGTHS)
     code, length = 0, 0
     for size, symbol in sorted((size, symbol) for symbol, size in enumerate(CODE_LENGTHS)):
@@ -50,7 +50,7 @@ def codes() -> list[int]:
 
 
 def _inner_nodes() -> list[list[int]]:
-    """Return the tree's inner nodes, the root first: the two branches of each.
+    """Returns the tree's inner nodes, the root first: the two branches of each.
 
     A branch is the number of another node, or `-1 - symbol` where a symbol ends.
     """
@@ -68,7 +68,7 @@ def _inner_nodes() -> list[list[int]]:
 
 
 class _Machine:
-    """What follows of each state and nibble, at the place `state << 4 | nibble`."""
+    """The step from each state with each nibble, at the place `state << 4 | nibble`."""
 
     def __init__(self) -> None:
         nodes = _inner_nodes()
@@ -108,7 +108,7 @@ _EMITS: Final[list[bytes]] = _MACHINE.emits
 
 
 def huffman_decoded(data: bytes, start: int, stop: int) -> bytes:
-    """Return the string whose code lies there; ConnectionFault where none does."""
+    """Returns the string whose code lies there; ConnectionFault where none does."""
     parts: list[bytes] = []
     state = 0
     for at in range(start, stop):

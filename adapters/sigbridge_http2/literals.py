@@ -11,11 +11,11 @@ TABLE_SIZE_ZERO: Final = b"\x20"
 _STATUS_200: Final = b"\x88"
 """Entry 8 of the static table."""
 _STATUS: Final = b"\x08\x03"
-"""That entry's name, and a value of three bytes."""
+"""The name of that entry, and a value of three bytes."""
 
 
 def header_block(fields: Iterable[Header]) -> bytes:
-    """Return fields as a header block; a `:status` has three digits."""
+    """Returns fields as a header block; a `:status` has three digits."""
     parts: list[bytes] = []
     for name, value in fields:
         if name == b":status":
@@ -26,7 +26,7 @@ def header_block(fields: Iterable[Header]) -> bytes:
 
 
 def _length(size: int) -> bytes:
-    """Return the length of a string that is not Huffman-coded (sections 5.1 and 5.2)."""
+    """Returns the length of a string that is not Huffman-coded (sections 5.1 and 5.2)."""
     if size < 127:
         return BYTE[size]
     size -= 127

@@ -1,4 +1,4 @@
-"""What leaves: responses, resets and goodbyes as frames, in the order in which they were given.
+"""The half of a connection that writes: responses, resets and goodbyes as frames, in the order in which they come.
 
 Rule 1: nothing is raised: what is sent on a stream that is gone is dropped, since one chunk of bytes can begin and end
 it. Rule 2: what of a body no window lets out is kept, so the user looks at what `send_data` returns, or at `unsent`,
@@ -74,32 +74,32 @@ class Sender:
     def __init__(self, *, max_streams: int, max_header_bytes: int) -> None:
         self._state = OPEN
         self.broken = False
-        """Whether the client has broken the rules: what is left to write says why."""
+        """True when the client has broken the rules: what is left to write says why."""
         self._streams = StreamTable()
         self._active = self._streams.active
         self._receive_window = ReceiveWindow(max_streams)
         self._windows = SendWindows()
         self._floods = FloodLimits()
         self._table_reset_due = False
-        """Whether our next header block says that our table is empty."""
+        """True when our next header block has to say that our table is empty."""
         self._next = greeting(max_streams, max_header_bytes)
-        """What is to be written next: nearly always one frame, and nothing behind it."""
+        """The bytes to be written next: nearly always one frame, and nothing behind it."""
         self._more: list[bytes] | None = None
         self.unwritten = False
-        """Whether the last output was not all that there was."""
+        """True when the last output was not all that there was."""
 
     @property
     def over(self) -> bool:
-        """Whether nothing that arrives is looked at any more: the connection is broken, or left by its last stream."""
+        """True when nothing that arrives is looked at any more: the connection is broken, or left by its last stream."""
         return self._state >= BROKEN_UNSAID or (self._state >= CLIENT_LEAVING and not self._active)
 
     @property
     def wants_write(self) -> bool:
-        """Whether there is something to write that windows allow."""
+        """True when there is something to write that windows allow."""
         return bool(self._next) or self._windows.opened
 
     def output(self, most: int) -> bytes:
-        """Return what to write now, at most so many bytes; empty where there is nothing."""
+        """Returns what to write now, at most so many bytes; empty where there is nothing."""
         if self._windows.opened:
             self._send_opened()
         taken = self._next
@@ -113,7 +113,7 @@ class Sender:
         return taken
 
     def _part(self, most: int) -> bytes:
-        """Return so much of what is to be written, and keep the rest."""
+        """Returns so much of what is to be written, and keep the rest."""
         more = self._more or []
         count, size = 0, len(self._next)
         while count < len(more) and size + len(more[count]) <= most:
@@ -130,7 +130,7 @@ class Sender:
         return taken
 
     def _put(self, frame: bytes) -> None:
-        """Add what is to be written."""
+        """Adds what is to be written."""
         if not self._next:
             self._next = frame
         elif self._more is None:
@@ -139,20 +139,20 @@ class Sender:
             self._more.append(frame)
 
     def _put_caused(self, frame: bytes) -> None:
-        """Add a frame without data, of which a client may cause any number."""
+        """Adds a frame without data, of which a client may cause any number."""
         self._put(frame)
         self._floods.unwritten_bytes += len(frame) + FRAME_COST_BYTES
 
     # Responses.
 
     def send_headers(self, stream_id: int, headers: Iterable[Header], *, end: bool = False) -> None:
-        """Begin a response, and with `end` end it (section 8.1); dropped behind a body that waits."""
+        """Begins a response, and with `end` end it (section 8.1); dropped behind a body that waits."""
         stream = self._active.get(stream_id)
         if stream is not None and stream.state != HALF_CLOSED_LOCAL and not stream.unsent:
             self._put_headers(stream, header_block(headers), end)
 
     def send_data(self, stream_id: int, data: bytes, *, end: bool = False) -> int:
-        """Send part of a body as far as windows allow, and with `end` its last; returns how much is kept."""
+        """Sends part of a body as far as windows allow, and with `end` its last; returns how much is kept."""
         stream = self._active.get(stream_id)
         if stream is None or stream.state == HALF_CLOSED_LOCAL:
             return 0
@@ -177,7 +177,7 @@ class Sender:
         return self._send_rest(stream, data, b"" if end else None)
 
     def send_trailers(self, stream_id: int, headers: Iterable[Header]) -> None:
-        """End a response with trailers, behind what is kept of its body (section 8.1)."""
+        """Ends a response with trailers, behind what is kept of its body (section 8.1)."""
         stream = self._active.get(stream_id)
         if stream is None or stream.state == HALF_CLOSED_LOCAL or stream.ending is not None:
             return
@@ -197,7 +197,7 @@ class Sender:
             self._end_sending(stream)
 
     def _send_rest(self, stream: Stream, data: bytes, ending: bytes | None) -> int:
-        """Send what windows allow of data that is no single plain frame; returns how much is kept."""
+        """Sends what windows allow of data that is no single plain frame; returns how much is kept."""
         if stream.ending is not None:
             # The end was said, and only waits for a window.
             return len(stream.unsent)
@@ -209,7 +209,7 @@ class Sender:
         return len(stream.unsent)
 
     def _send_unsent(self, stream: Stream) -> None:
-        """Send what windows allow of what is kept, and what comes behind it (section 6.9.1)."""
+        """Sends what windows allow of what is kept, and what comes behind it (section 6.9.1)."""
         windows = self._windows
         while stream.unsent:
             size = min(len(stream.unsent), MAX_FRAME_BYTES, stream.send_window + windows.initial, windows.left)
@@ -231,7 +231,7 @@ class Sender:
             self._put_headers(stream, stream.ending, True)
 
     def _send_opened(self) -> None:
-        """Let blocked streams send; one that cannot send all that it has waits behind the others."""
+        """Lets blocked streams send; one that cannot send all that it has waits behind the others."""
         windows = self._windows
         windows.opened = False
         for stream in list(windows.blocked or ()):
@@ -242,7 +242,7 @@ class Sender:
                 self._send_unsent(stream)
 
     def unsent(self, stream_id: int) -> int:
-        """Return how many bytes of a body are kept, because no window lets them out."""
+        """Returns how many bytes of a body are kept, because no window lets them out."""
         if self._windows.opened:
             self._send_opened()
         stream = self._active.get(stream_id)
@@ -251,7 +251,7 @@ class Sender:
     # The ends of streams.
 
     def reset(self, stream_id: int, code: ErrorCode) -> None:
-        """End a stream (RST_STREAM), behind what was let out of it (section 6.4)."""
+        """Ends a stream (RST_STREAM), behind what was let out of it (section 6.4)."""
         stream = self._active.get(stream_id)
         if stream is not None:
             self._close(stream)
@@ -267,7 +267,7 @@ class Sender:
             self._close(stream)
 
     def _close(self, stream: Stream) -> None:
-        """Forget a stream: what was received and not acknowledged of it is nobody's any more."""
+        """Forgets a stream: what was received and not acknowledged of it is nobody's any more."""
         self._active.pop(stream.id, None)
         self._credit(stream.untaken)
         if stream.unsent:
@@ -277,7 +277,7 @@ class Sender:
     # What the client may send.
 
     def acknowledge(self, stream_id: int, size: int) -> None:
-        """Let a client send so much more, on its stream and on the connection (section 6.9)."""
+        """Lets a client send so much more, on its stream and on the connection (section 6.9)."""
         stream = self._active.get(stream_id)
         if stream is None:
             # Its bytes were acknowledged when it was closed.
@@ -293,7 +293,7 @@ class Sender:
             self._put_caused(frames.window_update_frame(0, window.credit()))
 
     def _credit(self, size: int) -> None:
-        """Let a client send so much more on the connection."""
+        """Lets a client send so much more on the connection."""
         window = self._receive_window
         window.taken += size
         if window.taken >= CREDIT_BYTES:
@@ -302,25 +302,25 @@ class Sender:
     # The connection.
 
     def ping(self) -> None:
-        """Ask whether the client is there (section 6.7)."""
+        """Asks whether the client is there (section 6.7)."""
         if self._state < BROKEN_UNSAID:
             self._put_caused(_PING)
 
     def announce_shutdown(self) -> None:
-        """Say that there will be no more streams soon: a client may have begun some (section 6.8)."""
+        """Says that there will be no more streams soon: a client may have begun some (section 6.8)."""
         if self._state == OPEN:
             self._put_caused(frames.goaway_frame(frames.MAX_STREAM_ID, int(ErrorCode.NO_ERROR)))
         self._state = _ON_ANNOUNCEMENT[self._state]
 
     def goaway(self, code: ErrorCode = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
-        """Say that there are no more streams (section 6.8); nothing is said where the client knows or has left."""
+        """Says that there are no more streams (section 6.8); nothing is said where the client knows or has left."""
         if self._state != BROKEN_UNSAID and self.over:
             return
         self._put_caused(frames.goaway_frame(self._streams.last_begun, int(code), debug))
         self._state = _ON_GOAWAY_SENT[self._state]
 
     def _break(self, code: ErrorCode | None) -> None:
-        """End the connection for a fault of the client's; None: without a word."""
+        """Ends the connection for a fault of the client's; None: without a word."""
         self._active.clear()
         self._windows.blocked = None
         self._windows.opened = self._windows.may_have_opened = False

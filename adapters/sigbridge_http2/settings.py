@@ -22,7 +22,7 @@ _MAX_MAX_FRAME_SIZE: Final = (1 << 24) - 1
 
 @lru_cache
 def greeting(max_streams: int, max_header_bytes: int) -> bytes:
-    """Return what a server says first: its settings (section 3.4), and how wide the connection's window is."""
+    """Returns what a server says first: its settings (section 3.4), and how wide the connection's window is."""
     payload = b"".join(
         number.to_bytes(2, "big") + value.to_bytes(4, "big")
         for number, value in (
@@ -36,7 +36,7 @@ def greeting(max_streams: int, max_header_bytes: int) -> bytes:
 
 
 def entries(payload: bytes) -> list[tuple[int, int]]:
-    """Return numbers and values in their order; ConnectionFault where a value is none that its setting may have.
+    """Returns numbers and values in their order; ConnectionFault where a value is none that its setting may have.
 
     Settings that nobody knows are among them (section 6.5.2 has them ignored).
     """

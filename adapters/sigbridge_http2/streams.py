@@ -51,13 +51,13 @@ ON_END_SENT: Final = [IDLE, HALF_CLOSED_LOCAL, CLOSED, HALF_CLOSED_LOCAL, CLOSED
 # fmt: on
 
 RECEIVE_WINDOW_BYTES: Final = 65536
-"""What a stream may send before it is acknowledged."""
+"""The bytes that a stream may send before they are acknowledged."""
 UNKNOWN_LENGTH: Final = -1
 """The length of a body of which its request does not say it."""
 
 
 class Stream:
-    """One stream that is neither idle nor closed."""
+    """A stream that is neither idle nor closed."""
 
     __slots__ = (
         "body_left",
@@ -75,26 +75,26 @@ class Stream:
     def __init__(self, stream_id: int, state: int, body_left: int) -> None:
         self.id = stream_id
         self.number = stream_id.to_bytes(4, "big")
-        """Its id as frames carry it."""
+        """The id as frames carry it."""
         self.state = state
         self.body_left = body_left
-        """What of the body is to come by its `content-length`; UNKNOWN_LENGTH where it promises nothing."""
+        """The bytes of the body that are to come by its `content-length`; UNKNOWN_LENGTH where it promises nothing."""
         self.takes_plain_data = state == OPEN and body_left == UNKNOWN_LENGTH
-        """Whether a DATA frame without flags needs nothing but its windows."""
+        """True while a DATA frame without flags needs nothing but its windows."""
         self.receivable = RECEIVE_WINDOW_BYTES
-        """How much the client may send."""
+        """The bytes that the client may send."""
         self.taken = 0
-        """How much of what it has sent was acknowledged, without the client being told."""
+        """The bytes that were acknowledged, without the client being told."""
         self.send_window = 0
-        """How much we may send beyond the initial window of all streams; often less than nothing."""
+        """The bytes that we may send beyond the initial window of all streams; often less than nothing."""
         self.unsent = b""
         """The part of the response's body that no window has let out."""
         self.ending: bytes | None = None
-        """What comes behind that: a block of trailers, nothing but the end (empty), or None while it is not known."""
+        """The end that comes behind that: a block of trailers, nothing but the end (empty), or None while it is not known."""
 
     @property
     def untaken(self) -> int:
-        """How much has been received and was not acknowledged."""
+        """The bytes that have been received and were not acknowledged."""
         return RECEIVE_WINDOW_BYTES - self.receivable - self.taken
 
 
@@ -105,7 +105,7 @@ class StreamTable:
 
     def __init__(self) -> None:
         self.active: dict[int, Stream] = {}
-        """Those that are open or half-closed."""
+        """Streams that are open or half-closed."""
         self.last_begun = 0
         self.last_reset = 0
         self.unused_from = 1
@@ -113,7 +113,7 @@ class StreamTable:
         """The latest ids that were jumped over (section 5.1.1)."""
 
     def state_of(self, stream_id: int) -> int:
-        """Return the state of any stream; even ids are ours, and we begin none."""
+        """Returns the state of any stream; even ids are ours, and we begin none."""
         stream = self.active.get(stream_id)
         if stream is not None:
             return stream.state
@@ -124,7 +124,7 @@ class StreamTable:
         return CLOSED_UNUSED if self.unused_from <= stream_id <= self.unused_to else CLOSED
 
     def begin(self, stream_id: int) -> None:
-        """Count a stream as begun; its object is made when its headers are known."""
+        """Counts a stream as begun; its object is made when its headers are known."""
         if stream_id > self.last_begun + 2:
             self.unused_from = self.last_begun + 1
             self.unused_to = stream_id - 1

@@ -11,50 +11,50 @@ from sigbridge_http2.events import Event, WindowUpdated
 from sigbridge_http2.streams import RECEIVE_WINDOW_BYTES, Stream
 
 INITIAL_WINDOW_BYTES: Final = 65535
-"""With what every window begins before settings say otherwise (section 6.9.2)."""
+"""The window with which all begin before settings say otherwise (section 6.9.2)."""
 MAX_WINDOW_BYTES: Final = 0x7FFFFFFF
 CREDIT_BYTES: Final = 1 << 20
-"""After so many acknowledged bytes the connection's receive window is widened again."""
+"""The acknowledged bytes after which the connection's receive window is widened again."""
 
 
 def connection_window_bytes(max_streams: int) -> int:
-    """Return a window so large that streams that are held back leave the others theirs."""
+    """Returns a window so large that streams that are held back leave the others theirs."""
     return max_streams * RECEIVE_WINDOW_BYTES + 2 * CREDIT_BYTES
 
 
 class ReceiveWindow:
-    """How much the client may send on all streams together; each stream knows its own share."""
+    """The bytes that a client may send on all streams together; each stream knows its own share."""
 
     __slots__ = ("left", "taken")
 
     def __init__(self, max_streams: int) -> None:
         self.left = connection_window_bytes(max_streams)
         self.taken = 0
-        """How much of what was received is acknowledged, without the client being told."""
+        """The bytes that are acknowledged, without the client being told."""
 
     def use(self, stream: Stream, size: int) -> None:
-        """Count what a stream has received; ConnectionFault where the client might not send that (section 6.9.1)."""
+        """Counts what a stream has received; ConnectionFault where the client might not send that (section 6.9.1)."""
         stream.receivable -= size
         self.left -= size
         if stream.receivable < 0 or self.left < 0:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
 
     def use_for_nothing(self, size: int) -> None:
-        """Count what has come for a stream that is gone: it is taken at once; raises as `use` does."""
+        """Counts what has come for a stream that is gone: it is taken at once; raises as `use` does."""
         self.left -= size
         self.taken += size
         if self.left < 0:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
 
     def credit(self) -> int:
-        """Return by how much to widen the window now, and count it as widened."""
+        """Returns by how much to widen the window now, and count it as widened."""
         credit, self.taken = self.taken, 0
         self.left += credit
         return credit
 
 
 class SendWindows:
-    """How much may be sent on all streams together, and with what the window of each begins."""
+    """The bytes that may be sent on all streams together, and the window with which each begins."""
 
     __slots__ = ("_widest", "blocked", "initial", "left", "may_have_opened", "opened")
 
@@ -62,27 +62,27 @@ class SendWindows:
         self.left = INITIAL_WINDOW_BYTES
         self.initial = INITIAL_WINDOW_BYTES
         self._widest = 0
-        """No stream's `send_window` is larger."""
+        """The largest `send_window` of a stream, or more."""
         self.blocked: dict[Stream, None] | None = None
         """Streams that have something to send and no window, in the order in which they wait; mostly there are none."""
         self.may_have_opened = False
-        """Whether some of them may be able to send, which is looked at when all that was received is."""
+        """True when some of them may be able to send, which is looked at when all that was received is."""
         self.opened = False
-        """Whether some of them can, which was told."""
+        """True when some of them can, which was told."""
 
     def block(self, stream: Stream) -> None:
-        """Let a stream wait."""
+        """Lets a stream wait."""
         if self.blocked is None:
             self.blocked = {}
         self.blocked[stream] = None
 
     def unblock(self, stream: Stream) -> None:
-        """Forget that a stream waits."""
+        """Forgets that a stream waits."""
         if self.blocked is not None:
             self.blocked.pop(stream, None)
 
     def widen_stream(self, stream: Stream, size: int, events: list[Event]) -> None:
-        """Take a WINDOW_UPDATE of a stream; StreamFault where its window overflows (section 6.9.1)."""
+        """Takes a WINDOW_UPDATE of a stream; StreamFault where its window overflows (section 6.9.1)."""
         before = stream.send_window + self.initial
         if before + size > MAX_WINDOW_BYTES:
             raise StreamFault(stream.id, ErrorCode.FLOW_CONTROL_ERROR)
@@ -93,7 +93,7 @@ class SendWindows:
             events.append(WindowUpdated(stream.id))
 
     def widen_connection(self, size: int) -> None:
-        """Take a WINDOW_UPDATE of the connection; ConnectionFault where its window overflows."""
+        """Takes a WINDOW_UPDATE of the connection; ConnectionFault where its window overflows."""
         self.left += size
         if self.left > MAX_WINDOW_BYTES:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
@@ -101,7 +101,7 @@ class SendWindows:
         self.may_have_opened = bool(self.blocked)
 
     def change_initial(self, size: int, streams: dict[int, Stream]) -> None:
-        """Take SETTINGS_INITIAL_WINDOW_SIZE; ConnectionFault where a window overflows (section 6.9.2)."""
+        """Takes SETTINGS_INITIAL_WINDOW_SIZE; ConnectionFault where a window overflows (section 6.9.2)."""
         if size > MAX_WINDOW_BYTES:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
         self.initial = size
@@ -115,7 +115,7 @@ class SendWindows:
         self.may_have_opened = bool(self.blocked)
 
     def tell_opened(self, events: list[Event]) -> None:
-        """Tell which of the blocked streams can send, in the order in which they will."""
+        """Tells which of the blocked streams can send, in the order in which they will."""
         self.may_have_opened = False
         room = self.left
         for stream in self.blocked or ():

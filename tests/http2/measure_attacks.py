@@ -26,7 +26,9 @@ def measure(attack: Attack, most: int) -> str:
         if client.server.over or sent >= most:
             break
     how = f"ended after {sent:9,} bytes" if client.server.over else "goes on               "
-    return f"{attack.name:68s} {how} {spent / sent * CHUNK_BYTES * 1e3:8.3f} ms for 16 KiB, at most {worst * 1e3:7.3f} ms"
+    return (
+        f"{attack.name:68s} {how} {spent / sent * CHUNK_BYTES * 1e3:8.3f} ms for 16 KiB, at most {worst * 1e3:7.3f} ms"
+    )
 
 
 if __name__ == "__main__":

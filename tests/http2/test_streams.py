@@ -122,3 +122,14 @@ def test_streams_beyond_the_limit_are_refused_and_those_behind_our_goodbye_ignor
     assert (client.sent(), client.server.broken) == ([], False)
     (event,) = client.receive(frame(DATA, 0, 3, b"goes on"))
     assert isinstance(event, DataReceived)
+
+
+def test_blocks_behind_our_goodbye_keep_the_table_in_step() -> None:
+    client = RawClient()
+    client.receive(client.request())
+    client.server.goaway()
+    ignored = client.request()
+    client.receive(ignored[:2] + bytes((ignored[2] + 12,)) + ignored[3:] + b"\x40\x04late\x05entry")
+    (event,) = client.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\xbe"))
+    assert isinstance(event, TrailersReceived)
+    assert event.headers == [(b"late", b"entry")]
