@@ -41,24 +41,25 @@ def _nobody(_: int) -> None:
 class Deframer:
     """Cuts a body into messages, however it is fragmented; never keeps more than one message of `max_bytes`.
 
-    With `gzip` messages may be compressed. `inflated` is told the bytes that each of these became, or was cut off at.
+    Messages may be compressed where that is allowed.
     """
 
     __slots__ = ("_inflated", "_max_bytes", "buffer", "gzip")
 
-    def __init__(self, max_bytes: int, *, gzip: bool = False, inflated: Callable[[int], None] = _nobody) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self.buffer: bytes | bytearray = b""
         """The bytes that have arrived and are no whole message yet, or have not been asked for."""
         self._max_bytes = max_bytes
-        self._inflated = inflated
-        self.gzip = gzip
+        self._inflated: Callable[[int], None] = _nobody
+        self.gzip = False
+        """True when messages may be compressed."""
 
     def limit(self, max_bytes: int) -> None:
         """Takes no messages larger than that."""
         self._max_bytes = min(self._max_bytes, max_bytes)
 
     def allow_gzip(self, inflated: Callable[[int], None]) -> None:
-        """Takes compressed messages, and tell `inflated` what they became."""
+        """Takes compressed messages, and tells `inflated` the bytes that each became, or was cut off at."""
         self.gzip = True
         self._inflated = inflated
 

@@ -90,7 +90,7 @@ class Sender:
 
     @property
     def over(self) -> bool:
-        """True when nothing that arrives is looked at any more: the connection is broken, or left by its last stream."""
+        """True when nothing that arrives is looked at any more: the connection is broken, or its last stream gone."""
         return self._state >= BROKEN_UNSAID or (self._state >= CLIENT_LEAVING and not self._active)
 
     @property

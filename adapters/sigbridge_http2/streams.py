@@ -90,7 +90,7 @@ class Stream:
         self.unsent = b""
         """The part of the response's body that no window has let out."""
         self.ending: bytes | None = None
-        """The end that comes behind that: a block of trailers, nothing but the end (empty), or None while it is not known."""
+        """The end behind that: a block of trailers, empty where there are none, or None while there is no end."""
 
     @property
     def untaken(self) -> int:
