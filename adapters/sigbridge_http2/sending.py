@@ -113,7 +113,7 @@ class Sender:
         return taken
 
     def _part(self, most: int) -> bytes:
-        """Returns so much of what is to be written, and keep the rest."""
+        """Returns so much of what is to be written, and keeps the rest."""
         more = self._more or []
         count, size = 0, len(self._next)
         while count < len(more) and size + len(more[count]) <= most:

@@ -47,7 +47,7 @@ class ReceiveWindow:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
 
     def credit(self) -> int:
-        """Returns by how much to widen the window now, and count it as widened."""
+        """Returns by how much to widen the window now, and counts it as widened."""
         credit, self.taken = self.taken, 0
         self.left += credit
         return credit

@@ -241,3 +241,16 @@ def test_nothing_comes_behind_an_end_that_waits_and_no_headers_before_a_body_tha
     assert client.kinds() == [HEADERS, DATA]
     client.receive(window_of(100))
     assert client.sent_with_flags()[1:] == [(DATA, END_STREAM, 1, b"ur!")]
+
+
+def test_a_stream_is_told_of_its_window_only_where_the_connections_is_open() -> None:
+    client = RawClient()
+    client.receive(client.request())
+    client.respond(1)
+    assert client.server.send_data(1, bytes(65536)) == 1
+    client.sent()
+    assert client.receive(frame(WINDOW_UPDATE, 0, 1, number(10))) == []
+    assert client.sent() == []
+    (event,) = client.receive(frame(WINDOW_UPDATE, 0, 0, number(10)))
+    assert isinstance(event, WindowUpdated)
+    assert client.sent() == [(DATA, 1, b"\0")]
