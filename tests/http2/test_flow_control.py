@@ -165,13 +165,14 @@ def test_a_blocked_stream_that_is_gone_waits_no_more() -> None:
     assert client.kinds() == [SETTINGS]
 
 
+@pytest.mark.parametrize("flags", [0, PADDED, END_STREAM])
 @pytest.mark.parametrize("taken", [0, 20_000])
-def test_data_beyond_a_window_ends_the_connection(taken: int) -> None:
+def test_data_beyond_a_window_ends_the_connection(taken: int, flags: int) -> None:
     client = RawClient()
     client.receive(client.request() + frame(DATA, 0, 1, bytes(16384)) * 4)
     client.server.acknowledge(1, taken)
     assert not client.server.broken
-    assert client.receive(frame(DATA, 0, 1, b"x")) == []
+    assert client.receive(frame(DATA, flags, 1, b"\0")) == []
     assert (client.server.broken, client.said_why()) == (True, ErrorCode.FLOW_CONTROL_ERROR)
 
 
@@ -254,3 +255,16 @@ def test_a_stream_is_told_of_its_window_only_where_the_connections_is_open() -> 
     (event,) = client.receive(frame(WINDOW_UPDATE, 0, 0, number(10)))
     assert isinstance(event, WindowUpdated)
     assert client.sent() == [(DATA, 1, b"\0")]
+
+
+def test_what_the_connections_window_lets_out_is_all_that_is_told_and_sent() -> None:
+    client = RawClient()
+    client.receive(client.request() + client.request() + client.request())
+    for stream_id in (1, 3, 5):
+        client.respond(stream_id)
+        client.server.send_data(stream_id, bytes((stream_id,)) * 65535)
+    client.sent()
+    events = client.receive(frame(WINDOW_UPDATE, 0, 0, number(65535)))
+    assert [event.stream_id for event in events if isinstance(event, WindowUpdated)] == [3]
+    assert {stream_id for _, stream_id, _ in client.sent()} == {3}
+    assert client.server.unsent(5) == 65535
