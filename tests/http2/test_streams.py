@@ -133,3 +133,14 @@ def test_blocks_behind_our_goodbye_keep_the_table_in_step() -> None:
     (event,) = client.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\xbe"))
     assert isinstance(event, TrailersReceived)
     assert event.headers == [(b"late", b"entry")]
+
+
+@pytest.mark.parametrize(("begun", "late"), [([1, 5], 3), ([5], 1), ([5], 3), ([1, 3, 9], 7)])
+def test_streams_that_are_jumped_over_are_closed_unused(begun: list[int], late: int) -> None:
+    client = RawClient()
+    for stream_id in begun:
+        client.next_stream = stream_id
+        client.receive(client.request())
+    assert client.server._streams.state_of(late) == streams.CLOSED_UNUSED
+    client.receive(FRAMES[HEADERS](late))
+    assert client.said_why() == ErrorCode.PROTOCOL_ERROR
