@@ -41,6 +41,7 @@ def _files(pattern):
 SAME_TESTS = (
     "tests/core",
     "tests/grpc/test_call.py",
+    "tests/grpc/test_encoding.py",
     "tests/grpc/test_framing.py",
     "tests/grpc/test_lifetime.py",
     "tests/grpc/test_methods.py",

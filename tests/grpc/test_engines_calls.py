@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import grpc.aio
 import pytest
 
 from channels import ended_grpc
+from rights import FORBIDDEN, OnlyLobby
 from served import ANY_PORT
 from sigbridge import Settings
 from sigbridge_grpc.encoding import FramedProtobufEncoding, ProtobufEncoding
@@ -160,6 +162,51 @@ async def test_the_session_knows_where_its_client_is(start: Start, address: str)
     await served.call()
     (session,) = served.hub._sessions.values()
     assert session.remote == address.strip("[]")
+
+
+async def test_who_may_not_enter_a_room_may_not_look_into_it(start: Start) -> None:
+    served = await start(authenticator=OnlyLobby())
+    call = await served.call()
+    await call.send("a", announce=pb.AnnounceRequest(peer_id="a", room="lobby"))
+    assert (await call.receive()).WhichOneof("response") == "ack"
+    stranger = await served.call()
+    for room in ("secret", ""):
+        await stranger.send("1", list_peers=pb.ListPeersRequest(room=room))
+        error = (await stranger.receive()).error
+        assert (error.code, error.message, json.loads(error.details)) == (
+            7,
+            FORBIDDEN,
+            {"code": 7, "status": "PERMISSION_DENIED"},
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await served.unary(
+                f"/{SERVICE_NAME}/GetPeers", pb.GetPeersRequest(room=room).SerializeToString(), served.channel()
+            )
+        assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.PERMISSION_DENIED, FORBIDDEN)
+    await stranger.send("2", list_peers=pb.ListPeersRequest(room="lobby"))
+    assert [peer.peer_id for peer in (await stranger.receive()).peer_list.peers] == ["a"]
+    answer = await served.unary(f"/{SERVICE_NAME}/GetPeers", pb.GetPeersRequest(room="lobby").SerializeToString())
+    assert [peer.peer_id for peer in pb.GetPeersResponse.FromString(answer).peers] == ["a"]
+    # Health is no room's.
+    assert await served.unary(f"/{SERVICE_NAME}/HealthCheck", b"")
+    assert served.hub.counters.requests["grpc", "list_peers", "PERMISSION_DENIED"] == 4
+
+
+@pytest.mark.parametrize(("metadata", "name"), [({}, ""), ({"client": "robot 3"}, "robot 3"), ({"client": ""}, "")])
+async def test_the_log_names_the_client_s_software(
+    start: Start, caplog: pytest.LogCaptureFixture, metadata: dict[str, str], name: str
+) -> None:
+    caplog.set_level(logging.INFO, logger="sigbridge.session")
+    served = await start()
+    call = await served.call(served.channel(("grpc.primary_user_agent", "app/1")))
+    await call.send("a", announce=pb.AnnounceRequest(peer_id="a", metadata=metadata))
+    assert (await call.receive()).WhichOneof("response") == "ack"
+    await call.raw.done_writing()
+    await call.end()
+    (started,) = (record for record in caplog.records if record.message == "session started")
+    (ended,) = (record for record in caplog.records if record.message == "session ended")
+    assert started.client.startswith("app/1 grpc-python-asyncio/")
+    assert ended.client == (name or started.client)
 
 
 async def test_calls_of_one_address_share_their_rate(start: Start) -> None:

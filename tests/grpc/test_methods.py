@@ -7,7 +7,9 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from clock import NOW
+from directories import Elsewhere
 from sigbridge import Hub, Instant, Settings
+from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.outbox import CROWDED_MESSAGES
@@ -84,6 +86,45 @@ def test_a_session_that_is_crowded_is_not_ready(begin: Any) -> None:
     assert not method.ready()
     method.outbox.take(1)
     assert method.ready()
+
+
+def test_who_is_gone_is_told_nothing(hub: Hub, begin: Any) -> None:
+    call, method = begin(SIGNAL)
+    method.receive(b"", NOW)
+    method.cancel(DisconnectReason.CONNECTION_LOST, NOW)
+    assert (call.ending, method.outbox.take(100), hub.session_count) == (None, [], 0)
+    method.half_close(NOW)
+    method.fail(DisconnectReason.INTERNAL_ERROR, "", NOW)
+    assert call.ending is None
+    assert hub.counters.disconnects == {("grpc", "connection_lost"): 1}
+
+
+def test_while_a_response_is_awaited_a_session_is_not_ready() -> None:
+    elsewhere = Elsewhere()
+    hub = Hub(Settings(), NOW, directory=elsewhere)
+    make = signaling_methods(SignalingService(hub, encoding=FRAMED_PROTOBUF), HealthBoard())[SIGNAL]
+    call = FakeCall()
+    method = make(call, CALLER, NOW)
+    announce = pb.SignalingRequest(request_id="1", announce=pb.AnnounceRequest(peer_id="a"))
+    method.receive(announce.SerializeToString(), NOW)
+    assert (method.ready(), method.outbox.take(1000), call.woken) == (False, [], 0)
+    elsewhere.asked[0].resolve(None, NOW)
+    assert method.ready()
+    assert call.woken >= 1
+    (frame,) = method.outbox.take(1000)
+    assert pb.SignalingResponse.FromString(frame[5:]).request_id == "1"
+
+
+def test_a_session_is_its_caller_s(hub: Hub) -> None:
+    make = signaling_methods(SignalingService(hub, encoding=FRAMED_PROTOBUF), HealthBoard())[SIGNAL]
+    make(FakeCall(), Caller(Identity("alice"), "192.0.2.1", "app/1", "00-trace"), NOW)
+    (session,) = hub._sessions.values()
+    assert (session.holder, session.remote, session.client, session.traceparent) == (
+        "alice",
+        "192.0.2.1",
+        "app/1",
+        "00-trace",
+    )
 
 
 def test_a_session_has_its_own_words_for_its_end(begin: Any) -> None:

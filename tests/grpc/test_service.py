@@ -15,7 +15,9 @@ from sigbridge import (
     PeerJoined,
     Settings,
     SignalingError,
+    errors,
 )
+from sigbridge.auth import Identity
 from sigbridge.session import ANYWHERE, Caller, Session
 from sigbridge_grpc.encoding import PROTOBUF
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
@@ -200,6 +202,31 @@ def test_peers_without_a_session(service: SignalingService) -> None:
         service.get_peers(pb.GetPeersRequest(room="other").SerializeToString(), ANYWHERE, NOW)
     )
     assert other.count == 0
+
+
+def test_a_right_to_rooms_is_asked_without_a_session_too(service: SignalingService) -> None:
+    caller = Caller(Identity("device", rooms=frozenset({"lobby"})), "192.0.2.1")
+    for question in (b"", pb.GetPeersRequest(room="secret").SerializeToString()):
+        with pytest.raises(SignalingError) as refused:
+            service.get_peers(question, caller, NOW)
+        assert refused.value == errors.room_forbidden()
+    assert service.get_peers(pb.GetPeersRequest(room="lobby").SerializeToString(), caller, NOW) == b""
+    assert service.hub.counters.requests["grpc", "list_peers", "PERMISSION_DENIED"] == 2
+
+
+def test_what_cannot_be_read_counts_against_its_caller() -> None:
+    service = SignalingService(Hub(Settings(rate_per_second=1, rate_burst=1), NOW))
+    alice, bob = Caller(Identity("alice"), "192.0.2.1"), Caller(Identity("bob"), "192.0.2.1")
+    codes = []
+    for caller in (alice, alice, bob):
+        with pytest.raises(SignalingError) as refused:
+            service.get_peers(b"\xff", caller, NOW)
+        codes.append(refused.value.code)
+    assert codes == [Code.INVALID_ARGUMENT, Code.RESOURCE_EXHAUSTED, Code.INVALID_ARGUMENT]
+
+
+def test_a_service_makes_its_protocol_known(service: SignalingService) -> None:
+    assert service.hub.counters.sessions == {"grpc": 0}
 
 
 @pytest.mark.parametrize("question", [b"\xff", pb.GetPeersRequest(page_token="?").SerializeToString()])

@@ -3,7 +3,7 @@
 import pytest
 
 from clock import Clock
-from grpc_lines import CHECK, GET_PEERS, REFLECT, WiredServer, ended, make_server
+from grpc_lines import CHECK, GET_PEERS, REFLECT, SIGNAL, WiredServer, ended, make_server
 from sigbridge.auth import StaticTokens
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
@@ -70,6 +70,24 @@ def test_headers_far_above_the_limit_end_the_connection(server: WiredServer) -> 
         pass
     assert line.wire.finished
     assert ended(server) == {"protocol_error": 1}
+
+
+@pytest.mark.parametrize(
+    ("sent", "known"),
+    [
+        ([], ""),
+        ([b"grpc-go/1.70.0"], "grpc-go/1.70.0"),
+        ([b"one", b"two"], "two"),
+        ([b"\xe9"], "\u00e9"),
+        ([b"x" * 200], "x" * 128),
+    ],
+)
+def test_a_session_knows_its_client_s_software(server: WiredServer, sent: list[bytes], known: str) -> None:
+    line = server.line()
+    line.open(SIGNAL, *((b"user-agent", value) for value in sent))
+    line.pump()
+    (session,) = server.hub._sessions.values()
+    assert session.client == known
 
 
 # Tokens.

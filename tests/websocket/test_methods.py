@@ -10,7 +10,9 @@ from msgspec import UNSET
 
 from clock import NOW
 from directories import KnownAtOnce
+from rights import FORBIDDEN
 from sigbridge import Hub, Settings, errors
+from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge_compat.deferred import Deferral
 from sigbridge_websocket import dialects, methods, translate
@@ -393,6 +395,28 @@ def test_a_long_method_name_is_cut(talk):
 def test_params_may_have_any_names(talk):
     params = {"self": 1, "call": 2, "hub": 3, "method": 4, "params": 5, "": 6, "a b": 7}
     assert "result" in talk().ask(request("list_peers", params, id=1))
+
+
+def test_who_may_not_enter_a_room_may_not_look_into_it(talk):
+    talk("bob", room="secret")
+    alice = talk()
+    alice.session.identity = Identity("device", rooms=frozenset({"lobby"}))
+    refusal = error(-32000, FORBIDDEN, 1, {"code": 7, "status": "PERMISSION_DENIED"})
+    for params in ({"room": "secret"}, {"room": ""}, {}):
+        assert alice.ask(request("list_peers", params, id=1)) == refusal
+        assert alice.ask([request("list_peers", params, id=1)]) == [refusal]
+    assert alice.ask(request("list_peers", {"room": "lobby"}, id=1))["result"] == {"peers": [], "count": 0}
+    assert alice.ask(request("announce", {"peer_id": "alice", "room": "lobby"}, id=1))["result"]["peers_count"] == 0
+    assert alice.ask(request("list_peers", {}, id=1))["result"]["count"] == 1
+
+
+def test_each_request_is_timed_by_itself_in_a_batch_too(talk, clock):
+    seconds = iter(range(100))
+    hub = Hub(Settings(), clock.now, stopwatch=lambda: float(next(seconds)))
+    talker = talk(hub=hub)
+    talker.ask([request("list_peers", id=1), request("health_check", id=2), request("list_peers", id=3)])
+    timed = {kind: (sum(one.counts), one.total) for (_, kind), one in hub.counters.seconds.items()}
+    assert timed == {"list_peers": (2, 2.0), "health_check": (1, 1.0)}
 
 
 # Both paths.
