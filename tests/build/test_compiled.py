@@ -41,6 +41,7 @@ def _files(pattern):
 SAME_TESTS = (
     "tests/core",
     "tests/grpc/test_call.py",
+    "tests/grpc/test_door.py",
     "tests/grpc/test_encoding.py",
     "tests/grpc/test_framing.py",
     "tests/grpc/test_lifetime.py",
@@ -48,6 +49,7 @@ SAME_TESTS = (
     "tests/grpc/test_relay_encoding.py",
     "tests/grpc/test_service.py",
     "tests/grpc/test_translate.py",
+    "tests/grpc/test_turns.py",
     *_files("tests/grpc/test_engines_*.py"),
     *_files("tests/grpc/test_wire_*.py"),
     "tests/http2",
