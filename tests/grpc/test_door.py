@@ -61,7 +61,7 @@ def test_what_is_no_grpc_is_answered_in_http(content_type: bytes | None, is_grpc
 def test_who_is_let_in_is_known() -> None:
     admission = admitted(head(grpc_timeout=b"5S", grpc_encoding=b"gzip", traceparent=b"00-ab"))
     assert (admission.make, admission.gzip, admission.timeout_seconds) == (make, True, 5.0)
-    assert (admission.caller.address, admission.caller.client) == ("192.0.2.1", "app/1")
+    assert (admission.caller.address, admission.caller.user_agent) == ("192.0.2.1", "app/1")
 
 
 @pytest.mark.parametrize(
