@@ -19,7 +19,8 @@ from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_grpc.access import HEALTH_SERVICE_NAME, open_prefixes
 from sigbridge_grpc.framing import Deframer, MessageTooBig, framed, percent_encoded
-from sigbridge_grpc.methods import HealthBoard, UnaryAnswer
+from sigbridge_grpc.health import HealthBoard
+from sigbridge_grpc.method import UnaryAnswer
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_net.credentials import bearer_token, utf8_of_latin1
 from sigbridge_net.wire import Client

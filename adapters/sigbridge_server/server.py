@@ -19,7 +19,7 @@ from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.settings import SettingError, Settings, parse_address
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
-from sigbridge_grpc.methods import HealthBoard
+from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.web import GrpcWeb
 from sigbridge_http.wire import Page, Pages, http_wires
@@ -28,7 +28,6 @@ from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import ServerTls, server_tls
 from sigbridge_net.wire import WireFactory
-from sigbridge_server.engines import chosen_engine
 from sigbridge_server.front import front_wires
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
@@ -70,8 +69,6 @@ class Server:
         Raises SettingError where what is installed cannot do what is set.
         """
         self.settings = settings
-        self.engine = chosen_engine(settings)
-        """The engine that serves gRPC: `native` or `grpcio`."""
         self._tracer = _tracer(settings)
         self.hub = Hub(
             settings,
@@ -103,7 +100,7 @@ class Server:
         settings = self.settings
         self._tls = server_tls(settings)
         context = self._tls.context if self._tls is not None else None
-        native = self.engine == "native"
+        native = settings.grpc_engine == "native"
         web = GrpcWeb(SignalingService(self.hub), self._health, settings, authenticator=self._grpc_authenticator)
         front = front_wires(
             settings,
@@ -175,7 +172,7 @@ class Server:
         return door if door is ALLOW_ALL else RefusalCounter(door, self.hub.counters, protocol)
 
     def _grpc_wires(self) -> WireFactory:
-        """The gRPC wire. Imported here, because it needs ngh2, which not every platform has."""
+        """The gRPC wire. Imported here, because with the other engine nobody needs it."""
         from sigbridge_grpc.methods import signaling_methods
         from sigbridge_grpc.wire import grpc_wires
 

@@ -24,7 +24,6 @@ from sigbridge.settings import setting_infos
 from sigbridge_bench.load import Endpoint, LoadError, build, pinned
 from sigbridge_bench.payloads import Kind
 from sigbridge_bench.records import Protocol
-from sigbridge_server.engines import native_engine_is_installed
 
 _PLACES = (Path(__file__).resolve().parents[2], Path.cwd())
 ROOT = next((place for place in _PLACES if (place / "bench" / "baselines").is_dir()), _PLACES[0])
@@ -92,9 +91,7 @@ def startable(names: Sequence[str]) -> tuple[list[Subject], list[str]]:
 
 
 def _why_not(name: str) -> str:
-    if name == "sigbridge":
-        return "" if native_engine_is_installed() else "its gRPC engine needs ngh2, which is not installed"
-    if name == "sigbridge-grpcio":
+    if name in ("sigbridge", "sigbridge-grpcio"):
         return ""
     if not BASELINES.is_dir():
         return "baselines are in bench/baselines of a checkout, and this is none"

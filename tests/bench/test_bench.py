@@ -91,7 +91,7 @@ def test_a_run_says_with_what_and_where_it_ran_and_what_is_left_out(whole_run):
     file, done = whole_run
     (head,) = of(file, records.Run)
     assert {"processor", "cores", "memory", "kernel", "server's core", "load's core"} <= head.machine.keys()
-    assert {"sigbridge", "python", "websockets", "grpcio", "ngh2", "msgspec", "protobuf"} <= head.versions.keys()
+    assert {"sigbridge", "python", "websockets", "grpcio", "msgspec", "protobuf"} <= head.versions.keys()
     assert "node" not in head.versions
     assert head.left_out[0] == "ws: node is not installed"
     assert any(text.startswith("sigbridge-grpcio, join: ") for text in head.left_out)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -72,12 +71,7 @@ class EngineServer(Channels):
         return self.server._carrier.connection_count
 
 
-needs_ngh2 = pytest.mark.skipif(
-    find_spec("ngh2") is None, reason="the native engine needs ngh2, which has no wheel for this platform"
-)
-
-
-@pytest.fixture(params=[pytest.param("native", marks=needs_ngh2), "grpcio"])
+@pytest.fixture(params=["native", "grpcio"])
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -99,6 +93,6 @@ async def start(engine: str) -> AsyncIterator[Callable[..., Awaitable[EngineServ
 @pytest.fixture
 def server(clock: "Clock") -> "WiredServer":
     """A hub behind wires, for as many lines as a test wants."""
-    from grpc_lines import make_server  # only here: it needs ngh2, and other tests of this folder do not
+    from grpc_lines import make_server  # only here: its client needs ngh2, and other tests of this folder do not
 
     return make_server(clock)

@@ -12,7 +12,7 @@ from sigbridge import Hub, Instant, Settings
 from sigbridge.auth import StaticTokens
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.methods import HealthBoard
+from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.web import GrpcWeb, WebResponse
 from sigbridge_net.wire import Client

@@ -9,8 +9,8 @@ from grpc_lines import SIGNAL, WiredServer, ended, nothing_is_left
 from sigbridge_grpc import wire as wire_module
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.http2 import MOST_PINGS_AT_ONCE
-from sigbridge_grpc.wire import MAX_PINGS_IN_A_ROW
+from sigbridge_grpc.lifetime import MAX_PINGS_IN_A_ROW, MAX_REFUSED_CALLS
+from sigbridge_http2.floods import MAX_UNWRITTEN_PINGS
 
 
 def test_a_reset_flood_leaves_nothing(server: WiredServer) -> None:
@@ -49,7 +49,7 @@ def test_of_a_thousand_pings_at_once_most_are_not_looked_at(server: WiredServer)
     said = b""
     while output := line.wire.take_output(65536, line.clock.now):
         said += b"".join(output)
-    assert said.count(b"pingpong") == MOST_PINGS_AT_ONCE
+    assert said.count(b"pingpong") == MAX_UNWRITTEN_PINGS
     assert said.count(b"too_many_pings") == 1
     assert (line.wire.finished, ended(server)) == (True, {"protocol_error": 1})
     assert other.send("2", list_peers=pb.ListPeersRequest())[-1].request_id == "2"
@@ -134,3 +134,38 @@ def test_continuations_without_end(server: WiredServer, most: int) -> None:
     while line.wire.take_output(most, line.clock.now):
         pass
     assert line.wire.finished
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [{"path": "/no.Such/Method"}, {"te": None}, {"method": b"GET"}, {"content_type": b"text/html"}],
+    ids=lambda refused: next(iter(refused)),
+)
+def test_calls_to_unknown_methods_without_end(server: WiredServer, refused: dict[str, bytes | str | None]) -> None:
+    """And all others that are refused before they begin, in 100 kB at most: each costs far more than its bytes."""
+    line, other_line = server.line(), server.line()
+    other = other_line.session("other")
+    sent = 0
+    for _ in range(2 * MAX_REFUSED_CALLS):
+        line.open(end=True, **{"path": SIGNAL, **refused})
+        data = line.http2.data_to_send()
+        sent += len(data)
+        line.push(data)
+        line.pull()
+        line.pull()
+        if line.wire.finished:
+            break
+    assert sent < 100_000
+    line.pump()
+    assert [(code, text) for _, code, text in line.goaways] == [(11, b"too_many_refused_calls")]
+    assert line.wire.finished
+    nothing_is_left(line)
+    assert other.send("2", list_peers=pb.ListPeersRequest())[-1].request_id == "2"
+
+
+def test_a_client_that_is_refused_now_and_then_is_let_be(server: WiredServer, clock: Clock) -> None:
+    line = server.line()
+    for _ in range(2 * MAX_REFUSED_CALLS):
+        clock.advance(0.1)
+        assert line.call("/no.Such/Method").status == 12
+    assert line.goaways == []

@@ -123,7 +123,7 @@ def test_an_authenticator_that_fails_tells_nothing(server: WiredServer, caplog: 
             raise RuntimeError("canary")
 
     line = server.line()
-    line.wire._authenticator = Broken()  # type: ignore[assignment]
+    line.wire._door._authenticator = Broken()  # type: ignore[assignment]
     answer = line.call(GET_PEERS, b"")
     assert (answer.status, answer.message) == (13, "Internal error")
     assert "canary" in caplog.text

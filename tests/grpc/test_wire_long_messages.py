@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from clock import Clock
 from grpc_lines import GrpcLine, WiredServer, make_server, nothing_is_left
-from sigbridge_grpc import wire as wire_module
+from sigbridge_grpc import long_messages
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.http2 import RECEIVE_WINDOW_BYTES
-from sigbridge_grpc.wire import UNFINISHED_BYTES
+from sigbridge_grpc.long_messages import UNFINISHED_BYTES
+from sigbridge_http2.streams import RECEIVE_WINDOW_BYTES
 
 
 def kept(line: GrpcLine) -> int:
@@ -61,7 +61,7 @@ def test_who_goes_in_the_middle_of_a_long_message_leaves_its_room(server: WiredS
     calls = [line.session() for _ in range(10)]
     for call in calls:
         call.send_bytes(message[:-1])
-    assert line.wire._withheld
+    assert line.wire._long._withheld
     if how == "lost":
         line.wire.connection_lost(line.clock.now)
     else:
@@ -77,7 +77,7 @@ def test_a_message_that_keeps_others_waiting_has_its_time(server: WiredServer, c
     stalled, *waiting = [line.session() for _ in range(6)]
     for call in (stalled, *waiting):
         call.send_bytes(message[:-1])
-    assert line.wire._withheld
+    assert line.wire._long._withheld
     clock.advance(server.hub.settings.send_deadline_seconds - 0.1)
     line.expire()
     line.pump()
@@ -109,7 +109,7 @@ def test_a_long_message_that_keeps_nobody_waiting_has_all_the_time(clock: Clock)
 
 def test_long_messages_take_turns(server: WiredServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has sent one and begins another goes behind those who wait."""
-    monkeypatch.setattr(wire_module, "UNFINISHED_BYTES", 0)
+    monkeypatch.setattr(long_messages, "UNFINISHED_BYTES", 0)
     line = server.line()
     message = long_message(200_000)
     first, second = line.session(), line.session()
@@ -135,7 +135,7 @@ def test_whatever_is_sent_in_whatever_pieces_arrives(
     sizes: list[list[int]], order: list[tuple[int, int]], room: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire_module, "UNFINISHED_BYTES", room)
+        patch.setattr(long_messages, "UNFINISHED_BYTES", room)
         line = make_server(Clock()).line()
         calls = [line.session() for _ in sizes]
         bodies = [b"".join(long_message(size) for size in several) for several in sizes]
@@ -143,7 +143,7 @@ def test_whatever_is_sent_in_whatever_pieces_arrives(
             if who < len(calls) and bodies[who]:
                 calls[who].send_bytes(bodies[who][:size])
                 bodies[who] = bodies[who][size:]
-                assert line.wire._unfinished <= room + 150_000
+                assert line.wire._long._let_in <= room + 150_000
         for call, body in zip(calls, bodies, strict=True):
             if body:
                 call.send_bytes(body)

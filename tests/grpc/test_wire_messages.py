@@ -18,7 +18,8 @@ from grpc_lines import (
 )
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.wire import MAX_QUESTION_BYTES, GrpcWire
+from sigbridge_grpc.turns import TurnBudget
+from sigbridge_grpc.wire import MAX_QUESTION_BYTES
 
 
 @pytest.mark.parametrize("beyond", [-1, 0, 1])
@@ -62,13 +63,13 @@ def test_a_decompression_bomb_costs_one_call(server: WiredServer) -> None:
 def inflated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What each compressed message has become, as the wire is told it."""
     found: list[int] = []
-    count = GrpcWire._count_inflated
+    count = TurnBudget.count_inflated
 
-    def note(wire: GrpcWire, size: int) -> None:
+    def note(turn: TurnBudget, size: int) -> None:
         found.append(size)
-        count(wire, size)
+        count(turn, size)
 
-    monkeypatch.setattr(GrpcWire, "_count_inflated", note)
+    monkeypatch.setattr(TurnBudget, "count_inflated", note)
     return found
 
 
@@ -163,7 +164,7 @@ def test_a_call_that_is_cancelled_while_it_rests(server: WiredServer) -> None:
     for stream_id in streams:
         line.http2.send_data(stream_id, bomb * 2)
     line.push(line.http2.data_to_send())
-    assert line.wire._resting
+    assert line.wire._turn.resting
     for stream_id in streams:
         line.http2.reset_stream(stream_id, 8)
     line.pump()

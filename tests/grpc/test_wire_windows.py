@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("ngh2", reason="the wire needs ngh2, which has no wheel for this platform")
+pytest.importorskip("ngh2", reason="the client is ngh2, which has no wheel for this platform")
 import ngh2
 
 from clock import Clock
@@ -10,10 +10,13 @@ from directories import Elsewhere
 from grpc_lines import CHECK, GET_PEERS, WiredServer, ended, make_server, nothing_is_left
 from sigbridge import Instant
 from sigbridge.disconnects import DisconnectReason
-from sigbridge_grpc import wire as wire_module
+from sigbridge_grpc.call import StreamCall
+from sigbridge_grpc.exchange import SEND_AHEAD_BYTES
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.wire import HELD_BACK_CALLS, GrpcWire
+from sigbridge_grpc.turns import HELD_BACK_CALLS
+from sigbridge_grpc.wire import GrpcWire
+from sigbridge_http2.connection import Connection
 
 
 @pytest.mark.parametrize("touched_by", ["window", "data"])
@@ -57,7 +60,7 @@ def test_a_client_that_never_reads_is_freed_at_the_deadline(clock: Clock) -> Non
         stalled_line.pump()
     assert sender.answer.responses[-1].error.code == 14
     unsent = stalled_line.wire._http2.unsent(1)
-    assert unsent < 2 * wire_module.SEND_AHEAD_BYTES + 110_000
+    assert unsent < 2 * SEND_AHEAD_BYTES + 110_000
     clock.advance(5.1)
     stalled_line.expire()
     stalled_line.pump()
@@ -174,18 +177,18 @@ def test_no_work_for_streams_that_say_nothing(server: WiredServer, monkeypatch: 
     line.http2.set_local_window_size(10_000_000, stream_id=busy.stream_id)
     line.pump()
     looked: list[int] = []
-    push, unsent = GrpcWire._push, line.wire._http2.unsent
+    push, unsent = GrpcWire._push, Connection.unsent
 
-    def counted(wire: GrpcWire, call: wire_module.StreamCall, now: Instant) -> None:
+    def counted(wire: GrpcWire, call: StreamCall, now: Instant) -> None:
         looked.append(call.stream_id)
         push(wire, call, now)
 
-    def counted_unsent(stream_id: int) -> int:
+    def counted_unsent(http2: Connection, stream_id: int) -> int:
         looked.append(stream_id)
-        return unsent(stream_id)
+        return unsent(http2, stream_id)
 
     monkeypatch.setattr(GrpcWire, "_push", counted)
-    monkeypatch.setattr(line.wire._http2, "unsent", counted_unsent)
+    monkeypatch.setattr(Connection, "unsent", counted_unsent)
     line.http2.send_data(busy.stream_id, framed(b""))
     line.push(line.http2.data_to_send())
     line.pull()

@@ -359,8 +359,6 @@ async def test_metrics_are_served_for_both_protocols_together(server):
 
 @pytest.mark.parametrize("engine", ["native", "grpcio"])
 async def test_refusals_at_every_door_are_counted(engine):
-    if engine == "native":
-        pytest.importorskip("ngh2")
     server = Server(
         Settings(
             **WITH_HTTP, grpc_engine=engine, auth_tokens=("t",), allowed_origins=("https://a.example",), max_sessions=1

@@ -130,8 +130,6 @@ async def test_rights_to_rooms_are_the_same_on_grpc_web(start, room, trailers):
 
 @pytest.mark.parametrize("engine", ["native", "grpcio"])
 async def test_a_server_that_leaves_takes_nobody_in_and_serves_who_is_here(start, engine):
-    if engine == "native":
-        pytest.importorskip("ngh2")
     server = await start(grpc_engine=engine, http_bind_address="127.0.0.1:0")
 
     async def ready():

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-pytest.importorskip("ngh2", reason="the wire needs ngh2, which has no wheel for this platform")
+pytest.importorskip("ngh2", reason="the client is ngh2, which has no wheel for this platform")
 import ngh2
 
 from clock import Clock
@@ -18,7 +18,8 @@ from sigbridge.auth import StaticTokens
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.framing import Deframer, framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.methods import HealthBoard, signaling_methods
+from sigbridge_grpc.health import HealthBoard
+from sigbridge_grpc.methods import signaling_methods
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.wire import GrpcWire, grpc_wires
 
@@ -225,5 +226,6 @@ def ended(server: WiredServer) -> dict[str, int]:
 def nothing_is_left(line: GrpcLine) -> None:
     """Asserts that the wire keeps nothing of calls that are over."""
     wire = line.wire
-    assert (wire._calls, wire._first_touched, wire._awaiting, wire._refused, wire._resting) == ({}, None, {}, {}, {})
-    assert (wire._long, wire._withheld, wire._unfinished, wire._first_by) == ({}, {}, 0, None)
+    assert (wire._calls, wire.first_touched, wire._turn.resting) == ({}, None, {})
+    long = wire._long
+    assert (long.calls, long._withheld, long._let_in, long.first_by) == ({}, {}, 0, float("inf"))

@@ -34,11 +34,11 @@ class Listening(Subject):
         lambda value: value == "off" or parse_address(value),
     )
     grpc_engine: str = text(
-        "",
+        "native",
         "GRPC_ENGINE",
-        "what serves gRPC: native is a wire of our own, grpcio the library; not set: native where ngh2 is installed",
+        "what serves gRPC: native is a wire of our own, grpcio the library",
         "native or grpcio",
-        ("", "native", "grpcio").index,
+        ("native", "grpcio").index,
     )
 
     @property
@@ -49,11 +49,7 @@ class Listening(Subject):
 
     def check_together(self) -> None:
         """Raise SettingError where the engine that is set cannot serve these addresses."""
-        self.check_engine(self.grpc_engine)
-
-    def check_engine(self, engine: str) -> None:
-        """Raise SettingError where an engine, `native` or `grpcio`, cannot serve these addresses."""
-        if engine == "grpcio" and self.one_address:
+        if self.grpc_engine == "grpcio" and self.one_address:
             raise SettingError(
                 f"WS_BIND_ADDRESS is {self.ws_bind_address!r}, as GRPC_BIND_ADDRESS is: expected another one, or "
                 "GRPC_ENGINE=native, which serves both protocols on one address"
