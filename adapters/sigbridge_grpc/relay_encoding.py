@@ -103,6 +103,8 @@ def response_bytes(outcome: Outcome, request_id: str) -> bytes:
     if not request_id:
         return ack
     number = request_id.encode()
+    if len(number) < 128:
+        return b"%b%b%b" % (_FIRST[len(number)], number, ack)
     return b"%b%b%b" % (_head(_FIRST, len(number)), number, ack)
 
 
