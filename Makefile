@@ -31,7 +31,7 @@ AT_ONCE := --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test test-fast coverage square scripts fuzz lint format types walls proto check-proto settings-page check-settings-page compiled bench bench-report clean
+.PHONY: help serve demo test test-fast coverage square scripts fuzz lint format types walls proto check-proto settings-page check-settings-page traces check-traces compiled bench bench-report clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,7 +86,7 @@ scripts: $(DEV)  ## compare N random scripts on every way in with the bare hub (
 fuzz: $(DEV)  ## fuzz the gRPC wire for so many seconds (SECONDS=60)
 	SIGBRIDGE_FUZZ_SECONDS=$(SECONDS) $(PYTEST) -m fuzz $(PYTEST_ARGS)
 
-lint: $(DEV) check-settings-page  ## check style and format
+lint: $(DEV) check-settings-page check-traces  ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -109,6 +109,12 @@ check-proto: $(DEV)  ## check that the generated code is current
 
 settings-page: $(DEV)  ## make docs/settings.md from the settings
 	$(BIN)/python tools/generate_settings_page.py
+
+traces: $(DEV)  ## make the list in docs/architecture.md of the functions that a message passes
+	$(BIN)/python tools/trace_requests.py
+
+check-traces: $(DEV)  ## check that this list is current
+	$(BIN)/python tools/trace_requests.py --check
 
 check-settings-page: $(DEV)  ## check that docs/settings.md is current
 	$(BIN)/python tools/generate_settings_page.py --check

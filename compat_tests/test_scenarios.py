@@ -113,14 +113,14 @@ async def test_a_meeting_leaves_nothing_behind(played, server_world, monkeypatch
     """A suite that other tests follow, on one server, must leave no session and no room."""
     hub = server_world.hub
     ended = asyncio.Event()
-    end = hub._end  # noqa: SLF001
+    end = hub._end_one  # noqa: SLF001
 
     def end_and_say_so(*what):
         result = end(*what)
         ended.set()
         return result
 
-    monkeypatch.setattr(hub, "_end", end_and_say_so)
+    monkeypatch.setattr(hub, "_end_one", end_and_say_so)
     async with asyncio.timeout(20):
         while hub.session_count:
             ended.clear()

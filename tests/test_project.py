@@ -13,11 +13,12 @@ import pytest
 from websockets.sync.client import connect
 
 import sigbridge
+from server_process import ServerProcess
+from waiting import TIME_LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 EXAMPLES = sorted(ROOT.glob("examples/*.py"))
-TIME_LIMIT_SECONDS = 60
 
 
 def without_code(markdown: str) -> str:
@@ -74,35 +75,16 @@ def test_the_readme_shows_no_other_python():
 @pytest.fixture
 def server():
     """A server of its own; how an example that was written for the usual ports must be changed to reach it."""
-    environment = os.environ | {
-        "GRPC_BIND_ADDRESS": "127.0.0.1:0",
-        "WS_BIND_ADDRESS": "127.0.0.1:0",
-        "HTTP_BIND_ADDRESS": "off",
-    }
-    with subprocess.Popen(
-        [sys.executable, "-m", "sigbridge_command", "serve"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as running:
-        try:
-            assert running.stdout is not None
-            ports = {}
-            for line in (running.stdout.readline(), running.stdout.readline()):
-                name, _, address = line.strip().partition(" listening on ")
-                ports[name] = address.rpartition(":")[2]
+    running = ServerProcess(HTTP_BIND_ADDRESS="off")
+    try:
+        running.ready()
 
-            def changed(source: str) -> str:
-                return source.replace(":50051", f":{ports['gRPC']}").replace(":8080", f":{ports['WebSocket']}")
+        def changed(source: str) -> str:
+            return source.replace(":50051", f":{running.grpc}").replace(":8080", f":{running.ws}")
 
-            yield changed
-        finally:
-            running.terminate()
-            try:
-                running.wait(TIME_LIMIT_SECONDS)
-            except subprocess.TimeoutExpired:
-                running.kill()
+        yield changed
+    finally:
+        running.stop()
 
 
 def started(example: str, changed) -> subprocess.Popen[str]:

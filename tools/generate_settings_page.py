@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from sigbridge.settings import Settings, setting_infos
+from sigbridge.settings import Subject, subjects
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -20,8 +20,10 @@ server before it listens, with one line that names the variable and what would b
 
 Sizes are bytes of UTF-8 text, not characters. Times are seconds and may have a fraction.
 
-This page is made by `make settings-page`; change the meaning of a setting in `core/sigbridge/settings.py`.
+This page is made by `make settings-page`; change the meaning of a setting in `core/sigbridge/settings/`.
+"""
 
+TABLE_HEAD = """\
 | variable | default | meaning | expects | field of `Settings` |
 |---|---|---|---|---|
 """
@@ -29,12 +31,15 @@ This page is made by `make settings-page`; change the meaning of a setting in `c
 
 def settings_page() -> str:
     """The whole page, as Markdown."""
-    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
-    rows = [
-        f"| `{info.env}` | {_shown(defaults[name])} | {info.meaning} | {info.expects} | `{name}` |"
-        for name, info in setting_infos().items()
-    ]
-    return HEAD + "\n".join(rows) + "\n"
+    return HEAD + "".join(f"\n## {subject.title}\n\n{TABLE_HEAD}{_rows(subject)}" for subject in subjects())
+
+
+def _rows(subject: type[Subject]) -> str:
+    defaults = {field.name: field.default for field in dataclasses.fields(subject)}
+    return "".join(
+        f"| `{info.env}` | {_shown(defaults[name])} | {info.meaning} | {info.expects} | `{name}` |\n"
+        for name, info in subject.infos().items()
+    )
 
 
 def _shown(value: object) -> str:

@@ -1,13 +1,18 @@
 """One door to both protocols: `connect` picks the client by the URL's scheme."""
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from sigbridge.client import ConnectionClosed, SignalingClient
+from sigbridge.errors import SigbridgeError
 from sigbridge_net.access import Access
 
-__all__ = ["ConnectionClosed", "SignalingClient", "connect"]
+__all__ = ["ConnectionClosed", "SignalingClient", "UrlError", "connect"]
 
 SCHEMES = ("grpc", "grpcs", "ws", "wss")
+
+
+class UrlError(SigbridgeError, ValueError):
+    """A URL is none of a signaling server; the text holds it, and says what would be one."""
 
 
 async def connect(
@@ -24,14 +29,10 @@ async def connect(
     API token, where the server asks for one. With the secure schemes, `root_certificates` (PEM) replaces the system's
     authorities, and `certificate_file` and `key_file` (PEM) are shown where the server asks for a certificate.
 
-    Raises ValueError where the URL is none of these, ConnectionClosed where the server cannot be reached or lets nobody
-    in by these credentials.
+    Raises UrlError where the URL is none of these, AccessError where the token or the authorities cannot be used,
+    ConnectionClosed where the server cannot be reached or lets nobody in by these credentials.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES or not parts.hostname:
-        raise ValueError(
-            f"{url!r} is no signaling URL: expected one of {', '.join(s + '://HOST:PORT' for s in SCHEMES)}"
-        )
+    parts = _parts(url)
     access = Access(
         token=token, root_certificates=root_certificates, certificate_file=certificate_file, key_file=key_file
     )
@@ -42,3 +43,17 @@ async def connect(
     from sigbridge_websocket.client import WebSocketSignalingClient
 
     return await WebSocketSignalingClient.connect(url, access=access)
+
+
+def _parts(url: str) -> SplitResult:
+    """The parts of a signaling URL; UrlError where it is none."""
+    try:
+        url.encode()
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+        # As a resolver will.
+        if parts.scheme in SCHEMES and host and host.encode("idna"):
+            return parts
+    except ValueError:
+        pass
+    raise UrlError(f"{url!r} is no signaling URL: expected one of {', '.join(s + '://HOST:PORT' for s in SCHEMES)}")

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import sys
 
-from sigbridge.settings import SettingError
+from sigbridge_command.errors import UsageError
 from sigbridge_command.inspection import read_access
 from sigbridge_compat.scenario import Scenario
 from sigbridge_compat.scenarios import SCENARIOS
@@ -15,10 +15,10 @@ def check(options: argparse.Namespace) -> int:
     """Play the scenarios and print how each went; returns 0 where all hold."""
     unknown = [name for name in options.only or () if name not in SCENARIOS]
     if unknown:
-        raise SettingError(f"--only is {unknown[0]!r}: expected one of {', '.join(SCENARIOS)}")
+        raise UsageError(f"--only is {unknown[0]!r}: expected one of {', '.join(SCENARIOS)}")
     ways = _ways(options)
     if not ways:
-        raise SettingError("neither --grpc nor --ws is given: expected at least one address to check")
+        raise UsageError("neither --grpc nor --ws is given: expected at least one address to check")
     chosen = [scenario for name, scenario in SCENARIOS.items() if not options.only or name in options.only]
     failures = asyncio.run(_play(chosen, ways))
     for name, pairing, why in failures:

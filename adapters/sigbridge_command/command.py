@@ -1,10 +1,12 @@
 """The `sigbridge` command: what may be said to it.
 
-Rule 1: a user's mistake is one line on stderr and exit code 1, never a traceback. Rule 2: what each command does stands
-in a file of its own; here is only what its words are.
+Rule 1: a user's mistake is one line on stderr and exit code 1, never a traceback; a bug is a traceback, so that only
+what descends from SigbridgeError, and files that cannot be read, are taken for mistakes. Rule 2: what each command does
+stands in a file of its own; here is only what its words are.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,10 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from sigbridge.client import ConnectionClosed
-from sigbridge.errors import SignalingError
-from sigbridge.settings import SettingError, Settings
-from sigbridge_net.errors import ListenError
+from sigbridge.errors import SigbridgeError
+from sigbridge.settings import Settings
+from sigbridge_command.errors import UsageError
 from sigbridge_server.versions import version
 
 PROTOCOLS = ("grpc", "websocket")
@@ -26,13 +27,16 @@ SHELLS = ("bash", "zsh", "tcsh")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = make_parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names are what clients say; where the locale has no such letters, they are shown escaped.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(options.run(options))
     except BrokenPipeError:
         # Whoever read us has read enough; what is left must not fail again when the interpreter flushes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (SettingError, ListenError, SignalingError, ConnectionClosed, ValueError, OSError) as error:
+    except (SigbridgeError, OSError) as error:
         print(f"sigbridge: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -213,12 +217,19 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 def _environment(options: argparse.Namespace) -> Mapping[str, str]:
     if not options.env_file:
         return os.environ
+    wrong = UsageError(f"--env-file is {options.env_file!r}: expected a file of NAME=VALUE lines")
     if not Path(options.env_file).is_file():
-        raise SettingError(f"--env-file is {options.env_file!r}: expected a file of NAME=VALUE lines")
+        raise wrong
+    try:
+        text = Path(options.env_file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise wrong from None
+    if "\0" in text:
+        raise wrong
     from dotenv import dotenv_values
 
     # A token may hold a dollar sign: values are taken as they stand.
-    values = dotenv_values(options.env_file, interpolate=False)
+    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
     read = {name: value for name, value in values.items() if value is not None}
     return {**read, **os.environ}
 
@@ -260,7 +271,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _bench_is_not_installed(_: argparse.Namespace) -> int:
-    raise SettingError("the benchmark is not installed: pip install 'sigbridge[bench]', or `make bench` in a checkout")
+    raise UsageError("the benchmark is not installed: pip install 'sigbridge[bench]', or `make bench` in a checkout")
 
 
 def _settings(options: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from typing import NoReturn
 
 import msgspec
 
+from sigbridge.errors import SigbridgeError
 from sigbridge.settings import setting_infos
 from sigbridge_command.demo_flow import Report, Role, drawn, heading
 
@@ -46,7 +47,7 @@ if os.getppid() == int(sys.argv[1]):
 that starts it has used it, has handlers for forks there, which end the new process now and then."""
 
 
-class DemoError(Exception):
+class DemoError(SigbridgeError):
     """The demo did not work; the text says how far it came."""
 
 

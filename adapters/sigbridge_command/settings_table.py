@@ -3,9 +3,10 @@
 import json
 import textwrap
 from dataclasses import fields
+from itertools import groupby
 from typing import Any
 
-from sigbridge.settings import SettingInfo, Settings, setting_infos
+from sigbridge.settings import SettingInfo, Settings, setting_infos, subjects
 
 
 def settings_rows(settings: Settings) -> list[dict[str, Any]]:
@@ -29,10 +30,14 @@ def print_settings(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(rows, indent=2))
         return 0
-    for row in rows:
-        changed = "" if row["value"] == row["default"] else f"  (default {_shown(row['default'])})"
-        print(f"{row['variable']}={_shown(row['value'])}{changed}")
-        print(textwrap.fill(row["meaning"], width=100, initial_indent="    ", subsequent_indent="    "))
+    titles = {info.env: subject.title for subject in subjects() for info in subject.infos().values()}
+    for title, of_subject in groupby(rows, lambda row: titles[row["variable"]]):
+        print(f"# {title}\n")
+        for row in of_subject:
+            changed = "" if row["value"] == row["default"] else f"  (default {_shown(row['default'])})"
+            print(f"{row['variable']}={_shown(row['value'])}{changed}")
+            print(textwrap.fill(row["meaning"], width=100, initial_indent="    ", subsequent_indent="    "))
+        print()
     return 0
 
 

@@ -22,6 +22,7 @@ from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.access import NO_ACCESS, Access
 from sigbridge_net.client_session import ClientSession
+from sigbridge_net.errors import AccessError
 
 logger = logging.getLogger("sigbridge.grpc.client")
 
@@ -65,10 +66,11 @@ class GrpcSignalingClient(ClientSession):
     async def connect(cls, target: str, *, secure: bool = False, access: Access = NO_ACCESS) -> "GrpcSignalingClient":
         """Open a session with the server at `target` (`HOST:PORT`).
 
-        Raises ConnectionClosed where there is no server, or it takes nobody in; the stream stands when this returns.
+        Raises ConnectionClosed where there is no server, or it takes nobody in, AccessError where the token cannot be
+        sent; the stream stands when this returns.
         """
-        channel = _channel(target, secure=secure, access=access)
         metadata = _metadata(access)
+        channel = _channel(target, secure=secure, access=access)
         try:
             call: _Call = channel.stream_stream(f"/{SERVICE_NAME}/Signal", None, None)(None, metadata=metadata)
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
@@ -204,13 +206,18 @@ async def _unary(channel: grpc.aio.Channel, method: str, message: bytes, metadat
 
 
 def _metadata(access: Access) -> _Metadata:
-    return (("authorization", f"Bearer {access.token}"),) if access.token else ()
+    if not access.token:
+        return ()
+    if not access.token.isascii():
+        raise AccessError("the API token holds what gRPC cannot carry: expected letters of ASCII")
+    return (("authorization", f"Bearer {access.token}"),)
 
 
 def _channel(target: str, *, secure: bool, access: Access) -> grpc.aio.Channel:
     if secure:
         certificate = Path(access.certificate_file).read_bytes() if access.certificate_file else None
-        key = Path(access.key_file).read_bytes() if access.key_file else None
+        # The library would end the process over a certificate without a key, or the other way round.
+        key = Path(access.key_file or access.certificate_file).read_bytes() if access.certificate_file else None
         credentials = grpc.ssl_channel_credentials(access.root_certificates, key, certificate)
         return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
     return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)

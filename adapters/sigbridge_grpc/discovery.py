@@ -13,7 +13,8 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from sigbridge_grpc.methods import HEALTH_SERVICE_NAME, REFLECTION_SERVICE_NAMES, Descriptors
+from sigbridge_grpc.access import HEALTH_SERVICE_NAME, REFLECTION_SERVICE_NAMES
+from sigbridge_grpc.reflection import Descriptors
 from sigbridge_grpc.service import SERVICE_NAME
 
 __all__ = ["HEALTH_SERVICE_NAME", "REFLECTION_SERVICE_NAMES", "StandardHealth", "add_reflection"]

@@ -16,7 +16,7 @@ GZIP_WINDOW = 31
 """zlib's word for a gzip header and checksum."""
 
 BYTE: Final[list[bytes]] = [bytes((number,)) for number in range(256)]
-"""Every byte, made once, since each message needs several."""
+"""All bytes, made once, since each message needs several."""
 
 _TIMEOUT = re.compile(rb"[0-9]{1,8}[HMSmun]")
 _UNIT_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -35,31 +35,41 @@ class MessageTooBig(Exception):
 
 
 def _nobody(_: int) -> None:
-    """Nobody counts."""
+    """Does nothing."""
 
 
 class Deframer:
     """Cuts a body into messages, however it is fragmented; never keeps more than one message of `max_bytes`.
 
-    With `gzip` messages may be compressed. `inflated` is told the bytes that each of these became, or was cut off at.
+    Messages may be compressed where that is allowed.
     """
 
     __slots__ = ("_inflated", "_max_bytes", "buffer", "gzip")
 
-    def __init__(self, max_bytes: int, *, gzip: bool = False, inflated: Callable[[int], None] = _nobody) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self.buffer: bytes | bytearray = b""
-        """What has arrived and is no whole message yet, or has not been asked for."""
+        """The bytes that have arrived and are no whole message yet, or have not been asked for."""
         self._max_bytes = max_bytes
+        self._inflated: Callable[[int], None] = _nobody
+        self.gzip = False
+        """True when messages may be compressed."""
+
+    def limit(self, max_bytes: int) -> None:
+        """Takes no messages larger than that."""
+        self._max_bytes = min(self._max_bytes, max_bytes)
+
+    def allow_gzip(self, inflated: Callable[[int], None]) -> None:
+        """Takes compressed messages, and tells `inflated` the bytes that each became, or was cut off at."""
+        self.gzip = True
         self._inflated = inflated
-        self.gzip = gzip
 
     @property
     def unfinished(self) -> bool:
-        """Whether part of a message has arrived, and not all of it."""
+        """True when part of a message has arrived, and not all of it."""
         return bool(self.buffer)
 
     def feed(self, data: bytes) -> None:
-        """Take part of a body; nearly always it is one whole message, and stays where it is."""
+        """Takes part of a body; nearly always it is one whole message, and stays where it is."""
         if not self.buffer:
             self.buffer = data
         else:
@@ -68,7 +78,7 @@ class Deframer:
             self.buffer += data
 
     def clear(self) -> None:
-        """Forget what has arrived."""
+        """Forgets what has arrived."""
         self.buffer = b""
 
     def next_message(self) -> bytes | None:
@@ -113,7 +123,7 @@ class Deframer:
 
 
 def timeout_seconds(text: bytes) -> float | None:
-    """What a `grpc-timeout` says, or `None` where it says nothing that the protocol knows."""
+    """Returns what a `grpc-timeout` says, or `None` where it says nothing that the protocol knows."""
     if not _TIMEOUT.fullmatch(text):
         return None
     return int(text[:-1]) * _UNIT_SECONDS[text[-1:]]

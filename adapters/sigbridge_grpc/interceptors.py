@@ -2,9 +2,9 @@
 
 A server's interceptors are fixed when it is made, so these are exported for hosts: `interceptors`.
 
-Rule 1: a call without a token that is known ends with UNAUTHENTICATED before its handler is looked at. Rule 2: the
-standard health service asks nobody, since Kubernetes' probes can show no token; reflection asks unless told otherwise.
-Rule 3: whom a token proves is kept for the call's own handler: `caller_of`.
+Rule 1: a call without a token that is known ends with UNAUTHENTICATED before its handler is looked at; `access.py` says
+which calls are asked for none. Rule 2: the identity that a token proves is kept for the call's own handler:
+`caller_of`.
 Source: `docs/security.md`.
 """
 
@@ -19,14 +19,14 @@ import grpc
 import grpc.aio
 
 from sigbridge import errors
-from sigbridge.auth import ANYBODY, Authenticator, Credentials, Identity, bearer_token
+from sigbridge.auth import ANYBODY, Authenticator, Credentials, Identity
 from sigbridge.errors import SignalingError
 from sigbridge.settings import Settings
+from sigbridge_grpc.access import open_prefixes
+from sigbridge_net.clock import read_clock
+from sigbridge_net.credentials import bearer_token
 
 logger = logging.getLogger("sigbridge.grpc")
-
-_HEALTH = "/grpc.health.v1.Health/"
-_REFLECTION = "/grpc.reflection."
 
 
 class _Shown(NamedTuple):
@@ -47,7 +47,7 @@ def interceptors(authenticator: Authenticator, settings: Settings) -> tuple[Any,
 
 
 def caller_of(context: Any) -> Identity:
-    """On whose behalf a call is made: whom its token proves, or else the subject of its client's certificate."""
+    """The identity of a call: the one that its token proves, or else the subject of its client's certificate."""
     names = context.auth_context().get("x509_common_name")
     subject = names[0].decode("utf-8", "replace") if names else None
     shown = _shown.get()
@@ -55,7 +55,7 @@ def caller_of(context: Any) -> Identity:
         return Identity(subject=subject) if subject else ANYBODY
     if subject is None:
         return shown.identity
-    return shown.authenticator.authenticate(Credentials(token=shown.token, certificate_subject=subject))
+    return shown.authenticator.authenticate(Credentials(token=shown.token, certificate_subject=subject), read_clock())
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -63,7 +63,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def __init__(self, authenticator: Authenticator, *, reflection_requires_token: bool = True) -> None:
         self._authenticator = authenticator
-        self._open = (_HEALTH,) if reflection_requires_token else (_HEALTH, _REFLECTION)
+        self._open = open_prefixes(reflection_requires_token=reflection_requires_token)
 
     async def intercept_service(
         self,
@@ -80,7 +80,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         ]
         token = bearer_token(values, bare=True)
         try:
-            identity = self._authenticator.authenticate(Credentials(token=token))
+            identity = self._authenticator.authenticate(Credentials(token=token), read_clock())
         except SignalingError as error:
             return _refusal(grpc.StatusCode.UNAUTHENTICATED, error)
         except Exception:

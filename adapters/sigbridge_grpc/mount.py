@@ -23,7 +23,7 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
-from sigbridge.session import Session
+from sigbridge.session import Caller, Session
 from sigbridge.settings import Settings
 from sigbridge_grpc import status
 from sigbridge_grpc.interceptors import caller_of
@@ -36,7 +36,7 @@ Clock: TypeAlias = Callable[[], Instant]
 _Context: TypeAlias = "grpc.aio.ServicerContext[object, bytes]"
 """What is read is `grpc.aio.EOF` where it is no bytes."""
 
-_Unary: TypeAlias = Callable[[bytes, Instant, str], bytes]
+_Unary: TypeAlias = Callable[[bytes, Caller, Instant], bytes]
 
 CANCELLATION_FOLLOWS_SECONDS = 0.01
 """A call that is cancelled or lost reads as ended first, and is cancelled within a millisecond after. So long an end is
@@ -164,7 +164,7 @@ class MountedSignaling:
             # Its callers count against limits, too, and must be forgotten again.
             self._timer.start()
         try:
-            return method(message, self._clock(), caller_of(context).subject or _remote(context))
+            return method(message, _caller(context), self._clock())
         except SignalingError as refusal:
             error = refusal
         except Exception:
@@ -189,21 +189,16 @@ class _Stream:
     async def run(self) -> None:
         context = self._context
         try:
-            session = self._service.open(
-                on_end=self._on_end,
-                now=self._clock(),
-                remote=_remote(context),
-                identity=caller_of(context),
-                traceparent=_traceparent(context),
-            )
+            session = self._service.open(_caller(context), self._on_end, self._clock())
         except SignalingError as error:
-            trailers = status.trailers_of(DisconnectReason.DRAINING) if self._hub.draining else ()
+            trailers = () if self._hub.serving else status.trailers_of(DisconnectReason.DRAINING)
             await _abort(context, error.code, error.message, trailers)
         except Exception:
             logger.exception("a session could not be opened")
             failed = DisconnectReason.INTERNAL_ERROR
             await _abort(context, status.code_of(failed), status.message_of(failed), status.trailers_of(failed))
         session.outbox.wake = self._to_write.set
+        session.on_ready = self._on_ready
         reader: asyncio.Task[None] | None = None
         try:
             # At once, so that a client knows that its stream stands before it has said anything.
@@ -234,9 +229,11 @@ class _Stream:
         self._to_write.set()
         self._to_read.set()
 
+    def _on_ready(self, _: Instant) -> None:
+        self._to_read.set()
+
     def _close(self, session: Session, reason: DisconnectReason) -> None:
-        self._hub.close(session, reason, self._clock())
-        self._on_end(reason)
+        self._hub.end(session, reason, self._clock())
 
     async def _write(self, session: Session) -> None:
         """Write what the outbox holds, until the session has ended and its client was told what was queued."""
@@ -283,20 +280,8 @@ class _Stream:
 
     async def _take(self, session: Session, message: bytes) -> None:
         """Apply one request, and wait until the next one may be read."""
-        pending = self._service.signal(session, message, self._clock())
-        if pending is not None:
-            answered = False
-
-            def known(*_: object) -> None:
-                nonlocal answered
-                answered = True
-                self._to_read.set()
-
-            pending.then(known)
-            while session.open and not answered:
-                self._to_read.clear()
-                await self._to_read.wait()
-        while session.open and session.outbox.crowded:
+        self._service.signal(session, message, self._clock())
+        while session.open and (session.awaiting or session.outbox.crowded):
             self._to_read.clear()
             await self._to_read.wait()
 
@@ -306,12 +291,10 @@ def _remote(context: _Context) -> str:
     return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
-def _traceparent(context: _Context) -> str:
-    """The trace context of the call (W3C Trace Context), or empty."""
-    for name, value in context.invocation_metadata() or ():
-        if name == "traceparent" and isinstance(value, str):
-            return value
-    return ""
+def _caller(context: _Context) -> Caller:
+    """The client of a call, by its credentials, address and metadata."""
+    said = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+    return Caller(caller_of(context), _remote(context), said.get("user-agent", ""), said.get("traceparent", ""))
 
 
 async def _abort(context: _Context, code: Code, message: str, trailers: tuple[tuple[str, str], ...] = ()) -> NoReturn:

@@ -11,7 +11,6 @@ any bytes. Source: https://protobuf.dev/programming-guides/encoding; field numbe
 from functools import lru_cache
 from typing import Final
 
-from sigbridge.errors import SignalingError
 from sigbridge.messages import (
     Answer,
     AnswerReceived,
@@ -22,9 +21,9 @@ from sigbridge.messages import (
     OfferReceived,
     OfferRelayed,
     Relayed,
-    Reply,
 )
 from sigbridge.results import acknowledgement, result_json
+from sigbridge.session import Outcome
 from sigbridge_grpc import translate
 from sigbridge_grpc.framing import BYTE
 
@@ -67,10 +66,13 @@ _THIRD: Final = _heads(0x1A)
 _FOURTH: Final = _heads(0x22)
 _FOURTH_NUMBER: Final = _heads(0x20)
 _FIFTH: Final = _heads(0x2A)
-# `ack` and `notification` of `SignalingResponse`.
+# `seq`, `ack` and `notification` of `SignalingResponse`.
+_SEQ_TAG: Final = 0x10
 _ACK: Final = _heads(0x52)
 _NOTIFICATION: Final = _heads(0x62)
-# `offer`, `answer` and `ice_candidate` of `SignalingRequest`.
+# `request_id`, `offer`, `answer` and `ice_candidate` of `SignalingRequest`, and `sdp_mline_index` of the last.
+_REQUEST_ID_TAG: Final = 0x0A
+_INDEX_TAG: Final = 0x20
 _OFFER_TAG: Final = 0x5A
 _ANSWER_TAG: Final = 0x62
 _ICE_CANDIDATE_TAG: Final = 0x6A
@@ -90,18 +92,25 @@ def event_bytes(event: Event) -> bytes:
     return translate.event_to_proto(event).SerializeToString()
 
 
-def reply_bytes(reply: Reply | SignalingError, request_id: str) -> bytes:
-    """The `SignalingResponse` of a reply, or refusal, to the request of that id."""
-    if type(reply) is Relayed:
-        ack = _relayed(reply.to_peer_id)
-    elif type(reply) is OfferRelayed:
-        ack = _ack(reply)
+def response_bytes(outcome: Outcome, request_id: str) -> bytes:
+    """The `SignalingResponse` of an outcome to the request of that id."""
+    if type(outcome) is Relayed:
+        ack = _relayed(outcome.to_peer_id)
+    elif type(outcome) is OfferRelayed:
+        ack = _ack(outcome)
     else:
-        return translate.reply_to_proto(reply, request_id).SerializeToString()
+        return translate.response_to_proto(outcome, request_id).SerializeToString()
     if not request_id:
         return ack
     number = request_id.encode()
+    if len(number) < 128:
+        return b"%b%b%b" % (_FIRST[len(number)], number, ack)
     return b"%b%b%b" % (_head(_FIRST, len(number)), number, ack)
+
+
+def sequence_field(number: int) -> bytes:
+    """`SignalingResponse.seq`, the number of an event."""
+    return b"%c%b" % (_SEQ_TAG, _varint(number))
 
 
 @lru_cache(_KNOWN_PEERS)
@@ -111,6 +120,10 @@ def _relayed(to_peer_id: str) -> bytes:
 
 def _ack(reply: Relayed | OfferRelayed) -> bytes:
     message, data = acknowledgement(reply).encode(), result_json(reply)
+    if len(message) + len(data) < 124:
+        # Short enough for one byte of each length.
+        ack = b"%b%b%b%b" % (_FIRST[len(message)], message, _SECOND[len(data)], data)
+        return b"%b%b" % (_ACK[len(ack)], ack)
     ack = b"%b%b%b%b" % (_head(_FIRST, len(message)), message, _head(_SECOND, len(data)), data)
     return b"%b%b" % (_head(_ACK, len(ack)), ack)
 
@@ -172,88 +185,82 @@ def _notification(heads: list[bytes], body: bytes) -> bytes:
 # Reading.
 
 
-class RelayRequest:
-    """A relay as it was read: its id, and what is asked for."""
-
-    __slots__ = ("request", "request_id")
-
-    def __init__(self, request_id: str, request: Offer | Answer | IceCandidate) -> None:
-        self.request_id = request_id
-        self.request = request
-
-
-class _Fields:
-    """Reads the fields of a message, in the order of their numbers; ValueError or IndexError where there is no sense.
-
-    The tags here are below 128, so each is one byte.
-    """
-
-    __slots__ = ("at", "data")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    def varint(self) -> int:
-        """A number of at most three bytes; ValueError for what is longer."""
-        data, at = self.data, self.at
-        number = data[at]
-        if number < 128:
-            self.at = at + 1
-            return number
-        second = data[at + 1]
-        if second < 128:
-            self.at = at + 2
-            return number - 128 + (second << 7)
-        third = data[at + 2]
-        if third > 127:
-            raise ValueError
-        self.at = at + 3
-        return number - 128 + (second - 128 << 7) + (third << 14)
-
-    def text(self, tag: int) -> str | None:
-        """The text of the next field, where that is the one with this tag; `None` where it is another, or none."""
-        data, at = self.data, self.at
-        if at >= len(data) or data[at] != tag:
-            return None
-        self.at = at + 1
-        size = self.varint()
-        start = self.at
-        self.at = end = start + size
-        if end > len(data):
-            raise ValueError
-        return data[start:end].decode()
-
-    def number(self, tag: int) -> int | None:
-        """The same for a number."""
-        if self.at >= len(self.data) or self.data[self.at] != tag:
-            return None
-        self.at += 1
-        return self.varint()
-
-
-def read_relay(data: bytes) -> RelayRequest | None:
-    """The relay that a `SignalingRequest` asks for; `None` where it is another request, or written in another way."""
-    fields = _Fields(data)
-    request: Offer | Answer | IceCandidate
+def read_relay(data: bytes) -> tuple[str, Offer | Answer | IceCandidate] | None:
+    """The request id and relay in a `SignalingRequest`; `None` where it is another, or written in another way."""
+    request_id = ""
+    at = 0
     try:
-        request_id = fields.text(0x0A) or ""
-        kind = data[fields.at]
-        fields.at += 1
-        if fields.varint() != len(data) - fields.at:
+        if data[0] == _REQUEST_ID_TAG:
+            size, at = data[1], 2
+            if size > 127:
+                size, at = _varint_at(data, 1)
+            request_id = data[at : at + size].decode()
+            at += size
+        kind = data[at]
+        size, at = _varint_at(data, at + 1)
+        if size != len(data) - at:
             return None
-        to_peer_id = fields.text(0x0A) or ""
-        text = fields.text(0x12) or ""
-        third = fields.text(0x1A)
-        if kind == _ICE_CANDIDATE_TAG:
-            index = fields.number(0x20)
-            request = IceCandidate(to_peer_id, text, third, index, fields.text(0x2A))
-        elif kind == _OFFER_TAG:
-            request = Offer(to_peer_id, text, third or "")
-        elif kind == _ANSWER_TAG:
-            request = Answer(to_peer_id, text, third or "")
-        else:
-            return None
+        request = _read_fields(data, at, kind)
     except (IndexError, ValueError):
         return None
-    return RelayRequest(request_id, request) if fields.at == len(data) else None
+    return None if request is None else (request_id, request)
+
+
+def _read_fields(data: bytes, at: int, kind: int) -> Offer | Answer | IceCandidate | None:
+    """The relay whose fields begin at `at`, each once and in the order of their numbers; `None` where it is none."""
+    to_peer_id = text = ""
+    third: str | None = None
+    fragment: str | None = None
+    index: int | None = None
+    end = len(data)
+    last_tag = 0
+    while at < end:
+        # The tags here are below 128, so each is one byte.
+        tag = data[at]
+        if tag <= last_tag:
+            return None
+        last_tag = tag
+        number = data[at + 1]
+        at += 2
+        if number > 127:
+            number, at = _varint_at(data, at - 1)
+        if tag == _INDEX_TAG:
+            index = number
+            continue
+        value = data[at : at + number].decode()
+        at += number
+        if tag == 0x0A:
+            to_peer_id = value
+        elif tag == 0x12:
+            text = value
+        elif tag == 0x1A:
+            third = value
+        elif tag == 0x2A:
+            fragment = value
+        else:
+            return None
+    if at != end:
+        return None
+    if kind == _ICE_CANDIDATE_TAG:
+        return IceCandidate(to_peer_id, text, third, index, fragment)
+    if index is not None or fragment is not None:
+        return None
+    if kind == _OFFER_TAG:
+        return Offer(to_peer_id, text, third or "")
+    if kind == _ANSWER_TAG:
+        return Answer(to_peer_id, text, third or "")
+    return None
+
+
+def _varint_at(data: bytes, at: int) -> tuple[int, int]:
+    """A number of at most three bytes, and the place behind it; ValueError for a longer one, IndexError at the end."""
+    number = data[at]
+    if number < 128:
+        return number, at + 1
+    second = data[at + 1]
+    if second < 128:
+        return number - 128 + (second << 7), at + 2
+    third = data[at + 2]
+    if third > 127:
+        raise ValueError
+    return number - 128 + (second - 128 << 7) + (third << 14), at + 3

@@ -40,9 +40,8 @@ from sigbridge.messages import (
     Reply,
     Request,
 )
+from sigbridge.session import Outcome
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-
-MAX_UINT32 = 0xFFFFFFFF
 
 _STATES: Final[dict[str, pb.PeerState.ValueType]] = {
     name.removeprefix("PEER_STATE_").lower(): value for name, value in pb.PeerState.items()
@@ -125,13 +124,13 @@ _READERS: Final[dict[str, Callable[[Any], Request]]] = {
 # Replies, errors and events, as the server writes them.
 
 
-def reply_to_proto(reply: Reply | SignalingError, request_id: str) -> pb.SignalingResponse:
+def response_to_proto(outcome: Outcome, request_id: str) -> pb.SignalingResponse:
     """The response to the request of that id: an acknowledgement, a page of a room, or an error."""
-    if isinstance(reply, SignalingError):
-        return pb.SignalingResponse(request_id=request_id, error=error_to_proto(reply))
-    if isinstance(reply, PeerList):
-        return pb.SignalingResponse(request_id=request_id, peer_list=page_to_proto(reply, pb.PeerListResponse))
-    ack = pb.AckResponse(message=results.acknowledgement(reply), data=results.result_json(reply).decode())
+    if isinstance(outcome, SignalingError):
+        return pb.SignalingResponse(request_id=request_id, error=error_to_proto(outcome))
+    if isinstance(outcome, PeerList):
+        return pb.SignalingResponse(request_id=request_id, peer_list=page_to_proto(outcome, pb.PeerListResponse))
+    ack = pb.AckResponse(message=results.acknowledgement(outcome), data=results.result_json(outcome).decode())
     return pb.SignalingResponse(request_id=request_id, ack=ack)
 
 
@@ -283,8 +282,8 @@ def list_peers_to_proto(request: ListPeers, kind: type[_ListProtoT]) -> _ListPro
 
 
 def _check_uint32(field: str, value: int) -> None:
-    if not 0 <= value <= MAX_UINT32:
-        raise errors.invalid_params(field, f"must be a whole number from 0 to {MAX_UINT32}")
+    if not 0 <= value <= errors.MAX_UINT32:
+        raise errors.no_uint32(field)
 
 
 # The other direction: what the client reads. A server may be newer than the client, or none of ours.

@@ -9,18 +9,21 @@ Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md; https://fe
 import base64
 import binascii
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from sigbridge.auth import OPEN_DOOR, Authenticator, Credentials, bearer_token
+from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials
 from sigbridge.errors import Code, SignalingError, malformed_request, method_not_found
 from sigbridge.instant import Instant
+from sigbridge.session import Caller
 from sigbridge.settings import Settings
+from sigbridge_grpc.access import HEALTH_SERVICE_NAME, open_prefixes
 from sigbridge_grpc.framing import Deframer, MessageTooBig, framed, percent_encoded
-from sigbridge_grpc.methods import HEALTH_SERVICE_NAME, HealthBoard
+from sigbridge_grpc.health import HealthBoard
+from sigbridge_grpc.method import UnaryAnswer
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
-
-UnaryAnswer = Callable[[bytes, Instant, str], bytes]
+from sigbridge_net.credentials import bearer_token, utf8_of_latin1
+from sigbridge_net.wire import Client
 
 CONTENT_TYPE = "application/grpc-web"
 TEXT_CONTENT_TYPE = "application/grpc-web-text"
@@ -46,7 +49,7 @@ class GrpcWeb:
         board: HealthBoard,
         settings: Settings,
         *,
-        authenticator: Authenticator = OPEN_DOOR,
+        authenticator: Authenticator = ALLOW_ALL,
     ) -> None:
         self._methods: dict[str, UnaryAnswer] = {
             f"/{SERVICE_NAME}/GetPeers": service.get_peers,
@@ -61,6 +64,7 @@ class GrpcWeb:
         self.max_body_bytes = 2 * settings.max_message_bytes
         """What a request may hold: base64 makes a message a third larger."""
         self._authenticator = authenticator
+        self._open = open_prefixes(reflection_requires_token=settings.reflection_requires_auth)
 
     def preflight(self, headers: Mapping[str, str]) -> WebResponse:
         """Tell a browser whether a page of another origin may ask."""
@@ -85,10 +89,8 @@ class GrpcWeb:
         path: str,
         headers: Mapping[str, str],
         body: bytes,
+        client: Client,
         now: Instant,
-        *,
-        remote: str,
-        subject: str | None = None,
     ) -> WebResponse:
         """Answer one call; whatever happens to it is in its trailers, as gRPC has it."""
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -100,7 +102,7 @@ class GrpcWeb:
             return self._foreign()
         is_text = base == TEXT_CONTENT_TYPE
         try:
-            message = self._apply(path, headers, body, now, is_text=is_text, remote=remote, subject=subject)
+            message = self._apply(path, headers, body, client, now, is_text=is_text)
         except SignalingError as error:
             answer = _trailers(int(error.code), error.message)
         else:
@@ -112,22 +114,17 @@ class GrpcWeb:
         path: str,
         headers: Mapping[str, str],
         body: bytes,
+        client: Client,
         now: Instant,
         *,
         is_text: bool,
-        remote: str,
-        subject: str | None,
     ) -> bytes:
-        holder = remote
-        if not path.startswith(f"/{HEALTH_SERVICE_NAME}/"):
-            authorization = [headers["authorization"]] if "authorization" in headers else []
-            # HTTP's headers are read as Latin-1; tokens that are no ASCII are UTF-8, here as everywhere.
-            authorization = [
-                text.encode("latin-1", "replace").decode("utf-8", "surrogateescape") for text in authorization
-            ]
+        identity = ANYBODY
+        if not path.startswith(self._open):
+            authorization = [utf8_of_latin1(headers["authorization"])] if "authorization" in headers else []
             token = bearer_token(authorization, bare=True)
-            identity = self._authenticator.authenticate(Credentials(token=token, certificate_subject=subject))
-            holder = identity.subject or remote
+            credentials = Credentials(token=token, certificate_subject=client.certificate_subject)
+            identity = self._authenticator.authenticate(credentials, now)
         method = self._methods.get(path)
         if method is None:
             raise method_not_found(path)
@@ -144,7 +141,7 @@ class GrpcWeb:
             raise SignalingError(Code.RESOURCE_EXHAUSTED, "The message is larger than allowed") from None
         if question is None or deframer.unfinished:
             raise SignalingError(Code.UNIMPLEMENTED, "A unary call has one message")
-        return method(question, now, holder)
+        return method(question, Caller(identity, client.address), now)
 
     def _foreign(self) -> WebResponse:
         """No to a page of another origin; a cache must not give that answer to the next."""

@@ -4,12 +4,14 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sigbridge_net.errors import AccessError
+
 TOKEN_VARIABLE = "SIGBRIDGE_TOKEN"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """A client's token and certificates; all of them may be absent."""
+    """A client's token and certificates; all of them may be absent. AccessError where one cannot be used."""
 
     token: str | None = field(default=None, repr=False)
     """The API token."""
@@ -18,7 +20,13 @@ class Access:
     certificate_file: str = ""
     """The client's own certificate chain (PEM), where the server asks for one."""
     key_file: str = ""
-    """The private key of that certificate (PEM)."""
+    """The private key of that certificate (PEM); empty where its file holds the key, too."""
+
+    def __post_init__(self) -> None:
+        if self.token is not None and not self.token.isprintable():
+            raise AccessError("the API token holds what no header can carry: expected one line of printable text")
+        if self.root_certificates is not None and b"-----BEGIN" not in self.root_certificates:
+            raise AccessError("the authorities are no certificates: expected them in PEM")
 
 
 NO_ACCESS = Access()
@@ -27,7 +35,11 @@ NO_ACCESS = Access()
 def read_token(token_file: str | None) -> str | None:
     """The API token in a file, else in the variable `SIGBRIDGE_TOKEN`; `None` where there is none.
 
-    A token never stands on a command line, where others could read it. Raises OSError where the file cannot be read.
+    A token never stands on a command line, where others could read it. Raises OSError where the file cannot be read,
+    AccessError where it holds no text.
     """
-    token = Path(token_file).read_text() if token_file else os.environ.get(TOKEN_VARIABLE, "")
+    try:
+        token = Path(token_file).read_text(encoding="utf-8") if token_file else os.environ.get(TOKEN_VARIABLE, "")
+    except UnicodeDecodeError:
+        raise AccessError(f"{token_file} holds no API token: expected text in UTF-8") from None
     return token.strip() or None

@@ -72,7 +72,8 @@ def server_tls(settings: Settings) -> ServerTls | None:
 def client_context(access: Access) -> ssl.SSLContext:
     """The TLS context of a client."""
     roots = access.root_certificates
-    context = ssl.create_default_context(cadata=roots.decode() if roots else None)
+    # Between the certificates of a bundle may stand remarks, in any language.
+    context = ssl.create_default_context(cadata=roots.decode("ascii", errors="ignore") if roots is not None else None)
     if access.certificate_file:
         context.load_cert_chain(access.certificate_file, access.key_file or None)
     return context

@@ -8,6 +8,7 @@ happens before it does so is passed on.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from sigbridge.instant import Instant
 from sigbridge.settings import Settings
@@ -20,6 +21,15 @@ MAX_HEAD_BYTES = 16384
 _END_OF_HEAD = b"\r\n\r\n"
 
 
+class Behind(NamedTuple):
+    """The wires behind one address, and which paths of HTTP/1.1 are pages."""
+
+    grpc: WireFactory | None
+    websocket: WireFactory
+    pages: WireFactory
+    paths: frozenset[bytes]
+
+
 class FrontWire:
     """A connection whose protocol is not known yet, until the wire of that protocol takes over."""
 
@@ -27,34 +37,19 @@ class FrontWire:
 
     __slots__ = (
         "_aborted",
+        "_behind",
         "_client",
         "_due",
         "_finished",
-        "_grpc",
-        "_pages",
-        "_paths",
         "_seen",
         "_wake",
-        "_websocket",
         "_wire",
     )
 
     def __init__(
-        self,
-        settings: Settings,
-        *,
-        grpc: WireFactory | None,
-        websocket: WireFactory,
-        pages: WireFactory,
-        paths: frozenset[bytes],
-        client: Client,
-        wake: Callable[[], None],
-        now: Instant,
+        self, settings: Settings, behind: Behind, client: Client, wake: Callable[[], None], now: Instant
     ) -> None:
-        self._grpc = grpc
-        self._websocket = websocket
-        self._pages = pages
-        self._paths = paths
+        self._behind = behind
         self._client = client
         self._wake = wake
         self._seen = b""
@@ -132,21 +127,21 @@ class FrontWire:
             self._aborted = True
 
     def _chosen(self) -> WireFactory | None:
-        seen = self._seen
-        if self._grpc is not None and HTTP2_PREFACE.startswith(seen[: len(HTTP2_PREFACE)]):
-            return self._grpc if len(seen) >= len(HTTP2_PREFACE) else None
+        seen, behind = self._seen, self._behind
+        if behind.grpc is not None and HTTP2_PREFACE.startswith(seen[: len(HTTP2_PREFACE)]):
+            return behind.grpc if len(seen) >= len(HTTP2_PREFACE) else None
         if _END_OF_HEAD not in seen:
-            return self._websocket if len(seen) > MAX_HEAD_BYTES else None
+            return behind.websocket if len(seen) > MAX_HEAD_BYTES else None
         line, _, fields = seen[: seen.index(_END_OF_HEAD)].partition(b"\r\n")
         words = line.split(b" ")
         path = words[1].partition(b"?")[0] if len(words) == 3 else b""
-        return self._pages if path in self._paths and b"\nupgrade:" not in b"\n" + fields.lower() else self._websocket
+        is_page = path in behind.paths and b"\nupgrade:" not in b"\n" + fields.lower()
+        return behind.pages if is_page else behind.websocket
 
 
 def front_wires(
     settings: Settings, *, grpc: WireFactory | None, websocket: WireFactory, pages: WireFactory, paths: frozenset[bytes]
 ) -> WireFactory:
     """The wires of a listener that serves them all; without `grpc`, HTTP/2 is refused like any strange request."""
-    return lambda client, wake, now: FrontWire(
-        settings, grpc=grpc, websocket=websocket, pages=pages, paths=paths, client=client, wake=wake, now=now
-    )
+    behind = Behind(grpc, websocket, pages, paths)
+    return lambda client, wake, now: FrontWire(settings, behind, client, wake, now)

@@ -1,4 +1,4 @@
-"""gRPC by grpc.aio: the engine for platforms without ngh2, and the one that hosts of other services use.
+"""gRPC by grpc.aio: the engine by somebody else, and the one that hosts of other services use.
 
 Rule 1: it listens last, because a grpc.aio server that has not been started does not give its port back. Rule 2: what
 it cannot end, its stop says, so that the process can leave all the same.

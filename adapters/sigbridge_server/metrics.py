@@ -18,7 +18,6 @@ from sigbridge.counters import SECONDS_BOUNDS
 from sigbridge.hub import Hub
 
 DOCUMENT_TYPES = ("announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers")
-PROTOCOLS = ("grpc", "websocket")
 
 
 class LagMeter(Protocol):
@@ -51,7 +50,7 @@ class HubCollector(Collector):
             "grpc_webrtc_signaling_messages", "Accepted requests, both protocols together", labels=["type"]
         )
         for kind in DOCUMENT_TYPES:
-            total = sum(hub.counters.requests[protocol, kind, "ok"] for protocol in PROTOCOLS)
+            total = sum(hub.counters.requests[protocol, kind, "ok"] for protocol in hub.counters.sessions)
             accepted.add_metric([kind], total)
         yield accepted
         yield GaugeMetricFamily(
@@ -61,8 +60,8 @@ class HubCollector(Collector):
     def _request_metrics(self) -> Iterator[Metric]:
         counters = self._hub.counters
         sessions = GaugeMetricFamily("sigbridge_sessions", "Open sessions", labels=["protocol"])
-        for protocol in PROTOCOLS:
-            sessions.add_metric([protocol], counters.sessions[protocol])
+        for protocol, count in counters.sessions.items():
+            sessions.add_metric([protocol], count)
         yield sessions
         requests = CounterMetricFamily(
             "sigbridge_requests", "Requests, by how they ended", labels=["protocol", "method", "outcome"]

@@ -1,7 +1,8 @@
 """One hub and its ways in, put together: what `sigbridge serve` runs, and what tests start in-process.
 
-Rule 1: nothing is half-started: where one address cannot be had, the others are given back. Rule 2: a stop first turns
-readiness off, then tells everybody `draining`, waits for those who answer, and is over within its grace whatever
+Rule 1: nothing is half-started: where one address cannot be had, the others are given back. Rule 2: a stop has two
+phases. While the server is *leaving*, newcomers are refused, readiness is off and everything else works; that takes no
+time today. Then it tells everybody `draining`, waits for those who answer, and is over within its grace whatever
 clients do. Rule 3: authentication is decided here and nowhere else: which protocol asks, and whom.
 """
 
@@ -13,12 +14,13 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from sigbridge.auth import OPEN_DOOR, Authenticator, CountingDoor, token_authenticator
+from sigbridge.auth import ALLOW_ALL, Authenticator, RefusalCounter, token_authenticator
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.settings import SettingError, Settings, parse_address
-from sigbridge_grpc.methods import HealthBoard
-from sigbridge_grpc.service import FRAMED_PROTOBUF, SignalingService
+from sigbridge_grpc.encoding import FRAMED_PROTOBUF
+from sigbridge_grpc.health import HealthBoard
+from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.web import GrpcWeb
 from sigbridge_http.wire import Page, Pages, http_wires
 from sigbridge_net.carrier import Carrier
@@ -62,7 +64,10 @@ class Server:
         bus: Bus | None = None,
         authenticator: Authenticator | None = None,
     ) -> None:
-        """Make a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens."""
+        """Make a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens.
+
+        Raises SettingError where what is installed cannot do what is set.
+        """
         self.settings = settings
         self._tracer = _tracer(settings)
         self.hub = Hub(
@@ -95,7 +100,7 @@ class Server:
         settings = self.settings
         self._tls = server_tls(settings)
         context = self._tls.context if self._tls is not None else None
-        native = settings.grpc_engine_name == "native"
+        native = settings.grpc_engine == "native"
         web = GrpcWeb(SignalingService(self.hub), self._health, settings, authenticator=self._grpc_authenticator)
         front = front_wires(
             settings,
@@ -128,6 +133,14 @@ class Server:
         self._memory.start()
         self._warn_of_open_doors()
 
+    async def leave(self) -> None:
+        """Take nobody in any more and say so to probes; whoever is here goes on until `stop`."""
+        self.hub.leave()
+        await self._carrier.stop_listening()
+        self._health.not_serving()
+        if self._grpcio is not None:
+            await self._grpcio.not_serving()
+
     async def stop(self, *, grace_seconds: float | None = None) -> bool:
         """Tell everybody `draining` and end, within `grace_seconds` (the setting, where it is not given).
 
@@ -135,10 +148,7 @@ class Server:
         ends only when its keepalive runs out; a process that will not wait for that must leave by `os._exit`.
         """
         grace = self.settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds
-        await self._carrier.stop_listening()
-        self._health.not_serving()
-        if self._grpcio is not None:
-            await self._grpcio.not_serving()
+        await self.leave()
         self.hub.drain(read_clock())
         ended = True
         if self._grpcio is not None:
@@ -159,10 +169,10 @@ class Server:
 
     def _door(self, protocol: str, given: Authenticator | None, *, asked: bool) -> Authenticator:
         door = given or token_authenticator(self.settings.auth_tokens, asked=asked)
-        return door if door is OPEN_DOOR else CountingDoor(door, self.hub.counters, protocol)
+        return door if door is ALLOW_ALL else RefusalCounter(door, self.hub.counters, protocol)
 
     def _grpc_wires(self) -> WireFactory:
-        """The gRPC wire. Imported here, because it needs ngh2, which not every platform has."""
+        """The gRPC wire. Imported here, because with the other engine nobody needs it."""
         from sigbridge_grpc.methods import signaling_methods
         from sigbridge_grpc.wire import grpc_wires
 
@@ -183,7 +193,7 @@ class Server:
             return Page(200, text, content_type=content_type)
 
         def ready() -> Page:
-            return Page(503, b"draining\n") if self.hub.draining else Page(200, b"ready\n")
+            return Page(200, b"ready\n") if self.hub.serving else Page(503, b"draining\n")
 
         pages: dict[str, Callable[[], Page]] = {
             "/metrics": metrics,
@@ -197,7 +207,7 @@ class Server:
             ("grpc", self.settings.grpc_bind_address, self._grpc_authenticator),
             ("websocket", self.settings.ws_bind_address, self._websocket_authenticator),
         ):
-            if authenticator is OPEN_DOOR and not self.settings.tls_client_ca_file and not _is_loopback(address):
+            if authenticator is ALLOW_ALL and not self.settings.tls_client_ca_file and not _is_loopback(address):
                 logger.warning(
                     "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token",
                     extra={"protocol": protocol, "address": address},
@@ -217,10 +227,14 @@ def _tracer(settings: Settings) -> "OpenTelemetryTracer | None":
     if not settings.tracing:
         return None
     try:
+        # Both the loading and the making read OpenTelemetry's variables.
         from sigbridge_server.tracing import configured_tracer
+
+        return configured_tracer()
     except ImportError:
         raise SettingError("SIGNALING_TRACING is true: expected pip install 'sigbridge[tracing]' before") from None
-    return configured_tracer()
+    except ValueError as error:
+        raise SettingError(f"SIGNALING_TRACING is true, and a variable of OpenTelemetry is wrong: {error}") from None
 
 
 def _is_loopback(address: str) -> bool:

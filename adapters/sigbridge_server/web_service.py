@@ -20,16 +20,7 @@ class WebService:
             return _page(self._web.preflight(request.headers))
         if request.method != "POST":
             return Page(405, b"method not allowed\n", headers=[("allow", "POST, OPTIONS")])
-        return _page(
-            self._web.answer(
-                request.path,
-                request.headers,
-                request.body,
-                now,
-                remote=request.client.address,
-                subject=request.client.certificate_subject,
-            )
-        )
+        return _page(self._web.answer(request.path, request.headers, request.body, request.client, now))
 
 
 def _page(response: WebResponse) -> Page:

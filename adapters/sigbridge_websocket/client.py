@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from sigbridge.client import ConnectionClosed
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.errors import Code, SignalingError
+from sigbridge.errors import Code, SignalingError, invalid_params
 from sigbridge.messages import Request
 from sigbridge_net.access import NO_ACCESS, Access
 from sigbridge_net.client_session import ClientSession
@@ -69,7 +69,11 @@ class WebSocketSignalingClient(ClientSession):
 
     async def _send(self, number: int, request: Request) -> None:
         try:
-            await self._connection.send(request_to_jsonrpc(request, number).decode())
+            text = request_to_jsonrpc(request, number).decode()
+        except UnicodeEncodeError:
+            raise invalid_params("request", "holds what is no text") from None
+        try:
+            await self._connection.send(text)
         except WebSocketClosed as closed:
             raise _closed(closed) from None
 

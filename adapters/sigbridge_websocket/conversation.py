@@ -1,17 +1,14 @@
-"""JSON-RPC 2.0: from the text of a message to the hub, and back to the text of a response.
+"""JSON-RPC 2.0: from the text of a message to the hub, which queues the response.
 
-Rule 1: announces, offers, answers and candidates that are written as usual take the usual path, decoded in one pass;
-everything else takes the general path, where jsonrpcserver dispatches one request at a time. What one accepts the other
-answers alike, and what the usual path does not take it has not touched. Rule 2: a batch is processed in order; what it
-causes for its own sender follows the array. Rule 3: no text of an exception reaches a client.
+Rule 1: calls that are written as nearly all are take the fast path, decoded in one pass; everything else takes the
+general path, where jsonrpcserver dispatches one request at a time. What one accepts the other answers alike, and what
+the fast path does not take it has not touched. Rule 2: a batch is processed in order; what it causes for its own sender
+follows the array. Rule 3: no text of an exception reaches a client.
 Source: `docs/protocol.md`, section "JSON-RPC over WebSocket"; https://www.jsonrpc.org/specification.
 """
 
-import logging
 from collections import deque
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
@@ -19,226 +16,161 @@ from msgspec import UNSET
 from sigbridge import errors
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
-from sigbridge.hub import Hub, Outcome
+from sigbridge.hub import Hub
 from sigbridge.instant import Instant
-from sigbridge.messages import Request
-from sigbridge.pending import Pending
-from sigbridge.session import Session
-from sigbridge_websocket.error_codes import INVALID_REQUEST, PARSE_ERROR
-from sigbridge_websocket.methods import DISCOVER, DISCOVER_METHOD, METHODS, Call, dispatch
-from sigbridge_websocket.shapes import RequestId, decode_usual_call
-from sigbridge_websocket.translate import (
-    REQUESTS,
-    error_to_jsonrpc,
-    fault_to_jsonrpc,
-    reply_to_jsonrpc,
-    request_from_call,
-)
-
-logger = logging.getLogger("sigbridge.websocket")
+from sigbridge.session import Outcome, RequestId, Session, Sink
+from sigbridge_websocket.dialects import DISCOVER_METHOD
+from sigbridge_websocket.encoding import BareJson
+from sigbridge_websocket.error_codes import INVALID_REQUEST, PARSE_ERROR, NoRequest
+from sigbridge_websocket.methods import Call, dispatch
+from sigbridge_websocket.shapes import CallId
 
 QUESTIONS = ("list_peers", "health_check", DISCOVER_METHOD)
 """Methods that change nothing: where nobody hears the answer, none is made. A listing may be long."""
 UNKNOWN = "unknown"
 """The kind under which a message is counted that is no request of ours."""
 
-# Names of this module's own, which compiled code finds without asking a dictionary.
-_decode: Final = decode_usual_call
+# A name of this module's own, which compiled code finds without asking a dictionary.
 _unset: Final = UNSET
-
-Answer: TypeAlias = bytes | Pending[bytes | None] | None
-"""The response to one request: its text, its text later, or none."""
 
 
 class Batch:
-    """A batch on its way: the elements that are left, and the answers so far."""
+    """A batch on its way: a sink for the hub's responses, and the elements that are left."""
 
-    __slots__ = ("answers", "left", "running", "size")
+    __slots__ = ("_encoding", "left", "responses", "size")
 
-    def __init__(self, elements: list[Any]) -> None:
+    def __init__(self, elements: list[Any], encoding: BareJson) -> None:
+        self._encoding = encoding
         self.left = deque(elements)
-        self.answers: list[bytes] = []
+        self.responses: list[bytes] = []
         self.size = 0
-        """Bytes of the answers."""
-        self.running = False
-        """Whether elements are being processed now, rather than an answer awaited."""
+        """Bytes of the responses."""
 
-    def add(self, answer: bytes) -> None:
-        """Keep the answer to an element."""
-        self.answers.append(answer)
-        self.size += len(answer)
+    def respond(self, outcome: Outcome, request_id: RequestId, now: Instant) -> None:
+        """Keep the response to an element; a notification gets none."""
+        if request_id is not _unset:
+            text = self._encoding.dialect.response(outcome, request_id)
+            self.responses.append(text)
+            self.size += len(text)
+
+    def array(self) -> bytes | None:
+        """The responses as one array; `None` where all elements were notifications."""
+        return b"[%b]" % b",".join(self.responses) if self.responses else None
 
 
 class Conversation:
-    """The JSON-RPC side of one session: takes messages one at a time and puts the answers into its outbox."""
+    """The JSON-RPC side of one session: takes messages one at a time.
 
-    __slots__ = (
-        "_frame",
-        "_hub",
-        "_session",
-        "busy",
-        "on_idle",
-    )
+    While `Session.awaiting` no further message may be received; when it ends, `resume` must be called first.
+    """
 
-    def __init__(self, hub: Hub, session: Session, frame: Callable[[bytes], bytes]) -> None:
+    __slots__ = ("_batch", "_encoding", "_hub", "_session")
+
+    def __init__(self, hub: Hub, session: Session, encoding: BareJson) -> None:
         self._hub = hub
         self._session = session
-        self._frame = frame
-        self.busy = False
-        """Whether an answer is awaited; until then no further message may be received."""
-        self.on_idle: Callable[[Instant], None] = lambda now: None
-        """Called when an awaited answer has come."""
+        self._encoding = encoding
+        self._batch: Batch | None = None
+        """The batch that is being processed, or waits for the outcome of one of its elements."""
 
     def receive(self, text: bytes, now: Instant) -> None:
         """Process one message, which must be UTF-8 where it was a text frame."""
-        if not self.receive_usual(text, now):
+        if not self.fast_receive(text, now):
             self._receive_any(text, now)
 
-    def receive_usual(self, text: bytes, now: Instant) -> bool:
-        """Process one message if it is a usual call, which is UTF-8, or else the usual path would not take it."""
-        try:
-            call = _decode(text)
-            request = request_from_call(call)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, SignalingError):
+    def fast_receive(self, text: bytes, now: Instant) -> bool:
+        """Process one message on the fast path; returns False where it is for the general path, and untouched."""
+        call = self._encoding.dialect.fast_call(text)
+        if call is None:
             return False
-        request_id = call.id
-        outcome = self._apply(request, call.traceparent, now)
-        if isinstance(outcome, Pending):
-            self.busy = True
-            _later(outcome, None if request_id is UNSET else request_id, notification=request_id is UNSET).then(
-                self._resume
-            )
-        elif request_id is _unset:
-            self._reply(None, now)
-        else:
-            self._reply(response(outcome, request_id), now)
+        request, call_id, traceparent = call
+        self._hub.apply(self._session, request, call_id, now, traceparent=traceparent)
         return True
 
-    def _apply(self, request: Request, traceparent: str, now: Instant) -> Outcome | Pending[Outcome]:
-        try:
-            return self._hub.apply(self._session, request, now, traceparent=traceparent)
-        except Exception:
-            logger.exception("%s failed", request.kind, extra={"session": self._session.id})
-            return self._hub.refuse(self._session, request.kind, errors.internal_error(), now)
+    def resume(self, now: Instant) -> None:
+        """Go on with the batch, if there is one, whose element's outcome was awaited."""
+        if self._batch is not None:
+            self._process_batch(self._batch, now)
 
     def _receive_any(self, text: bytes, now: Instant) -> None:
         """Process one message by the general path."""
         try:
             message = msgspec.json.decode(text)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            self._reply(self._fault(PARSE_ERROR, "Parse error", None, now), now)
+            self._refuse(NoRequest(PARSE_ERROR, "Parse error"), None, now, None)
             return
-        if isinstance(message, list):
-            most = self._hub.settings.max_batch_requests
-            # A batch is processed in one go, while everybody else waits.
-            if 0 < len(message) <= most:
-                self._process_batch(Batch(message), now)
-                return
-            answer: Answer = self._invalid(f"a batch of more than {most}" if message else "an empty batch", None, now)
+        if not isinstance(message, list):
+            self._take(message, now, None)
+            return
+        most = self._hub.settings.max_batch_requests
+        # A batch is processed in one go, while everybody else waits.
+        if 0 < len(message) <= most:
+            self._process_batch(Batch(message, self._encoding), now)
         else:
-            answer = self._answer(message, now)
-        if isinstance(answer, Pending):
-            self.busy = True
-            answer.then(self._resume)
-        else:
-            self._reply(answer, now)
+            self._invalid(f"a batch of more than {most}" if message else "an empty batch", None, now, None)
 
     def _process_batch(self, batch: Batch, now: Instant) -> None:
-        """Process what is left of a batch; where an answer is awaited, the rest follows when it has come."""
-        batch.running = True
+        """Process what is left of a batch; where an outcome is awaited, the rest follows when it is known."""
+        self._batch = batch
         while batch.left:
-            answer = self._answer(batch.left.popleft(), now)
-            if isinstance(answer, Pending):
-                self.busy = True
-                answer.then(partial(self._resume_batch, batch))
-                if self.busy:
-                    batch.running = False
-                    return
-            elif answer is not None:
-                batch.add(answer)
+            self._take(batch.left.popleft(), now, batch)
             # A small batch may ask for far more than its sender can take: a listing for each element.
             if batch.size > 2 * self._hub.settings.outbox_max_bytes:
+                self._batch = None
                 self._hub.end(self._session, DisconnectReason.SLOW_CONSUMER, now)
                 return
-        self._reply(b"[" + b",".join(batch.answers) + b"]" if batch.answers else None, now)
+            if self._session.awaiting:
+                return
+        self._batch = None
+        text = batch.array()
+        self._hub.put_response(self._session, None if text is None else self._encoding.frame(text), now)
 
-    def _resume_batch(self, batch: Batch, word: bytes | SignalingError | None, now: Instant) -> None:
-        self.busy = False
-        if isinstance(word, bytes):
-            batch.add(word)
-        # An answer that is known at once comes while the loop is running, which goes on by itself.
-        if not batch.running:
-            self._process_batch(batch, now)
-            if not self.busy:
-                self.on_idle(now)
-
-    def _answer(self, request: Any, now: Instant) -> Answer:
-        """The answer to one element: checked as a request, then dispatched."""
+    def _take(self, request: Any, now: Instant, sink: Sink | None) -> None:
+        """Check one element as a request, and dispatch it."""
         if not isinstance(request, dict):
-            return self._invalid("not an object", None, now)
+            self._invalid("not an object", None, now, sink)
+            return
         if "method" not in request and ("result" in request or "error" in request):
             self._hub.counters.ignored_responses += 1
-            return None
+            return
         request_id = request.get("id")
         if not isinstance(request_id, str | int | None) or isinstance(request_id, bool):
-            return self._invalid("id must be a string, an integer or null", None, now)
+            self._invalid("id must be a string, an integer or null", None, now, sink)
+            return
         method = request.get("method")
         params = request.get("params", {})
         if request.get("jsonrpc") != "2.0":
-            return self._invalid('jsonrpc must be "2.0"', request_id, now)
-        if not isinstance(method, str):
-            return self._invalid("method must be a string", request_id, now)
-        if not isinstance(params, dict | list):
-            return self._invalid("params must be an object", request_id, now)
-        if method not in METHODS:
-            error = self._hub.refuse(self._session, UNKNOWN, errors.method_not_found(method), now)
-        elif isinstance(params, list):
-            kind = method if method in REQUESTS else UNKNOWN
-            error = self._hub.refuse(self._session, kind, errors.invalid_params("params", "must be an object"), now)
-        elif method in QUESTIONS and "id" not in request:
-            self._hub.note(self._session, DISCOVER if method == DISCOVER_METHOD else method, now)
-            return None
+            self._invalid('jsonrpc must be "2.0"', request_id, now, sink)
+        elif not isinstance(method, str):
+            self._invalid("method must be a string", request_id, now, sink)
+        elif not isinstance(params, dict | list):
+            self._invalid("params must be an object", request_id, now, sink)
         else:
-            return self._dispatch(request, method, now)
-        return error_to_jsonrpc(error, request_id) if "id" in request else None
+            self._dispatch(request, method, now, sink)
 
-    def _dispatch(self, request: dict[str, Any], method: str, now: Instant) -> Answer:
-        traceparent = request.get("traceparent")
-        call = Call(
-            self._hub, self._session, method, now, traceparent=traceparent if isinstance(traceparent, str) else ""
-        )
-        text = dispatch(request, call)
-        if call.pending is not None:
-            return _later(call.pending, request.get("id"), notification="id" not in request)
-        return text
+    def _dispatch(self, request: dict[str, Any], method: str, now: Instant, sink: Sink | None) -> None:
+        """Carry out a valid request, or refuse what is no method or has no object of params."""
+        call_id: CallId = request.get("id", UNSET)
+        kind = self._encoding.dialect.kinds.get(method)
+        if kind is None:
+            self._refuse(errors.method_not_found(method), call_id, now, sink)
+        elif isinstance(request.get("params"), list):
+            error = errors.invalid_params("params", "must be an object")
+            self._hub.refuse(
+                self._session, UNKNOWN if method == DISCOVER_METHOD else kind, error, call_id, now, sink=sink
+            )
+        elif method in QUESTIONS and call_id is UNSET:
+            self._hub.answer(self._session, kind, None, call_id, now, sink=sink)
+        else:
+            traceparent = request.get("traceparent")
+            call = Call(self._hub, self._session, self._encoding.dialect, method, now)
+            call.id, call.sink = call_id, sink
+            call.traceparent = traceparent if isinstance(traceparent, str) else ""
+            dispatch(request, call)
 
-    def _invalid(self, why: str, request_id: RequestId, now: Instant) -> bytes:
-        return self._fault(INVALID_REQUEST, f"Invalid Request: {why}", request_id, now)
+    def _invalid(self, why: str, request_id: CallId, now: Instant, sink: Sink | None) -> None:
+        self._refuse(NoRequest(INVALID_REQUEST, f"Invalid Request: {why}"), request_id, now, sink)
 
-    def _fault(self, code: int, message: str, request_id: RequestId, now: Instant) -> bytes:
-        """The answer to what is no request at all; where these come too often, that is the answer."""
-        fault = errors.malformed_request()
-        error = self._hub.refuse(self._session, UNKNOWN, fault, now)
-        return fault_to_jsonrpc(code, message, request_id) if error is fault else error_to_jsonrpc(error, request_id)
-
-    def _resume(self, word: bytes | SignalingError | None, now: Instant) -> None:
-        self.busy = False
-        self._reply(word if isinstance(word, bytes) else None, now)
-        self.on_idle(now)
-
-    def _reply(self, text: bytes | None, now: Instant) -> None:
-        self._hub.reply(self._session, None if text is None else self._frame(text), now)
-
-
-def response(outcome: Outcome, request_id: RequestId) -> bytes:
-    """The response that says an outcome."""
-    if isinstance(outcome, SignalingError):
-        return error_to_jsonrpc(outcome, request_id)
-    return reply_to_jsonrpc(outcome, request_id)
-
-
-def _later(outcome: Pending[Outcome], request_id: RequestId, *, notification: bool) -> Pending[bytes | None]:
-    """The response to a request whose outcome is awaited; `None` for a notification."""
-    answer: Pending[bytes | None] = Pending()
-    outcome.then(lambda word, now: answer.resolve(None if notification else response(word, request_id), now))
-    return answer
+    def _refuse(self, error: SignalingError, request_id: CallId, now: Instant, sink: Sink | None) -> None:
+        """Refuse what is no request of ours."""
+        self._hub.refuse(self._session, UNKNOWN, error, request_id, now, sink=sink)

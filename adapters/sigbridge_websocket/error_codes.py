@@ -4,7 +4,7 @@ Source: `docs/protocol.md`, sections "Errors" and "How a connection ends".
 """
 
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.errors import Code
+from sigbridge.errors import Code, SignalingError
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -16,6 +16,14 @@ _JSONRPC_CODES = {Code.INVALID_ARGUMENT: -32602, Code.UNIMPLEMENTED: -32601, Cod
 def jsonrpc_code(code: Code) -> int:
     """The JSON-RPC error code of a refused request."""
     return _JSONRPC_CODES.get(code, _SERVER_ERROR)
+
+
+class NoRequest(SignalingError):
+    """A message is no request of JSON-RPC: its error has a code of its own and no `data`."""
+
+    def __init__(self, jsonrpc_code: int, message: str) -> None:
+        super().__init__(Code.INVALID_ARGUMENT, message)
+        self.jsonrpc_code = jsonrpc_code
 
 
 CLOSE_CODES: dict[DisconnectReason, int] = {

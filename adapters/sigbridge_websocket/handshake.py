@@ -15,8 +15,9 @@ from websockets.frames import CloseCode
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from sigbridge.auth import Credentials, bearer_token
+from sigbridge.auth import Credentials
 from sigbridge.disconnects import DisconnectReason
+from sigbridge_net.credentials import bearer_token, utf8_of_latin1
 from sigbridge_websocket.error_codes import FAILURES
 
 BEARER_PREFIX = "bearer."
@@ -24,11 +25,7 @@ BEARER_PREFIX = "bearer."
 
 def credentials_of(headers: Headers, certificate_subject: str | None) -> Credentials:
     """What a handshake shows."""
-    # The library reads headers as Latin-1; tokens that are no ASCII are UTF-8, here as everywhere.
-    authorization = [
-        value.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
-        for value in headers.get_all("Authorization")
-    ]
+    authorization = [utf8_of_latin1(value) for value in headers.get_all("Authorization")]
     return credentials_from(authorization, headers.get_all("Sec-WebSocket-Protocol"), certificate_subject)
 
 

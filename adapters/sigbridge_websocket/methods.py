@@ -1,8 +1,8 @@
 """The methods of JSON-RPC, one request at a time, as jsonrpcserver dispatches them.
 
-Rule 1: a request is a checked object, and its answer is text or, where that must wait, left in the `Call`. Rule 2: no
-text of an exception reaches a client. Rule 3: this file is not compiled: compiled code knows no parameters that are
-positional only beside `**params`, and the library reads signatures.
+Rule 1: jsonrpcserver finds the method and binds its params; the outcome goes to the hub's sink, and what the library
+makes of a method's result is not used. Rule 2: no text of an exception reaches a client. Rule 3: this file is not
+compiled: compiled code knows no positional-only parameters beside `**params`, and the library reads signatures.
 """
 
 import inspect
@@ -10,67 +10,66 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jsonrpcserver import Error, Result, Success
+from jsonrpcserver import Result, Success
 from jsonrpcserver import dispatch as library_dispatch
 
 from sigbridge import errors
 from sigbridge.errors import SignalingError
-from sigbridge.hub import Hub, Outcome
+from sigbridge.hub import Hub
 from sigbridge.instant import Instant
-from sigbridge.pending import Pending
-from sigbridge.results import result_object
-from sigbridge.session import Session
-from sigbridge_websocket.error_codes import jsonrpc_code
+from sigbridge.session import Session, Sink
+from sigbridge_websocket.dialects import DISCOVER, DISCOVER_METHOD, Dialect
 from sigbridge_websocket.openrpc import openrpc_document
-from sigbridge_websocket.shapes import encode_json
-from sigbridge_websocket.translate import REQUESTS, error_to_jsonrpc, request_from_params
+from sigbridge_websocket.shapes import CallId
+from sigbridge_websocket.translate import REQUESTS
 
 logger = logging.getLogger("sigbridge.websocket")
 
-DISCOVER_METHOD = "rpc.discover"
-DISCOVER = "discover"
-"""The kind under which `rpc.discover` is counted."""
-
 
 class Call:
-    """One request on its way through jsonrpcserver: what its method needs, and what it leaves behind."""
+    """One request on its way through jsonrpcserver: what its method needs."""
 
-    __slots__ = ("hub", "method", "now", "pending", "session", "traceparent")
+    __slots__ = ("dialect", "hub", "id", "method", "now", "session", "sink", "taken", "traceparent")
 
-    def __init__(self, hub: Hub, session: Session, method: str, now: Instant, *, traceparent: str = "") -> None:
+    def __init__(self, hub: Hub, session: Session, dialect: Dialect, method: str, now: Instant) -> None:
         self.hub = hub
         self.session = session
+        self.dialect = dialect
         self.method = method
         self.now = now
-        self.traceparent = traceparent
-        self.pending: Pending[Outcome] | None = None
+        self.id: CallId = None
+        self.sink: Sink | None = None
+        self.traceparent = ""
+        self.taken = False
+        """Whether its method was called, and so has responded or will."""
+
+    def refuse(self, error: SignalingError) -> None:
+        """Count the request as refused, and respond."""
+        kind = self.dialect.kinds[self.method]
+        self.hub.refuse(self.session, kind, error, self.id, self.now, sink=self.sink)
 
 
 def apply_method(call: Call, /, **params: Any) -> Result:
-    """Apply a request of the protocol; its outcome as jsonrpcserver wants it."""
-    hub, session = call.hub, call.session
+    """Apply a request of the protocol; its outcome goes to the hub's sink."""
+    call.taken = True
     try:
-        request = request_from_params(call.method, params)
-        outcome = hub.apply(session, request, call.now, traceparent=call.traceparent)
+        request = call.dialect.request(call.method, params)
     except SignalingError as error:
-        outcome = hub.refuse(session, call.method, error, call.now)
+        call.refuse(error)
     except Exception:
-        logger.exception("%s failed", call.method, extra={"session": session.id})
-        outcome = hub.refuse(session, call.method, errors.internal_error(), call.now)
-    if isinstance(outcome, Pending):
-        call.pending = outcome
-        return Success(None)
-    if isinstance(outcome, SignalingError):
-        return Error(jsonrpc_code(outcome.code), outcome.message, outcome.data())
-    return Success(result_object(outcome))
+        logger.exception("%s failed", call.method, extra={"session": call.session.id})
+        call.refuse(errors.internal_error())
+    else:
+        call.hub.apply(call.session, request, call.id, call.now, sink=call.sink, traceparent=call.traceparent)
+    return Success(None)
 
 
 def discover(call: Call, /, **_: Any) -> Result:
     """Describe the methods and events of this server; see https://spec.open-rpc.org."""
-    refused = call.hub.note(call.session, DISCOVER, call.now)
-    if refused is not None:
-        return Error(jsonrpc_code(refused.code), refused.message, refused.data())
-    return Success(openrpc_document())
+    document = openrpc_document()
+    call.taken = True
+    call.hub.answer(call.session, DISCOVER, document, call.id, call.now, sink=call.sink)
+    return Success(None)
 
 
 METHODS: Mapping[str, Callable[..., Result]] = {
@@ -82,27 +81,25 @@ for _method in (apply_method, discover):
     _method.__dict__["__signature__"] = inspect.signature(_method)
 
 
-def dispatch(request: dict[str, Any], call: Call) -> bytes | None:
-    """The response to a request whose method is one of `METHODS`; `None` for a notification, or where it must wait."""
+def _no_text(_: object) -> str:
+    """No text: the hub's sink has the response."""
+    return ""
+
+
+def dispatch(request: dict[str, Any], call: Call) -> None:
+    """Carry out a request whose method is one of `METHODS`; its response goes to the hub's sink, now or later."""
     if "params" not in request:
         # The library takes absent params for an array.
         request = {**request, "params": {}}
-    text: Any = library_dispatch(
+    library_dispatch(
         "",
         METHODS,
         context=call,
         deserializer=lambda _: request,
         validator=lambda _: None,
-        serializer=_serialize,
+        serializer=_no_text,
     )
-    # What the library calls text is whatever its serializer gives; no response is an empty text.
-    return text if isinstance(text, bytes) else None
-
-
-def _serialize(message: Any) -> Any:
-    """Encode what jsonrpcserver made of a method's result; an error of its own is a fault of ours."""
-    error = message.get("error")
-    if error is not None and not (isinstance(error.get("data"), dict) and "status" in error["data"]):
-        logger.error("jsonrpcserver failed with code %s", error.get("code"))
-        return error_to_jsonrpc(errors.internal_error(), message.get("id"))
-    return encode_json(message)
+    if not call.taken:
+        # What the library refuses by itself has passed our checks, so this is a fault of ours.
+        logger.error("jsonrpcserver did not call %s", call.method)
+        call.refuse(errors.internal_error())

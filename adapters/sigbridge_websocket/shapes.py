@@ -14,6 +14,10 @@ from msgspec import UNSET, Struct, UnsetType
 from sigbridge.messages import Answer, IceCandidate, Offer
 
 RequestId: TypeAlias = str | int | None
+"""The id of a request that wants a response (JSON-RPC 2.0, section 4)."""
+
+CallId: TypeAlias = RequestId | UnsetType
+"""The id of a call; `msgspec.UNSET` where there is none: a notification, which gets no response."""
 
 encode_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
@@ -66,7 +70,7 @@ class NoParams(Struct):
     """Params of a method that takes none."""
 
 
-# Usual calls, whole, decoded in one pass. The params of a relay are the hub's own request.
+# Calls of the fast path, whole, decoded in one pass. The params of a relay are the hub's own request.
 
 
 class StrictAnnounce(AnnounceParams, forbid_unknown_fields=True):
@@ -74,10 +78,10 @@ class StrictAnnounce(AnnounceParams, forbid_unknown_fields=True):
 
 
 class _Call(Struct, tag_field="method", forbid_unknown_fields=True, kw_only=True):
-    """What all calls have; which one it is, their method says."""
+    """Members common to every call; `method` selects the type."""
 
     jsonrpc: Literal["2.0"]
-    id: RequestId | UnsetType = UNSET
+    id: CallId = UNSET
     traceparent: str = ""
 
 
@@ -105,8 +109,8 @@ class CandidateCall(_Call, tag="ice_candidate"):
     params: IceCandidate
 
 
-UsualCall: TypeAlias = AnnounceCall | OfferCall | AnswerCall | CandidateCall
-decode_usual_call: Callable[[bytes], UsualCall] = msgspec.json.Decoder(UsualCall).decode
+FastPathCall: TypeAlias = AnnounceCall | OfferCall | AnswerCall | CandidateCall
+decode_call: Callable[[bytes], FastPathCall] = msgspec.json.Decoder(FastPathCall).decode
 
 
 # Errors.

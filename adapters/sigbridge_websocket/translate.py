@@ -6,7 +6,6 @@ null are the same. Source: `docs/protocol.md`, section "JSON-RPC over WebSocket"
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -40,33 +39,24 @@ from sigbridge.messages import (
     Reply,
     Request,
 )
-from sigbridge.results import BOOLEAN_CAPABILITIES, capabilities_object, result_object
-from sigbridge_websocket.error_codes import jsonrpc_code
+from sigbridge.results import BOOLEAN_CAPABILITIES, capabilities_object
 from sigbridge_websocket.shapes import (
     AnnounceParams,
     CandidateParams,
     DescriptionParams,
     DisconnectParams,
-    ErrorObject,
-    ErrorResponse,
+    FastPathCall,
     ListPeersParams,
     NoParams,
     PeerJoinedShape,
     PeerListShape,
     RequestId,
     StrictAnnounce,
-    UsualCall,
     encode_json,
 )
 
-# Names of this module's own, which compiled code finds without asking a dictionary.
-_encode: Final = encode_json
+# A name of this module's own, which compiled code finds without asking a dictionary.
 _announce: Final = StrictAnnounce
-_joined: Final = PeerJoined
-_relayed: Final = Relayed
-
-_KNOWN_PEERS: Final = 4096
-"""Of so many peers the result of what is relayed to them is kept; all of one peer's are alike."""
 
 
 # Requests.
@@ -74,8 +64,8 @@ _KNOWN_PEERS: Final = 4096
 _EXPECTED = {
     "capabilities": "must be an object",
     "metadata": "must be an object",
-    "sdp_mline_index": "must be a whole number from 0 to 4294967295",
-    "page_size": "must be a whole number from 0 to 4294967295",
+    "sdp_mline_index": errors.UINT32_EXPECTED,
+    "page_size": errors.UINT32_EXPECTED,
 }
 _PATH = re.compile(r"at `\$\.([a-z_]+)")
 
@@ -159,60 +149,13 @@ def request_from_params(method: str, params: dict[str, Any]) -> Request:
     return translate(params_as(kind, params))
 
 
-def request_from_call(call: UsualCall) -> Request:
-    """The request that a usual call asks for; SignalingError where its capabilities are none."""
+def request_from_call(call: FastPathCall) -> Request:
+    """The request that a call of the fast path asks for; SignalingError where its capabilities are none."""
     params: Any = call.params
     if type(params) is _announce:
         return announce_from_params(params)
     request: Request = params
     return request
-
-
-# Replies, errors and events on their way out.
-
-
-_heads: Final[dict[type[Any], bytes]] = {
-    event: b'{"jsonrpc":"2.0","method":"%b","params":' % event.kind.encode()
-    for event in (PeerJoined, PeerLeft, OfferReceived, AnswerReceived, IceCandidateReceived, PeerDisconnected)
-}
-"""How the notification of each kind of event begins."""
-
-
-def reply_to_jsonrpc(reply: Reply, request_id: RequestId) -> bytes:
-    """The response to an accepted request."""
-    result = _relayed_result(reply.to_peer_id) if type(reply) is _relayed else _encode(result_object(reply))
-    return b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (result, _id_json(request_id))
-
-
-@lru_cache(_KNOWN_PEERS)
-def _relayed_result(to_peer_id: str) -> bytes:
-    return _encode(Relayed(to_peer_id))
-
-
-def _id_json(request_id: RequestId) -> bytes:
-    return str(request_id).encode() if type(request_id) is int else _encode(request_id)
-
-
-def error_to_jsonrpc(error: SignalingError, request_id: RequestId) -> bytes:
-    """The response to a refused request."""
-    return _encode(ErrorResponse("2.0", ErrorObject(jsonrpc_code(error.code), error.message, error.data()), request_id))
-
-
-def fault_to_jsonrpc(code: int, message: str, request_id: RequestId) -> bytes:
-    """The response to what is no request: -32700 or -32600."""
-    return _encode(ErrorResponse("2.0", ErrorObject(code, message), request_id))
-
-
-def event_to_jsonrpc(event: Event) -> bytes:
-    """The notification of an event. `kind` is its method; its fields are the params, those that are `None` absent."""
-    params: Any = event
-    if type(event) is _joined:
-        params = {
-            "peer_id": event.peer_id,
-            "capabilities": capabilities_object(event.capabilities),
-            "metadata": event.metadata,
-        }
-    return b"%b%b}" % (_heads[type(event)], _encode(params))
 
 
 # The client's directions.
@@ -243,7 +186,7 @@ def request_to_jsonrpc(request: Request, request_id: RequestId) -> bytes:
     params = {name: value for name, value in fields.items() if value is not None}
     if isinstance(request, Announce):
         params["capabilities"] = capabilities_object(request.capabilities)
-    return _encode({"jsonrpc": "2.0", "method": request.kind, "params": params, "id": request_id})
+    return encode_json({"jsonrpc": "2.0", "method": request.kind, "params": params, "id": request_id})
 
 
 def reply_from_jsonrpc(request: Request, result: Any) -> Reply:

@@ -27,13 +27,14 @@ _names: Final = re.compile(rf"{_TOKEN}(?:, ?{_TOKEN})*+").fullmatch
 class Upgrade:
     """What an ordinary request for a WebSocket says."""
 
-    __slots__ = ("authorization", "extended", "key", "origin", "protocols")
+    __slots__ = ("authorization", "extended", "key", "origin", "protocols", "user_agent")
 
     def __init__(self, key: str, fields: dict[str, str]) -> None:
         self.key = key
         self.origin = fields.get("origin")
         self.authorization = fields.get("authorization")
         self.protocols = fields.get("sec-websocket-protocol")
+        self.user_agent = fields.get("user-agent", "")
         self.extended = "sec-websocket-extensions" in fields
         """Whether it offers extensions, of whatever kind."""
 

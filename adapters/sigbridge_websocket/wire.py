@@ -23,22 +23,24 @@ from websockets.protocol import SEND_EOF, State
 from websockets.speedups import apply_mask
 from websockets.typing import Origin, Subprotocol
 
-from sigbridge.auth import OPEN_DOOR, Authenticator, Credentials
-from sigbridge.disconnects import SLOW_CONSUMER_SECONDS, DisconnectReason
+from sigbridge.auth import ALLOW_ALL, Authenticator, Credentials
+from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
-from sigbridge.messages import Event
-from sigbridge.session import Session
+from sigbridge.session import Caller, Session
+from sigbridge_net.keepalive import Silence, closing_seconds, judge_silence, silence_due
 from sigbridge_net.wire import WireFactory
 from sigbridge_websocket.conversation import Conversation
+from sigbridge_websocket.encoding import BARE_JSON, FRAMED_JSON
 from sigbridge_websocket.error_codes import CLOSE_CODES
 from sigbridge_websocket.handshake import SessionProtocol, credentials_from, credentials_of, select_subprotocol
-from sigbridge_websocket.translate import event_to_jsonrpc
 from sigbridge_websocket.upgrade import Upgrade, read_upgrade, upgrade_response
 
 UNPACK_BYTES = 1024
 """How much of what a client has compressed is looked at together: a byte may hold a thousand."""
+
+PROTOCOL = "websocket"
 
 READ_AHEAD_PONGS = 64
 """A client that is owed more than this many control frames must read before more of its input is taken."""
@@ -74,39 +76,6 @@ def _frame_end(data: bytes, at: int, most: int) -> int:
         return at + 2 + wide
     size = int.from_bytes(data[at + 2 : at + 2 + wide])
     return len(data) if size > most else at + _MASKED_HEAD + wide + size
-
-
-_SHORT_HEADS: Final = [bytes((0x81, size)) for size in range(126)]
-
-
-def text_frame(payload: bytes) -> bytes:
-    """A whole text message in one unmasked frame (RFC 6455, section 5.2)."""
-    size = len(payload)
-    if size < 126:
-        return b"%b%b" % (_SHORT_HEADS[size], payload)
-    if size < 65536:
-        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), payload)
-    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
-
-
-class FramedJson:
-    """Events as JSON-RPC notifications in frames that are ready to be sent."""
-
-    def encode_event(self, event: Event) -> bytes:
-        """The event's frame."""
-        return text_frame(event_to_jsonrpc(event))
-
-
-class BareJson:
-    """Events as JSON-RPC notifications for connections that compress each frame by themselves."""
-
-    def encode_event(self, event: Event) -> bytes:
-        """The event's text."""
-        return event_to_jsonrpc(event)
-
-
-FRAMED_JSON = FramedJson()
-BARE_JSON = BareJson()
 
 
 class WebSocketWire:
@@ -153,7 +122,7 @@ class WebSocketWire:
         remote: str,
         wake: Callable[[], None],
         now: Instant,
-        authenticator: Authenticator = OPEN_DOOR,
+        authenticator: Authenticator = ALLOW_ALL,
         certificate_subject: str | None = None,
     ) -> None:
         settings = hub.settings
@@ -255,7 +224,7 @@ class WebSocketWire:
                 if 0 <= size <= most and size != 127 and start + size <= end:
                     at = start + size
                     message = _unmask(data[start:at], data[start - 4 : start])
-                    if conversation.busy or session.outbox.crowded or not conversation.receive_usual(message, now):
+                    if session.awaiting or session.outbox.crowded or not conversation.fast_receive(message, now):
                         self._on_message(message, True, now)
                     continue
             stop = _frame_end(data, at, most)
@@ -356,7 +325,9 @@ class WebSocketWire:
                     # The library's writes hold a close frame, which the rest of the answers must precede.
                     return output
             elif self._ending is not None and self._open():
-                self._library().send_close(CLOSE_CODES[self._ending], self._ending.word)
+                code = CLOSE_CODES.get(self._ending)
+                if code is not None:
+                    self._library().send_close(code, self._ending.word)
         for write in [] if self._protocol is None else self._protocol.data_to_send():
             if write is SEND_EOF:
                 self.finished = True
@@ -395,18 +366,23 @@ class WebSocketWire:
         elif self._backlog or not self._ready():
             # Its pongs are not read either; whether it reads is the outbox's age to say.
             self._heard_at = now.monotonic
-            self.due = now.monotonic + settings.ping_interval_seconds
-        elif self._pinged_at > self._heard_at:
-            if now.monotonic >= self._pinged_at + settings.ping_timeout_seconds:
-                self._close(DisconnectReason.KEEPALIVE_TIMEOUT, now)
-                self.aborted = True
-        elif now.monotonic >= self._heard_at + settings.ping_interval_seconds:
+            self.due = silence_due(settings, self._heard_at, self._pinged_at)
+        else:
+            self._expire_silence(now)
+
+    def _expire_silence(self, now: Instant) -> None:
+        """Ping a silent client, and drop one that does not answer."""
+        settings = self._hub.settings
+        verdict = judge_silence(settings, self._heard_at, self._pinged_at, now.monotonic)
+        if verdict is Silence.END:
+            self._close(DisconnectReason.KEEPALIVE_TIMEOUT, now)
+            self.aborted = True
+            return
+        if verdict is Silence.PING:
             self._ahead.append(_EMPTY_PING)
             self._plain = False
             self._pinged_at = now.monotonic
-            self.due = now.monotonic + settings.ping_timeout_seconds
-        else:
-            self.due = self._heard_at + settings.ping_interval_seconds
+        self.due = silence_due(settings, self._heard_at, self._pinged_at)
 
     # The handshake.
 
@@ -441,7 +417,8 @@ class WebSocketWire:
         authorization = [] if upgrade.authorization is None else [upgrade.authorization]
         offered = upgrade.offered()
         try:
-            session = self._admit(credentials_from(authorization, offered, self._certificate_subject), now)
+            credentials = credentials_from(authorization, offered, self._certificate_subject)
+            session = self._admit(credentials, upgrade.user_agent, now)
         except SignalingError as error:
             protocol = self._library()
             protocol.send_response(_refusal(protocol, error))
@@ -456,13 +433,15 @@ class WebSocketWire:
         if response.status_code == 101:
             self._compressed = bool(protocol.extensions)
             try:
-                session = self._admit(credentials_of(request.headers, self._certificate_subject), now)
+                agents = request.headers.get_all("User-Agent")
+                credentials = credentials_of(request.headers, self._certificate_subject)
+                session = self._admit(credentials, agents[0] if agents else "", now)
             except SignalingError as error:
                 response = _refusal(protocol, error)
             else:
                 self._begin(session, now)
         elif response.status_code == 403:
-            self._hub.counters.refusals["websocket", "origin"] += 1
+            self._hub.counters.refusals[PROTOCOL, "origin"] += 1
         # The library keeps the request as long as the connection.
         request.headers.clear()
         protocol.send_response(response)
@@ -470,23 +449,17 @@ class WebSocketWire:
             # The answers to what came along with the request are not among the library's writes, and must follow these.
             self._ahead = protocol.data_to_send()
 
-    def _admit(self, credentials: Credentials, now: Instant) -> Session:
+    def _admit(self, credentials: Credentials, user_agent: str, now: Instant) -> Session:
         """A session for who shows these; raises SignalingError where nobody is let in with them, or nobody at all."""
-        identity = self._authenticator.authenticate(credentials)
-        return self._hub.open(
-            protocol="websocket",
-            encoding=BARE_JSON if self._compressed else FRAMED_JSON,
-            on_end=self._on_hub_end,
-            now=now,
-            remote=self._remote,
-            identity=identity,
-        )
+        caller = Caller(self._authenticator.authenticate(credentials, now), self._remote, user_agent)
+        encoding = BARE_JSON if self._compressed else FRAMED_JSON
+        return self._hub.open(PROTOCOL, encoding, self._on_end, now, caller)
 
     def _begin(self, session: Session, now: Instant) -> None:
         self._session = session
         session.outbox.wake = self._wake
-        self._conversation = Conversation(self._hub, session, _as_is if self._compressed else text_frame)
-        self._conversation.on_idle = self._on_idle
+        session.on_ready = self._on_ready
+        self._conversation = Conversation(self._hub, session, BARE_JSON if self._compressed else FRAMED_JSON)
         self.due = now.monotonic + self._hub.settings.ping_interval_seconds
 
     # Messages.
@@ -522,8 +495,8 @@ class WebSocketWire:
 
     def _ready(self) -> bool:
         """Whether another message may be processed."""
-        session, conversation = self._session, self._conversation
-        return session is not None and conversation is not None and not conversation.busy and not session.outbox.crowded
+        session = self._session
+        return session is not None and not session.awaiting and not session.outbox.crowded
 
     def _advance(self, now: Instant) -> None:
         """Process what has waited, then what has not been looked at yet."""
@@ -539,14 +512,16 @@ class WebSocketWire:
             self._advancing = False
         self._unpack(now)
 
-    def _on_idle(self, now: Instant) -> None:
-        """An awaited answer has come: go on, and let the carrier read again."""
+    def _on_ready(self, now: Instant) -> None:
+        """An awaited response is queued: go on, and let the carrier read again."""
+        if self._conversation is not None:
+            self._conversation.resume(now)
         self._advance(now)
         self._wake()
 
     def _process_rest(self, now: Instant) -> None:
         """Process what was sent before a close frame, as far as no answer has to be awaited."""
-        while self._backlog and self._conversation is not None and not self._conversation.busy:
+        while self._backlog and self._session is not None and not self._session.awaiting:
             message, is_text = self._backlog.pop(0)
             self._process(message, is_text, now)
 
@@ -565,8 +540,8 @@ class WebSocketWire:
 
     # The end.
 
-    def _on_hub_end(self, reason: DisconnectReason) -> None:
-        """The hub has ended the session: say why, after what is queued, and wait a while for the client to agree."""
+    def _on_end(self, reason: DisconnectReason) -> None:
+        """The session has ended: say why, where that can be said, and wait a while for the client to agree."""
         self._ending = reason
         self._plain = False
         self._backlog.clear()
@@ -580,19 +555,18 @@ class WebSocketWire:
         self._plain = False
         self._backlog.clear()
         if self._session is not None:
-            self._hub.close(self._session, reason, now)
+            self._hub.end(self._session, reason, now)
         self._begin_closing(now)
 
     def _begin_closing(self, now: Instant) -> None:
         if self._close_deadline is None:
-            patience = self._hub.settings.close_timeout_seconds
-            if self._ending is DisconnectReason.SLOW_CONSUMER:
-                patience = min(patience, SLOW_CONSUMER_SECONDS)
+            patience = closing_seconds(self._hub.settings, self._ending)
             self.due = self._close_deadline = now.monotonic + patience
 
 
-def websocket_wires(hub: Hub, *, authenticator: Authenticator = OPEN_DOOR) -> WireFactory:
+def websocket_wires(hub: Hub, *, authenticator: Authenticator = ALLOW_ALL) -> WireFactory:
     """The wires of a listener whose sessions belong to `hub` and whose clients `authenticator` lets in."""
+    hub.counters.know(PROTOCOL)
     return lambda client, wake, now: WebSocketWire(
         hub,
         remote=client.address,
@@ -610,7 +584,3 @@ def _refusal(protocol: SessionProtocol, error: SignalingError) -> Response:
     if refused:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
-
-
-def _as_is(text: bytes) -> bytes:
-    return text

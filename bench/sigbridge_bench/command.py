@@ -1,4 +1,4 @@
-"""`sigbridge bench`: measure, report, compare.
+"""`sigbridge bench`: measure, report, compare, pair.
 
 Rule 1: what cannot be measured here is said, and the rest is measured. Rule 2: whatever goes wrong is one line and an
 exit code: 2 where there is no C compiler for the load, 1 for everything else. Rule 3: the words stand here, and are
@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
+
+from sigbridge_bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from sigbridge_bench import pair
     from sigbridge_bench.records import Protocol, Record
     from sigbridge_bench.run import Profile
     from sigbridge_bench.servers import AttachedServer, Subject
@@ -35,6 +38,7 @@ examples:
   sigbridge bench --grpc localhost:50051 --ws ws://localhost:8080 --token-file token --pid 4711
   sigbridge bench report bench-results.jsonl --html report.html
   sigbridge bench compare before.jsonl after.jsonl
+  sigbridge bench pair /tmp/before /tmp/after
 
 The load is a program in C, built when it is first needed: a C compiler must be here (Debian: gcc libc6-dev). It speaks
 no TLS: a server that does is reached by its plain address only."""
@@ -77,6 +81,28 @@ def add_words(bench: argparse.ArgumentParser) -> None:
     compare.add_argument("before", metavar="A", help="what a run has written")
     compare.add_argument("after", metavar="B", help="what another has written")
     compare.set_defaults(run=print_comparison)
+    _add_pair(commands.add_parser("pair", help="measure two installed builds beside each other, to a per cent or two"))
+
+
+def _add_pair(pair: argparse.ArgumentParser) -> None:
+    pair.description = """\
+Let two installed builds serve at once on one core, alternate slices of load between them, and print the ratio of what
+they cost, with its interval at 90 %. A and B are virtual environments that hold bin/sigbridge."""
+    pair.add_argument("a", metavar="A", help="the environment of one build")
+    pair.add_argument("b", metavar="B", help="that of the other, whose figures are divided by A's")
+    pair.add_argument("--quick", action="store_true", help="a first look: fewer generations, smaller slices")
+    pair.add_argument("--only", metavar="NAME,…", help="some of relays, setup, memory")
+    pair.add_argument("--pairings", metavar="NAME,…", help="only relays of these pairings: grpc-websocket, …")
+    pair.add_argument("--engine", metavar="NAME", default="native", help="gRPC by native (the usual one) or grpcio")
+    pair.add_argument("--generations", type=_positive, metavar="N", help="starts of both builds, 2 or more (12)")
+    pair.add_argument("--rounds", type=_positive, metavar="N", help="pairs of slices in a generation (8)")
+    pair.add_argument("--messages", type=_positive, metavar="N", help="messages of a slice (2000; of grpcio 1000)")
+    pair.add_argument("--sessions", type=_positive, metavar="N", help="sessions of a protocol in a generation (1000)")
+    pair.add_argument("--json", metavar="FILE", help="where figures and all pairs are appended, one JSON object a line")
+    pair.add_argument(
+        "--limit", type=float, metavar="PERCENT", help="exit 1 where a relay is surely slower in B by more than this"
+    )
+    pair.set_defaults(run=print_pairs)
 
 
 # Measuring.
@@ -94,7 +120,7 @@ def measure(options: argparse.Namespace) -> int:
     only = _chosen("--only", options.only, MEASUREMENTS)
     names = _chosen("--servers", options.servers, NAMES)
     if not sys.platform.startswith("linux"):
-        raise ValueError("the benchmark asks Linux's kernel for CPU time and memory, and this is none")
+        raise BenchError("the benchmark asks Linux's kernel for CPU time and memory, and this is none")
     try:
         build()
     except LoadError as error:
@@ -184,7 +210,7 @@ def _attached(options: argparse.Namespace) -> "tuple[AttachedServer | None, list
 
     if not options.grpc and not options.ws:
         if options.pid or options.token_file:
-            raise ValueError("--pid and --token-file say something of a server that --grpc or --ws names")
+            raise BenchError("--pid and --token-file say something of a server that --grpc or --ws names")
         return None, [], []
     token = read_token(options.token_file) or ""
     endpoints: dict[Protocol, Endpoint] = {}
@@ -208,7 +234,7 @@ def _attached(options: argparse.Namespace) -> "tuple[AttachedServer | None, list
         server.cpu()
         server.resident()
     except OSError as error:
-        raise ValueError(f"process {options.pid} cannot be seen: {error.strerror}") from None
+        raise BenchError(f"process {options.pid} cannot be seen: {error.strerror}") from None
     return server, [Subject(ATTACHED, protocols, pairings(protocols))], left_out
 
 
@@ -217,13 +243,18 @@ def _address(url: str, option: str, given: str) -> tuple[str, int, str]:
     import socket
     from urllib.parse import urlsplit
 
-    parts = urlsplit(url)
+    expected = "HOST:PORT" if option == "--grpc" else "ws://HOST:PORT"
+    try:
+        parts = urlsplit(url)
+        port, name = parts.port, (parts.hostname or "").encode("idna")
+    except ValueError:
+        raise BenchError(f"{option} is {given!r}: expected {expected}") from None
     if parts.scheme in ("wss", "grpcs", "https") or "://" in given.removeprefix("ws://"):
-        raise ValueError(f"{option} is {given!r}: the load speaks no TLS; expected a server's plain address")
-    if parts.scheme not in ("grpc", "ws") or not parts.hostname or (parts.scheme == "grpc" and not parts.port):
-        raise ValueError(f"{option} is {given!r}: expected {'HOST:PORT' if option == '--grpc' else 'ws://HOST:PORT'}")
-    port = parts.port or 80
-    *_, numeric = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)[0]
+        raise BenchError(f"{option} is {given!r}: the load speaks no TLS; expected a server's plain address")
+    if parts.scheme not in ("grpc", "ws") or not name or (parts.scheme == "grpc" and not port):
+        raise BenchError(f"{option} is {given!r}: expected {expected}")
+    port = port or 80
+    *_, numeric = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
     return str(numeric[0]), port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
@@ -237,7 +268,7 @@ async def _ask(url: str, token: str) -> None:
         async with asyncio.timeout(CONNECT_SECONDS), await connect(url, token=token or None) as client:
             await client.list_peers(page_size=1)
     except TimeoutError:
-        raise ValueError(f"{url} does not answer like a signaling server within {CONNECT_SECONDS:.0f} s") from None
+        raise BenchError(f"{url} does not answer like a signaling server within {CONNECT_SECONDS:.0f} s") from None
 
 
 # Reading.
@@ -251,12 +282,12 @@ def print_report(options: argparse.Namespace) -> int:
     if options.run_id:
         found = figures.runs(records)
         if options.run_id not in found:
-            raise ValueError(f"{options.file} has no run {options.run_id}: it has {', '.join(found) or 'none'}")
+            raise BenchError(f"{options.file} has no run {options.run_id}: it has {', '.join(found) or 'none'}")
         chosen = found[options.run_id]
     else:
         chosen = figures.last_run(records)
     if not chosen:
-        raise ValueError(f"{options.file} has no run")
+        raise BenchError(f"{options.file} has no run")
     folder = Path(options.plots) if options.plots else None
     if options.markdown:
         Path(options.markdown).write_text(report.markdown(chosen, folder), encoding="utf-8")
@@ -278,9 +309,67 @@ def print_comparison(options: argparse.Namespace) -> int:
     for name in (options.before, options.after):
         runs.append(figures.last_run(_read(name)))
         if not runs[-1]:
-            raise ValueError(f"{name} has no run")
+            raise BenchError(f"{name} has no run")
     print(compare(*runs).rstrip("\n"))
     return 0
+
+
+# Pairs.
+
+
+def print_pairs(options: argparse.Namespace) -> int:
+    """Measure two builds beside each other and print their ratios; returns the exit code."""
+    from sigbridge_bench import pair
+    from sigbridge_bench.load import LoadError, build
+
+    comparison = pair.Comparison(
+        builds={"A": pair.build_at(options.a), "B": pair.build_at(options.b)}, plan=_pair_plan(options)
+    )
+    comparison.check()
+    try:
+        build()
+    except LoadError as error:
+        print(f"sigbridge: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        pair.keep(Path(options.json), [])  # a file that cannot be written is found now, and not after minutes
+    signal.signal(signal.SIGTERM, _end)
+    print(pair.heading(comparison), end="\n\n", flush=True)
+    try:
+        samples = comparison.measure()
+    except LoadError as error:
+        print(f"sigbridge: {error}", file=sys.stderr)
+        return 1
+    found = pair.estimates(samples)
+    print(pair.tables(samples, found), end="")
+    if options.json:
+        pair.keep(Path(options.json), pair.records(comparison, samples, found))
+    too_slow = [] if options.limit is None else pair.slower(found, options.limit)
+    for figure in too_slow:
+        print(f"sigbridge: {figure}: B takes more than {options.limit:g} % more than A", file=sys.stderr)
+    return 1 if too_slow else 0
+
+
+def _pair_plan(options: argparse.Namespace) -> "pair.Plan":
+    """What was asked for; raises ValueError for what there is not."""
+    from sigbridge_bench import pair
+
+    if not sys.platform.startswith("linux"):
+        raise BenchError("the benchmark asks Linux's kernel for CPU time and memory, and this is none")
+    if options.engine not in pair.ENGINES:
+        raise BenchError(f"--engine is {options.engine!r}: expected one of {', '.join(pair.ENGINES)}")
+    plan = pair.planned(options.engine, quick=options.quick)
+    plan = replace(
+        plan,
+        only=cast("list[pair.What]", _chosen("--only", options.only, pair.WHATS)),
+        ways=_chosen("--pairings", options.pairings, plan.ways),
+    )
+    for name in ("generations", "rounds", "messages", "sessions"):
+        if getattr(options, name):
+            plan = replace(plan, **{name: getattr(options, name)})
+    if plan.generations < 2:
+        raise BenchError("--generations is 1: an interval needs two or more")
+    return plan
 
 
 def _read(name: str) -> "list[Record]":
@@ -291,7 +380,7 @@ def _read(name: str) -> "list[Record]":
     try:
         return read(Path(name))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name} is not what `sigbridge bench` writes: {error}") from None
+        raise BenchError(f"{name} is not what `sigbridge bench` writes: {error}") from None
 
 
 # Words.
@@ -318,7 +407,7 @@ def _chosen(option: str, text: str | None, known: Sequence[str]) -> list[str]:
     asked = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in asked if name not in known]
     if unknown or not asked:
-        raise ValueError(f"{option} is {text!r}: expected some of {', '.join(known)}")
+        raise BenchError(f"{option} is {text!r}: expected some of {', '.join(known)}")
     return asked
 
 

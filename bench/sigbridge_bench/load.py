@@ -16,6 +16,7 @@ from typing import IO, Any, NamedTuple, Self
 
 import msgspec
 
+from sigbridge_bench.errors import BenchError
 from sigbridge_bench.payloads import SIGNAL_PATH, Encoded, Kind
 
 SOURCE = Path(__file__).with_name("load.c")
@@ -24,7 +25,7 @@ SILENCE_SECONDS = 600.0
 """The load gives up long before, whatever a server does; this is for a fault of its own."""
 
 
-class LoadError(Exception):
+class LoadError(BenchError):
     """The load cannot be built, or something went wrong on the way; its text says what."""
 
 
@@ -62,10 +63,11 @@ def build() -> Path:
     program = folder / f"load-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}"
     if program.exists():
         return program
-    compiler = (
-        shlex.split(os.environ.get("CC") or "")
-        or [found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))][:1]
-    )
+    said = os.environ.get("CC") or ""
+    try:
+        compiler = shlex.split(said) or [found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))][:1]
+    except ValueError as error:
+        raise LoadError(f"CC is {said!r}: expected a compiler and its arguments ({error})") from None
     if not compiler or shutil.which(compiler[0]) is None:
         raise LoadError(
             f"the load is a C program, and no compiler is here: install {compiler[0] if compiler else 'cc'} "

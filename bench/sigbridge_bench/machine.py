@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sigbridge_bench.servers import NODE_PACKAGES, ROOT, node_version
 from sigbridge_server.versions import version as sigbridge_version
 
-_LIBRARIES = ("uvloop", "websockets", "grpcio", "ngh2", "msgspec", "protobuf")
+_LIBRARIES = ("uvloop", "websockets", "grpcio", "msgspec", "protobuf")
 
 
 class Cores(NamedTuple):

@@ -132,6 +132,7 @@ def latency(pairs: Pairs, mark: Mark, message: Message, rate: float, seconds: fl
     )
 
 
+# Seven parameters: where to look, and four numbers that say how.
 def ceiling(
     pairs: Pairs, mark: Mark, message: Message, *, first: float, most: float, bisections: int, seconds: float
 ) -> Ceiling:

@@ -439,6 +439,7 @@ def _memory_plots(found: Figures) -> list[Plot]:
     return [_bars_by_way(found, figures.MEMORY, keys, "memory", "sessions", title, "KiB per session")]
 
 
+# Seven parameters: the figures, and each word of the plot.
 def _bars_by_way(
     found: Figures, measure: Measure, keys: Sequence[Key], name: str, section: str, title: str, axis: str
 ) -> Plot:

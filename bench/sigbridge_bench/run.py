@@ -441,7 +441,7 @@ def begin(
 
 def write(bench: Bench, head: Run, phases: Sequence[Phase], output: Path) -> list[Record]:
     """Measure, and append every record to a file as it is made; returns them."""
-    _allow_files()
+    allow_files()
     append(output, head)
     made: list[Record] = [head]
     for record in bench.records(phases):
@@ -460,7 +460,7 @@ def most_sessions() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1] - SPARE_FILES
 
 
-def _allow_files() -> None:
+def allow_files() -> None:
     """Let those that are started here have as many files open as they may."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
@@ -92,9 +91,7 @@ def startable(names: Sequence[str]) -> tuple[list[Subject], list[str]]:
 
 
 def _why_not(name: str) -> str:
-    if name == "sigbridge":
-        return "" if find_spec("ngh2") else "its gRPC engine needs ngh2, which is not installed"
-    if name == "sigbridge-grpcio":
+    if name in ("sigbridge", "sigbridge-grpcio"):
         return ""
     if not BASELINES.is_dir():
         return "baselines are in bench/baselines of a checkout, and this is none"
@@ -115,7 +112,7 @@ def node_version(package: str) -> str | None:
 
 def _subject(name: str) -> Subject:
     if name.startswith("sigbridge"):
-        return _ours(name, "native" if name == "sigbridge" else "grpcio")
+        return sigbridge_subject(name, "native" if name == "sigbridge" else "grpcio")
     program = {
         "tcp": "tcp_relay.py",
         "websockets": "websockets_relay.py",
@@ -136,7 +133,11 @@ def _subject(name: str) -> Subject:
     )
 
 
-def _ours(name: str, engine: str) -> Subject:
+_FROM_HERE = (sys.executable, "-m", "sigbridge_command", "serve")
+
+
+def sigbridge_subject(name: str, engine: str, command: tuple[str, ...] = _FROM_HERE) -> Subject:
+    """Our server with every feature on, which the command starts: that of this environment, if none is given."""
     token = secrets.token_urlsafe(24)
     protocols: tuple[Protocol, ...] = ("grpc", "websocket")
     # From WebSocket to WebSocket both are one and the same program.
@@ -145,7 +146,7 @@ def _ours(name: str, engine: str) -> Subject:
         name,
         protocols,
         served,
-        (sys.executable, "-m", "sigbridge_command", "serve"),
+        command,
         (
             ("GRPC_BIND_ADDRESS", "127.0.0.1:0"),
             ("WS_BIND_ADDRESS", "127.0.0.1:0"),

@@ -12,13 +12,14 @@ from sigbridge.auth import Credentials, token_authenticator
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
 from sigbridge.outbox import Outbox
-from sigbridge.session import Session
+from sigbridge.session import Caller, Session
 from sigbridge.settings import Settings
 from sigbridge_bench.payloads import hello, relay
-from sigbridge_grpc.service import FRAMED_PROTOBUF, SignalingService
+from sigbridge_grpc.encoding import FRAMED_PROTOBUF
+from sigbridge_grpc.service import SignalingService
 from sigbridge_net.clock import read_clock
 from sigbridge_websocket.conversation import Conversation
-from sigbridge_websocket.wire import FRAMED_JSON, text_frame
+from sigbridge_websocket.encoding import FRAMED_JSON
 
 _TOKEN = "a-token"
 _IDS = ("sender", "receiver")
@@ -65,21 +66,16 @@ def _relay(receive: Receive, data: bytes, replies: Outbox, events: Outbox, messa
 
 def _end(hub: Hub, protocol: str) -> tuple[Receive, Outbox]:
     """A session: what its wire gives a message to, and its outbox."""
-    identity = token_authenticator((_TOKEN,), asked=True).authenticate(Credentials(token=_TOKEN))
+    now = read_clock()
+    identity = token_authenticator((_TOKEN,), asked=True).authenticate(Credentials(token=_TOKEN), now)
+    caller = Caller(identity, "127.0.0.1")
     session: Session
     if protocol == "grpc":
         service = SignalingService(hub, encoding=FRAMED_PROTOBUF)
-        session = service.open(on_end=_ended, now=read_clock(), remote="127.0.0.1", identity=identity)
+        session = service.open(caller, _ended, now)
         return (lambda data, now: service.signal(session, data, now)), session.outbox
-    session = hub.open(
-        protocol="websocket",
-        encoding=FRAMED_JSON,
-        on_end=_ended,
-        now=read_clock(),
-        remote="127.0.0.1",
-        identity=identity,
-    )
-    return Conversation(hub, session, text_frame).receive, session.outbox
+    session = hub.open("websocket", FRAMED_JSON, _ended, now, caller)
+    return Conversation(hub, session, FRAMED_JSON).receive, session.outbox
 
 
 def _ended(reason: object) -> None:

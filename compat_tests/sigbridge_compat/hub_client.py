@@ -1,7 +1,7 @@
 """A client without a protocol: it calls a hub in its own process, and is what every real way in is compared with.
 
-Rule 1: it does what an adapter does and no more: one request after the other, replies through the session's outbox,
-events by an encoding. Rule 2: everything is made into bytes and back, so that no two peers ever share an object.
+Rule 1: it does what an adapter does and no more: one request after the other, responses and events by an encoding,
+through the session's outbox. Rule 2: everything is made into bytes and back, so that no two peers ever share an object.
 """
 
 import asyncio
@@ -23,8 +23,7 @@ from sigbridge import (
     messages,
 )
 from sigbridge.errors import Code
-from sigbridge.pending import Pending
-from sigbridge.session import ProtocolName
+from sigbridge.session import Outcome
 from sigbridge_net.client_session import ClientSession
 from sigbridge_net.clock import read_clock
 
@@ -34,62 +33,56 @@ _MESSAGES: dict[str, Any] = {
 
 
 class HubEncoding:
-    """Events as the name of their class and JSON."""
+    """Messages as the name of their class and JSON; events have no number but 0, responses that of their request."""
 
     def encode_event(self, event: Event) -> bytes:
         """The event as it goes into an outbox."""
         return b"event 0 " + _packed(event)
 
+    def number_event(self, frame: bytes, number: int) -> bytes:
+        """The event with its number in place of 0."""
+        return b"event %d %b" % (number, frame.removeprefix(b"event 0 "))
 
-_ENCODINGS: dict[ProtocolName, HubEncoding] = {"grpc": HubEncoding(), "websocket": HubEncoding()}
+    def encode_response(self, outcome: Outcome, request_id: int) -> bytes:
+        """The response as it goes into an outbox."""
+        if isinstance(outcome, SignalingError):
+            word = msgspec.json.encode((outcome.code, outcome.message, outcome.extra))
+            return b"error %d SignalingError %s" % (request_id, word)
+        return b"reply %d %s" % (request_id, _packed(outcome))
+
+
+_ENCODINGS: dict[str, HubEncoding] = {"grpc": HubEncoding(), "websocket": HubEncoding()}
 """Two that do the same, so that a hub under test has to tell its encodings apart."""
 
 
 class HubClient(ClientSession):
     """A session with a hub in this process, for code that runs on the present event loop."""
 
-    def __init__(self, hub: Hub, *, protocol: ProtocolName = "websocket") -> None:
+    def __init__(self, hub: Hub, *, protocol: str = "websocket") -> None:
         super().__init__()
         self._hub = hub
         self._loop = asyncio.get_running_loop()
         self._unread: deque[tuple[int, Request]] = deque()
-        self._awaits_answer = False
         self._draining = False
-        self.session = hub.open(
-            protocol=protocol, encoding=_ENCODINGS[protocol], on_end=self._on_session_end, now=read_clock()
-        )
+        for known in _ENCODINGS:
+            hub.counters.know(known)
+        self.session = hub.open(protocol, _ENCODINGS[protocol], self._on_session_end, read_clock())
         self.session.outbox.wake = self._wake
+        self.session.on_ready = self._read
 
     async def close(self) -> None:
         """Leave and close; see `SignalingClient.close`."""
         if self._ended is None:
-            self._hub.close(self.session, DisconnectReason.CLIENT_LEFT, read_clock())
-            self._on_end(ConnectionClosed(DisconnectReason.CLIENT_LEFT.word))
+            self._hub.end(self.session, DisconnectReason.CLIENT_LEFT, read_clock())
 
     async def _send(self, number: int, request: Request) -> None:
         self._unread.append((number, request))
-        self._read()
+        self._read(read_clock())
 
-    def _read(self) -> None:
-        while self._unread and not self._awaits_answer:
+    def _read(self, now: Instant) -> None:
+        while self._unread and not self.session.awaiting:
             number, request = self._unread.popleft()
-            self._awaits_answer = True
-            now = read_clock()
-            outcome = self._hub.apply(self.session, request, now)
-            if isinstance(outcome, Pending):
-                outcome.then(lambda word, then, number=number: self._answer(number, word, then))  # type: ignore[misc]
-            else:
-                self._answer(number, outcome, now)
-
-    def _answer(self, number: int, outcome: Reply | SignalingError, now: Instant) -> None:
-        if isinstance(outcome, SignalingError):
-            word = msgspec.json.encode((outcome.code, outcome.message, outcome.extra))
-            frame = b"error %d SignalingError %s" % (number, word)
-        else:
-            frame = b"reply %d %s" % (number, _packed(outcome))
-        self._hub.reply(self.session, frame, now)
-        self._awaits_answer = False
-        self._read()
+            self._hub.apply(self.session, request, number, now)
 
     def _wake(self) -> None:
         if not self._draining:

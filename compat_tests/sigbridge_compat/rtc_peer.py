@@ -30,6 +30,7 @@ from sigbridge import (
     PeerLeft,
     Reply,
     Request,
+    SigbridgeError,
     SignalingClient,
     SignalingError,
 )
@@ -51,7 +52,7 @@ def stay_on_loopback() -> Iterator[None]:
         aioice.ice.get_host_addresses = before
 
 
-class CallEnded(Exception):
+class CallEnded(SigbridgeError):
     """The call is over: one of the two hung up, left, or lost the connection."""
 
 

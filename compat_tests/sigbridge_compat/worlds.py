@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sigbridge import Hub, Settings
-from sigbridge.auth import OPEN_DOOR
+from sigbridge.auth import ALLOW_ALL
 from sigbridge_compat.deferred import SelfCompletingDeferral
 from sigbridge_compat.ways import WayIn, way_by_url, way_to_hub
 from sigbridge_net.clock import read_clock
@@ -50,7 +50,7 @@ async def started_server(deferral: SelfCompletingDeferral | None = None) -> Asyn
     if deferral is not None:
         deferral.attach(server.hub)
     await server.start()
-    grpcio = GrpcioEngine(server.hub, settings, OPEN_DOOR)
+    grpcio = GrpcioEngine(server.hub, settings, ALLOW_ALL)
     try:
         world = running_server(f"127.0.0.1:{server.grpc_port}", f"ws://127.0.0.1:{server.websocket_port}")
         world.hub = server.hub

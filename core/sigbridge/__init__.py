@@ -6,7 +6,7 @@ This package is the hub and knows neither protocol; `sigbridge_client.connect` i
 
 from sigbridge.client import ConnectionClosed, SignalingClient
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.errors import Code, SignalingError
+from sigbridge.errors import Code, SigbridgeError, SignalingError
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
 from sigbridge.messages import (
@@ -71,6 +71,7 @@ __all__ = [
     "Request",
     "SettingError",
     "Settings",
+    "SigbridgeError",
     "SignalingClient",
     "SignalingError",
     "__version__",

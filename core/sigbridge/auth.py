@@ -1,8 +1,9 @@
 """Who may connect, and as whom.
 
-Rule 1: an `Authenticator` turns what a client shows (`Credentials`) into an `Identity`, or refuses; it is asked once,
-before anything is made for the session. Rule 2: what an identity may do is asked at every announce. Rule 3: a token
-that a whole fleet shares is no identity of anybody: it opens the door and says nothing about who came in.
+Rule 1: an `Authenticator` turns what a client shows (`Credentials`) into an `Identity`, or refuses; it is asked before
+anything is made for the session. Rule 2: an identity goes with every question, in a session and outside of one, and is
+asked each time; nothing keeps what it may do. Rule 3: a token that a whole fleet shares is no identity of anybody: it
+opens the door and says nothing about who came in. How a protocol carries credentials is not known here.
 Source: `docs/security.md`.
 """
 
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from sigbridge import errors
 from sigbridge.counters import Counters
+from sigbridge.instant import Instant
 
 
 class Credentials(Struct, frozen=True):
@@ -40,6 +42,10 @@ class Identity(Struct, frozen=True):
         """Raise SignalingError (PERMISSION_DENIED) where this identity may not be that peer of that room."""
         if self.peer_ids is not None and peer_id not in self.peer_ids:
             raise errors.peer_id_mismatch(peer_id)
+        self.check_room(room)
+
+    def check_room(self, room: str) -> None:
+        """Raise SignalingError (PERMISSION_DENIED) where this identity may not enter that room, nor look into it."""
         if self.rooms is not None and room not in self.rooms:
             raise errors.room_forbidden()
 
@@ -51,19 +57,19 @@ ANYBODY = Identity()
 class Authenticator(Protocol):
     """Decides who may connect."""
 
-    def authenticate(self, credentials: Credentials) -> Identity:
-        """The identity that the credentials prove; raises SignalingError (UNAUTHENTICATED) where they prove none."""
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
+        """The identity that credentials prove now; raises SignalingError (UNAUTHENTICATED) where they prove none."""
 
 
-class OpenDoor:
+class AllowAll:
     """Lets everybody in, as nobody in particular."""
 
-    def authenticate(self, credentials: Credentials) -> Identity:
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         """Anybody, or the subject of the certificate that was shown."""
         return Identity(subject=credentials.certificate_subject or "")
 
 
-OPEN_DOOR = OpenDoor()
+ALLOW_ALL = AllowAll()
 
 
 class StaticTokens:
@@ -73,7 +79,7 @@ class StaticTokens:
         # Digests are of one length, so that a comparison tells nothing about a token's.
         self._digests = [_digest(token) for token in tokens]
 
-    def authenticate(self, credentials: Credentials) -> Identity:
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         """See `Authenticator`; a shared token says nothing about who came, a certificate's subject does."""
         shown = _digest(credentials.token or "")
         # Every token is compared, whether one has matched already or not.
@@ -83,18 +89,18 @@ class StaticTokens:
         return Identity(subject=credentials.certificate_subject or "")
 
 
-class CountingDoor:
-    """Asks another authenticator, and counts whom it does not let in."""
+class RefusalCounter:
+    """Asks another authenticator, and counts the clients that it refuses."""
 
     def __init__(self, authenticator: Authenticator, counters: Counters, protocol: str) -> None:
         self._authenticator = authenticator
         self._refusals = counters.refusals
         self._protocol = protocol
 
-    def authenticate(self, credentials: Credentials) -> Identity:
-        """What the other says."""
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
+        """The other's identity; raises what the other raises."""
         try:
-            return self._authenticator.authenticate(credentials)
+            return self._authenticator.authenticate(credentials, now)
         except errors.SignalingError:
             self._refusals[self._protocol, "unauthenticated"] += 1
             raise
@@ -102,21 +108,7 @@ class CountingDoor:
 
 def token_authenticator(tokens: Iterable[str], *, asked: bool) -> Authenticator:
     """What the settings say: one of the tokens where a token is asked for, else everybody."""
-    return StaticTokens(tokens) if asked else OPEN_DOOR
-
-
-def bearer_token(values: Iterable[str], *, bare: bool = False) -> str | None:
-    """The token of an `authorization` header: `Bearer TOKEN`, or with `bare` the token alone.
-
-    `None` where there is no such header, more than one, or none that says a token (RFC 6750, section 2.1).
-    """
-    headers = list(values)
-    if len(headers) != 1:
-        return None
-    scheme, space, token = headers[0].strip().partition(" ")
-    if space and scheme.lower() == "bearer":
-        return token.strip() or None
-    return scheme if bare and not space and scheme else None
+    return StaticTokens(tokens) if asked else ALLOW_ALL
 
 
 def _digest(token: str) -> bytes:

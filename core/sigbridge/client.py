@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from sigbridge.errors import SigbridgeError
 from sigbridge.messages import (
     NO_CAPABILITIES,
     Announce,
@@ -33,7 +34,7 @@ from sigbridge.messages import (
 R = TypeVar("R")
 
 
-class ConnectionClosed(Exception):
+class ConnectionClosed(SigbridgeError):
     """The connection has ended: `reason` is the server's word for it where it said one, `reconnect` its advice."""
 
     def __init__(self, reason: str, reconnect: bool | None = None) -> None:

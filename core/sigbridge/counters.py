@@ -1,18 +1,17 @@
 """What has happened so far, in plain integers. Every key is a word of ours: clients cannot make the tables grow.
 
 Rule 1: what every request counts stands in a `Tally`, which its session finds by one word; the tables by all their
-labels are made of these when somebody reads them. Rule 2: a table is read, and changed by its counters alone.
+labels are made of these when somebody reads them. Rule 2: a table is read, and changed by its counters alone. Rule 3:
+names of protocols are the adapters': each is made known once, and its counts are seen from then on.
 """
 
 from collections import Counter
-from typing import Final
+from typing import Final, TypeAlias
 
-REFUSALS = (
-    *((protocol, reason) for protocol in ("grpc", "websocket") for reason in ("unauthenticated", "origin")),
-    *((protocol, reason) for protocol in ("grpc", "websocket") for reason in ("draining", "memory", "sessions")),
-    ("tcp", "connections"),
-)
-"""What may be refused at the door, by (protocol, reason); on `tcp` no protocol has been spoken yet."""
+REFUSAL_REASONS = ("unauthenticated", "origin", "draining", "memory", "sessions")
+"""Words for those who are not let in by a protocol."""
+CONNECTIONS_REFUSED = ("tcp", "connections")
+"""The refusal of a connection on which no protocol has been spoken yet."""
 
 SECONDS_BOUNDS: Final[tuple[float, ...]] = (
     0.00001,
@@ -40,17 +39,6 @@ class Histogram:
         self.counts = [0] * (len(SECONDS_BOUNDS) + 1)
         self.total = 0.0
 
-    def add(self, seconds: float) -> None:
-        """Count one value."""
-        place = 0
-        # From the least, since nearly all are there.
-        for bound in SECONDS_BOUNDS:
-            if seconds <= bound:
-                break
-            place += 1
-        self.counts[place] += 1
-        self.total += seconds
-
 
 class Tally:
     """What there was of one kind of request on one protocol."""
@@ -70,27 +58,23 @@ class Tally:
         histogram = self.seconds
         if histogram is None:
             histogram = self.seconds = Histogram()
-        histogram.add(seconds)
+        place = 0
+        # From the least, since nearly all are there.
+        for bound in SECONDS_BOUNDS:
+            if seconds <= bound:
+                break
+            place += 1
+        histogram.counts[place] += 1
+        histogram.total += seconds
 
 
-class Tallies:
-    """The tallies of one protocol, each made when its kind first comes."""
+Tallies: TypeAlias = dict[str, Tally]
+"""The tallies of one protocol by kind of request, each made when its kind first comes."""
 
-    __slots__ = ("_of",)
 
-    def __init__(self) -> None:
-        self._of: dict[str, Tally] = {}
-
-    def of(self, kind: str) -> Tally:
-        """The tally of a kind of request."""
-        tally = self._of.get(kind)
-        if tally is None:
-            tally = self._of[kind] = Tally(kind)
-        return tally
-
-    def all(self) -> list[Tally]:
-        """Those there are."""
-        return list(self._of.values())
+def add_tally(tallies: Tallies, kind: str) -> Tally:
+    """Make the tally of a kind that comes for the first time; returns the one that is there otherwise."""
+    return tallies.setdefault(kind, Tally(kind))
 
 
 class Counters:
@@ -105,25 +89,32 @@ class Counters:
         self.disconnects: Counter[tuple[str, str]] = Counter()
         """Ended sessions, by (protocol, reason)."""
         self.sessions: Counter[str] = Counter()
-        """Sessions that are open now, by protocol."""
-        self.refusals: Counter[tuple[str, str]] = Counter(dict.fromkeys(REFUSALS, 0))
-        """Who was not let in, by (protocol, reason), which are those of `REFUSALS`."""
+        """Sessions that are open now, by protocol; every known protocol is there."""
+        self.refusals: Counter[tuple[str, str]] = Counter({CONNECTIONS_REFUSED: 0})
+        """Clients that were not let in, by (protocol, reason): each of `REFUSAL_REASONS`, and `CONNECTIONS_REFUSED`."""
         self.ignored_responses = 0
         """JSON-RPC results and errors that clients sent us."""
 
+    def know(self, protocol: str) -> None:
+        """Show the counts of a protocol from now on, at 0 where nothing has happened; a second time changes nothing."""
+        self.sessions[protocol] += 0
+        for reason in REFUSAL_REASONS:
+            self.refusals[protocol, reason] += 0
+
     def tallies(self, protocol: str) -> Tallies:
-        """What is counted of the requests on one protocol."""
-        tallies = self._tallies.get(protocol)
-        if tallies is None:
-            tallies = self._tallies[protocol] = Tallies()
-        return tallies
+        """Tallies of the requests on one protocol."""
+        return self._tallies.setdefault(protocol, {})
+
+    def tally(self, protocol: str, kind: str) -> Tally:
+        """The tally of one kind of request on one protocol."""
+        return add_tally(self.tallies(protocol), kind)
 
     @property
     def requests(self) -> Counter[tuple[str, str, str]]:
         """Requests by (protocol, kind, outcome), a table of this moment; an outcome is `ok` or the name of a `Code`."""
         table = self.refused_requests.copy()
         for protocol, tallies in self._tallies.items():
-            table.update({(protocol, tally.kind, "ok"): tally.accepted for tally in tallies.all() if tally.accepted})
+            table.update({(protocol, tally.kind, "ok"): tally.accepted for tally in tallies.values() if tally.accepted})
         return table
 
     @property
@@ -133,7 +124,7 @@ class Counters:
             {
                 (protocol, target, tally.kind): count
                 for protocol, tallies in self._tallies.items()
-                for tally in tallies.all()
+                for tally in tallies.values()
                 for target, count in tally.relayed.items()
             }
         )
@@ -144,6 +135,6 @@ class Counters:
         return {
             (protocol, tally.kind): tally.seconds
             for protocol, tallies in self._tallies.items()
-            for tally in tallies.all()
+            for tally in tallies.values()
             if tally.seconds is not None
         }

@@ -5,9 +5,6 @@ Source: `docs/protocol.md`, section "How a connection ends". Each adapter holds 
 
 from enum import Enum
 
-SLOW_CONSUMER_SECONDS = 1.0
-"""How long a connection that is closed for reading too slowly may take to read why."""
-
 
 class DisconnectReason(Enum):
     """Why a session ended; `reconnect` says whether its client should come back (`None`: nobody is left to tell)."""

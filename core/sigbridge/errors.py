@@ -1,12 +1,38 @@
-"""How a request is refused: one exception, one table of codes, every error text.
+"""The errors: the root of all there are, and the refusal of a request: one exception, one table of codes, every text.
 
 Rule 1: a refused request has changed nothing, and its session goes on. Rule 2: a text names what the client sent or may
-know, never the inside of the server. Rule 3: codes are gRPC's; each adapter maps them to its protocol's own.
+know, never the inside of the server. Rule 3: codes are gRPC's; each adapter maps them to its protocol's own. Rule 4:
+whatever a caller or a user may have to handle descends from `SigbridgeError`; any other exception is a bug.
 Source: `docs/protocol.md`, section "Errors".
+
+    SigbridgeError                      sigbridge.errors
+    ├── SignalingError                  sigbridge.errors
+    │   └── NoRequest                   sigbridge_websocket.error_codes
+    ├── SettingError (ValueError)       sigbridge.settings.declare
+    ├── ConnectionClosed                sigbridge.client
+    ├── ListenError (OSError)           sigbridge_net.errors
+    ├── AccessError (ValueError)        sigbridge_net.errors
+    ├── UrlError (ValueError)           sigbridge_client
+    ├── UsageError                      sigbridge_command.errors
+    ├── DemoError                       sigbridge_command.demo
+    ├── CallEnded                       sigbridge_compat.rtc_peer
+    └── BenchError                      sigbridge_bench.errors
+        └── LoadError                   sigbridge_bench.load
+
+In brackets is what an error is besides, for callers that know no other name. These stay apart, because the package that
+raises them catches them, and one that gets out is a bug:
+
+    Exception
+    ├── MessageTooBig                   sigbridge_grpc.framing
+    ├── CallRefused                     sigbridge_grpc.methods
+    └── NotCompiledError                hatch_build
 """
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
+
+MAX_UINT32: Final = 0xFFFFFFFF
+UINT32_EXPECTED: Final = f"must be a whole number from 0 to {MAX_UINT32}"
 
 
 class Code(IntEnum):
@@ -27,7 +53,11 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
-class SignalingError(Exception):
+class SigbridgeError(Exception):
+    """The root of every error of this project; its text is for people."""
+
+
+class SignalingError(SigbridgeError):
     """A request was refused: `code` says why to programs, `message` to people, `extra` holds what else is known."""
 
     def __init__(self, code: Code, message: str, **extra: Any) -> None:
@@ -54,6 +84,11 @@ class SignalingError(Exception):
 def invalid_params(field: str, what: str) -> SignalingError:
     """A field is missing or wrong; `what` continues a sentence that begins with the field's name."""
     return SignalingError(Code.INVALID_ARGUMENT, f"Invalid params: {field} {what}", field=field)
+
+
+def no_uint32(field: str) -> SignalingError:
+    """A number is none that 32 bits hold without a sign."""
+    return invalid_params(field, UINT32_EXPECTED)
 
 
 def malformed_request() -> SignalingError:

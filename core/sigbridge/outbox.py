@@ -1,17 +1,23 @@
 """What waits to be sent to one session: the only queue that counts against a bound, the same on both protocols.
 
-Rule 1: replies and events leave in the order in which they were put, except Rule 2: what a request causes for its own
-sender (`follow_up`) waits until the reply is in (`release`), and while something waits, everything else for this
-session waits behind it. Rule 3: a relay is refused at the bound; what cannot be refused may use as much again.
+Rule 1: responses and events leave in the order in which they were put, except Rule 2: what a request causes for its own
+sender (`follow_up`) waits until its response is put, and while something waits, everything else for this session waits
+behind it. Rule 3: a relay is refused at the bound; what cannot be refused may use as much again.
 Rule 4: the roster that a newcomer is told counts against no bound, since a room may hold more peers than an outbox
 messages; it is bounded by the room's own limit. Rule 5: a session whose outbox is `crowded` is not listened to: it must
 read before more of its requests are taken.
 """
 
 from collections.abc import Callable
+from typing import Final
 
-CROWDED_MESSAGES = 64
-CROWDED_BYTES = 262144
+CROWDED_MESSAGES: Final = 64
+CROWDED_BYTES: Final = 262144
+
+RELAY: Final = 1
+"""Relays may fill the bound once: they are refused beyond it, and their target stays."""
+NOTICE: Final = 2
+"""Responses, and events about the room, which cannot be refused, may fill it twice."""
 
 
 def _nobody() -> None:
@@ -67,42 +73,49 @@ class Outbox:
         """When the oldest entry was put (monotonic seconds), or `None` when nothing waits."""
         return self._put_at[0] if self._put_at else None
 
-    def fits(self, size: int) -> bool:
-        """Whether a relay of `size` bytes fits; an empty outbox takes any one message."""
-        return (not self._frames and self._held is None) or self._within(1, size)
-
-    def fits_unrefusable(self, size: int) -> bool:
-        """The same for what cannot be refused: replies, and events about the room."""
-        return (not self._frames and self._held is None) or self._within(2, size)
-
-    def _within(self, times: int, size: int) -> bool:
-        """Whether `size` bytes more are within so many times the bound."""
+    def _fits(self, size: int, bounds: int) -> bool:
         return (
-            len(self) - self._free_messages < times * self._max_messages
-            and self._bytes - self._free_bytes + size <= times * self._max_bytes
+            len(self) - self._free_messages < bounds * self._max_messages
+            and self._bytes - self._free_bytes + size <= bounds * self._max_bytes
         )
 
-    def put_reply(self, frame: bytes, now: float) -> None:
-        """Queue a reply, and let go of what was held back for it."""
-        self._bytes += len(frame)
-        self._frames.append(frame)
-        self._put_at.append(now)
-        if self._held is not None:
-            self.release(now)
-        self.wake()
+    def put_event(self, frame: bytes, now: float, bounds: int) -> bool:
+        """Queue an event that somebody else caused, behind whatever is held back, within `RELAY` or `NOTICE` bounds.
 
-    def put_event(self, frame: bytes, now: float) -> None:
-        """Queue an event that somebody else caused; it waits behind whatever is held back."""
+        `now` is the present (monotonic seconds), here and below. Returns whether it fitted; an empty outbox takes any
+        one message, and where it did not fit nothing has changed.
+        """
+        held = self._held
+        if (self._frames or held is not None) and not self._fits(len(frame), bounds):
+            return False
         self._bytes += len(frame)
-        if self._held is not None:
-            self._held.append(frame)
-            return
+        if held is not None:
+            held.append(frame)
+            return True
         self._frames.append(frame)
         self._put_at.append(now)
         self.wake()
+        return True
+
+    def put_response(self, frame: bytes | None, now: float) -> bool:
+        """Queue a response, `None` where none is due, and let go of what was held back for it.
+
+        Returns whether it fitted within `NOTICE` bounds; where it did not, nothing has changed.
+        """
+        if frame is not None:
+            if (self._frames or self._held is not None) and not self._fits(len(frame), NOTICE):
+                return False
+            self._bytes += len(frame)
+            self._frames.append(frame)
+            self._put_at.append(now)
+        if self._held is not None:
+            self._release(now)
+        elif frame is not None:
+            self.wake()
+        return True
 
     def follow_up(self, frame: bytes) -> None:
-        """Hold back a roster event that the session's own request caused, until `release`."""
+        """Hold back a roster event that the session's own request caused, until its response is put."""
         self._bytes += len(frame)
         self._free_bytes += len(frame)
         self._free_messages += 1
@@ -110,13 +123,12 @@ class Outbox:
             self._held = []
         self._held.append(frame)
 
-    def release(self, now: float) -> None:
-        """Let go of what was held back: the reply is in, or none is due."""
+    def _release(self, now: float) -> None:
         held, self._held = self._held, None
         if held:
             self._frames += held
             self._put_at += [now] * len(held)
-            self.wake()
+        self.wake()
 
     def peek(self) -> bytes | None:
         """The oldest entry, left where it is (its age goes on counting), or `None`."""

@@ -22,6 +22,11 @@ class Pending(Generic[T]):
         self._callback: Callable[[T | SignalingError, Instant], None] | None = None
         self._outcome: tuple[T | SignalingError, Instant] | None = None
 
+    @property
+    def resolved(self) -> bool:
+        """Whether the outcome is known."""
+        return self._outcome is not None
+
     def then(self, callback: Callable[[T | SignalingError, Instant], None]) -> None:
         """Call `callback` with the outcome and its time: now where it is known, else when it is. One callback only."""
         if self._callback is not None:

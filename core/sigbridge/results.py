@@ -59,7 +59,7 @@ def result_object(reply: Reply) -> Any:
 
 def result_json(reply: Reply) -> bytes:
     """The result as JSON text in UTF-8."""
-    return _encode(result_object(reply))
+    return _encode(result_object(reply) if type(reply) is PeerList else reply)
 
 
 def error_data_json(error: SignalingError) -> bytes:

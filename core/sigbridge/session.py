@@ -1,122 +1,188 @@
 """A session, the peer that it announced, and the room in which that peer's id is unique.
 
 A *session* is one open connection, as the hub sees it; a *peer* is whom others know. They refer to each other, and so
-stand in one file.
+stand in one file. A peer may be without a session: nobody can tell, but nothing can be delivered to it.
+
+The states of a session, and what leads from one to the next:
+
+    open ──Hub.apply──► awaiting ──Pending resolves──► open        one request at a time waits for another node's word
+      │                    │
+      └──────Hub.end───────┴──► ended                              for one `DisconnectReason`, told once by `on_end`
+
+An open session is announced while it has a peer; an announce gives it one, leaving and its end take it away.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from sigbridge.auth import Identity
-from sigbridge.counters import Tallies, Tally
+from sigbridge.auth import ANYBODY, Identity
+from sigbridge.counters import Tallies
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.messages import Capabilities, Event, PeerInfo, PeerJoined
+from sigbridge.errors import SignalingError
+from sigbridge.instant import Instant
+from sigbridge.messages import Event, PeerInfo, PeerJoined, Reply
 from sigbridge.outbox import Outbox
 
-ProtocolName: TypeAlias = Literal["grpc", "websocket"]
+ProtocolName: TypeAlias = str
+"""The name of a way in, for counters, logs and health: `grpc`, `websocket`, or an adapter's that comes later."""
 
+Outcome: TypeAlias = Reply | SignalingError
+"""How a request ends: with its reply, or refused."""
+
+RequestId: TypeAlias = Any
+"""How a protocol names a request; opaque to the hub, which hands it back to the session's `Encoding`."""
+
+MAX_CLIENT_BYTES = 128
 _PEER_OVERHEAD_BYTES = 128
 """What the names and braces of one peer take in a listing, roughly."""
 
 
 class Encoding(Protocol):
-    """How events become bytes; one object for all sessions that speak alike, so that each event is encoded once."""
+    """How events and responses become bytes for an outbox; one object for all sessions that speak alike.
+
+    So each event is encoded once for all of them.
+    """
 
     def encode_event(self, event: Event) -> bytes:
-        """The event as it goes into an outbox."""
+        """The event, as it goes into an outbox."""
+
+    def number_event(self, frame: bytes, number: int) -> bytes:
+        """An encoded event with its number in it (`seq`); the frame that others share is not encoded again."""
+
+    def encode_response(self, outcome: Outcome, request_id: RequestId) -> bytes | None:
+        """The response to a request, as it goes into an outbox; `None` where the protocol wants none."""
+
+
+class Sink(Protocol):
+    """Takes responses in place of a session's outbox: a batch, whose responses leave together."""
+
+    def respond(self, outcome: Outcome, request_id: RequestId, now: Instant) -> None:
+        """Take the outcome of one request."""
+
+
+class Caller(NamedTuple):
+    """The client that opens a session or asks a question, as far as its connection and credentials tell."""
+
+    identity: Identity = ANYBODY
+    address: str = ""
+    """The client's address, without a port."""
+    user_agent: str = ""
+    """The name and version by which its software calls itself, for the log."""
+    traceparent: str = ""
+    """The trace context of its connection (W3C Trace Context), or empty."""
+
+    @property
+    def holder(self) -> str:
+        """The one against whom its questions count; see `Session.holder`."""
+        return self.identity.subject or self.address
+
+
+ANYWHERE = Caller()
+"""A caller of whom nothing is known."""
+
+
+def no_end(reason: DisconnectReason) -> None:
+    """An `on_end` for a session whose carrier is gone."""
+
+
+def not_ready(now: Instant) -> None:
+    """An `on_ready` for a session whose carrier waits for nothing."""
 
 
 class Session:
-    """One connection. Its id is random, names it in the log, and is never shown to a peer."""
+    """One connection. Its id is random, names it in the log, and is never shown to a peer.
+
+    Identity and encoding may change while it lives: nothing is kept that follows from them.
+    """
 
     __slots__ = (
-        "announcing",
+        "awaiting",
+        "client",
         "encoding",
         "end_reason",
-        "holder",
         "id",
         "identity",
         "on_end",
+        "on_ready",
         "opened_at",
         "outbox",
         "peer",
         "protocol",
         "remote",
-        "request_began_at",
         "request_count",
         "tallies",
-        "timed",
         "traceparent",
+        "unannounced_since",
     )
 
     def __init__(
         self,
         session_id: str,
-        *,
         protocol: ProtocolName,
         encoding: Encoding,
         outbox: Outbox,
-        on_end: Callable[[DisconnectReason], None],
-        opened_at: float,
-        remote: str,
-        identity: Identity,
+        caller: Caller,
         tallies: Tallies,
-        traceparent: str = "",
     ) -> None:
         self.id = session_id
-        self.protocol: ProtocolName = protocol
+        self.protocol = protocol
         self.encoding = encoding
         self.outbox = outbox
-        self.on_end = on_end
-        """Called once, when the hub ends the session; the carrier then closes the connection."""
-        self.opened_at = opened_at
-        self.remote = remote
-        self.identity = identity
-        self.holder = identity.subject or remote
-        """Against whom its requests count: the identity, or the address where nobody in particular is meant."""
-        self.peer: Peer | None = None
-        self.announcing = False
-        self.end_reason: DisconnectReason | None = None
-        self.traceparent = traceparent
+        self.identity = caller.identity
+        self.remote = caller.address
+        self.client = client_name(caller.user_agent)
+        """Name and version of the client's software, at most `MAX_CLIENT_BYTES`; empty where nothing says it."""
+        self.traceparent = caller.traceparent
         """The trace context of its connection (W3C), for requests that have none of their own."""
+        self.on_end: Callable[[DisconnectReason], None] = no_end
+        """Called once, when the session ends; the carrier then closes the connection."""
+        self.on_ready: Callable[[Instant], None] = not_ready
+        """Called when an awaited response has been queued; the carrier then goes on reading."""
+        self.opened_at = 0.0
+        self.unannounced_since = 0.0
+        """Since when it has had no peer (monotonic seconds); of no meaning while it has one."""
+        self.peer: Peer | None = None
+        self.awaiting = False
+        """Whether the outcome of a request is awaited; until it is known nothing more may be applied."""
+        self.end_reason: DisconnectReason | None = None
         self.request_count = 0
         self.tallies = tallies
-        """What is counted of the requests on its protocol."""
-        self.timed: Tally | None = None
-        """What the request counts in that is being timed, and since when."""
-        self.request_began_at = 0.0
+        """Counts of the requests on its protocol."""
 
     @property
     def open(self) -> bool:
         """Whether the session has not ended yet."""
         return self.end_reason is None
 
+    @property
+    def holder(self) -> str:
+        """The one against whom its requests count: the identity, or the address where nobody in particular is meant."""
+        return self.identity.subject or self.remote
+
+
+def client_name(text: str) -> str:
+    """The name of a client's software, cut to `MAX_CLIENT_BYTES` of UTF-8."""
+    return text if len(text) * 4 <= MAX_CLIENT_BYTES else text.encode()[:MAX_CLIENT_BYTES].decode(errors="ignore")
+
 
 class Peer:
-    """An announced session. `incarnation` rises with every announce and tells two peers of one id apart."""
+    """Whom others know. `incarnation` rises with every announce and tells two peers of one id apart."""
 
     __slots__ = ("_joined_frames", "incarnation", "info", "joined", "listed_bytes", "peer_id", "room", "session")
 
     def __init__(
-        self,
-        *,
-        room: "Room",
-        peer_id: str,
-        incarnation: int,
-        capabilities: Capabilities,
-        metadata: dict[str, Any],
-        session: Session,
-        connected_at: int,
+        self, room: "Room", joined: PeerJoined, session: "Session | None", *, incarnation: int, connected_at: int
     ) -> None:
         self.room = room
-        self.peer_id = peer_id
+        self.peer_id = joined.peer_id
         self.incarnation = incarnation
         self.session = session
-        self.joined = PeerJoined(peer_id, capabilities, metadata)
-        self.info = PeerInfo(peer_id, capabilities, "available", metadata, connected_at)
-        self.listed_bytes = len(msgspec.json.encode(self.joined)) + _PEER_OVERHEAD_BYTES
+        """Its connection; `None` where it has none, and nothing can be delivered to it."""
+        self.joined = joined
+        self.info = PeerInfo(joined.peer_id, joined.capabilities, "available", joined.metadata, connected_at)
+        self.listed_bytes = len(msgspec.json.encode(joined)) + _PEER_OVERHEAD_BYTES
         """About how many bytes this peer takes in a listing, so that a page stays within what clients accept."""
         self._joined_frames: list[tuple[Encoding, bytes]] | None = None
 

@@ -79,7 +79,7 @@ class PipelineHost:
                 pages = {
                     "/metrics": self._metrics_page,
                     "/healthz": lambda: Page(200, b"alive\n"),
-                    "/readyz": lambda: Page(503, b"draining\n") if self.hub.draining else Page(200, b"ready\n"),
+                    "/readyz": lambda: Page(200, b"ready\n") if self.hub.serving else Page(503, b"draining\n"),
                 }
                 self.http_port = await self._http.listen(settings.http_bind_address, http_wires(pages, settings))
             # Last, because a server that has not been started does not give its port back.

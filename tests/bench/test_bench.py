@@ -91,7 +91,7 @@ def test_a_run_says_with_what_and_where_it_ran_and_what_is_left_out(whole_run):
     file, done = whole_run
     (head,) = of(file, records.Run)
     assert {"processor", "cores", "memory", "kernel", "server's core", "load's core"} <= head.machine.keys()
-    assert {"sigbridge", "python", "websockets", "grpcio", "ngh2", "msgspec", "protobuf"} <= head.versions.keys()
+    assert {"sigbridge", "python", "websockets", "grpcio", "msgspec", "protobuf"} <= head.versions.keys()
     assert "node" not in head.versions
     assert head.left_out[0] == "ws: node is not installed"
     assert any(text.startswith("sigbridge-grpcio, join: ") for text in head.left_out)
@@ -197,6 +197,9 @@ def test_runs_are_compared(whole_run):
         (("--ws", "wss://localhost:1"), "the load speaks no TLS"),
         (("--grpc", "grpcs://localhost:1"), "the load speaks no TLS"),
         (("--grpc", "localhost"), "expected HOST:PORT"),
+        (("--grpc", "localhost:x"), "--grpc is 'localhost:x': expected HOST:PORT"),
+        (("--grpc", "a..b:1"), "--grpc is 'a..b:1': expected HOST:PORT"),
+        (("--ws", "ws://[::1"), "--ws is 'ws://[::1': expected ws://HOST:PORT"),
         (("--pid", "1"), "say something of a server that --grpc or --ws names"),
         (("--ws", "ws://127.0.0.1:1"), "127.0.0.1"),
     ],
@@ -219,6 +222,13 @@ def test_without_a_compiler_it_says_so(tmp_path):
     done = bench("--quick", PATH="/nowhere", XDG_CACHE_HOME=str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert "install cc (Debian: apt-get install gcc libc6-dev)" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_compiler_that_cannot_be_read_is_said(tmp_path):
+    done = bench("--quick", CC="gcc '", XDG_CACHE_HOME=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith('sigbridge: CC is "gcc \'": expected a compiler and its arguments')
     assert done.stderr.count("\n") == 1
 
 

@@ -1,43 +1,28 @@
 """One door to both protocols: which URLs it takes, and what it shows to a server."""
 
 import asyncio
-import contextlib
-import datetime
 import json
-from ipaddress import ip_address
 
 import grpc.aio
 import pytest
 import websockets.asyncio.client
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from sigbridge import ConnectionClosed, Settings, SignalingError
-from sigbridge_client import connect
+from certificates import Authority
+from served import servers
+from sigbridge import ConnectionClosed, SignalingError
+from sigbridge.errors import invalid_params
+from sigbridge_client import UrlError, connect
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_server.server import Server
+from sigbridge_net.errors import AccessError
+from waiting import TIME_LIMIT_SECONDS
 
-TIME_LIMIT_SECONDS = 20
 TOKEN = "s3cret"
 PROTOCOLS = ["grpc", "websocket"]
-PEM = serialization.Encoding.PEM
 
 
 @pytest.fixture
 async def serve():
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(**settings):
-            server = Server(
-                Settings(
-                    grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0", http_bind_address="off", **settings
-                )
-            )
-            await server.start()
-            stack.push_async_callback(server.stop, grace_seconds=0.5)
-            return server
-
+    async with servers() as start:
         yield start
 
 
@@ -49,39 +34,33 @@ def url(server, protocol, *, secure=False):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """An authority that signed a server's and a client's certificate: the paths of all of them, by name."""
-    folder = tmp_path_factory.mktemp("tls")
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
-    for name in ("authority", "server", "device-1"):
-        key = authority_key if name == "authority" else ec.generate_private_key(ec.SECP256R1())
-        subject, issuer = (
-            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)]) for text in (name, "authority")
-        )
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=name == "authority", path_length=None), critical=True)
-            .sign(authority_key, hashes.SHA256())
-        )
-        (folder / f"{name}.crt").write_bytes(certificate.public_bytes(PEM))
-        (folder / f"{name}.key").write_bytes(
-            key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        )
-    return folder
+    """An authority that signed a server's and a client's certificate: the folder of all of them, by name."""
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    for name in ("server", "device-1"):
+        authority.issue(name)
+    return authority.folder
 
 
 @pytest.mark.parametrize(
-    "text", ["", "localhost:50051", "http://localhost", "grpc://", "ws:///path", "WSS", "grpc:localhost:1"]
+    "text",
+    [
+        "",
+        "localhost:50051",
+        "http://localhost",
+        "grpc://",
+        "ws:///path",
+        "WSS",
+        "grpc:localhost:1",
+        "ws://[::1",
+        "grpc://localhost:x",
+        "ws://localhost:65536",
+        "grpc://a..b:1",
+        f"ws://{'a' * 64}:1",
+        "ws://localhost:1/\udcff",
+    ],
 )
 async def test_what_is_no_signaling_url(text):
-    with pytest.raises(ValueError, match="is no signaling URL: expected one of grpc://HOST:PORT"):
+    with pytest.raises(UrlError, match="is no signaling URL: expected one of grpc://HOST:PORT"):
         await connect(text)
 
 
@@ -100,17 +79,52 @@ async def test_tokens(serve, protocol):
     assert server.hub.session_count == 0
 
 
+async def test_a_token_that_cannot_be_sent_is_not_shown():
+    for where in ("grpc://127.0.0.1:1", "ws://127.0.0.1:1"):
+        with pytest.raises(AccessError, match="the API token holds what no header can carry") as refused:
+            await connect(where, token="canary\ncanary")
+        assert "canary" not in str(refused.value)
+    with pytest.raises(AccessError, match="the API token holds what gRPC cannot carry"):
+        await connect("grpc://127.0.0.1:1", token="kanarienv\u00f6gel")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_what_is_no_text_is_refused_alike(serve, protocol):
+    server = await serve()
+    async with asyncio.timeout(TIME_LIMIT_SECONDS), await connect(url(server, protocol)) as client:
+        with pytest.raises(SignalingError) as refused:
+            await client.announce("\udcff")
+        assert refused.value == invalid_params("request", "holds what is no text")
+        await client.announce("a")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_certificate_s_file_may_hold_its_key_and_a_bundle_remarks(serve, files, tmp_path, protocol):
+    server = await serve(
+        tls_cert_file=str(files / "server.pem"),
+        tls_key_file=str(files / "server.key.pem"),
+        tls_client_ca_file=str(files / "authority.pem"),
+    )
+    both = tmp_path / "both.pem"
+    both.write_bytes((files / "device-1.pem").read_bytes() + (files / "device-1.key.pem").read_bytes())
+    roots = "# Beh\u00f6rde\n".encode() + (files / "authority.pem").read_bytes()
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        where = url(server, protocol, secure=True)
+        async with await connect(where, root_certificates=roots, certificate_file=str(both)) as client:
+            await client.announce("a")
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_certificates(serve, files, protocol):
     server = await serve(
-        tls_cert_file=str(files / "server.crt"),
-        tls_key_file=str(files / "server.key"),
-        tls_client_ca_file=str(files / "authority.crt"),
+        tls_cert_file=str(files / "server.pem"),
+        tls_key_file=str(files / "server.key.pem"),
+        tls_client_ca_file=str(files / "authority.pem"),
         rate_per_second=0.001,
         rate_burst=1,
     )
-    roots = (files / "authority.crt").read_bytes()
-    device = {"certificate_file": str(files / "device-1.crt"), "key_file": str(files / "device-1.key")}
+    roots = (files / "authority.pem").read_bytes()
+    device = {"certificate_file": str(files / "device-1.pem"), "key_file": str(files / "device-1.key.pem")}
     where = url(server, protocol, secure=True)
     async with asyncio.timeout(TIME_LIMIT_SECONDS):
         async with await connect(where, root_certificates=roots, **device) as client:

@@ -1,37 +1,22 @@
 """`sigbridge check` as a process: a table, and an exit code that a pipeline can rely on."""
 
-import contextlib
-import os
-
 import pytest
 
-from processes import said_by, sigbridge
-from sigbridge import Settings
+from processes import clean_environment, said_by, sigbridge
+from served import servers
 from sigbridge_compat.scenarios import SCENARIOS
-from sigbridge_server.server import Server
 
 NAME = next(name for name, scenario in SCENARIOS.items() if scenario.peers == 2)
 
 
 @pytest.fixture
 async def serve():
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(**settings):
-            server = Server(
-                Settings(
-                    grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0", http_bind_address="off", **settings
-                )
-            )
-            await server.start()
-            stack.push_async_callback(server.stop, grace_seconds=0.5)
-            return server
-
+    async with servers() as start:
         yield start
 
 
 async def check(*arguments, **environ):
-    async with sigbridge("check", *arguments, env=os.environ | environ) as process:
+    async with sigbridge("check", *arguments, env=clean_environment(**environ)) as process:
         return await said_by(process)
 
 

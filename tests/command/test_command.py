@@ -2,43 +2,31 @@
 
 import asyncio
 import contextlib
-import datetime
-import os
-import re
 import signal
 import socket
 import sys
-from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from sigbridge import ConnectionClosed, SignalingError
-from sigbridge.settings import setting_infos
-from sigbridge_client import connect
+from certificates import Authority
+from processes import clean_environment
+from server_process import ports_of
+from sigbridge import Code, ConnectionClosed, SettingError, SigbridgeError, SignalingError
+from sigbridge_bench.errors import BenchError
+from sigbridge_client import UrlError, connect
 from sigbridge_command import command
+from sigbridge_command.errors import UsageError
+from sigbridge_net.errors import AccessError, ListenError
+from waiting import TIME_LIMIT_SECONDS
+from websocket_lines import HANDSHAKE
 
-TIME_LIMIT_SECONDS = 30
 GRACE_SECONDS = 2
-HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-LISTENING = re.compile(r"(gRPC|WebSocket) listening on 127\.0\.0\.1:(\d+)\n")
-KNOWN = {info.env for info in setting_infos().values()}
 
 
 def environment(**settings: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in KNOWN}
-    return kept | {
-        "GRPC_BIND_ADDRESS": "127.0.0.1:0",
-        "WS_BIND_ADDRESS": "127.0.0.1:0",
-        "HTTP_BIND_ADDRESS": "off",
-        "SIGNALING_SHUTDOWN_GRACE_SEC": str(GRACE_SECONDS),
-        **settings,
-    }
+    addresses = dict.fromkeys(("GRPC_BIND_ADDRESS", "WS_BIND_ADDRESS"), "127.0.0.1:0") | {"HTTP_BIND_ADDRESS": "off"}
+    return clean_environment(**addresses | {"SIGNALING_SHUTDOWN_GRACE_SEC": str(GRACE_SECONDS)} | settings)
 
 
 class Running:
@@ -58,11 +46,7 @@ class Running:
 
     async def ready(self) -> None:
         async with asyncio.timeout(TIME_LIMIT_SECONDS):
-            while len(self.ports) < 2:
-                line = (await self.process.stdout.readline()).decode()
-                assert line, (await self.process.stderr.read()).decode()
-                if match := LISTENING.fullmatch(line):
-                    self.ports[match[1]] = int(match[2])
+            self.ports = await ports_of(self.process)
 
     async def ended(self) -> tuple[int, str]:
         """Its exit code and what it wrote to stderr."""
@@ -275,6 +259,64 @@ def test_the_version_and_the_help_are_printed(capsys):
         assert "sigbridge" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("bug", [ValueError("bug"), TypeError("bug"), UnicodeDecodeError("utf-8", b"x", 0, 1, "bug")])
+def test_a_bug_is_a_traceback(monkeypatch, bug):
+    def run(_):
+        raise bug
+
+    monkeypatch.setattr(command, "_version", run)
+    with pytest.raises(type(bug)) as raised:
+        command.main(["version"])
+    assert raised.value is bug
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        SigbridgeError("that"),
+        UsageError("that"),
+        SettingError("that"),
+        ListenError("that"),
+        AccessError("that"),
+        UrlError("that"),
+        BenchError("that"),
+        SignalingError(Code.NOT_FOUND, "that"),
+        OSError("that"),
+    ],
+)
+def test_a_mistake_is_one_line(monkeypatch, capsys, mistake):
+    def run(_):
+        raise mistake
+
+    monkeypatch.setattr(command, "_version", run)
+    assert command.main(["version"]) == 1
+    assert capsys.readouterr() == ("", "sigbridge: that\n")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"GRPC_BIND_ADDRESS=a\0b:1\n"])
+def test_a_file_of_variables_that_is_no_text_is_one_line(capsys, tmp_path, content):
+    file = tmp_path / "prod.env"
+    file.write_bytes(content)
+    assert command.main(["settings", "--env-file", str(file)]) == 1
+    assert capsys.readouterr() == (
+        "",
+        f"sigbridge: --env-file is {str(file)!r}: expected a file of NAME=VALUE lines\n",
+    )
+
+
+async def test_a_name_that_no_listener_can_have_is_one_line(run):
+    code, errors = await (await run("--ws", "a..b:1")).ended()
+    assert code == 1
+    assert "WS_BIND_ADDRESS is 'a..b:1': expected an address" in one_line(errors)
+
+
+async def test_what_opentelemetry_refuses_is_one_line(run):
+    for name, value in (("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "few"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "999999")):
+        code, errors = await (await run(**{"SIGNALING_TRACING": "true", name: value})).ended()
+        assert code == 1
+        assert "SIGNALING_TRACING is true, and a variable of OpenTelemetry is wrong: " in one_line(errors)
+
+
 def test_no_command_is_a_mistake(capsys):
     with pytest.raises(SystemExit) as exit_:
         command.main([])
@@ -283,28 +325,9 @@ def test_no_command_is_a_mistake(capsys):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """The files of a certificate for 127.0.0.1 and of its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
-    no_password = serialization.NoEncryption()
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password))
-    return folder / "cert.pem", folder / "key.pem"
+    """The files of a certificate for this machine and of its key."""
+    authority = Authority(tmp_path_factory.mktemp("tls"), "localhost")
+    return Path(authority.file), Path(authority.key_file)
 
 
 async def test_tls_on_both_ports(run, certificate):

@@ -13,10 +13,10 @@ import pytest
 
 from sigbridge_command import command, demo
 from sigbridge_command.demo_flow import Report, drawn, heading
+from waiting import TIME_LIMIT_SECONDS
 
 pytest.importorskip("aiortc")
 
-TIME_LIMIT_SECONDS = 60
 COMMAND = [sys.executable, "-m", "sigbridge_command", "demo", "--pairing"]
 
 

@@ -6,28 +6,21 @@ import json
 import os
 import pty
 import signal
+import sys
 
 import pytest
 
-from processes import said_by, sigbridge
-from sigbridge import Capabilities, Settings
+from processes import clean_environment, said_by, sigbridge
+from served import servers
+from sigbridge import Capabilities
 from sigbridge_client import connect
-from sigbridge_server.server import Server
 
 TOKEN = "s3cret-canary"
-ANY_PORT = {"grpc_bind_address": "127.0.0.1:0", "ws_bind_address": "127.0.0.1:0", "http_bind_address": "off"}
 
 
 @pytest.fixture
 async def serve():
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(**settings):
-            server = Server(Settings(**ANY_PORT | settings))
-            await server.start()
-            stack.push_async_callback(server.stop, grace_seconds=0.5)
-            return server
-
+    async with servers() as start:
         yield start
 
 
@@ -36,13 +29,9 @@ def url(server, protocol):
     return f"{'grpc' if protocol == 'grpc' else 'ws'}://127.0.0.1:{port}"
 
 
-def environment(**more):
-    return {name: value for name, value in os.environ.items() if name != "SIGBRIDGE_TOKEN"} | more
-
-
 async def run(*arguments, **environ):
     """Exit code, stdout and stderr."""
-    async with sigbridge(*arguments, env=environment(**environ)) as process:
+    async with sigbridge(*arguments, env=clean_environment(**environ)) as process:
         return await said_by(process)
 
 
@@ -50,7 +39,7 @@ async def run_on_a_tty(*arguments):
     """Exit code and what a terminal was shown."""
     ours, theirs = pty.openpty()
     try:
-        async with sigbridge(*arguments, stdout=theirs, env=environment()) as process:
+        async with sigbridge(*arguments, stdout=theirs, env=clean_environment()) as process:
             os.close(theirs)
             shown = b""
             with contextlib.suppress(OSError):
@@ -110,6 +99,13 @@ async def test_more_peers_than_one_page_holds(serve):
         ("peers", "grpcs://127.0.0.1:1", "--cert", "/no/such/file"),
         ("peers", "wss://127.0.0.1:1", "--cert", "/no/such/file"),
         ("listen", "ws://127.0.0.1:1", "--peer-id", "x"),
+        ("peers", "ws://[::1"),
+        ("peers", "ws://a..b:1"),
+        ("peers", "ws://127.0.0.1:99999"),
+        ("peers", b"grpc://\xff:1"),
+        ("peers", "ws://127.0.0.1:1", "--token-file", sys.executable),
+        ("peers", "grpc://127.0.0.1:1", "--token-file", __file__),
+        ("peers", "wss://127.0.0.1:1", "--ca", sys.executable),
         ("check", "--ws", "ws://127.0.0.1:1", "--token-file", "/no/such/file"),
     ],
 )
@@ -142,7 +138,7 @@ async def test_tokens_come_from_a_file_or_the_environment(serve, tmp_path, proto
 @pytest.mark.parametrize("protocol", ["grpc", "websocket"])
 async def test_listen_prints_events_as_they_come_and_says_why_it_ends(serve, protocol):
     server = await serve()
-    async with sigbridge("listen", url(server, protocol), "--peer-id", "watcher", env=environment()) as process:
+    async with sigbridge("listen", url(server, protocol), "--peer-id", "watcher", env=clean_environment()) as process:
         async with await connect(url(server, "websocket")) as alice:
             while server.hub.peer_count == 0:
                 await asyncio.sleep(0.01)
@@ -160,7 +156,9 @@ async def test_listen_prints_events_as_they_come_and_says_why_it_ends(serve, pro
 
 async def test_listen_ends_by_an_interrupt(serve):
     server = await serve()
-    async with sigbridge("listen", url(server, "websocket"), "--peer-id", "watcher", env=environment()) as process:
+    async with sigbridge(
+        "listen", url(server, "websocket"), "--peer-id", "watcher", env=clean_environment()
+    ) as process:
         while server.hub.peer_count == 0:
             await asyncio.sleep(0.01)
         process.send_signal(signal.SIGINT)

@@ -2,20 +2,18 @@
 
 import asyncio
 import json
-import os
-import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from processes import python, said_by, sigbridge
+from processes import clean_environment, python, said_by, sigbridge
+from server_process import ports_of
 from sigbridge import __version__
 from sigbridge.settings import setting_infos
 
 KNOWN = {info.env for info in setting_infos().values()}
-LISTENING = re.compile(r"(gRPC|WebSocket|HTTP) listening on \S+:(\d+)")
 
 STOPPED_CLIENT = """
 import asyncio, os, signal, sys
@@ -30,11 +28,6 @@ asyncio.run(main())
 """
 
 
-def environment(**settings):
-    kept = {name: value for name, value in os.environ.items() if name not in KNOWN | {"RUST_LOG", "SIGBRIDGE_TOKEN"}}
-    return kept | settings
-
-
 SERVED = {
     "GRPC_BIND_ADDRESS": "127.0.0.1:0",
     "WS_BIND_ADDRESS": "127.0.0.1:0",
@@ -45,18 +38,8 @@ SERVED = {
 
 async def run(*arguments, **environ):
     """Exit code, stdout and stderr of `sigbridge`."""
-    async with sigbridge(*arguments, env=environment(**environ)) as started:
+    async with sigbridge(*arguments, env=clean_environment(**environ)) as started:
         return await said_by(started)
-
-
-async def ports_of(server, count=2):
-    ports = {}
-    while len(ports) < count:
-        line = (await server.stdout.readline()).decode()
-        assert line, (await server.stderr.read()).decode()
-        name, port = LISTENING.fullmatch(line.strip()).groups()
-        ports[name] = int(port)
-    return ports
 
 
 async def test_the_version():
@@ -140,15 +123,23 @@ async def test_a_wrong_value_in_a_file_is_one_line(tmp_path):
     )
 
 
+async def test_letters_that_a_terminal_does_not_have_are_escaped():
+    name = "schl\u00fcssel.pem"
+    files = {"SIGNALING_TLS_CERT_FILE": name, "SIGNALING_TLS_KEY_FILE": name}
+    code, out, errors = await run("settings", PYTHONIOENCODING="ascii", **files)
+    assert (code, errors) == (0, "")
+    assert "SIGNALING_TLS_KEY_FILE=schl\\xfcssel.pem" in out
+
+
 async def test_a_reader_that_has_read_enough_is_no_error():
-    async with sigbridge("settings", env=environment()) as started:
+    async with sigbridge("settings", env=clean_environment()) as started:
         started._transport.get_pipe_transport(1).close()
         assert (await started.stderr.read()).decode() == ""
         assert await started.wait() == 0
 
 
 async def test_misspelt_variables_are_logged():
-    async with sigbridge("serve", env=environment(**SERVED, SIGNALING_LOGLEVEL="debug")) as server:
+    async with sigbridge("serve", env=clean_environment(**SERVED, SIGNALING_LOGLEVEL="debug")) as server:
         await ports_of(server)
         server.send_signal(signal.SIGTERM)
         errors = (await server.stderr.read()).decode()
@@ -161,10 +152,10 @@ async def test_misspelt_variables_are_logged():
 @pytest.mark.parametrize("engine", sorted({"grpcio", "native"} if "GRPC_ENGINE" in KNOWN else {""}))
 async def test_a_stopped_client_does_not_hold_up_the_end(scheme, engine):
     served = SERVED | ({"GRPC_ENGINE": engine} if engine else {})
-    async with sigbridge("serve", env=environment(**served)) as server:
+    async with sigbridge("serve", env=clean_environment(**served)) as server:
         ports = await ports_of(server)
         url = f"{scheme}://127.0.0.1:{ports['gRPC' if scheme == 'grpc' else 'WebSocket']}"
-        async with python("-c", STOPPED_CLIENT, url, env=environment()) as client:
+        async with python("-c", STOPPED_CLIENT, url, env=clean_environment()) as client:
             while not stopped(client.pid):
                 await asyncio.sleep(0.01)
             began = time.monotonic()
@@ -182,7 +173,7 @@ def stopped(pid):
 
 async def test_traces_that_nobody_collects_do_not_hold_up_the_end():
     collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
-    async with sigbridge("serve", env=environment(**SERVED, SIGNALING_TRACING="true", **collector)) as server:
+    async with sigbridge("serve", env=clean_environment(**SERVED, SIGNALING_TRACING="true", **collector)) as server:
         ports = await ports_of(server)
         assert (await run("peers", f"ws://127.0.0.1:{ports['WebSocket']}"))[0] == 0
         began = time.monotonic()

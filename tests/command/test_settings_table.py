@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sigbridge import SettingError, Settings
-from sigbridge.settings import setting_infos, unknown_variables
+from sigbridge.settings import setting_infos, subjects, unknown_variables
 from sigbridge_command.settings_table import print_settings, settings_rows
 
 INFOS = setting_infos()
@@ -169,4 +169,5 @@ def test_as_a_table(capsys):
     assert "SIGNALING_ALLOWED_ORIGINS=https://a.example,https://b.example  (default )" in lines
     assert "SIGNALING_MAX_SDP_BYTES=131072" in lines
     assert "GRPC_REQUIRE_AUTH=" in lines
+    assert [line for line in lines if line.startswith("#")] == [f"# {subject.title}" for subject in subjects()]
     assert max(map(len, lines)) <= 120

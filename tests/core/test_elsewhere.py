@@ -2,6 +2,7 @@
 
 import pytest
 
+from directories import KnownAtOnce
 from sigbridge import (
     Announce,
     Announced,
@@ -9,6 +10,7 @@ from sigbridge import (
     Disconnect,
     Disconnected,
     DisconnectReason,
+    HealthCheck,
     IceCandidate,
     IceCandidateReceived,
     Offer,
@@ -22,6 +24,7 @@ from sigbridge import (
 )
 from sigbridge.messages import NO_CAPABILITIES
 from sigbridge_compat.deferred import Deferral
+from stage import Recorder
 
 
 @pytest.fixture
@@ -59,13 +62,13 @@ def test_nothing_happens_until_the_claim_is_granted(stage, deferral, complete, a
     bob = stage.open()
     later = bob.do(Announce("bob"))
     assert (later, stage.ids(), alice.took(), bob.took()) == ([], ["alice"], [], [])
-    assert bob.session.announcing
+    assert bob.session.awaiting
     assert [(one.what, one.peer_id) for one in deferral.waiting] == [("claim", "bob")]
     complete()
     assert later == [Announced("bob", 1, ("alice",))]
     assert bob.took() == ["Announced", PeerJoined("alice", NO_CAPABILITIES, {})]
     assert alice.took() == [PeerJoined("bob", NO_CAPABILITIES, {})]
-    assert not bob.session.announcing
+    assert not bob.session.awaiting
     assert stage.hub.counters.requests["grpc", "announce", "ok"] == 2
 
 
@@ -76,7 +79,7 @@ def test_an_id_that_another_node_has_is_refused(stage, deferral, complete):
     complete()
     assert later == [errors.already_announced("alice")]
     assert stage.hub.counters.requests == {("grpc", "announce", "ALREADY_EXISTS"): 1}
-    assert (stage.ids(), alice.session.peer, alice.session.announcing) == ([], None, False)
+    assert (stage.ids(), alice.session.peer, alice.session.awaiting) == ([], None, False)
     assert deferral.owned == {("", "alice")}, "what is another node's is not given back"
 
 
@@ -116,11 +119,13 @@ def test_claims_of_several_ids_may_be_granted_in_any_order(stage, complete):
 def test_a_session_that_ends_while_its_claim_is_pending(stage, deferral, complete, announced, reason):
     bob = announced("bob")
     alice = stage.open()
-    later = alice.do(Announce("alice"))
+    later = []
+    stage.hub.apply(alice.session, Announce("alice"), later, stage.now, sink=Recorder())
     alice.close(reason)
     assert deferral.owned == {("", "bob")}
     complete()
     assert later == [errors.session_ended()]
+    assert stage.hub.counters.requests["grpc", "announce", "UNAVAILABLE"] == 1
     assert deferral.owned == {("", "bob")}, "the id is given back"
     assert (stage.ids(), bob.took(), alice.took()) == (["bob"], [], [])
     again = stage.open()
@@ -240,3 +245,116 @@ def test_a_target_that_leaves_before_the_word_comes(stage, complete, announced):
     complete()
     assert later == [errors.peer_not_found("bob")]
     assert stage.hub.pending_offer_count == 0
+
+
+# Awaiting.
+
+
+@pytest.fixture
+def ready(stage):
+    """A session, and when its carrier was told that it may go on, with what it was told by then."""
+
+    class Carrier:
+        def __init__(self):
+            self.actor = stage.open()
+            self.session = self.actor.session
+            self.times = []
+            self.seen = []
+            self.session.on_ready = self._on_ready
+
+        def _on_ready(self, now):
+            self.times.append(now)
+            self.seen.append((self.session.awaiting, self.actor.took()))
+
+    return Carrier()
+
+
+def test_a_carrier_may_go_on_when_the_response_is_queued(stage, complete, ready):
+    ready.actor.do(Announce("alice"))
+    assert (ready.session.awaiting, ready.times) == (True, [])
+    stage.wait(3)
+    complete()
+    assert (ready.session.awaiting, ready.times) == (False, [stage.now])
+    assert ready.seen == [(False, ["Announced"])]
+
+
+def test_a_carrier_may_go_on_after_a_refusal_too(stage, deferral, complete, ready):
+    deferral.owned.add(("", "alice"))
+    ready.actor.do(Announce("alice"))
+    complete()
+    assert ready.seen == [(False, ["SignalingError"])]
+
+
+def test_a_carrier_may_apply_the_next_request_at_once(stage, complete, ready, deferral):
+    ready.session.on_ready = lambda now: stage.hub.apply(ready.session, Offer("nobody", "v=0"), [], now)
+    ready.actor.do(Announce("alice"))
+    complete()
+    assert ready.session.awaiting
+    assert [one.what for one in deferral.waiting] == ["relay"]
+    ready.session.on_ready = ready.times.append
+    complete()
+    assert (ready.session.awaiting, len(ready.times)) == (False, 1)
+    assert ready.actor.took() == ["Announced", "SignalingError"]
+
+
+def test_what_needs_nobody_s_word_makes_no_carrier_wait(ready):
+    ready.actor.do(HealthCheck())
+    ready.actor.refused(Offer("nobody", "v=0"))
+    assert (ready.session.awaiting, ready.times) == (False, [])
+    assert ready.actor.took() == ["Health", "SignalingError"]
+
+
+@pytest.mark.parametrize("word", [None, errors.peer_not_found("nobody")])
+def test_what_is_known_at_once_makes_no_carrier_wait(make_stage, word):
+    stage = make_stage(bus=KnownAtOnce(word))
+    alice = stage.open("alice")
+    told = []
+    alice.session.on_ready = told.append
+    outcome = alice.do(Offer("nobody", "v=0"))
+    assert isinstance(outcome, OfferRelayed) if word is None else outcome == word
+    assert (alice.session.awaiting, told) == (False, [])
+    assert len(alice.took()) == 1
+
+
+def test_a_session_that_ended_meanwhile_is_told_nothing(stage, complete, ready):
+    ready.actor.do(Announce("alice"))
+    ready.actor.close()
+    complete()
+    assert not ready.session.awaiting
+    assert ready.actor.took() == []
+    assert stage.hub.counters.requests == {("grpc", "announce", "UNAVAILABLE"): 1}
+
+
+def test_a_sink_takes_what_was_awaited(stage, complete):
+    alice = stage.open()
+    outcomes = []
+    stage.hub.apply(alice.session, Announce("alice"), outcomes, stage.now, sink=Recorder())
+    assert (alice.session.awaiting, outcomes) == (True, [])
+    complete()
+    assert (alice.session.awaiting, outcomes) == (False, [Announced("alice", 0, ())])
+    assert alice.took() == [], "the sink's owner puts the response"
+
+
+def test_a_relay_to_a_peer_without_a_session_is_refused_later(stage, complete, announced):
+    alice, bob = announced("alice"), announced("bob")
+    alice.took()
+    bob.session.peer.session = None
+    later = alice.do(Offer("bob", "v=0"))
+    complete()
+    assert later == [errors.peer_unavailable("bob")]
+    assert stage.hub.pending_offer_count == 0
+    later = alice.do(Disconnect("bob"))
+    complete()
+    assert later == [errors.peer_unavailable("bob")]
+
+
+def test_who_goes_while_a_claim_is_pending_makes_room(make_stage, deferral):
+    stage = make_stage(directory=deferral, max_sessions=1)
+    alice = stage.open()
+    alice.do(Announce("alice"))
+    assert stage.hub._announcing.claiming == {("", "alice")}
+    alice.close()
+    assert stage.open().session.open
+    deferral.complete(now=stage.now)
+    assert stage.hub._announcing.claiming == set()
+    assert stage.hub.peer_count == 0

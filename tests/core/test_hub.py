@@ -32,8 +32,12 @@ from sigbridge import (
     errors,
 )
 from sigbridge.auth import Identity
-from sigbridge.counters import REFUSALS
+from sigbridge.counters import CONNECTIONS_REFUSED, REFUSAL_REASONS
+from sigbridge.delivery import Delivery
+from sigbridge.hub import Phase
 from sigbridge.messages import NO_CAPABILITIES
+from sigbridge.session import ANYWHERE, Caller
+from stage import PlainEncoding, Recorder
 
 
 def joined(*peer_ids):
@@ -73,28 +77,41 @@ def test_roster_order_is_that_of_joining(stage):
 
 def test_others_hear_before_the_newcomers_reply_is_queued(stage):
     alice, bob = stage.open("alice"), stage.open()
-    stage.hub.apply(bob.session, Announce("bob"), stage.now)
+    stage.hub.apply(bob.session, Announce("bob"), [], stage.now, sink=Recorder())
     assert alice.took() == joined("bob")
     assert bob.took() == []
     assert bob.wakes == 0
-    stage.hub.reply(bob.session, b"reply Announced", stage.now)
+    stage.hub.put_response(bob.session, b"reply Announced", stage.now)
     assert bob.took() == ["Announced", *joined("alice")]
 
 
 def test_what_others_cause_meanwhile_waits_behind_the_roster(stage):
     alice, bob = stage.open("alice"), stage.open()
-    stage.hub.apply(bob.session, Announce("bob"), stage.now)
+    stage.hub.apply(bob.session, Announce("bob"), [], stage.now, sink=Recorder())
     alice.do(IceCandidate("bob", "early"))
-    stage.hub.reply(bob.session, b"reply Announced", stage.now)
+    stage.hub.put_response(bob.session, b"reply Announced", stage.now)
     assert bob.took() == ["Announced", *joined("alice"), IceCandidateReceived("alice", "early")]
 
 
 def test_a_notification_gets_the_roster_without_a_reply(stage):
     stage.open("alice")
     bob = stage.open()
-    stage.hub.apply(bob.session, Announce("bob"), stage.now)
-    stage.hub.reply(bob.session, None, stage.now)
+    stage.hub.apply(bob.session, Announce("bob"), [], stage.now, sink=Recorder())
+    stage.hub.put_response(bob.session, None, stage.now)
     assert bob.took() == joined("alice")
+
+
+def test_an_encoding_may_say_that_no_response_is_due(stage):
+    class Silent(PlainEncoding):
+        def encode_response(self, outcome, request_id):
+            super().encode_response(outcome, request_id)
+
+    stage.open("alice")
+    bob = stage.open(encoding=Silent())
+    assert bob.do(Announce("bob")) == Announced("bob", 1, ("alice",))
+    assert bob.took() == joined("alice")
+    assert isinstance(bob.do(HealthCheck()), Health)
+    assert (bob.took(), bob.wakes) == ([], 1)
 
 
 def test_replay_of_the_roster_can_be_turned_off(make_stage):
@@ -411,11 +428,57 @@ def test_a_relay_that_cannot_be_encoded_fails_at_its_sender(stage, caplog):
 
 def test_an_internal_error_tells_nothing_of_the_exception(stage, caplog, monkeypatch):
     alice, _bob = stage.pair()
-    monkeypatch.setattr(stage.hub, "_deliver", lambda *_: 1 / 0)
+    monkeypatch.setattr(Delivery, "relay", lambda *_: 1 / 0)
     with caplog.at_level(logging.ERROR, logger="sigbridge.session"):
         error = alice.refused(Offer("bob", "v=0"))
     assert (error.code, error.message, error.extra) == (Code.INTERNAL, "Internal error", {})
     assert "ZeroDivisionError" in caplog.text
+
+
+class Speechless(PlainEncoding):
+    """Cannot say these outcomes."""
+
+    def __init__(self, *kinds):
+        super().__init__()
+        self.cannot_say = kinds
+
+    def encode_response(self, outcome, request_id):
+        if isinstance(outcome, self.cannot_say):
+            raise ValueError("the secret of the house")
+        return super().encode_response(outcome, request_id)
+
+
+def test_a_reply_that_cannot_be_encoded_is_an_internal_error(stage, caplog):
+    alice = stage.open("alice")
+    bob = stage.open(encoding=Speechless(Announced))
+    with caplog.at_level(logging.ERROR, logger="sigbridge.session"):
+        assert bob.do(Announce("bob")) == errors.internal_error()
+    assert "the secret of the house" in caplog.text
+    assert bob.took() == ["SignalingError", *joined("alice")], "what was held back follows all the same"
+    assert (alice.took(), stage.ids()) == (joined("bob"), ["alice", "bob"])
+    bob.do(IceCandidate("alice", "c"))
+    assert alice.took() == [IceCandidateReceived("bob", "c")]
+
+
+def test_a_sink_that_cannot_take_a_reply_takes_an_internal_error(stage, caplog):
+    class Half(Recorder):
+        def respond(self, outcome, request_id, now):
+            if not isinstance(outcome, SignalingError):
+                raise ValueError("the secret of the house")
+            super().respond(outcome, request_id, now)
+
+    alice, outcomes = stage.open(), []
+    with caplog.at_level(logging.ERROR, logger="sigbridge.session"):
+        stage.hub.apply(alice.session, HealthCheck(), outcomes, stage.now, sink=Half())
+    assert outcomes == [errors.internal_error()]
+    assert "the secret of the house" in caplog.text
+
+
+def test_where_no_refusal_can_be_encoded_the_carrier_learns_of_it(stage, caplog):
+    alice = stage.open(encoding=Speechless(Health, SignalingError))
+    with caplog.at_level(logging.CRITICAL, logger="sigbridge.session"), pytest.raises(ValueError, match="the secret"):
+        alice.do(HealthCheck())
+    assert alice.took() == []
 
 
 # Pending offers.
@@ -576,7 +639,7 @@ def test_the_end_of_a_session_tells_the_room_once(stage, reason):
     alice.close(DisconnectReason.CONNECTION_LOST)
     assert bob.took() == [PeerLeft("alice")]
     assert carol.took() == []
-    assert alice.ends == [], "the carrier brought the reason itself"
+    assert alice.ends == [], "a carrier that is gone is not told"
     assert stage.hub.counters.disconnects == {("grpc", reason.word): 1}
     assert stage.hub.counters.sessions == {"grpc": 1, "websocket": 1}
 
@@ -599,7 +662,9 @@ def test_an_empty_room_is_forgotten(stage):
 def test_a_reply_after_the_end_goes_nowhere(stage):
     alice = stage.open("alice")
     alice.close()
-    stage.hub.reply(alice.session, b"late", stage.now)
+    stage.hub.put_response(alice.session, b"late", stage.now)
+    stage.hub.answer(alice.session, "discover", Relayed("late"), [], stage.now)
+    stage.hub.refuse(alice.session, "unknown", errors.malformed_request(), [], stage.now)
     assert alice.took() == []
 
 
@@ -705,7 +770,7 @@ def test_one_end_may_bring_about_another(make_stage):
     for one in (a, b, c):
         one.took()
     for _ in range(2):
-        stage.hub._tell([b.session.peer], "peer_left", lambda e: e.encode_event(PeerLeft("x")), stage.now)
+        stage.hub._delivery.tell([b.session.peer], "peer_left", lambda e: e.encode_event(PeerLeft("x")), stage.now)
     a.close()
     assert b.ends == [DisconnectReason.SLOW_CONSUMER]
     assert c.took() == [PeerLeft("a"), PeerLeft("b")]
@@ -821,16 +886,241 @@ def test_what_is_no_request_counts_too(make_stage):
     stage = make_stage(rate_per_second=1.0, rate_burst=1)
     alice = stage.open()
     error = errors.malformed_request()
-    assert stage.hub.refuse(alice.session, "unknown", error, stage.now) is error
-    assert stage.hub.refuse(alice.session, "unknown", error, stage.now).code is Code.RESOURCE_EXHAUSTED
+    refusals = []
+    for _ in range(2):
+        stage.hub.refuse(alice.session, "unknown", error, refusals, stage.now)
+    assert refusals[0] is error
+    assert refusals[1].code is Code.RESOURCE_EXHAUSTED
+    assert alice.took() == ["SignalingError", "SignalingError"]
+
+
+def test_what_an_adapter_answers_by_itself_is_counted_and_limited_like_any_request(make_stage):
+    stage = make_stage(rate_per_second=1.0, rate_burst=1)
+    alice = stage.open()
+    outcomes = []
+    for _ in range(2):
+        stage.hub.answer(alice.session, "discover", Relayed("document"), outcomes, stage.now)
+    assert outcomes[0] == Relayed("document")
+    assert outcomes[1].code is Code.RESOURCE_EXHAUSTED
+    assert alice.took() == ["Relayed", "SignalingError"]
+    assert stage.hub.counters.requests == {
+        ("grpc", "discover", "ok"): 1,
+        ("grpc", "discover", "RESOURCE_EXHAUSTED"): 1,
+    }
+    assert alice.session.request_count == 2
 
 
 def test_queries_have_a_rate_too(make_stage):
     stage = make_stage(rate_per_second=1.0, rate_burst=1)
-    stage.hub.query("grpc", HealthCheck(), stage.now, holder="192.0.2.1")
+    somebody = Caller(address="192.0.2.1")
+    stage.hub.query("grpc", HealthCheck(), somebody, stage.now)
     with pytest.raises(SignalingError) as refused:
-        stage.hub.query("grpc", HealthCheck(), stage.now, holder="192.0.2.1")
+        stage.hub.query("grpc", HealthCheck(), somebody, stage.now)
     assert refused.value.code is Code.RESOURCE_EXHAUSTED
+    refusal = stage.hub.refuse_query("grpc", "health_check", errors.malformed_request(), somebody, stage.now)
+    assert refusal.code is Code.RESOURCE_EXHAUSTED, "what cannot be read has the same bucket"
+    assert stage.hub.counters.requests["grpc", "health_check", "RESOURCE_EXHAUSTED"] == 2
+
+
+# Looking into rooms.
+
+
+ONLY_ROOM_A = Identity("one", rooms=frozenset({"a"}))
+FORBIDDEN = SignalingError(Code.PERMISSION_DENIED, "Room mismatch: these credentials may not enter this room")
+
+
+@pytest.mark.parametrize("room", ["b", "nobody is here", "", None])
+def test_who_may_not_enter_a_room_may_not_look_into_it(stage, room):
+    stage.open("bob", room="b")
+    stage.open("anybody")
+    stage.open("alice", room="a")
+    stranger = stage.open(identity=ONLY_ROOM_A)
+    before = stage.state()
+    assert stranger.refused(ListPeers(room)) == FORBIDDEN
+    assert [peer.peer_id for peer in stranger.do(ListPeers("a")).peers] == ["alice"]
+    assert stage.state() == before
+    assert stranger.session.open
+    assert stage.hub.counters.requests["grpc", "list_peers", "PERMISSION_DENIED"] == 1
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+@pytest.mark.parametrize("room", ["b", "nobody is here", "", None])
+def test_a_question_without_a_session_is_refused_alike(stage, protocol, room):
+    stage.open("bob", room="b")
+    stage.open("alice", room="a")
+    caller = Caller(ONLY_ROOM_A, "192.0.2.1")
+    with pytest.raises(SignalingError) as refused:
+        stage.hub.query(protocol, ListPeers(room), caller, stage.now)
+    assert refused.value == FORBIDDEN
+    assert refused.value.data() == {"code": 7, "status": "PERMISSION_DENIED"}
+    assert stage.hub.counters.requests[protocol, "list_peers", "PERMISSION_DENIED"] == 1
+    page = stage.hub.query(protocol, ListPeers("a"), caller, stage.now)
+    assert [peer.peer_id for peer in page.peers] == ["alice"]
+    assert isinstance(stage.hub.query(protocol, HealthCheck(), caller, stage.now), Health), "health asks for no room"
+
+
+def test_a_room_s_peer_looks_into_it_and_no_other(stage):
+    alice = stage.open("alice", room="a", identity=ONLY_ROOM_A)
+    assert alice.do(ListPeers()).count == alice.do(ListPeers("a")).count == 1
+    for room in ("", "b"):
+        assert alice.refused(ListPeers(room)) == errors.room_mismatch(), "one's own room comes before rights"
+
+
+def test_no_room_at_all_is_not_every_room(stage):
+    nowhere = Identity("nowhere", rooms=frozenset())
+    for room in (None, "", "a"):
+        assert stage.open(identity=nowhere).refused(ListPeers(room)) == FORBIDDEN
+
+
+def test_the_fields_of_a_listing_come_before_the_right_to_it(stage):
+    stranger = stage.open(identity=ONLY_ROOM_A)
+    assert stranger.refused(ListPeers("\n")) == wrong("room", "contains control characters")
+    assert stranger.refused(ListPeers("b", page_size=-1)).extra == {"field": "page_size"}
+    assert stranger.refused(ListPeers("b", page_token="no")).extra == {"field": "page_token"}
+
+
+def test_rights_are_asked_at_every_listing(stage):
+    alice = stage.open("alice", room="a", identity=ONLY_ROOM_A)
+    stranger = stage.open(identity=ONLY_ROOM_A)
+    assert alice.do(ListPeers()) == stranger.do(ListPeers("a"))
+    for one in (alice, stranger):
+        one.session.identity = Identity("one", rooms=frozenset({"b"}))
+    assert alice.refused(ListPeers()) == FORBIDDEN
+    assert stranger.refused(ListPeers("a")) == FORBIDDEN
+    assert stranger.do(ListPeers("b")) == PeerList((), 0)
+
+
+# Peers without a session.
+
+
+@pytest.fixture
+def absent(stage):
+    """A peer, `ghost`, that is in the room and has no session."""
+    actor = stage.open("ghost", capabilities=Capabilities(audio=True), metadata={"n": 1})
+    peer = actor.session.peer
+    actor.session.peer = peer.session = None
+    return peer
+
+
+def test_what_is_relayed_to_a_peer_without_a_session_is_refused(stage, absent, relays):
+    alice = stage.open("alice")
+    before = stage.state()
+    for request in (*relays("ghost"), Disconnect("ghost")):
+        assert alice.refused(request) == SignalingError(Code.UNAVAILABLE, "Peer unavailable: ghost", peer_id="ghost")
+    assert stage.state() == before
+    assert stage.hub.pending_offer_count == 0
+    assert not stage.hub.counters.relays
+    with pytest.raises(SignalingError) as refused:
+        stage.hub.deliver("", "ghost", PeerLeft("x"), "grpc", stage.now)
+    assert refused.value == errors.peer_unavailable("ghost")
+
+
+def test_a_room_with_a_peer_without_a_session_hears_what_it_should(stage, absent):
+    alice = stage.open()
+    assert alice.do(Announce("alice")) == Announced("alice", 1, ("ghost",))
+    assert alice.took() == ["Announced", PeerJoined("ghost", Capabilities(audio=True), {"n": 1})]
+    bob = stage.open("bob", protocol="websocket")
+    assert alice.took() == joined("bob")
+    bob.close()
+    assert alice.took() == [PeerLeft("bob")]
+    assert stage.hub.counters.events == {
+        ("grpc", "peer_joined"): 2,
+        ("websocket", "peer_joined"): 2,
+        ("grpc", "peer_left"): 1,
+    }
+
+
+def test_a_peer_without_a_session_is_listed_and_its_id_taken(stage, absent):
+    alice = stage.open("alice")
+    page = alice.do(ListPeers())
+    ghost = PeerInfo("ghost", Capabilities(audio=True), "available", {"n": 1}, 1_700_000_000)
+    assert (page.count, page.peers[0]) == (2, ghost)
+    assert stage.hub.peer_count == 2
+    assert stage.hub.health(stage.now).connected_peers == 2
+    assert stage.open().refused(Announce("ghost")) == errors.already_announced("ghost")
+
+
+def test_a_peer_without_a_session_leaves_like_any_other(stage, absent):
+    alice = stage.open("alice")
+    stage.hub._leaving.remove(absent, stage.now)
+    assert alice.took() == [PeerLeft("ghost")]
+    assert stage.ids() == ["alice"]
+    # A second time is none, and a newer peer of that id stays.
+    new = stage.open("ghost")
+    alice.took()
+    stage.hub._leaving.remove(absent, stage.now)
+    assert (alice.took(), new.took()) == ([], [])
+    assert stage.ids() == ["alice", "ghost"]
+
+
+def test_the_last_peer_of_a_room_may_be_without_a_session(stage, absent):
+    stage.hub._leaving.remove(absent, stage.now)
+    assert (stage.hub.room_count, stage.hub.peer_count) == (0, 0)
+
+
+def test_a_session_whose_peer_was_taken_from_it_ends_without_a_word(stage):
+    alice, bob = stage.pair()
+    peer = bob.session.peer
+    bob.session.peer = peer.session = None
+    bob.close()
+    assert alice.took() == []
+    assert stage.ids() == ["alice", "bob"]
+
+
+def test_draining_spares_no_session_where_a_peer_has_none(stage, absent):
+    alice = stage.open("alice")
+    stage.hub.drain(stage.now)
+    assert alice.ends == [DisconnectReason.DRAINING]
+    assert alice.took() == []
+
+
+# Whose software it is.
+
+
+def lines_of(caplog, message):
+    return [record for record in caplog.records if record.message == message]
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "announced", "known", "ended"),
+    [
+        ("", {}, "", ""),
+        ("grpc-c/1", {}, "grpc-c/1", "grpc-c/1"),
+        ("grpc-c/1", {"client": "app 2"}, "grpc-c/1", "app 2"),
+        ("", {"client": "app 2"}, "", "app 2"),
+        ("grpc-c/1", {"client": ""}, "grpc-c/1", "grpc-c/1"),
+        ("grpc-c/1", {"client": 2}, "grpc-c/1", "grpc-c/1"),
+        ("grpc-c/1", {"client": None}, "grpc-c/1", "grpc-c/1"),
+        ("grpc-c/1", {"client": {"name": "app"}}, "grpc-c/1", "grpc-c/1"),
+        ("x" * 128, {"client": "y" * 128}, "x" * 128, "y" * 128),
+        ("x" * 129, {"client": "y" * 129}, "x" * 128, "y" * 128),
+        ("é" * 64, {"client": "é" * 65}, "é" * 64, "é" * 64),
+        ("x" + "é" * 64, {"client": "x" + "👋" * 32}, "x" + "é" * 63, "x" + "👋" * 31),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+def test_the_lines_of_a_session_name_its_software(stage, caplog, protocol, user_agent, announced, known, ended):
+    caplog.set_level(logging.INFO, logger="sigbridge.session")
+    hub = stage.hub
+    session = hub.open(
+        protocol, PlainEncoding(), lambda reason: None, stage.now, Caller(address="192.0.2.1", user_agent=user_agent)
+    )
+    hub.apply(session, Announce("alice", metadata=announced), [], stage.now)
+    hub.end(session, DisconnectReason.CLIENT_LEFT, stage.now)
+    (first,), (last,) = lines_of(caplog, "session started"), lines_of(caplog, "session ended")
+    assert (first.client, last.client) == (known, ended)
+    assert (first.session, first.protocol, first.remote) == (session.id, protocol, "192.0.2.1")
+    assert (last.session, last.protocol, last.peer, last.reason) == (session.id, protocol, "alice", "client_left")
+
+
+def test_a_refused_announce_names_no_software(stage, caplog):
+    caplog.set_level(logging.INFO, logger="sigbridge.session")
+    stage.open("alice")
+    mallory = stage.open()
+    mallory.refused(Announce("alice", metadata={"client": "app"}))
+    mallory.close()
+    (ended,) = lines_of(caplog, "session ended")
+    assert ended.client == ""
 
 
 # Sessions, draining.
@@ -872,13 +1162,17 @@ def test_a_full_server_takes_nobody_in(make_stage):
     hub.degraded = True
     with pytest.raises(SignalingError):
         stage.open()
-    hub.draining = True
+    hub.phase = Phase.DRAINING
     with pytest.raises(SignalingError):
         stage.open()
     refusals = {reason: count for (_, reason), count in hub.counters.refusals.items() if count}
     assert refusals == {"sessions": 1, "memory": 1, "draining": 1}
-    assert set(hub.counters.refusals) == set(REFUSALS)
-    hub.degraded = hub.draining = False
+    for protocol in ("grpc", "websocket"):
+        hub.counters.know(protocol)
+    known = {(protocol, reason) for protocol in ("grpc", "websocket") for reason in REFUSAL_REASONS}
+    assert set(hub.counters.refusals) == {CONNECTIONS_REFUSED, *known}
+    hub.degraded = False
+    hub.phase = Phase.SERVING
     one.close()
     assert stage.open().session.open
 
@@ -887,7 +1181,7 @@ def test_session_ids_are_random_and_never_shown(stage):
     alice, bob = stage.pair()
     assert alice.session.id != bob.session.id
     alice.do(Offer("bob", "v=0"))
-    shown = repr(bob.took()) + repr(stage.hub.query("grpc", ListPeers(), stage.now))
+    shown = repr(bob.took()) + repr(stage.hub.query("grpc", ListPeers(), ANYWHERE, stage.now))
     assert alice.session.id not in shown
     assert bob.session.id not in shown
 
@@ -905,12 +1199,75 @@ def test_draining_ends_everybody_without_events(stage):
     assert stage.hub.health(stage.now).status == "unhealthy"
 
 
-def test_an_on_end_that_closes_its_session_does_no_harm(stage):
+def test_a_server_that_is_leaving_takes_nobody_in_and_serves_who_is_here(stage):
     alice, bob = stage.pair()
-    bob.session.on_end = lambda reason: stage.hub.close(bob.session, DisconnectReason.CONNECTION_LOST, stage.now)
+    assert (stage.hub.phase, stage.hub.serving) == (Phase.SERVING, True)
+    stage.hub.leave()
+    assert (stage.hub.phase, stage.hub.serving) == (Phase.LEAVING, False)
+    with pytest.raises(SignalingError) as refused:
+        stage.open()
+    assert refused.value == errors.server_draining()
+    assert stage.hub.counters.refusals["grpc", "draining"] == 1
+    assert stage.hub.health(stage.now).status == "unhealthy"
+    assert isinstance(alice.do(Offer("bob", "v=0")), OfferRelayed)
+    assert [type(event) for event in bob.took()] == [OfferReceived]
+    # Those who are here may even leave and announce again, and hear of each other.
+    assert alice.do(Disconnect("alice")) == Disconnected("alice")
+    assert alice.do(Announce("alicia")) == Announced("alicia", 1, ("bob",))
+    assert bob.took() == [PeerLeft("alice"), *joined("alicia")]
+    assert (alice.ends, bob.ends) == ([], [])
+
+
+def test_a_server_drains_after_it_was_leaving_and_never_serves_again(stage):
+    alice, bob = stage.pair()
+    stage.hub.leave()
+    stage.hub.drain(stage.now)
+    assert [one.ends for one in (alice, bob)] == [[DisconnectReason.DRAINING]] * 2
+    assert [one.took() for one in (alice, bob)] == [[], []]
+    stage.hub.leave()
+    assert (stage.hub.phase, stage.hub.serving) == (Phase.DRAINING, False)
+
+
+def test_an_end_is_told_once_whoever_wants_it(stage):
+    alice, bob = stage.pair()
+    stage.hub.end(bob.session, DisconnectReason.CLIENT_LEFT, stage.now)
+    stage.hub.end(bob.session, DisconnectReason.CONNECTION_LOST, stage.now)
+    assert bob.ends == [DisconnectReason.CLIENT_LEFT]
+    assert bob.session.end_reason is DisconnectReason.CLIENT_LEFT
+    assert alice.took() == [PeerLeft("bob")]
+    assert stage.hub.counters.disconnects == {("websocket", "client_left"): 1}
+
+
+def test_an_on_end_that_ends_its_session_does_no_harm(stage):
+    alice, bob = stage.pair()
+    told = []
+
+    def end_again(reason):
+        told.append(reason)
+        stage.hub.end(bob.session, DisconnectReason.CONNECTION_LOST, stage.now)
+
+    bob.session.on_end = end_again
     stage.hub.end(bob.session, DisconnectReason.MAX_AGE, stage.now)
+    assert told == [DisconnectReason.MAX_AGE]
     assert bob.session.end_reason is DisconnectReason.MAX_AGE
     assert alice.took() == [PeerLeft("bob")]
+
+
+def test_an_on_end_that_ends_another_session_has_it_ended_afterwards(stage):
+    alice, bob = stage.pair()
+    carol = stage.open("carol")
+    alice.took()
+    seen = []
+
+    def end_alice(reason):
+        stage.hub.end(alice.session, DisconnectReason.MAX_AGE, stage.now)
+        seen.append(alice.session.open)
+
+    bob.session.on_end = end_alice
+    stage.hub.end(bob.session, DisconnectReason.MAX_AGE, stage.now)
+    assert seen == [True], "its turn comes after this end"
+    assert alice.ends == [DisconnectReason.MAX_AGE]
+    assert carol.took() == [PeerLeft("bob"), PeerLeft("alice")]
 
 
 # Listing and health.
@@ -930,7 +1287,7 @@ def test_a_list_shows_the_room_in_the_order_of_joining(stage):
     assert alice.do(ListPeers()) == expected
     assert alice.do(ListPeers("")) == expected
     assert stage.open().do(ListPeers()) == expected
-    assert stage.hub.query("websocket", ListPeers(), stage.now) == expected
+    assert stage.hub.query("websocket", ListPeers(), ANYWHERE, stage.now) == expected
 
 
 def test_an_unannounced_session_lists_any_room(stage):
@@ -1015,7 +1372,7 @@ def test_a_page_size_has_32_bits(stage, size):
 
 def test_a_refused_query_raises_and_is_counted(stage):
     with pytest.raises(SignalingError):
-        stage.hub.query("grpc", ListPeers("\n"), stage.now)
+        stage.hub.query("grpc", ListPeers("\n"), ANYWHERE, stage.now)
     assert stage.hub.counters.requests == {("grpc", "list_peers", "INVALID_ARGUMENT"): 1}
 
 
@@ -1026,7 +1383,7 @@ def test_health(stage):
     stage.wait(12.9)
     expected = Health("healthy", 12, 3, {"pending_offers": 1, "sessions": {"grpc": 2, "websocket": 1}, "rooms": 2})
     assert alice.do(HealthCheck()) == expected
-    assert stage.hub.query("grpc", HealthCheck(), stage.now) == expected
+    assert stage.hub.query("grpc", HealthCheck(), ANYWHERE, stage.now) == expected
     stranger = stage.open()
     assert stranger.do(HealthCheck()).connected_peers == 3
 
@@ -1039,7 +1396,7 @@ def test_every_request_is_counted_by_its_outcome(stage):
     alice.do(Offer("bob", "v=0"))
     alice.refused(Offer("nobody", "v=0"))
     bob.do(Answer("alice", "v=0"))
-    stage.hub.refuse(bob.session, "unknown", errors.method_not_found("x"), stage.now)
+    stage.hub.refuse(bob.session, "unknown", errors.method_not_found("x"), [], stage.now)
     counters = stage.hub.counters
     assert counters.requests == {
         ("grpc", "announce", "ok"): 1,

@@ -19,11 +19,8 @@ from sigbridge import (
 )
 from sigbridge.auth import ANYBODY, Identity
 from sigbridge.limits import RateLimiter
-
-
-class Encoding:
-    def encode_event(self, event):
-        return repr(event).encode()
+from sigbridge.session import Caller
+from stage import PlainEncoding, Recorder, outcome_of
 
 
 def at(seconds: float) -> Instant:
@@ -140,14 +137,7 @@ def make_hub(**settings) -> Hub:
 
 
 def open_session(hub: Hub, now: float = 0, *, remote: str = "192.0.2.1", identity: Identity = ANYBODY):
-    return hub.open(
-        protocol="websocket",
-        encoding=Encoding(),
-        on_end=lambda reason: None,
-        now=at(now),
-        remote=remote,
-        identity=identity,
-    )
+    return hub.open("websocket", PlainEncoding(), lambda reason: None, at(now), Caller(identity, remote))
 
 
 def test_reconnecting_does_not_refill():
@@ -155,40 +145,42 @@ def test_reconnecting_does_not_refill():
     codes = []
     for _ in range(4):
         session = open_session(hub)
-        answer = hub.apply(session, ListPeers(), at(0))
+        answer = outcome_of(hub, session, ListPeers(), at(0))
         codes.append(answer.code if isinstance(answer, SignalingError) else None)
-        hub.close(session, DisconnectReason.CLIENT_LEFT, at(0))
+        hub.end(session, DisconnectReason.CLIENT_LEFT, at(0))
     assert codes == [None, None, Code.RESOURCE_EXHAUSTED, Code.RESOURCE_EXHAUSTED]
-    assert not isinstance(hub.apply(open_session(hub, remote="192.0.2.2"), ListPeers(), at(0)), SignalingError)
+    assert not isinstance(outcome_of(hub, open_session(hub, remote="192.0.2.2"), ListPeers(), at(0)), SignalingError)
 
 
 def test_an_identity_has_one_bucket_wherever_it_comes_from():
     hub = make_hub(rate_per_second=1, rate_burst=1)
     alice, bob = Identity(subject="alice"), Identity(subject="bob")
-    assert not isinstance(hub.apply(open_session(hub, identity=alice), ListPeers(), at(0)), SignalingError)
+    assert not isinstance(outcome_of(hub, open_session(hub, identity=alice), ListPeers(), at(0)), SignalingError)
     elsewhere = open_session(hub, identity=alice, remote="192.0.2.9")
-    assert hub.apply(elsewhere, ListPeers(), at(0)).code is Code.RESOURCE_EXHAUSTED
-    assert not isinstance(hub.apply(open_session(hub, identity=bob), ListPeers(), at(0)), SignalingError)
+    assert outcome_of(hub, elsewhere, ListPeers(), at(0)).code is Code.RESOURCE_EXHAUSTED
+    assert not isinstance(outcome_of(hub, open_session(hub, identity=bob), ListPeers(), at(0)), SignalingError)
 
 
 def test_the_rate_is_checked_first_and_a_refused_request_changes_nothing():
     hub = make_hub(rate_per_second=1, rate_burst=1)
     session = open_session(hub)
-    assert hub.apply(session, Announce(""), at(0)).code is Code.INVALID_ARGUMENT
-    refused = hub.apply(session, Announce("a"), at(0))
+    assert outcome_of(hub, session, Announce(""), at(0)).code is Code.INVALID_ARGUMENT
+    refused = outcome_of(hub, session, Announce("a"), at(0))
     assert refused.code is Code.RESOURCE_EXHAUSTED
     assert (hub.peer_count, session.open) == (0, True)
     later = at(refused.extra["retry_after_ms"] / 1000)
-    assert hub.apply(session, Announce("a"), later).peer_id == "a"
+    assert outcome_of(hub, session, Announce("a"), later).peer_id == "a"
     # Offers have a bucket of their own.
-    assert hub.apply(session, Offer("nobody", "v=0"), later).code is Code.NOT_FOUND
+    assert outcome_of(hub, session, Offer("nobody", "v=0"), later).code is Code.NOT_FOUND
 
 
 def test_what_is_no_request_is_limited_too():
     hub = make_hub(rate_per_second=1, rate_burst=2)
     session = open_session(hub)
     fault = errors.malformed_request()
-    answers = [hub.refuse(session, "unknown", fault, at(0)) for _ in range(3)]
+    answers = []
+    for _ in range(3):
+        hub.refuse(session, "unknown", fault, answers, at(0), sink=Recorder())
     assert answers[:2] == [fault, fault]
     assert answers[2].message.startswith("Too many unknown requests")
     assert hub.counters.requests["websocket", "unknown", "INVALID_ARGUMENT"] == 2
@@ -197,19 +189,20 @@ def test_what_is_no_request_is_limited_too():
 
 def test_queries_without_a_session_share_the_bucket_of_their_holder():
     hub = make_hub(rate_per_second=1, rate_burst=2)
-    hub.apply(open_session(hub), ListPeers(), at(0))
-    hub.query("grpc", ListPeers(), at(0), holder="192.0.2.1")
+    outcome_of(hub, open_session(hub), ListPeers(), at(0))
+    caller = Caller(address="192.0.2.1")
+    hub.query("grpc", ListPeers(), caller, at(0))
     with pytest.raises(SignalingError) as refused:
-        hub.query("grpc", ListPeers(), at(0), holder="192.0.2.1")
+        hub.query("grpc", ListPeers(), caller, at(0))
     assert refused.value.extra["retry_after_ms"] >= 1000
-    hub.query("grpc", HealthCheck(), at(0), holder="192.0.2.1")
+    hub.query("grpc", HealthCheck(), caller, at(0))
     assert hub.counters.requests["grpc", "list_peers", "RESOURCE_EXHAUSTED"] == 1
 
 
 def test_the_hub_forgets_full_buckets():
     hub = make_hub(rate_per_second=10, rate_burst=10)
     for number in range(500):
-        hub.query("grpc", HealthCheck(), at(0), holder=f"192.0.2.{number}")
+        hub.query("grpc", HealthCheck(), Caller(address=f"192.0.2.{number}"), at(0))
     assert len(hub._limiter) == 500
     hub.expire(at(1))
     assert len(hub._limiter) == 0
@@ -218,7 +211,7 @@ def test_the_hub_forgets_full_buckets():
 def test_a_conference_that_joins_at_once_from_one_address_never_meets_the_default():
     hub = make_hub()
     sessions = [open_session(hub) for _ in range(20)]
-    answers = [hub.apply(session, Announce(f"p{number}"), at(0)) for number, session in enumerate(sessions)]
+    answers = [outcome_of(hub, session, Announce(f"p{number}"), at(0)) for number, session in enumerate(sessions)]
     for number, session in enumerate(sessions):
-        answers += [hub.apply(session, Offer(f"p{other}", "v=0"), at(0)) for other in range(number)]
+        answers += [outcome_of(hub, session, Offer(f"p{other}", "v=0"), at(0)) for other in range(number)]
     assert not [answer for answer in answers if isinstance(answer, SignalingError)]

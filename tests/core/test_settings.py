@@ -6,7 +6,7 @@ import re
 import pytest
 
 from sigbridge import SettingError, Settings
-from sigbridge.settings import parse_address, setting_infos
+from sigbridge.settings import parse_address, setting_infos, subjects
 
 
 def test_the_defaults_of_the_protocol():
@@ -20,13 +20,23 @@ def test_the_defaults_of_the_protocol():
 
 def test_every_setting_has_a_variable_of_its_own_a_meaning_and_a_check():
     infos = setting_infos()
-    assert list(infos) == [field.name for field in dataclasses.fields(Settings)]
+    assert sorted(infos) == sorted(field.name for field in dataclasses.fields(Settings))
     variables = [info.env for info in infos.values()]
     assert len(variables) == len(set(variables))
     for name, info in infos.items():
         assert info.env.isupper(), name
         assert info.meaning, name
         assert info.check(getattr(Settings(), name)), name
+
+
+def test_every_setting_has_one_subject_in_a_file_of_its_own():
+    names = [name for subject in subjects() for name in subject.infos()]
+    assert names == list(setting_infos())
+    assert len(names) == len(set(names))
+    for subject in subjects():
+        assert subject.__module__ == f"sigbridge.settings.{subject.__name__.lower()}"
+        assert subject.title
+        assert subject.__doc__
 
 
 @pytest.mark.parametrize(
@@ -113,7 +123,21 @@ def test_addresses(text, address):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "8080", "host", "host:", "host:x", "host:65536", "::1:80", "host:-1", "host:1\u0660"]
+    "text",
+    [
+        "",
+        "8080",
+        "host",
+        "host:",
+        "host:x",
+        "host:65536",
+        "::1:80",
+        "host:-1",
+        "host:1\u0660",
+        "a..b:1",
+        f"{'a' * 64}:1",
+        "\udcff:1",
+    ],
 )
 def test_no_addresses(text):
     with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):

@@ -4,15 +4,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from sigbridge import Announce, Code, Disconnect, Hub, Instant, ListPeers, Offer, Settings, SignalingError
+from clock import NOW
+from sigbridge import Announce, Code, Disconnect, Hub, ListPeers, Offer, Settings, SignalingError
+from sigbridge.session import Caller
+from stage import PlainEncoding, outcome_of
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-class Encoding:
-    def encode_event(self, event):
-        return repr(event).encode()
 
 
 class Recorder:
@@ -47,17 +44,15 @@ def hub(tracer):
 
 
 def open_peer(hub, peer_id, traceparent=""):
-    session = hub.open(
-        protocol="grpc", encoding=Encoding(), on_end=lambda reason: None, now=NOW, traceparent=traceparent
-    )
-    hub.apply(session, Announce(peer_id), NOW)
+    session = hub.open("grpc", PlainEncoding(), lambda reason: None, NOW, Caller(traceparent=traceparent))
+    outcome_of(hub, session, Announce(peer_id), NOW)
     return session
 
 
 def test_a_delivery_lies_within_its_request(hub, tracer):
     alice, bob = open_peer(hub, "alice"), open_peer(hub, "bob")
     tracer.lines.clear()
-    hub.apply(alice, Offer("bob", "v=0"), NOW, traceparent=PARENT)
+    outcome_of(hub, alice, Offer("bob", "v=0"), NOW, traceparent=PARENT)
     assert tracer.lines == [
         ("begin", "request", alice.id, "offer", PARENT),
         ("begin", "delivery", bob.id, "offer"),
@@ -69,22 +64,22 @@ def test_a_delivery_lies_within_its_request(hub, tracer):
 def test_a_request_s_own_context_comes_before_its_connection_s(hub, tracer):
     session = open_peer(hub, "alice", traceparent=PARENT)
     tracer.lines.clear()
-    hub.apply(session, ListPeers(), NOW)
-    hub.apply(session, ListPeers(), NOW, traceparent="own")
+    outcome_of(hub, session, ListPeers(), NOW)
+    outcome_of(hub, session, ListPeers(), NOW, traceparent="own")
     assert [line[-1] for line in tracer.lines if line[0] == "begin"] == [PARENT, "own"]
 
 
 def test_a_refused_request_ends_its_spans_and_delivers_nothing(hub, tracer):
     alice = open_peer(hub, "alice")
     tracer.lines.clear()
-    assert hub.apply(alice, Offer("nobody", "v=0"), NOW).code is Code.NOT_FOUND
+    assert outcome_of(hub, alice, Offer("nobody", "v=0"), NOW).code is Code.NOT_FOUND
     assert [line[:2] for line in tracer.lines] == [("begin", "request"), ("end", "request")]
 
 
 def test_a_hang_up_is_delivered_too(hub, tracer):
     alice, bob = open_peer(hub, "alice"), open_peer(hub, "bob")
     tracer.lines.clear()
-    hub.apply(alice, Disconnect("bob"), NOW)
+    outcome_of(hub, alice, Disconnect("bob"), NOW)
     assert ("begin", "delivery", bob.id, "peer_disconnected") in tracer.lines
 
 
@@ -92,7 +87,7 @@ def test_a_full_outbox_ends_the_span(tracer):
     hub = Hub(Settings(outbox_max_messages=1), NOW, tracer=tracer)
     alice = open_peer(hub, "alice")
     open_peer(hub, "bob")
-    answers = [hub.apply(alice, Offer("bob", "v=0"), NOW) for _ in range(3)]
+    answers = [outcome_of(hub, alice, Offer("bob", "v=0"), NOW) for _ in range(3)]
     assert [a.code for a in answers if isinstance(a, SignalingError)][-1] is Code.UNAVAILABLE
     began = [line[1:] for line in tracer.lines if line[0] == "begin"]
     ended = [line[1:] for line in tracer.lines if line[0] == "end"]

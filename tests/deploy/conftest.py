@@ -1,18 +1,10 @@
-"""What the black-box tests share: a server process, its certificates, foreign programs and plain clients."""
+"""The black-box tests' fixtures: a server process and its certificates, foreign programs and plain clients."""
 
 import asyncio
 import contextlib
-import datetime
-import http.client
-import ipaddress
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,174 +13,27 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from google.protobuf import json_format
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
 
+from certificates import Authority
+from processes import Process, clean_environment
+from server_process import ServerProcess
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from waiting import TIME_LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".cache" / "tools" / "bin"
-LIMIT_SECONDS = 30.0
-"""How long anything may take before it counts as never coming."""
-
-
-def until(probe: Callable[[], Any], what: str, limit_seconds: float = LIMIT_SECONDS) -> Any:
-    """Ask again and again until the answer is something; the answer."""
-    give_up_at = time.monotonic() + limit_seconds
-    while not (answer := probe()):
-        assert time.monotonic() < give_up_at, f"waited in vain: {what}"
-        time.sleep(0.02)
-    return answer
-
-
-class Process:
-    """A program that runs beside the test, and every line that it says."""
-
-    def __init__(self, command: list[str], *, environment: dict[str, str], cwd: Path | None = None) -> None:
-        self._popen = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.stdout: list[str] = []
-        self.stderr: list[str] = []
-        self._readers = [
-            threading.Thread(target=lines.extend, args=(iter(pipe.readline, ""),))
-            for lines, pipe in ((self.stdout, self._popen.stdout), (self.stderr, self._popen.stderr))
-            if pipe is not None
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    @property
-    def running(self) -> bool:
-        return self._popen.poll() is None
-
-    def signal(self, number: signal.Signals) -> None:
-        self._popen.send_signal(number)
-
-    def wait(self) -> int:
-        """Its exit code, once it has ended and everything it said has been read."""
-        code = self._popen.wait(LIMIT_SECONDS)
-        for reader in self._readers:
-            reader.join(LIMIT_SECONDS)
-        for pipe in (self._popen.stdout, self._popen.stderr):
-            if pipe is not None:
-                pipe.close()
-        return code
-
-    def stop(self) -> int:
-        """End it, by force where it takes too long."""
-        if self.running:
-            self._popen.terminate()
-        try:
-            self._popen.wait(LIMIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            raise
-        finally:
-            code = self.wait()
-        return code
-
-
-class Served(Process):
-    """A `sigbridge serve` on ports that the system chose."""
-
-    def __init__(self, **settings: str) -> None:
-        self.settings = {
-            "GRPC_BIND_ADDRESS": "127.0.0.1:0",
-            "WS_BIND_ADDRESS": "127.0.0.1:0",
-            "HTTP_BIND_ADDRESS": "127.0.0.1:0",
-        } | settings
-        super().__init__(
-            # What is not our fault: how jsonrpcserver reads its schema.
-            [
-                *(sys.executable, "-W", "error", "-W", "ignore:read_text is deprecated:DeprecationWarning"),
-                *("-W", "ignore:open_text is deprecated:DeprecationWarning", "-m", "sigbridge_command", "serve"),
-            ],
-            environment=clean_environment() | self.settings,
-        )
-
-    def ready(self) -> "Served":
-        """Wait until it listens everywhere."""
-        until(lambda: len(self.stdout) == 3 or not self.running, "the server's listening lines")
-        if not self.running:
-            self.wait()
-            raise AssertionError(f"the server ended: {self.stderr}")
-        return self
-
-    def port(self, name: str) -> int:
-        (line,) = (line for line in self.stdout if line.startswith(f"{name} listening on "))
-        return int(line.rpartition(":")[2])
-
-    @property
-    def grpc(self) -> int:
-        return self.port("gRPC")
-
-    @property
-    def ws(self) -> int:
-        return self.port("WebSocket")
-
-    @property
-    def http(self) -> int:
-        return self.port("HTTP")
-
-    def page(self, path: str) -> tuple[int, str]:
-        """A page of the HTTP port: its status and text."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=LIMIT_SECONDS)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
-    def metrics(self) -> dict[str, float]:
-        """Every sample of `/metrics`, by its name and labels as they are written."""
-        status, text = self.page("/metrics")
-        assert status == 200
-        samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-        return {series: float(value) for series, _, value in samples}
-
-    def said(self, text: str) -> list[str]:
-        """The lines of its log that hold a text."""
-        return [line for line in list(self.stderr) if text in line]
-
-    def log(self) -> list[dict[str, Any]]:
-        """Its log, where that is JSON: one object a line, or this fails."""
-        return [json.loads(line) for line in list(self.stderr)]
-
-
-def clean_environment() -> dict[str, str]:
-    """This process's environment without settings of a server, and without proxies."""
-    prefixes = ("GRPC_", "WS_", "HTTP_", "SIGNALING_", "RUST_LOG")
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(prefixes) and not name.lower().endswith("_proxy")
-    }
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Served]]:
+def serve() -> Iterator[Callable[..., ServerProcess]]:
     """Start servers that end with the test."""
-    servers: list[Served] = []
+    servers: list[ServerProcess] = []
 
-    def start(*, wait: bool = True, **settings: str) -> Served:
-        servers.append(Served(**settings))
+    def start(*, wait: bool = True, **settings: str) -> ServerProcess:
+        servers.append(ServerProcess(**settings))
         return servers[-1].ready() if wait else servers[-1]
 
     yield start
@@ -202,7 +47,7 @@ def run() -> Iterator[Callable[..., Process]]:
     programs: list[Process] = []
 
     def start(*command: str, cwd: Path | None = None, **environment: str) -> Process:
-        programs.append(Process(list(command), environment=clean_environment() | environment, cwd=cwd))
+        programs.append(Process(list(command), environment=clean_environment(**environment), cwd=cwd))
         return programs[-1]
 
     yield start
@@ -223,54 +68,7 @@ def tool() -> Callable[[str], str]:
     return find
 
 
-@pytest.fixture
-def wait_until() -> Callable[..., Any]:
-    return until
-
-
 # Certificates.
-
-
-class Authority:
-    """A certificate authority of the test's own."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _certificate(self._name, self._name, self._key.public_key())
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        self._certificate = builder.sign(self._key, hashes.SHA256())
-        self.file = str(folder / f"{name}.pem")
-        Path(self.file).write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
-
-    @property
-    def pem(self) -> bytes:
-        return Path(self.file).read_bytes()
-
-    def issue(self, name: str, *, file: str = "") -> tuple[str, str]:
-        """A certificate for this machine in that name; its files, certificate and key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        builder = _certificate(subject, self._name, key.public_key())
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        certificate = builder.sign(self._key, hashes.SHA256())
-        paths = [self._folder / f"{file or name}.{kind}.pem" for kind in ("cert", "key")]
-        paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        paths[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return str(paths[0]), str(paths[1])
-
-
-def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
-    builder = builder.serial_number(x509.random_serial_number())
-    return builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=1))
 
 
 @pytest.fixture
@@ -314,7 +112,7 @@ class GrpcSession:
 
     async def next(self) -> dict[str, Any]:
         """The next response or event."""
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             response = await self.call.read()
         assert response is not grpc.aio.EOF, await self.call.code()
         return json_format.MessageToDict(response, preserving_proto_field_name=True)
@@ -341,7 +139,7 @@ class WebSocketSession:
 
     async def next(self) -> dict[str, Any]:
         """The next response or event."""
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             message: dict[str, Any] = json.loads(await self.connection.recv())
             return message
 
@@ -380,7 +178,11 @@ async def clients() -> Any:
             async def websocket(port: int, *, token: str = "", scheme: str = "ws", **options: Any) -> WebSocketSession:
                 if token:
                     options["additional_headers"] = {"Authorization": f"Bearer {token}"}
-                options = {"proxy": None, "open_timeout": LIMIT_SECONDS, "close_timeout": LIMIT_SECONDS} | options
+                options = {
+                    "proxy": None,
+                    "open_timeout": TIME_LIMIT_SECONDS,
+                    "close_timeout": TIME_LIMIT_SECONDS,
+                } | options
                 host = "localhost" if scheme == "wss" else "127.0.0.1"
                 connecting = websocket_connect(f"{scheme}://{host}:{port}/", **options)
                 return WebSocketSession(await stack.enter_async_context(connecting))
@@ -394,7 +196,7 @@ def fetch_json() -> Callable[[str], Any]:
 
     def fetch(url: str) -> Any:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=LIMIT_SECONDS) as response:
+        with opener.open(url, timeout=TIME_LIMIT_SECONDS) as response:
             return json.load(response)
 
     return fetch

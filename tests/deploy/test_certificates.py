@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from websockets.exceptions import InvalidMessage
 
-LIMIT_SECONDS = 30
+from waiting import TIME_LIMIT_SECONDS, wait_until
 
 
 @pytest.fixture(params=["native", "grpcio"])
@@ -48,7 +48,7 @@ def served_certificate(port):
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2", "http/1.1"])
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=LIMIT_SECONDS) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=TIME_LIMIT_SECONDS) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as secure,
     ):
         return x509.load_der_x509_certificate(secure.getpeercert(binary_form=True)).serial_number
@@ -61,7 +61,9 @@ async def test_a_client_without_a_certificate_is_refused_on_both_ports(
     stranger = other_authority.issue("mallory")
     for files in ((), stranger):
         channel = await clients.channel(server.grpc, grpc_credentials(authority, files))
-        call = channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/HealthCheck")(b"", timeout=LIMIT_SECONDS)
+        call = channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/HealthCheck")(
+            b"", timeout=TIME_LIMIT_SECONDS
+        )
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
         with pytest.raises((ssl.SSLError, OSError, InvalidMessage)):
             await clients.websocket(server.ws, scheme="wss", ssl=websocket_context(authority, files))
@@ -82,7 +84,7 @@ async def test_a_certificate_is_no_token(serve, mutual, engine, authority, clien
     server = serve(**mutual, **engine, GRPC_AUTH_TOKENS="the-right-token", SIGNALING_CLOSE_TIMEOUT_SEC="0.5")
     files = authority.issue("alice")
     channel = await clients.channel(server.grpc, grpc_credentials(authority, files))
-    call = channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers")(b"", timeout=LIMIT_SECONDS)
+    call = channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers")(b"", timeout=TIME_LIMIT_SECONDS)
     assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
     with pytest.raises(Exception, match="HTTP 401"):
         await clients.websocket(server.ws, scheme="wss", ssl=websocket_context(authority, files))
@@ -100,7 +102,7 @@ async def test_rates_count_against_the_certificates_subject(serve, mutual, engin
     refused = await over_websocket.error_of("list_peers")
     assert refused["data"]["status"] == "RESOURCE_EXHAUSTED"
     channel = await clients.channel(server.grpc, grpc_credentials(authority, alice))
-    call = channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers")(b"", timeout=LIMIT_SECONDS)
+    call = channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers")(b"", timeout=TIME_LIMIT_SECONDS)
     assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     # Another one at the same address has a bucket of its own.
     other = await clients.websocket(server.ws, scheme="wss", ssl=websocket_context(authority, bob))
@@ -108,7 +110,7 @@ async def test_rates_count_against_the_certificates_subject(serve, mutual, engin
 
 
 async def test_a_reload_serves_the_new_certificate_to_new_connections_while_old_sessions_live(
-    serve, tls_settings, engine, authority, clients, wait_until
+    serve, tls_settings, engine, authority, clients
 ):
     server = serve(**tls_settings, **engine)
     over_grpc = await clients.grpc(server.grpc, credentials=grpc_credentials(authority))
@@ -133,9 +135,7 @@ async def test_a_reload_serves_the_new_certificate_to_new_connections_while_old_
     assert "ack" in await newcomer.ask(announce={"peer_id": "carol"})
 
 
-async def test_a_reload_of_what_is_no_certificate_changes_nothing(
-    serve, tls_settings, engine, authority, clients, wait_until
-):
+async def test_a_reload_of_what_is_no_certificate_changes_nothing(serve, tls_settings, engine, authority, clients):
     server = serve(**tls_settings, **engine)
     old = await asyncio.to_thread(served_certificate, server.ws)
     spoil(tls_settings["SIGNALING_TLS_CERT_FILE"])

@@ -8,10 +8,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from waiting import TIME_LIMIT_SECONDS, wait_until
+
 SERVICE = "remotemedia.v1.webrtc.WebRtcSignaling"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-LIMIT_SECONDS = 30
 
 
 @pytest.fixture(params=["native", "grpcio"])
@@ -33,7 +34,7 @@ async def test_a_watcher_learns_that_it_drains(service, serve, engine, clients):
     server = serve(**engine)
     stub = health_pb2_grpc.HealthStub(await clients.channel(server.grpc))
     watching = stub.Watch(health_pb2.HealthCheckRequest(service=service))
-    async with asyncio.timeout(LIMIT_SECONDS):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         assert (await watching.read()).status == SERVING
         server.signal(signal.SIGTERM)
         assert await statuses(watching) == [NOT_SERVING]
@@ -44,14 +45,14 @@ async def test_an_unknown_service_is_told_so(serve, engine, clients):
     server = serve(**engine)
     stub = health_pb2_grpc.HealthStub(await clients.channel(server.grpc))
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await stub.Check(health_pb2.HealthCheckRequest(service="nobody"), timeout=LIMIT_SECONDS)
+        await stub.Check(health_pb2.HealthCheckRequest(service="nobody"), timeout=TIME_LIMIT_SECONDS)
     assert refusal.value.code() is grpc.StatusCode.NOT_FOUND
     watching = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"))
     assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     watching.cancel()
 
 
-async def test_readyz_turns_503_and_healthz_stays_while_it_drains(serve, engine, clients, wait_until):
+async def test_readyz_turns_503_and_healthz_stays_while_it_drains(serve, engine, clients):
     # A client that does not answer the closing handshake keeps it draining.
     server = serve(**engine, SIGNALING_SHUTDOWN_GRACE_SEC="20", SIGNALING_CLOSE_TIMEOUT_SEC="5")
     reader, writer = await asyncio.open_connection("127.0.0.1", server.ws)
@@ -78,7 +79,7 @@ async def test_everybody_is_told_and_the_server_is_gone_in_time(serve, engine, c
     await over_grpc.ask(announce={"peer_id": "alice"})
     await over_websocket.ask("announce", peer_id="bob")
     server.signal(signal.SIGTERM)
-    async with asyncio.timeout(LIMIT_SECONDS):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         with contextlib.suppress(grpc.aio.AioRpcError):
             while await over_grpc.call.read() is not grpc.aio.EOF:
                 pass

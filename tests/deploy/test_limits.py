@@ -12,8 +12,7 @@ from sigbridge.instant import Instant
 from sigbridge.settings import Settings
 from sigbridge_client import connect
 from sigbridge_server.memory import MemoryWatch
-
-LIMIT_SECONDS = 60
+from waiting import TIME_LIMIT_SECONDS
 
 
 async def test_over_the_rate_both_protocols_say_the_same(serve, clients):
@@ -87,7 +86,7 @@ async def test_a_conference_of_twenty_that_joins_at_once_never_meets_the_default
         await asyncio.gather(*(client.ice_candidate(other, f"candidate:{number}") for number in range(10)))
 
     arrived, everybody = [], asyncio.Event()
-    async with asyncio.timeout(LIMIT_SECONDS):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         await asyncio.gather(*(take_part(number) for number in range(20)))
     metrics = server.metrics()
     assert metrics['grpc_webrtc_signaling_messages_total{type="offer"}'] == 190
@@ -116,9 +115,13 @@ async def test_a_server_that_is_short_of_memory_lets_nobody_in_and_stays_ready(s
     assert "GRPC_MAX_MEMORY_MB" in refusal.value.details()
     with pytest.raises(Exception, match="HTTP 503"):
         await clients.websocket(server.ws)
-    answer = await channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/HealthCheck")(b"", timeout=LIMIT_SECONDS)
+    answer = await channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/HealthCheck")(
+        b"", timeout=TIME_LIMIT_SECONDS
+    )
     assert b"degraded" in answer
-    health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=LIMIT_SECONDS)
+    health = await health_pb2_grpc.HealthStub(channel).Check(
+        health_pb2.HealthCheckRequest(), timeout=TIME_LIMIT_SECONDS
+    )
     assert health.status == health_pb2.HealthCheckResponse.SERVING
     assert server.page("/readyz") == (200, "ready\n")
     # All that it says has been read when it has ended.

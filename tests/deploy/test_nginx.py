@@ -15,10 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sigbridge.messages import AnswerReceived, IceCandidateReceived, OfferReceived
 from sigbridge_client import connect
+from waiting import TIME_LIMIT_SECONDS, wait_until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx" / "nginx.conf"
 TOKEN = "a-token-of-the-test"
-LIMIT_SECONDS = 30
 
 
 def free_port():
@@ -49,7 +49,7 @@ class Front:
 
 
 @pytest.fixture
-def front(serve, run, tool, authority, tmp_path, wait_until):
+def front(serve, run, tool, authority, tmp_path):
     """Start a server, and nginx in front of it."""
     nginx = tool("nginx")
 
@@ -104,7 +104,7 @@ async def test_a_call_comes_about_through_one_port(caller, callee, front):
     async with (
         await connect(nginx.url(caller), root_certificates=nginx.authority.pem) as alice,
         await connect(nginx.url(callee), root_certificates=nginx.authority.pem) as bob,
-        asyncio.timeout(LIMIT_SECONDS),
+        asyncio.timeout(TIME_LIMIT_SECONDS),
     ):
         await bob.announce("bob")
         assert (await alice.announce("alice")).peers_count == 1
@@ -125,7 +125,7 @@ async def next_of(kind, events):
     raise AssertionError(f"no {kind.__name__} came")
 
 
-async def test_silent_sessions_of_both_protocols_live_on(front, clients, wait_until):
+async def test_silent_sessions_of_both_protocols_live_on(front, clients):
     # A second stands for twenty here: pings keep the WebSocket open, and nothing need keep the stream open.
     nginx = front(SIGNALING_PING_INTERVAL_SEC="1", SIGNALING_PING_TIMEOUT_SEC="1")
     over_grpc = await clients.grpc(nginx.port, credentials=nginx.credentials)
@@ -157,7 +157,7 @@ async def test_tokens_and_refusals_pass_through(front, clients):
     refused = await clients.channel(nginx.port, nginx.credentials)
     call = refused.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/HealthCheck")
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await call(b"", timeout=LIMIT_SECONDS)
+        await call(b"", timeout=TIME_LIMIT_SECONDS)
     assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert refusal.value.details() == "Invalid or missing API token"
     with pytest.raises(Exception, match="HTTP 401"):
@@ -182,7 +182,9 @@ async def test_a_foreign_origin_is_refused_behind_it_too(front, clients):
 async def test_the_standard_health_service_and_reflection_pass_through(front, clients, tool):
     nginx = front()
     channel = await clients.channel(nginx.port, nginx.credentials)
-    health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=LIMIT_SECONDS)
+    health = await health_pb2_grpc.HealthStub(channel).Check(
+        health_pb2.HealthCheckRequest(), timeout=TIME_LIMIT_SECONDS
+    )
     assert health.status == health_pb2.HealthCheckResponse.SERVING
     listed = subprocess.run(
         [tool("grpcurl"), "-cacert", nginx.authority.file, f"localhost:{nginx.port}", "list"],
@@ -198,7 +200,7 @@ async def test_the_metrics_are_not_behind_it(front):
     nginx = front()
     reader, writer = await asyncio.open_connection("localhost", nginx.port, ssl=nginx.tls)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    async with asyncio.timeout(LIMIT_SECONDS):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         answer = await reader.read()
     writer.close()
     assert b"sigbridge_" not in answer
@@ -212,7 +214,7 @@ async def test_a_restart_is_told_through_it(front, clients):
     await over_grpc.ask(announce={"peer_id": "alice"})
     await over_websocket.ask("announce", peer_id="bob")
     assert await asyncio.to_thread(nginx.server.stop) == 0
-    async with asyncio.timeout(LIMIT_SECONDS):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         with contextlib.suppress(grpc.aio.AioRpcError):
             while await over_grpc.call.read() is not grpc.aio.EOF:
                 pass
@@ -230,7 +232,7 @@ def test_grpc_web_comes_through(front, content_type):
         data=bytes(5),
         headers={"content-type": content_type},
     )
-    with urllib.request.urlopen(question, context=started.tls, timeout=LIMIT_SECONDS) as answer:
+    with urllib.request.urlopen(question, context=started.tls, timeout=TIME_LIMIT_SECONDS) as answer:
         assert answer.headers["content-type"] == content_type
         body = answer.read()
     assert b"healthy" in body
@@ -244,5 +246,5 @@ def test_a_browsers_question_before_grpc_web_comes_through(front):
         headers={"origin": "https://page.example", "access-control-request-method": "POST"},
         method="OPTIONS",
     )
-    with urllib.request.urlopen(question, context=started.tls, timeout=LIMIT_SECONDS) as answer:
+    with urllib.request.urlopen(question, context=started.tls, timeout=TIME_LIMIT_SECONDS) as answer:
         assert answer.headers["access-control-allow-methods"] == "POST"

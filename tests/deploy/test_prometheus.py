@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from waiting import wait_until
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "sigbridge.json").read_text(encoding="utf-8"))
@@ -67,7 +69,7 @@ async def some_traffic(server, clients, room):
 
 
 @pytest.fixture
-def prometheus(run, tool, tmp_path, wait_until, fetch_json):
+def prometheus(run, tool, tmp_path, fetch_json):
     """Start Prometheus as deploy/ configures it, but for where the server is and how often it looks."""
     program = tool("prometheus")
 
@@ -105,7 +107,7 @@ def prometheus(run, tool, tmp_path, wait_until, fetch_json):
 
 
 async def test_prometheus_scrapes_it_and_every_query_of_the_dashboard_returns_series(
-    serve, clients, prometheus, wait_until, subtests
+    serve, clients, prometheus, subtests
 ):
     server = serve()
     ask = await asyncio.to_thread(prometheus, server)
@@ -136,7 +138,7 @@ async def test_prometheus_scrapes_it_and_every_query_of_the_dashboard_returns_se
     assert [rule["name"] for rule in rules if rule["state"] == "firing"] == []
 
 
-def test_prometheus_notices_that_the_server_is_gone(serve, prometheus, wait_until):
+def test_prometheus_notices_that_the_server_is_gone(serve, prometheus):
     server = serve()
     ask = prometheus(server)
     server.stop()

@@ -9,11 +9,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
+from waiting import TIME_LIMIT_SECONDS
+
 SERVICE = "/remotemedia.v1.webrtc.WebRtcSignaling"
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 METHODS = ("Signal", "GetPeers", "HealthCheck")
 TOKEN = "the-right-token"
-LIMIT_SECONDS = 30
 
 # What a client may show in vain. Longer ones than 7 kB meet the transports' limits, below.
 IN_VAIN = {
@@ -42,7 +43,7 @@ async def status_of(channel, method, metadata=()):
         call = channel.unary_stream(method if method == REFLECTION else f"{SERVICE}/{method}")(b"", metadata=metadata)
     else:
         call = channel.unary_unary(f"{SERVICE}/{method}")(b"", metadata=metadata)
-    async with asyncio.timeout(LIMIT_SECONDS):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         if method in ("Signal", REFLECTION):
             with contextlib.suppress(grpc.aio.AioRpcError):
                 while await call.read() is not grpc.aio.EOF:
@@ -82,7 +83,7 @@ async def raw_handshake(port, *headers):
     lines = [b"GET / HTTP/1.1", b"Host: x", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13"]
     lines += [b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *headers]
     writer.write(b"\r\n".join(lines) + b"\r\n\r\n")
-    async with asyncio.timeout(LIMIT_SECONDS):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         head = await reader.readuntil(b"\r\n\r\n")
     writer.close()
     return head
@@ -170,7 +171,7 @@ async def test_health_asks_nobody_and_reflection_does(server, serve, clients):
     channel = await clients.channel(server.grpc)
     for service in ("", "remotemedia.v1.webrtc.WebRtcSignaling"):
         request = health_pb2.HealthCheckRequest(service=service)
-        answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=LIMIT_SECONDS)
+        answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIME_LIMIT_SECONDS)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     assert (await status_of(channel, REFLECTION))[0] is grpc.StatusCode.UNAUTHENTICATED
     assert (await asyncio.to_thread(server.page, "/readyz"))[0] == 200

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack
 from typing import Any
 from urllib.request import urlopen
 
-import grpc.aio
 import pytest
 from google.protobuf import json_format
 
 pytest.importorskip("numpy")
 
+from channels import Channels
 from pipeline_host.data import Text
 from pipeline_host.generated import pipeline_pb2 as pb
 from pipeline_host.generated import pipeline_pb2_grpc as pb_grpc
@@ -21,23 +21,16 @@ from pipeline_host.node import Node, Params
 from pipeline_host.registry import NODE_TYPES
 from sigbridge import Settings
 from sigbridge.auth import Authenticator
+from waiting import TIME_LIMIT_SECONDS
 
-TIME_LIMIT_SECONDS = 20.0
 
-
-class Hosted:
+class Hosted(Channels):
     """A host that runs, and channels to it."""
 
     def __init__(self, host: PipelineHost) -> None:
+        super().__init__(f"127.0.0.1:{host.grpc_port}")
         self.host = host
-        self.target = f"127.0.0.1:{host.grpc_port}"
-        self._channels: list[grpc.aio.Channel] = []
         self.stopped = False
-
-    def channel(self) -> grpc.aio.Channel:
-        channel = grpc.aio.insecure_channel(self.target, options=[("grpc.use_local_subchannel_pool", 1)])
-        self._channels.append(channel)
-        return channel
 
     async def execute(
         self, manifest: dict[str, Any] | pb.Manifest, *, metadata: Any = None, **item: Any
@@ -72,8 +65,7 @@ class Hosted:
             await self.host.stop()
 
     async def close(self) -> None:
-        for channel in self._channels:
-            await channel.close(None)
+        await self.close_channels()
         await self.stop()
 
 
@@ -137,15 +129,3 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setitem(NODE_TYPES, "test.wait", Wait)  # type: ignore[arg-type]
     yield gate
     gate.opened.set()
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
-    """Wait until a condition holds; the time limit ends what never comes."""
-
-    async def wait(condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(TIME_LIMIT_SECONDS):
-            while not condition():
-                await asyncio.sleep(0.002)
-
-    return wait

@@ -20,11 +20,11 @@ from sigbridge_grpc.interceptors import interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
 from sigbridge_net.clock import read_clock
 from sigbridge_server.metrics import HubCollector
+from waiting import TIME_LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "embedding.md"
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-TIME_LIMIT_SECONDS = 30
 
 
 def program(word: str) -> str:

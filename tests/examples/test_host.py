@@ -21,7 +21,7 @@ from pipeline_host.generated import pipeline_pb2 as pb
 from pipeline_host.generated import pipeline_pb2_grpc as pb_grpc
 from pipeline_host.host import SERVICE_NAMES, PipelineHost
 from pipeline_host.pipeline import Pipeline
-from sigbridge import Code, OfferReceived, PeerJoined, Settings, SignalingError
+from sigbridge import Code, Instant, OfferReceived, PeerJoined, Settings, SignalingError
 from sigbridge.auth import Credentials, Identity
 from sigbridge.errors import unauthenticated
 from sigbridge_client import ConnectionClosed, connect
@@ -31,6 +31,7 @@ from sigbridge_grpc.generated import webrtc_signaling_pb2 as signaling_pb
 from sigbridge_grpc.generated import webrtc_signaling_pb2_grpc as signaling_pb_grpc
 from sigbridge_net.errors import ListenError
 from sigbridge_server.logs import configure_logging
+from waiting import until
 
 PASS = {"name": "pass", "nodes": [{"id": "out", "type": "pass_through"}]}
 UPPER = {"name": "upper", "nodes": [{"id": "out", "type": "text.upper"}]}
@@ -142,7 +143,7 @@ async def test_each_item_of_a_stream_has_the_whole_time_limit(host_it, gate):
     assert (await idle.read()).outputs[0].data.text == "still here"
 
 
-async def test_when_too_many_wait_the_next_is_refused_at_once(host_it, gate, until, monkeypatch):
+async def test_when_too_many_wait_the_next_is_refused_at_once(host_it, gate, monkeypatch):
     monkeypatch.setattr(runner_module, "MOST_WAITING", 1)
     monkeypatch.setattr(runner_module.os, "cpu_count", lambda: 1)
     hosted = await host_it()
@@ -159,7 +160,7 @@ async def test_when_too_many_wait_the_next_is_refused_at_once(host_it, gate, unt
     assert (await second.read()).outputs[0].data.text == "2"
 
 
-async def test_what_a_client_that_has_gone_waited_for_is_never_begun(host_it, gate, until, monkeypatch):
+async def test_what_a_client_that_has_gone_waited_for_is_never_begun(host_it, gate, monkeypatch):
     monkeypatch.setattr(runner_module.os, "cpu_count", lambda: 1)
     hosted = await host_it()
     first = asyncio.create_task(hosted.execute(WAIT, text="1"))
@@ -265,9 +266,9 @@ async def test_one_token_opens_all_four_services_and_health_needs_none(host_it):
     manifest = json_format.ParseDict(PASS, pb.Manifest())
 
     async def reflect(metadata: Any) -> Any:
-        call = reflection.ServerReflectionInfo(metadata=metadata)
-        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-        return await call.read()
+        # By an iterator, since a write to a call that has been refused already hides the status.
+        requests = iter((reflection_pb2.ServerReflectionRequest(list_services=""),))
+        return await reflection.ServerReflectionInfo(requests, metadata=metadata).read()
 
     async def stream(metadata: Any) -> Any:
         call = streaming.StreamPipeline(iter((pb.StreamPipelineRequest(manifest=manifest),)), metadata=metadata)
@@ -293,7 +294,7 @@ async def test_one_token_opens_all_four_services_and_health_needs_none(host_it):
 
 async def test_an_authenticator_of_ones_own_says_who_may_be_which_peer(host_it):
     class Guests:
-        def authenticate(self, credentials: Credentials) -> Identity:
+        def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
             if credentials.token is None or not credentials.token.startswith("guest-"):
                 raise unauthenticated()
             name = credentials.token.removeprefix("guest-")
@@ -386,7 +387,7 @@ async def test_the_scenarios_hold_on_the_hosts_port(hosted, name):
 # The end.
 
 
-async def test_a_drain_lets_calls_end_and_tells_streams_sessions_and_watchers(host_it, gate, until, monkeypatch):
+async def test_a_drain_lets_calls_end_and_tells_streams_sessions_and_watchers(host_it, gate, monkeypatch):
     monkeypatch.setattr(runner_module.os, "cpu_count", lambda: 2)
     hosted = await host_it()
     # Its connection stands before the stop, after which none is accepted any more.

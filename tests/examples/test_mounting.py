@@ -12,12 +12,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from sigbridge import Hub, Settings
-from sigbridge.auth import OpenDoor, StaticTokens
+from sigbridge.auth import AllowAll, StaticTokens
 from sigbridge_client import connect
 from sigbridge_grpc.interceptors import caller_of, interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
+from waiting import until
 
 
 def echo(method: Any) -> Any:
@@ -30,7 +31,7 @@ def echo(method: Any) -> Any:
 async def serving(*added: Any, hub: Hub | None = None, **settings: Any) -> AsyncIterator[tuple[str, grpc.aio.Server]]:
     """A server with signaling and what else is added to it; its target."""
     hub = hub or Hub(Settings(**settings), read_clock())
-    authenticator = StaticTokens(hub.settings.auth_tokens) if hub.settings.grpc_asks_for_token else OpenDoor()
+    authenticator = StaticTokens(hub.settings.auth_tokens) if hub.settings.grpc_asks_for_token else AllowAll()
     server = grpc.aio.server(
         options=server_options(hub.settings), interceptors=interceptors(authenticator, hub.settings)
     )
@@ -94,7 +95,7 @@ async def test_one_hub_may_be_mounted_twice_and_either_timer_is_enough():
         await silent.close()
 
 
-async def test_a_hub_that_is_only_asked_forgets_its_callers(until):
+async def test_a_hub_that_is_only_asked_forgets_its_callers():
     """Without any session, too, the hub is called when it is due."""
     hub = Hub(Settings(rate_per_second=1000, rate_burst=1), read_clock())
     async with serving(hub=hub) as (target, _), grpc.aio.insecure_channel(target) as channel:

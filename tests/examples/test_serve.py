@@ -12,52 +12,48 @@ from pathlib import Path
 
 import pytest
 
+from processes import Process, clean_environment
+from waiting import TIME_LIMIT_SECONDS, wait_until
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 README = EXAMPLES / "pipeline_host" / "README.md"
-TIME_LIMIT_SECONDS = 30
 ADDRESSES = {"GRPC_BIND_ADDRESS": "127.0.0.1:0", "HTTP_BIND_ADDRESS": "127.0.0.1:0"}
 
 
-class Served:
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
-        self.process = process
-        self._log = log
-        assert process.stdout is not None
-        lines = process.stdout.readline(), process.stdout.readline()
-        ports = [re.fullmatch(r"(gRPC|HTTP) listening on 127\.0\.0\.1:(\d+)\n", line) for line in lines]
-        assert all(ports), lines
+class HostProcess(Process):
+    """A pipeline host, on ports that the system chose."""
+
+    def __init__(self, **settings: str) -> None:
+        super().__init__(
+            [sys.executable, "-m", "pipeline_host"], environment=clean_environment(**ADDRESSES | settings), cwd=EXAMPLES
+        )
+
+    def ready(self) -> None:
+        """Waits until it listens everywhere."""
+        wait_until(lambda: len(self.stdout) == 2 or not self.running, "the host's listening lines")
+        ports = [re.fullmatch(r"(gRPC|HTTP) listening on 127\.0\.0\.1:(\d+)\n", line) for line in self.stdout]
+        assert len(ports) == 2, self.stderr
+        assert all(ports), self.stdout
         self.grpc_port, self.http_port = (match[2] for match in ports if match)
 
     def end(self) -> tuple[int, list[str]]:
-        """Its exit code, and the lines of its log."""
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(TIME_LIMIT_SECONDS)
-        return code, self._log.read_text(encoding="utf-8").splitlines()
+        """Asks it to end; returns its exit code, and the lines of its log."""
+        self.signal(signal.SIGTERM)
+        return self.wait(), [line.removesuffix("\n") for line in self.stderr]
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    settings = {**ADDRESSES, "GRPC_AUTH_TOKENS": "dev-token,other", "GRPC_JSON_LOGGING": "true"}
-    log = tmp_path / "log"
-    with (
-        log.open("w", encoding="utf-8") as stderr,
-        subprocess.Popen(
-            [sys.executable, "-m", "pipeline_host"],
-            cwd=EXAMPLES,
-            env=os.environ | settings,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        ) as process,
-    ):
-        try:
-            yield Served(process, log)
-        finally:
-            process.kill()
+def served() -> Iterator[HostProcess]:
+    host = HostProcess(GRPC_AUTH_TOKENS="dev-token,other", GRPC_JSON_LOGGING="true")
+    try:
+        host.ready()
+        yield host
+    finally:
+        host.stop()
 
 
-def run(command: str, served: Served) -> subprocess.CompletedProcess[str]:
+def run(command: str, served: HostProcess) -> subprocess.CompletedProcess[str]:
     """A command of the README, at the ports that this host has."""
     command = command.replace("127.0.0.1:50051", f"127.0.0.1:{served.grpc_port}").replace(
         ":9090", f":{served.http_port}"
@@ -70,7 +66,7 @@ def run(command: str, served: Served) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"SIGBRIDGE_TOKEN": "dev-token", "PATH": path},
         capture_output=True,
         text=True,
-        timeout=2 * TIME_LIMIT_SECONDS,
+        timeout=TIME_LIMIT_SECONDS,
         check=False,
     )
 
@@ -128,7 +124,7 @@ def test_the_client_says_in_one_line_why_a_call_failed(served):
     assert (done.returncode, done.stderr) == (1, "UNAUTHENTICATED: Invalid or missing API token\n")
 
 
-def streaming_client(served: Served) -> subprocess.Popen[str]:
+def streaming_client(served: HostProcess) -> subprocess.Popen[str]:
     """A client with a stream that stands."""
     streaming = subprocess.Popen(
         [sys.executable, "-m", "pipeline_host.client", "--target", f"127.0.0.1:{served.grpc_port}", "stream", "shout"],

@@ -1,49 +1,26 @@
 """The host behind TLS, and an authenticator that goes by clients' certificates."""
 
-import datetime
-import ipaddress
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from sigbridge import SignalingError
+from certificates import Authority
+from sigbridge import Instant, SignalingError
 from sigbridge.auth import Credentials, Identity
 from sigbridge.settings import SettingError
 from sigbridge_client import ConnectionClosed, connect
 
 
 def write_certificate(folder: Path, name: str) -> tuple[str, str, bytes]:
-    """A certificate that signs itself, for loopback, and its key: their files, and the first as it is."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / f"{name}.pem", folder / f"{name}.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return str(paths[0]), str(paths[1]), paths[0].read_bytes()
+    """A certificate that signs itself, for this machine, and its key: their files, and the first as it is."""
+    authority = Authority(folder, name)
+    return authority.file, authority.key_file, authority.pem
 
 
 class Certificates:
     """May be the peer that the certificate names; what no certificate names may be nobody."""
 
-    def authenticate(self, credentials: Credentials) -> Identity:
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         if credentials.certificate_subject is None:
             return Identity(peer_ids=frozenset())
         name = credentials.certificate_subject

@@ -5,10 +5,8 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import count
@@ -18,10 +16,12 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect as websocket_connect
 
+from processes import clean_environment
+from server_process import ServerProcess
+from waiting import TIME_LIMIT_SECONDS
+
 ROOT = Path(__file__).parents[2]
 CLIENT_SOURCES = Path(__file__).parent / "clients"
-LIMIT_SECONDS = 30.0
-"""How long anything may take before it counts as never coming."""
 SERVICE = "remotemedia.v1.webrtc.WebRtcSignaling"
 SIGNAL = f"/{SERVICE}/Signal"
 ENGINES = ("native", "grpcio")
@@ -37,71 +37,27 @@ _spec.loader.exec_module(installer)
 # Servers.
 
 
-def clean_environment() -> dict[str, str]:
-    """This process's environment without settings of a server, and without proxies."""
-    prefixes = ("GRPC_", "WS_", "HTTP_", "SIGNALING_", "RUST_LOG")
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(prefixes) and not name.lower().endswith("_proxy")
-    }
-
-
-class Server:
-    """A `sigbridge serve`."""
+class EngineProcess(ServerProcess):
+    """A server with one of the engines."""
 
     def __init__(self, engine: str, *, grpc_port: int = 0, **settings: str) -> None:
         self.engine = engine
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed by stop
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sigbridge_command", "serve"],
-            env=clean_environment()
-            | {
+        super().__init__(
+            **{
                 "GRPC_ENGINE": engine,
                 "GRPC_BIND_ADDRESS": f"127.0.0.1:{grpc_port}",
-                "WS_BIND_ADDRESS": "127.0.0.1:0",
                 "HTTP_BIND_ADDRESS": "off",
                 "SIGNALING_RATE_PER_SEC": "0",
+                **settings,
             }
-            | settings,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
         )
-        assert self._process.stdout is not None
-        lines = [self._process.stdout.readline() for _ in range(2)]
-        assert all(lines), self._ended()
-        self.grpc, self.websocket = (int(line.rpartition(":")[2]) for line in lines)
 
-    def log(self) -> str:
-        self._log.seek(0)
-        return self._log.read()
-
-    def terminate(self) -> None:
-        """Ask it to drain."""
-        self._process.send_signal(signal.SIGTERM)
-
-    def stop(self) -> None:
-        """End it; nothing may have gone wrong in it."""
-        log = self._ended()
+    def stop(self) -> int:
+        """Ends it; nothing may have gone wrong in it."""
+        code = super().stop()
+        log = "".join(self.stderr)
         assert "Traceback" not in log, log
-
-    def _ended(self) -> str:
-        if self._process.poll() is None:
-            self._process.terminate()
-        try:
-            self._process.wait(LIMIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            raise
-        finally:
-            self._process.wait(LIMIT_SECONDS)
-            if self._process.stdout is not None:
-                self._process.stdout.close()
-            log = "" if self._log.closed else self.log()
-            self._log.close()
-        return log
+        return code
 
 
 @pytest.fixture(params=ENGINES)
@@ -111,14 +67,15 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared_servers() -> Iterator[Callable[..., Server]]:
+def shared_servers() -> Iterator[Callable[..., EngineProcess]]:
     """Servers that are started once for each combination of settings; tests keep apart by rooms."""
-    servers: dict[Any, Server] = {}
+    servers: dict[Any, EngineProcess] = {}
 
-    def server(engine: str, **settings: str) -> Server:
+    def server(engine: str, **settings: str) -> EngineProcess:
         key = (engine, *sorted(settings.items()))
         if key not in servers:
-            servers[key] = Server(engine, **settings)
+            servers[key] = EngineProcess(engine, **settings)
+            servers[key].ready()
         return servers[key]
 
     yield server
@@ -127,17 +84,18 @@ def shared_servers() -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def server(engine: str, shared_servers: Callable[..., Server]) -> Server:
+def server(engine: str, shared_servers: Callable[..., EngineProcess]) -> EngineProcess:
     return shared_servers(engine)
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
+def serve() -> Iterator[Callable[..., EngineProcess]]:
     """Start servers of a test's own."""
-    servers: list[Server] = []
+    servers: list[EngineProcess] = []
 
-    def start(engine: str, **settings: Any) -> Server:
-        servers.append(Server(engine, **settings))
+    def start(engine: str, **settings: Any) -> EngineProcess:
+        servers.append(EngineProcess(engine, **settings))
+        servers[-1].ready()
         return servers[-1]
 
     yield start
@@ -157,7 +115,7 @@ def room() -> str:
 # Foreign clients.
 
 
-class Call:
+class ForeignCall:
     """A call that a client has open."""
 
     def __init__(self, client: "Client", call_id: str) -> None:
@@ -179,7 +137,7 @@ class Call:
 
     async def first(self) -> dict[str, Any]:
         """The next message, or how the call has ended."""
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             return await self.said.get()
 
     async def next(self) -> dict[str, Any]:
@@ -212,7 +170,7 @@ class Call:
 
     async def end(self) -> dict[str, Any]:
         """How the call ends, whatever comes before."""
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             while "code" not in (said := await self.said.get()):
                 pass
         return said
@@ -224,7 +182,7 @@ class Client:
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self.name = name
         self._process = process
-        self._calls: dict[str, Call] = {}
+        self._calls: dict[str, ForeignCall] = {}
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
@@ -237,7 +195,7 @@ class Client:
         process = await asyncio.create_subprocess_exec(
             *command_of(name),
             json.dumps(config),
-            env=clean_environment() | {"NODE_PATH": str(installer.HOME / "node" / "node_modules")},
+            env=clean_environment(NODE_PATH=str(installer.HOME / "node" / "node_modules")),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 24,
@@ -248,7 +206,7 @@ class Client:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            async with asyncio.timeout(LIMIT_SECONDS):
+            async with asyncio.timeout(TIME_LIMIT_SECONDS):
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
@@ -261,19 +219,19 @@ class Client:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"op": op, **more}).encode() + b"\n")
 
-    def open(self, method: str = SIGNAL, **more: Any) -> Call:
+    def open(self, method: str = SIGNAL, **more: Any) -> ForeignCall:
         """Open a call, on the channel that is named, or on the one without a name."""
         call_id = str(len(self._calls))
-        call = self._calls[call_id] = Call(self, call_id)
+        call = self._calls[call_id] = ForeignCall(self, call_id)
         self.tell("open", id=call_id, method=method, **more)
         return call
 
     async def unary(self, method: str, request: Any = None, **more: Any) -> dict[str, Any]:
         """How a unary call ends, with its response where there is one."""
         call_id = str(len(self._calls))
-        call = self._calls[call_id] = Call(self, call_id)
+        call = self._calls[call_id] = ForeignCall(self, call_id)
         self.tell("unary", id=call_id, method=method, request=request or {}, **more)
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             said = await call.said.get()
             return said if "code" in said else said | await call.said.get()
 
@@ -321,7 +279,7 @@ def client_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def client(client_name: str, server: Server, start_client: Callable[..., Any]) -> Client:
+async def client(client_name: str, server: EngineProcess, start_client: Callable[..., Any]) -> Client:
     """A client of the shared server."""
     started: Client = await start_client(client_name, server.grpc)
     return started
@@ -351,7 +309,7 @@ class WebSocketPeer:
                 return params
 
     async def _next(self) -> dict[str, Any]:
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             message: dict[str, Any] = json.loads(await self._connection.recv())
             return message
 
@@ -384,7 +342,7 @@ def grpcurl() -> Callable[..., subprocess.CompletedProcess[str]]:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=LIMIT_SECONDS,
+            timeout=TIME_LIMIT_SECONDS,
             check=False,
         )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 
 import pytest
 from google.protobuf.json_format import ParseDict
@@ -209,7 +210,7 @@ async def test_two_languages_call_each_other(caller_name, callee_name, server, s
 
 
 async def test_a_call_with_a_websocket_peer(client, server, websocket, room):
-    here, there = client.open(), await websocket(server.websocket)
+    here, there = client.open(), await websocket(server.ws)
     await here.announce("here", room)
     await there.ask("announce", peer_id="there", room=room)
     assert (await here.event("peer_joined"))["peer_id"] == "there"
@@ -234,7 +235,7 @@ async def test_a_draining_server_says_so_and_its_successor_is_found(client_name,
     watch.send(service="")
     assert (await watch.next())["status"] in ("SERVING", 1)
     await call.announce("alice", room)
-    first.terminate()
+    first.signal(signal.SIGTERM)
     end = await call.end()
     assert (end["code"], end["message"]) == (14, "Session ended: draining")
     assert end["trailers"]["signaling-disconnect"] == "draining"

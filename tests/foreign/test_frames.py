@@ -15,9 +15,9 @@ from xml.etree.ElementTree import Element, XMLPullParser
 import grpc
 import pytest
 
+from waiting import TIME_LIMIT_SECONDS
+
 ROOT = Path(__file__).parents[2]
-LIMIT_SECONDS = 60.0
-"""How long a capture may take to begin, and to see what it waits for."""
 SIGNAL = "/remotemedia.v1.webrtc.WebRtcSignaling/Signal"
 KINDS = (
     *("DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS"),
@@ -110,7 +110,7 @@ class Capture:
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         try:
-            async with asyncio.timeout(LIMIT_SECONDS):
+            async with asyncio.timeout(TIME_LIMIT_SECONDS):
                 await self._process.wait()
         except TimeoutError:
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -130,7 +130,7 @@ class Capture:
 
     async def _until(self, enough: Callable[[], bool]) -> None:
         try:
-            async with asyncio.timeout(LIMIT_SECONDS):
+            async with asyncio.timeout(TIME_LIMIT_SECONDS):
                 while not enough():
                     if self._reading[0].done():
                         await asyncio.gather(*self._reading)

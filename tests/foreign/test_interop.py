@@ -12,7 +12,7 @@ from grpc_tools import protoc
 
 from sigbridge.instant import Instant
 from sigbridge.settings import Settings
-from sigbridge_grpc.methods import Call, Ending, MethodFactory, _Queueing
+from sigbridge_grpc.method import Call, Ending, MethodFactory, SessionlessMethod
 from sigbridge_grpc.wire import grpc_wires
 from sigbridge_net.carrier import Carrier
 
@@ -45,7 +45,7 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return message_factory.GetMessageClassesForFiles(["testing.proto"], pool)
 
 
-class Empty(_Queueing):
+class Empty(SessionlessMethod):
     """EmptyCall."""
 
     def receive(self, message: bytes, now: Instant) -> None:
@@ -56,7 +56,7 @@ class Empty(_Queueing):
         self._call.finish(Ending(0))
 
 
-class Echo(_Queueing):
+class Echo(SessionlessMethod):
     """The other methods: what a request asks for is sent, and a status that it asks for ends the call."""
 
     def __init__(self, call: Call, kinds: dict[str, Any], kind: str) -> None:
@@ -100,9 +100,9 @@ async def port(messages: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Asy
         "StreamingOutputCall": "StreamingOutputCall",
         "FullDuplexCall": "StreamingOutputCall",
     }
-    methods: dict[str, MethodFactory] = {"/grpc.testing.TestService/EmptyCall": lambda call, _: Empty(call)}
+    methods: dict[str, MethodFactory] = {"/grpc.testing.TestService/EmptyCall": lambda call, *_: Empty(call)}
     for name, kind in kinds.items():
-        methods[f"/grpc.testing.TestService/{name}"] = lambda call, _, kind=kind: Echo(call, messages, kind)
+        methods[f"/grpc.testing.TestService/{name}"] = lambda call, *_, kind=kind: Echo(call, messages, kind)
     settings = Settings()
     carrier = Carrier(settings)
     yield await carrier.listen("127.0.0.1:0", grpc_wires(methods, settings))

@@ -16,10 +16,15 @@ if __name__ == "__main__":
         import sigbridge_grpc.wire  # noqa: F401
 
 from sigbridge import Hub, Instant, Settings
-from sigbridge_grpc import wire as wire_module
+from sigbridge_grpc import long_messages, turns
+from sigbridge_grpc.call import GONE
+from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.methods import HealthBoard, SignalMethod, signaling_methods
-from sigbridge_grpc.service import FRAMED_PROTOBUF, SERVICE_NAME, SignalingService
+from sigbridge_grpc.health import HealthBoard
+from sigbridge_grpc.lifetime import CLOSING
+from sigbridge_grpc.methods import signaling_methods
+from sigbridge_grpc.service import SERVICE_NAME, SignalingService
+from sigbridge_grpc.signal_method import SignalMethod
 from sigbridge_grpc.wire import GrpcWire, grpc_wires
 from sigbridge_net.wire import Client
 
@@ -133,23 +138,20 @@ class Play:
         """What must hold at any time."""
         wire = self.wire
         calls = set(wire._calls.values())
-        touched, call = [], wire._first_touched
+        touched, call = [], wire.first_touched
         while call is not None:
             touched.append(call)
             call = call.next_touched
-        assert {call for call in touched if not call.gone} <= calls
+        assert {call for call in touched if call.state != GONE} <= calls
         assert all(call.touched for call in touched)
         assert len(touched) == len(set(touched))
-        assert set(wire._awaiting) <= calls
-        assert set(wire._resting) <= calls
-        assert set(wire._withheld) <= set(wire._long) <= calls
-        assert (
-            wire._unfinished
-            == sum(call.let_in for call in wire._long)
-            <= wire_module.UNFINISHED_BYTES + SETTINGS.max_message_bytes
-        )
-        assert (wire._first_by is None) is (not wire._withheld)
-        assert not any(call.gone for call in calls)
+        assert set(wire._turn.resting) <= calls
+        long = wire._long
+        assert set(long._withheld) <= set(long.calls) <= calls
+        let_in = sum(call.let_in for call in long.calls)
+        assert long._let_in == let_in <= long_messages.UNFINISHED_BYTES + SETTINGS.max_message_bytes
+        assert (long.first_by == float("inf")) is (not long._withheld)
+        assert not any(call.state == GONE for call in calls)
         sessions = [call.method for call in calls if isinstance(call.method, SignalMethod)]
         assert self.hub.session_count == sum(method._session.end_reason is None for method in sessions)
         assert len(self.board.watchers) <= len(calls)
@@ -157,7 +159,7 @@ class Play:
             if call.deframer is not None and call.ending is None:
                 assert len(call.deframer.buffer) <= SETTINGS.max_message_bytes + 5 + 65536
             assert wire._http2.unsent(call.stream_id) <= 2 * 16384 + 4 * SETTINGS.outbox_max_bytes
-        if wire._close_deadline is not None:
+        if wire._lifetime.state >= CLOSING:
             assert not calls
 
     def end(self) -> None:
@@ -172,7 +174,10 @@ class Play:
 
 def play(data: bytes) -> None:
     """Take the bytes for instructions, with bounds so small that these reach them."""
-    with patch.multiple(wire_module, LONG_MESSAGE_BYTES=8, UNFINISHED_BYTES=40, INFLATED_BYTES=20, HELD_BACK_CALLS=1):
+    with (
+        patch.multiple(long_messages, LONG_MESSAGE_BYTES=8, UNFINISHED_BYTES=40),
+        patch.multiple(turns, INFLATED_BYTES=20, HELD_BACK_CALLS=1),
+    ):
         _play(data)
 
 

@@ -28,9 +28,9 @@ from sigbridge_grpc.client import GrpcSignalingClient, get_peers
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
+from waiting import until
 
 Serve = Callable[..., Awaitable[Any]]
-Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 
 async def test_everything_that_peers_say_to_each_other(serve: Serve) -> None:
@@ -155,7 +155,7 @@ async def test_peers_without_a_session(serve: Serve) -> None:
         assert refused.value.code is Code.INVALID_ARGUMENT
 
 
-async def test_a_server_that_vanishes(serve: Serve, until: Until) -> None:
+async def test_a_server_that_vanishes(serve: Serve) -> None:
     served = await serve()
     client = await GrpcSignalingClient.connect(served.target)
     await served.server.stop(0)

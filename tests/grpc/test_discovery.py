@@ -12,23 +12,23 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from served import ANY_PORT
 from sigbridge import Hub, Settings
 from sigbridge_grpc.discovery import HEALTH_SERVICE_NAME, REFLECTION_SERVICE_NAMES, StandardHealth, add_reflection
 from sigbridge_grpc.mount import add_signaling
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
 from sigbridge_server.server import Server
+from waiting import TIME_LIMIT_SECONDS
 
-TIME_LIMIT_SECONDS = 20.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-ANY_PORT = {"grpc_bind_address": "127.0.0.1:0", "ws_bind_address": "127.0.0.1:0", "http_bind_address": "off"}
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    server = Server(Settings(**ANY_PORT))  # type: ignore[arg-type]
+    server = Server(Settings(**ANY_PORT))
     await server.start()
     async with asyncio.timeout(TIME_LIMIT_SECONDS):
         yield server

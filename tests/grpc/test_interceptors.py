@@ -1,8 +1,6 @@
 """What stands before every method: tokens, the time limit of unary calls, and whom a call is made for."""
 
 import asyncio
-import datetime
-import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,32 +9,32 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from sigbridge import Hub, Settings, errors
-from sigbridge.auth import ANYBODY, Authenticator, Credentials, Identity, OpenDoor, StaticTokens
+from certificates import Authority
+from channels import Channels
+from sigbridge import Hub, Instant, Settings, errors
+from sigbridge.auth import ANYBODY, AllowAll, Authenticator, Credentials, Identity, StaticTokens
 from sigbridge_grpc.discovery import StandardHealth, add_reflection
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.interceptors import caller_of, interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
+from waiting import TIME_LIMIT_SECONDS
 
-TIME_LIMIT_SECONDS = 20.0
 TOKEN = "s3cret"
 BEARER = (("authorization", f"Bearer {TOKEN}"),)
 NO_TOKEN = "Invalid or missing API token"
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
 
-class Host:
+class Host(Channels):
     """A server with signaling, health, reflection and a service of its own that says who calls."""
 
     def __init__(self, authenticator: Authenticator, settings: Settings) -> None:
+        super().__init__("")
         self.hub = Hub(settings, read_clock())
         self.handled: list[str] = []
         self.callers: list[Identity] = []
@@ -62,8 +60,6 @@ class Host:
                 ),
             )
         )
-        self.channels: list[grpc.aio.Channel] = []
-        self.target = ""
 
     def _called(self, name: str, context: Any) -> None:
         self.handled.append(name)
@@ -97,24 +93,13 @@ class Host:
         self._called("ClientStream", context)
         return b"".join([message async for message in messages])
 
-    def channel(self, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        channel = (
-            grpc.aio.insecure_channel(self.target, options=options)
-            if credentials is None
-            else grpc.aio.secure_channel(self.target, credentials, options=options)
-        )
-        self.channels.append(channel)
-        return channel
-
     async def unary_call(self, method: str, message: bytes = b"", metadata: Any = (), **how: Any) -> bytes:
         answer: bytes = await self.channel(**how).unary_unary(method, None, None)(message, metadata=metadata)
         return answer
 
     async def stop(self) -> None:
         self.never.set()
-        for channel in self.channels:
-            await channel.close(None)
+        await self.close_channels()
         await self.mounted.drain(1)
         await self.server.stop(0)
 
@@ -250,7 +235,7 @@ async def test_reflection_is_open_where_a_setting_says_so(start: Start, version:
 
 
 async def test_an_open_door_asks_nobody(start: Start) -> None:
-    host = await start(OpenDoor())
+    host = await start(AllowAll())
     assert await host.unary_call("/test.Host/Unary", b"x") == b"x"
     assert await host.unary_call("/test.Host/Unary", b"x", (("authorization", "whatever"),)) == b"x"
     assert host.callers == [ANYBODY, ANYBODY]
@@ -291,7 +276,7 @@ async def test_streams_have_no_such_limit(start: Start) -> None:
 class Named:
     """Tokens that belong to somebody."""
 
-    def authenticate(self, credentials: Credentials) -> Identity:
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         if credentials.token not in ("alice", "bob"):
             raise errors.unauthenticated()
         return Identity(
@@ -348,7 +333,7 @@ async def test_what_is_no_protobuf_is_limited_on_unary_calls_too(start: Start) -
 class Broken:
     """An authenticator of a host that fails."""
 
-    def authenticate(self, credentials: Credentials) -> Identity:
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         raise RuntimeError("canary-of-the-inside")
 
 
@@ -364,62 +349,29 @@ async def test_an_authenticator_that_fails_lets_nobody_in_and_tells_nothing(star
 # Certificates.
 
 
-class Authority:
-    """Signs certificates for servers and clients."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
-        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.pem = self._sign(self.name, self.key, authority=True).public_bytes(serialization.Encoding.PEM)
-
-    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-            )
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .sign(self.key, hashes.SHA256())
-        )
-
-    def issue(self, name: str) -> tuple[bytes, bytes]:
-        """A private key and a certificate for 127.0.0.1."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key, authority=False)
-        return (
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            ),
-            certificate.public_bytes(serialization.Encoding.PEM),
-        )
+def issued(authority: Authority, name: str) -> tuple[bytes, bytes]:
+    """A private key and a certificate of the authority's."""
+    certificate_file, key_file = authority.issue(name)
+    return Path(key_file).read_bytes(), Path(certificate_file).read_bytes()
 
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path, "authority")
+    return Authority(tmp_path)
 
 
 async def test_a_certificate_s_subject_is_the_caller(start: Start, authority: Authority) -> None:
-    server = grpc.ssl_server_credentials([authority.issue("server")], authority.pem, require_client_auth=True)
-    key, certificate = authority.issue("device-1")
+    server = grpc.ssl_server_credentials([issued(authority, "server")], authority.pem, require_client_auth=True)
+    key, certificate = issued(authority, "device-1")
     client = grpc.ssl_channel_credentials(authority.pem, key, certificate)
-    host = await start(OpenDoor(), server)
+    host = await start(AllowAll(), server)
     await host.unary_call("/test.Host/Unary", b"", credentials=client)
     assert host.callers == [Identity(subject="device-1")]
 
 
 async def test_the_authenticator_is_told_token_and_subject(start: Start, authority: Authority) -> None:
-    server = grpc.ssl_server_credentials([authority.issue("server")], authority.pem, require_client_auth=True)
-    key, certificate = authority.issue("device-ü")
+    server = grpc.ssl_server_credentials([issued(authority, "server")], authority.pem, require_client_auth=True)
+    key, certificate = issued(authority, "device-ü")
     client = grpc.ssl_channel_credentials(authority.pem, key, certificate)
     host = await start(Named(), server)
     await host.unary_call("/test.Host/Unary", b"", (("authorization", "alice"),), credentials=client)

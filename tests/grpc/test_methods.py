@@ -6,32 +6,28 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from clock import NOW
+from directories import Elsewhere
 from sigbridge import Hub, Instant, Settings
-from sigbridge.auth import ANYBODY
+from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.outbox import CROWDED_MESSAGES
+from sigbridge.session import Caller
+from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.methods import (
-    CallRefused,
-    Ending,
-    HealthBoard,
-    ReflectionMethod,
-    SignalMethod,
-    UnaryMethod,
-    signaling_methods,
-)
-from sigbridge_grpc.service import FRAMED_PROTOBUF, SERVICE_NAME, SignalingService
+from sigbridge_grpc.health import HealthBoard
+from sigbridge_grpc.method import CallRefused, Ending, UnaryMethod
+from sigbridge_grpc.methods import signaling_methods
+from sigbridge_grpc.reflection import ReflectionMethod
+from sigbridge_grpc.service import SERVICE_NAME, SignalingService
+from sigbridge_grpc.signal_method import SignalMethod
 
-NOW = Instant(1000.0, 1_700_000_000.0)
+CALLER = Caller(address="192.0.2.1")
 
 
 class FakeCall:
-    remote = "192.0.2.1"
-    identity = ANYBODY
-    traceparent = ""
-
     def __init__(self) -> None:
         self.ending: Ending | None = None
         self.woken = 0
@@ -59,7 +55,7 @@ def begin(hub: Hub, board: HealthBoard) -> Any:
 
     def make(path: str) -> tuple[FakeCall, Any]:
         call = FakeCall()
-        return call, methods[path](call, NOW)
+        return call, methods[path](call, CALLER, NOW)
 
     return make
 
@@ -72,14 +68,14 @@ def test_a_session(hub: Hub, begin: Any) -> None:
     call, method = begin(SIGNAL)
     assert isinstance(method, SignalMethod)
     method.receive(pb.SignalingRequest(request_id="1").SerializeToString(), NOW)
-    (frame,) = method.take(100)
+    (frame,) = method.outbox.take(100)
     assert pb.SignalingResponse.FromString(frame[5:]).request_id == "1"
-    assert method.take(100) == []
+    assert method.outbox.take(100) == []
     method.half_close(NOW)
     assert call.ending == Ending(0, "", (("signaling-disconnect", "client_left"),))
     assert hub.session_count == 0
     method.receive(b"", NOW)
-    assert method.take(100) == []
+    assert method.outbox.take(100) == []
 
 
 def test_a_session_that_is_crowded_is_not_ready(begin: Any) -> None:
@@ -88,8 +84,47 @@ def test_a_session_that_is_crowded_is_not_ready(begin: Any) -> None:
         assert method.ready()
         method.receive(b"", NOW)
     assert not method.ready()
-    method.take(1)
+    method.outbox.take(1)
     assert method.ready()
+
+
+def test_who_is_gone_is_told_nothing(hub: Hub, begin: Any) -> None:
+    call, method = begin(SIGNAL)
+    method.receive(b"", NOW)
+    method.cancel(DisconnectReason.CONNECTION_LOST, NOW)
+    assert (call.ending, method.outbox.take(100), hub.session_count) == (None, [], 0)
+    method.half_close(NOW)
+    method.fail(DisconnectReason.INTERNAL_ERROR, "", NOW)
+    assert call.ending is None
+    assert hub.counters.disconnects == {("grpc", "connection_lost"): 1}
+
+
+def test_while_a_response_is_awaited_a_session_is_not_ready() -> None:
+    elsewhere = Elsewhere()
+    hub = Hub(Settings(), NOW, directory=elsewhere)
+    make = signaling_methods(SignalingService(hub, encoding=FRAMED_PROTOBUF), HealthBoard())[SIGNAL]
+    call = FakeCall()
+    method = make(call, CALLER, NOW)
+    announce = pb.SignalingRequest(request_id="1", announce=pb.AnnounceRequest(peer_id="a"))
+    method.receive(announce.SerializeToString(), NOW)
+    assert (method.ready(), method.outbox.take(1000), call.woken) == (False, [], 0)
+    elsewhere.asked[0].resolve(None, NOW)
+    assert method.ready()
+    assert call.woken >= 1
+    (frame,) = method.outbox.take(1000)
+    assert pb.SignalingResponse.FromString(frame[5:]).request_id == "1"
+
+
+def test_a_session_is_its_caller_s(hub: Hub) -> None:
+    make = signaling_methods(SignalingService(hub, encoding=FRAMED_PROTOBUF), HealthBoard())[SIGNAL]
+    make(FakeCall(), Caller(Identity("alice"), "192.0.2.1", "app/1", "00-trace"), NOW)
+    (session,) = hub._sessions.values()
+    assert (session.holder, session.remote, session.client, session.traceparent) == (
+        "alice",
+        "192.0.2.1",
+        "app/1",
+        "00-trace",
+    )
 
 
 def test_a_session_has_its_own_words_for_its_end(begin: Any) -> None:
@@ -106,7 +141,7 @@ def test_a_slow_consumer_ends_at_once(hub: Hub, begin: Any) -> None:
     method.receive(b"", NOW)
     hub.expire(Instant(NOW.monotonic + 15, NOW.unix + 15))
     assert call.ending.at_once
-    assert method.take(100) == []
+    assert method.outbox.take(100) == []
 
 
 def test_who_may_not_begin(hub: Hub, begin: Any) -> None:
@@ -123,27 +158,27 @@ def test_who_may_not_begin(hub: Hub, begin: Any) -> None:
 
 def test_a_unary_call() -> None:
     call = FakeCall()
-    method = UnaryMethod(call, lambda message, now, holder: message + holder.encode())
+    method = UnaryMethod(call, CALLER, lambda message, caller, now: message + caller.address.encode())
     method.receive(b"from ", NOW)
-    assert method.take(10) == []
+    assert method.outbox.take(10) == []
     method.half_close(NOW)
-    assert (method.take(10), call.ending) == ([framed(b"from 192.0.2.1")], Ending(0))
+    assert (method.outbox.take(10), call.ending) == ([framed(b"from 192.0.2.1")], Ending(0))
 
 
 def test_a_unary_call_that_is_refused() -> None:
-    def refuse(message: bytes, now: Instant, holder: str) -> bytes:
+    def refuse(message: bytes, caller: Caller, now: Instant) -> bytes:
         raise SignalingError(Code.NOT_FOUND, "gone")
 
     call = FakeCall()
-    method = UnaryMethod(call, refuse)
+    method = UnaryMethod(call, CALLER, refuse)
     method.receive(b"", NOW)
     method.half_close(NOW)
-    assert (method.take(10), call.ending) == ([], Ending(5, "gone"))
+    assert (method.outbox.take(10), call.ending) == ([], Ending(5, "gone"))
 
 
 def test_watching(board: HealthBoard, begin: Any) -> None:
     def told(method: Any) -> list[int]:
-        return [health_pb2.HealthCheckResponse.FromString(frame[5:]).status for frame in method.take(1000)]
+        return [health_pb2.HealthCheckResponse.FromString(frame[5:]).status for frame in method.outbox.take(1000)]
 
     calls = {}
     for service, status in (("", 1), (SERVICE_NAME, 1), ("no.Such", 3)):
@@ -177,7 +212,7 @@ def test_reflection_answers_every_kind_of_question(begin: Any) -> None:
     def ask(**question: Any) -> Any:
         request = reflection_pb2.ServerReflectionRequest(host="h", **question)
         method.receive(request.SerializeToString(), NOW)
-        (frame,) = method.take(10**6)
+        (frame,) = method.outbox.take(10**6)
         answer = reflection_pb2.ServerReflectionResponse.FromString(frame[5:])
         assert (answer.valid_host, answer.original_request) == ("h", request)
         return answer

@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,24 +11,20 @@ import grpc
 import grpc.aio
 import pytest
 
-from sigbridge import Hub, Instant, Settings
+from channels import ended_grpc, listening_client
+from directories import Elsewhere
+from sigbridge import Hub, Settings
 from sigbridge.outbox import CROWDED_MESSAGES
-from sigbridge.pending import Pending
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.mount import server_options
+from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
+from waiting import until
 
 Serve = Callable[..., Awaitable[Any]]
-Until = Callable[[Callable[[], object]], Awaitable[None]]
-
-BIG_SDP = "x" * 100_000
 
 
-def _ended(hub: Hub) -> dict[str, int]:
-    return {reason: count for (protocol, reason), count in hub.counters.disconnects.items() if protocol == "grpc"}
-
-
-async def test_half_close_is_leaving(serve: Serve, until: Until) -> None:
+async def test_half_close_is_leaving(serve: Serve) -> None:
     served = await serve()
     other, call = await served.call(), await served.call()
     await other.announce("other")
@@ -44,7 +38,7 @@ async def test_half_close_is_leaving(serve: Serve, until: Until) -> None:
     assert (code, trailers) == (grpc.StatusCode.OK, {"signaling-disconnect": "client_left"})
     assert (await other.receive()).notification.peer_joined.peer_id == "a"
     assert (await other.receive()).notification.peer_left.peer_id == "a"
-    assert _ended(served.hub) == {"client_left": 1}
+    assert ended_grpc(served.hub) == {"client_left": 1}
     await until(lambda: served.mounted.stream_count == 1)
 
 
@@ -67,7 +61,7 @@ async def test_draining_tells_everybody(serve: Serve) -> None:
     assert dict(refused.value.trailing_metadata())["signaling-disconnect"] == "draining"
 
 
-async def test_far_above_the_limit_the_library_ends_the_call(serve: Serve, until: Until) -> None:
+async def test_far_above_the_limit_the_library_ends_the_call(serve: Serve) -> None:
     served = await serve(max_message_bytes=10_000)
     call = await served.call()
     await call.send_bytes(b"x" * 50_000)
@@ -76,28 +70,19 @@ async def test_far_above_the_limit_the_library_ends_the_call(serve: Serve, until
     await until(lambda: served.hub.session_count == 0)
 
 
-async def _fill(sender: Any, target: str) -> pb.SignalingResponse:
-    """Send offers to a client that does not read, until one is refused."""
-    while True:
-        await sender.send("f", offer=pb.OfferRequest(to_peer_id=target, sdp=BIG_SDP))
-        answer: pb.SignalingResponse = await sender.receive()
-        if answer.HasField("error"):
-            return answer
-
-
-async def test_a_client_that_never_reads_is_freed_at_the_deadline(serve: Serve, until: Until) -> None:
+async def test_a_client_that_never_reads_is_freed_at_the_deadline(serve: Serve) -> None:
     served = await serve(send_deadline_seconds=0.3)
     hub = served.hub
     sender, stalled = await served.call(), await served.call()
     await stalled.announce("stalled")
     await sender.announce("sender")
     assert (await sender.receive()).notification.peer_joined.peer_id == "stalled"
-    refused = await _fill(sender, "stalled")
+    refused = await sender.fill("stalled")
     assert refused.error.code == 14
     began = time.monotonic()
     assert (await sender.receive()).notification.peer_left.peer_id == "stalled"
     assert time.monotonic() - began < 0.6
-    assert _ended(hub) == {"slow_consumer": 1}
+    assert ended_grpc(hub) == {"slow_consumer": 1}
     await sender.send("2", offer=pb.OfferRequest(to_peer_id="stalled", sdp="s"))
     assert (await sender.receive()).error.code == 5
     # The call itself can be ended only when it reads again, or by its connection.
@@ -108,17 +93,17 @@ async def test_a_client_that_never_reads_is_freed_at_the_deadline(serve: Serve, 
     await until(lambda: served.mounted.stream_count == 1)
 
 
-async def test_a_stopped_client_is_freed_at_the_deadline(serve: Serve, until: Until) -> None:
+async def test_a_stopped_client_is_freed_at_the_deadline(serve: Serve) -> None:
     served = await serve(send_deadline_seconds=0.3)
-    client = await _client_process(served, "stopped")
+    client = await listening_client(served.target, served.hub, "stopped")
     try:
         sender = await served.call()
         await sender.announce("sender")
         assert (await sender.receive()).notification.peer_joined.peer_id == "stopped"
         client.send_signal(signal.SIGSTOP)
-        await _fill(sender, "stopped")
+        await sender.fill("stopped")
         assert (await sender.receive()).notification.peer_left.peer_id == "stopped"
-        assert _ended(served.hub) == {"slow_consumer": 1}
+        assert ended_grpc(served.hub) == {"slow_consumer": 1}
         assert await served.mounted.drain(0.2) == 1
     finally:
         # `server.stop` would wait for the connection of a stopped process until a ping finds it dead.
@@ -127,13 +112,13 @@ async def test_a_stopped_client_is_freed_at_the_deadline(serve: Serve, until: Un
     await until(lambda: served.mounted.stream_count == 0)
 
 
-async def test_draining_is_prompt_with_a_client_that_never_reads(serve: Serve, until: Until) -> None:
+async def test_draining_is_prompt_with_a_client_that_never_reads(serve: Serve) -> None:
     served = await serve()
     sender, stalled = await served.call(), await served.call()
     await stalled.announce("stalled")
     await sender.announce("sender")
     await sender.receive()
-    await _fill(sender, "stalled")
+    await sender.fill("stalled")
     began = time.monotonic()
     assert await served.mounted.drain(0.3) == 1
     await served.server.stop(0)
@@ -143,27 +128,9 @@ async def test_draining_is_prompt_with_a_client_that_never_reads(serve: Serve, u
         assert (await call.end())[0] is grpc.StatusCode.UNAVAILABLE
 
 
-async def _client_process(served: Any, peer_id: str) -> subprocess.Popen[bytes]:
-    """A client in a process of its own, announced and listening."""
-    code = """
-import sys, grpc
-from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb, webrtc_signaling_pb2_grpc as pb_grpc
-import threading
-def requests():
-    yield pb.SignalingRequest(announce=pb.AnnounceRequest(peer_id=sys.argv[2]))
-    threading.Event().wait()
-for response in pb_grpc.WebRtcSignalingStub(grpc.insecure_channel(sys.argv[1])).Signal(requests()):
-    pass
-"""
-    process = subprocess.Popen([sys.executable, "-c", code, served.target, peer_id], stderr=subprocess.DEVNULL)
-    while served.hub.peer_count == 0:
-        await asyncio.sleep(0.005)
-    return process
-
-
 @pytest.mark.parametrize("busy", [False, True])
 async def test_a_cancelled_call_is_a_lost_connection(
-    serve: Serve, until: Until, busy: bool, caplog: pytest.LogCaptureFixture
+    serve: Serve, busy: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     served = await serve()
     channel = served.channel()
@@ -174,12 +141,12 @@ async def test_a_cancelled_call_is_a_lost_connection(
             await call.send("1", list_peers=pb.ListPeersRequest())
         call.raw.cancel()
         await until(lambda: served.hub.session_count == 0)
-    assert _ended(served.hub) == {"connection_lost": 20}
+    assert ended_grpc(served.hub) == {"connection_lost": 20}
     await until(lambda: served.mounted.stream_count == 0)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_streams_of_clients_that_never_read_are_capped(serve: Serve, until: Until) -> None:
+async def test_streams_of_clients_that_never_read_are_capped(serve: Serve) -> None:
     served = await serve(max_sessions=1, send_deadline_seconds=0.1)
     floods = []
 
@@ -190,7 +157,7 @@ async def test_streams_of_clients_that_never_read_are_capped(serve: Serve, until
     for _ in range(2):
         floods.append(asyncio.create_task(flood(await served.call())))
         await until(lambda: served.hub.session_count == 0)
-    assert _ended(served.hub) == {"slow_consumer": 2}
+    assert ended_grpc(served.hub) == {"slow_consumer": 2}
     assert served.mounted.stream_count == 2
     with pytest.raises(grpc.aio.AioRpcError, match="Too many streams that are not read"):
         await served.call()
@@ -228,28 +195,14 @@ async def test_a_fault_while_writing_or_answering_says_no_more(
     assert (await call.end())[:2] == (grpc.StatusCode.INTERNAL, "Internal error")
     monkeypatch.setattr(served.hub, "query", fail)
     with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await served.unary("GetPeers", b"")
+        await served.unary(f"/{SERVICE_NAME}/GetPeers", b"")
     assert (failed.value.code(), failed.value.details()) == (grpc.StatusCode.INTERNAL, "Internal error")
     assert "canary" in caplog.text
 
 
-class Directory:
-    """Grants a claim on command only."""
-
-    def __init__(self) -> None:
-        self.asked: list[Pending[None]] = []
-
-    def claim(self, room: str, peer_id: str, now: Instant) -> Pending[None]:
-        self.asked.append(Pending())
-        return self.asked[-1]
-
-    def release(self, room: str, peer_id: str) -> None:
-        pass
-
-
 @pytest.mark.parametrize("how", ["cancel", "drain"])
-async def test_a_session_may_end_while_an_answer_is_awaited(serve: Serve, until: Until, how: str) -> None:
-    directory = Directory()
+async def test_a_session_may_end_while_an_answer_is_awaited(serve: Serve, how: str) -> None:
+    directory = Elsewhere()
     served = await serve(Hub(Settings(), read_clock(), directory=directory))
     call = await served.call()
     await call.send("1", announce=pb.AnnounceRequest(peer_id="a"))
@@ -263,7 +216,7 @@ async def test_a_session_may_end_while_an_answer_is_awaited(serve: Serve, until:
     assert served.hub.peer_count == 0
 
 
-async def test_a_crowded_session_is_not_read_from(serve: Serve, until: Until) -> None:
+async def test_a_crowded_session_is_not_read_from(serve: Serve) -> None:
     served = await serve()
     call = await served.call()
     # Answers as large as their questions, which nobody reads.
@@ -277,7 +230,7 @@ async def test_a_crowded_session_is_not_read_from(serve: Serve, until: Until) ->
     flooding = asyncio.create_task(flood())
     await until(lambda: session.outbox.crowded)
     taken = session.request_count
-    page = pb.GetPeersResponse.FromString(await served.unary("GetPeers", b""))
+    page = pb.GetPeersResponse.FromString(await served.unary(f"/{SERVICE_NAME}/GetPeers", b""))
     assert page.count == 0
     assert session.request_count == taken < total
     assert len(session.outbox) <= CROWDED_MESSAGES

@@ -30,7 +30,7 @@ from sigbridge.messages import (
 )
 from sigbridge_grpc import translate
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.relay_encoding import event_bytes, read_relay, reply_bytes
+from sigbridge_grpc.relay_encoding import event_bytes, read_relay, response_bytes
 
 TEXT = st.text(max_size=300) | st.sampled_from(["", "x" * 127, "x" * 128, "é" * 64, "x" * 16384, "\0", "\r\n😀\u2028"])
 MAYBE_TEXT = st.none() | TEXT
@@ -52,7 +52,7 @@ def test_a_relay_is_what_the_library_writes(event: Event) -> None:
 
 @given(st.builds(Relayed, TEXT) | st.builds(OfferRelayed, TEXT, TEXT), TEXT)
 def test_an_acknowledgement_is_what_the_library_writes(reply: Relayed | OfferRelayed, request_id: str) -> None:
-    assert reply_bytes(reply, request_id) == translate.reply_to_proto(reply, request_id).SerializeToString()
+    assert response_bytes(reply, request_id) == translate.response_to_proto(reply, request_id).SerializeToString()
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_other_events_are_the_librarys(event: Event) -> None:
 
 @pytest.mark.parametrize("reply", [Announced("a", 1, ("b",)), PeerList((), 0), Health("healthy", 1, 2, {})])
 def test_other_replies_are_the_librarys(reply) -> None:
-    assert reply_bytes(reply, "7") == translate.reply_to_proto(reply, "7").SerializeToString()
+    assert response_bytes(reply, "7") == translate.response_to_proto(reply, "7").SerializeToString()
 
 
 def test_an_error_is_the_librarys() -> None:
     error = peer_not_found("a")
-    assert reply_bytes(error, "7") == translate.reply_to_proto(error, "7").SerializeToString()
+    assert response_bytes(error, "7") == translate.response_to_proto(error, "7").SerializeToString()
 
 
 REQUESTS = st.one_of(
@@ -100,8 +100,8 @@ def test_a_relay_is_read_as_the_library_reads_it(request: Request, request_id: s
         assert isinstance(request, IceCandidate)
         assert (request.sdp_mline_index or 0) >= 1 << 21
     else:
-        assert (read.request_id, read.request) == (request_id, request)
-        assert type(read.request) is type(request)
+        assert read == (request_id, request)
+        assert type(read[1]) is type(request)
     assert read_by_the_library(data) == (request_id, request)
 
 
@@ -132,7 +132,7 @@ def odd_bytes(draw: st.DrawFn) -> bytes:
 def test_what_is_read_at_all_is_read_as_the_library_reads_it(data: bytes) -> None:
     read = read_relay(data)
     if read is not None:
-        assert read_by_the_library(data) == (read.request_id, read.request)
+        assert read_by_the_library(data) == read
 
 
 @pytest.mark.parametrize(

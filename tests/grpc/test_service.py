@@ -4,47 +4,26 @@ import json
 
 import pytest
 
+from directories import Elsewhere
 from sigbridge import (
     Announced,
     Capabilities,
     Code,
     DisconnectReason,
-    Event,
     Hub,
     Instant,
     PeerJoined,
     Settings,
     SignalingError,
+    errors,
 )
-from sigbridge.pending import Pending
-from sigbridge.session import ProtocolName, Session
+from sigbridge.auth import Identity
+from sigbridge.session import ANYWHERE, Caller, Session
+from sigbridge_grpc.encoding import PROTOBUF
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.service import PROTOBUF, SignalingService
+from sigbridge_grpc.service import SignalingService
 
 NOW = Instant(100.0, 1_700_000_000.0)
-
-
-class Elsewhere:
-    """A directory and a bus that answer on command only."""
-
-    def __init__(self) -> None:
-        self.asked: list[Pending[None]] = []
-
-    def claim(self, room: str, peer_id: str, now: Instant) -> Pending[None]:
-        return self._ask()
-
-    def release(self, room: str, peer_id: str) -> None:
-        pass
-
-    def relay(
-        self, room: str, to_peer_id: str, event: Event, from_protocol: ProtocolName, now: Instant
-    ) -> Pending[None]:
-        return self._ask()
-
-    def _ask(self) -> Pending[None]:
-        answer: Pending[None] = Pending()
-        self.asked.append(answer)
-        return answer
 
 
 class Stream:
@@ -53,11 +32,11 @@ class Stream:
     def __init__(self, service: SignalingService) -> None:
         self.service = service
         self.ended: list[DisconnectReason] = []
-        self.session: Session = service.open(on_end=self.ended.append, now=NOW, remote="test")
+        self.session: Session = service.open(Caller(address="test"), self.ended.append, NOW)
 
-    def send(self, request_id: str = "", **request: object) -> Pending[None] | None:
+    def send(self, request_id: str = "", **request: object) -> None:
         message = pb.SignalingRequest(request_id=request_id, **request)  # type: ignore[arg-type]
-        return self.service.signal(self.session, message.SerializeToString(), NOW)
+        self.service.signal(self.session, message.SerializeToString(), NOW)
 
     def received(self) -> list[pb.SignalingResponse]:
         return [pb.SignalingResponse.FromString(frame) for frame in self.session.outbox.take(1 << 30)]
@@ -81,7 +60,8 @@ def _error(response: pb.SignalingResponse) -> tuple[str, int, str]:
 def test_the_reply_comes_first_and_then_what_it_caused(service: SignalingService) -> None:
     old, new = Stream(service), Stream(service)
     old.announce("old")
-    assert new.send("7", announce=pb.AnnounceRequest(peer_id="new")) is None
+    new.send("7", announce=pb.AnnounceRequest(peer_id="new"))
+    assert not new.session.awaiting
     reply, joined = new.received()
     assert (reply.request_id, json.loads(reply.ack.data)["other_peers"]) == ("7", ["old"])
     assert (joined.request_id, joined.notification.peer_joined.peer_id) == ("", "old")
@@ -100,7 +80,8 @@ def test_the_reply_comes_first_and_then_what_it_caused(service: SignalingService
 )
 def test_bytes_that_are_no_message_are_answered(service: SignalingService, message: bytes) -> None:
     stream = Stream(service)
-    assert service.signal(stream.session, message, NOW) is None
+    service.signal(stream.session, message, NOW)
+    assert not stream.session.awaiting
     assert [_error(response) for response in stream.received()] == [("", 3, "Malformed request")]
     assert service.hub.counters.requests["grpc", "unknown", "INVALID_ARGUMENT"] == 1
     stream.announce("still here")
@@ -158,18 +139,20 @@ def test_an_answer_that_comes_later_is_put_when_it_comes() -> None:
     service = SignalingService(Hub(Settings(), NOW, directory=elsewhere, bus=elsewhere))
     stream = Stream(service)
     answered = []
-    pending = stream.send("7", announce=pb.AnnounceRequest(peer_id="a"))
-    assert pending is not None
-    pending.then(lambda *_: answered.append(len(stream.session.outbox)))
+    stream.session.on_ready = lambda _: answered.append(len(stream.session.outbox))
+    stream.send("7", announce=pb.AnnounceRequest(peer_id="a"))
+    assert stream.session.awaiting
     assert (answered, stream.received()) == ([], [])
     elsewhere.asked[0].resolve(None, NOW)
     assert answered == [1]
     (reply,) = stream.received()
     assert (reply.request_id, json.loads(reply.ack.data)["peer_id"]) == ("7", "a")
 
-    refused = stream.send("8", offer=pb.OfferRequest(to_peer_id="b", sdp="s"))
-    assert refused is not None
+    stream.send("8", offer=pb.OfferRequest(to_peer_id="b", sdp="s"))
+    assert stream.session.awaiting
     elsewhere.asked[1].resolve(SignalingError(Code.NOT_FOUND, "Peer not found: b"), NOW)
+    assert answered == [1, 1]
+    assert not stream.session.awaiting
     assert _error(stream.received()[0]) == ("8", 5, "Peer not found: b")
 
 
@@ -178,7 +161,7 @@ def test_an_answer_after_the_end_goes_nowhere() -> None:
     service = SignalingService(Hub(Settings(), NOW, directory=elsewhere))
     stream = Stream(service)
     stream.send("7", announce=pb.AnnounceRequest(peer_id="a"))
-    service.hub.close(stream.session, DisconnectReason.CONNECTION_LOST, NOW)
+    service.hub.end(stream.session, DisconnectReason.CONNECTION_LOST, NOW)
     elsewhere.asked[0].resolve(None, NOW)
     assert stream.received() == []
     assert service.hub.peer_count == 0
@@ -191,7 +174,7 @@ def test_the_limit_of_a_message_is_exact(beyond: int, ends: bool) -> None:
     # A request id of n bytes makes a message of n + 3, where n is 128 or more.
     message = pb.SignalingRequest(request_id="x" * (1000 + beyond - 3)).SerializeToString()
     assert len(message) == 1000 + beyond
-    assert service.signal(stream.session, message, NOW) is None
+    service.signal(stream.session, message, NOW)
     assert stream.ended == ([DisconnectReason.MESSAGE_TOO_BIG] if ends else [])
     assert len(stream.received()) == (0 if ends else 1)
 
@@ -202,7 +185,7 @@ def test_a_fault_of_ours_is_an_internal_error_and_no_more(
     def fail(*_: object) -> None:
         raise RuntimeError("canary")
 
-    monkeypatch.setattr(service.hub, "_page", fail)
+    monkeypatch.setattr("sigbridge.rules.list.page_of", fail)
     stream = Stream(service)
     stream.send("7", list_peers=pb.ListPeersRequest())
     (reply,) = stream.received()
@@ -213,26 +196,53 @@ def test_a_fault_of_ours_is_an_internal_error_and_no_more(
 
 def test_peers_without_a_session(service: SignalingService) -> None:
     Stream(service).announce("a")
-    page = pb.GetPeersResponse.FromString(service.get_peers(b"", NOW))
+    page = pb.GetPeersResponse.FromString(service.get_peers(b"", ANYWHERE, NOW))
     assert ([peer.peer_id for peer in page.peers], page.count) == (["a"], 1)
-    other = pb.GetPeersResponse.FromString(service.get_peers(pb.GetPeersRequest(room="other").SerializeToString(), NOW))
+    other = pb.GetPeersResponse.FromString(
+        service.get_peers(pb.GetPeersRequest(room="other").SerializeToString(), ANYWHERE, NOW)
+    )
     assert other.count == 0
+
+
+def test_a_right_to_rooms_is_asked_without_a_session_too(service: SignalingService) -> None:
+    caller = Caller(Identity("device", rooms=frozenset({"lobby"})), "192.0.2.1")
+    for question in (b"", pb.GetPeersRequest(room="secret").SerializeToString()):
+        with pytest.raises(SignalingError) as refused:
+            service.get_peers(question, caller, NOW)
+        assert refused.value == errors.room_forbidden()
+    assert service.get_peers(pb.GetPeersRequest(room="lobby").SerializeToString(), caller, NOW) == b""
+    assert service.hub.counters.requests["grpc", "list_peers", "PERMISSION_DENIED"] == 2
+
+
+def test_what_cannot_be_read_counts_against_its_caller() -> None:
+    service = SignalingService(Hub(Settings(rate_per_second=1, rate_burst=1), NOW))
+    alice, bob = Caller(Identity("alice"), "192.0.2.1"), Caller(Identity("bob"), "192.0.2.1")
+    codes = []
+    for caller in (alice, alice, bob):
+        with pytest.raises(SignalingError) as refused:
+            service.get_peers(b"\xff", caller, NOW)
+        codes.append(refused.value.code)
+    assert codes == [Code.INVALID_ARGUMENT, Code.RESOURCE_EXHAUSTED, Code.INVALID_ARGUMENT]
+
+
+def test_a_service_makes_its_protocol_known(service: SignalingService) -> None:
+    assert service.hub.counters.sessions == {"grpc": 0}
 
 
 @pytest.mark.parametrize("question", [b"\xff", pb.GetPeersRequest(page_token="?").SerializeToString()])
 def test_a_bad_question_is_refused_and_counted(service: SignalingService, question: bytes) -> None:
     with pytest.raises(SignalingError) as refused:
-        service.get_peers(question, NOW)
+        service.get_peers(question, ANYWHERE, NOW)
     assert refused.value.code is Code.INVALID_ARGUMENT
     assert service.hub.counters.requests["grpc", "list_peers", "INVALID_ARGUMENT"] == 1
 
 
 def test_health(service: SignalingService) -> None:
-    health = pb.HealthCheckResponse.FromString(service.health_check(b"", NOW))
+    health = pb.HealthCheckResponse.FromString(service.health_check(b"", ANYWHERE, NOW))
     assert health.status == "healthy"
     assert {"pending_offers", "sessions", "rooms"} <= set(json.loads(health.metrics))
     with pytest.raises(SignalingError, match="Malformed"):
-        service.health_check(b"\xff", NOW)
+        service.health_check(b"\xff", ANYWHERE, NOW)
 
 
 def test_an_event_is_encoded_once_for_all(service: SignalingService, monkeypatch: pytest.MonkeyPatch) -> None:

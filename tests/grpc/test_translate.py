@@ -103,14 +103,14 @@ def test_events_come_back_as_they_were(event: Event) -> None:
 @given(ANSWERED, TEXT)
 def test_replies_come_back_as_they_were(answered: tuple[Request, Reply], request_id: str) -> None:
     request, reply = answered
-    message = pb.SignalingResponse.FromString(translate.reply_to_proto(reply, request_id).SerializeToString())
+    message = pb.SignalingResponse.FromString(translate.response_to_proto(reply, request_id).SerializeToString())
     assert message.request_id == request_id
     assert translate.reply_from_proto(message, request) == reply
 
 
 @given(REFUSALS, TEXT)
 def test_refusals_come_back_as_they_were(error: SignalingError, request_id: str) -> None:
-    message = pb.SignalingResponse.FromString(translate.reply_to_proto(error, request_id).SerializeToString())
+    message = pb.SignalingResponse.FromString(translate.response_to_proto(error, request_id).SerializeToString())
     assert translate.reply_from_proto(message, Offer("a", "s")) == error
 
 
@@ -130,7 +130,7 @@ def test_health_comes_back_as_it_was() -> None:
     "reply", [Announced("a", 1, ("b",)), OfferRelayed("a_b_1", "b"), Relayed("b"), Disconnected("b")]
 )
 def test_an_acknowledgement_carries_the_result_of_json_rpc(reply: Reply) -> None:
-    message = translate.reply_to_proto(reply, "7")
+    message = translate.response_to_proto(reply, "7")
     assert message.WhichOneof("response") == "ack"
     assert message.ack.data.encode() == results.result_json(reply)
     assert message.ack.message == results.acknowledgement(reply)

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 import pytest
 from grpc_health.v1 import health_pb2
 
+from rights import FORBIDDEN, OnlyLobby
 from sigbridge import Hub, Instant, Settings
 from sigbridge.auth import StaticTokens
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.methods import HealthBoard
+from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.web import GrpcWeb, WebResponse
+from sigbridge_net.wire import Client
 
 NOW = Instant(1.0, 1.0)
 PEERS = "/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers"
@@ -33,7 +35,7 @@ def make_web(*, tokens: tuple[str, ...] = (), origins: tuple[str, ...] = (), **s
 def ask(
     web: GrpcWeb, path: str = HEALTH, body: bytes = framed(b""), headers: Mapping[str, str] = BINARY
 ) -> WebResponse:
-    return web.answer(path, headers, body, NOW, remote="192.0.2.1")
+    return web.answer(path, headers, body, Client("192.0.2.1"), NOW)
 
 
 def read(body: bytes) -> tuple[bytes | None, dict[str, str]]:
@@ -76,6 +78,18 @@ def test_a_token_that_is_no_ascii_is_utf8(sent: bytes, code: str) -> None:
     # Headers come as the HTTP wire reads them.
     headers = {**BINARY, "authorization": "Bearer " + sent.decode("latin-1")}
     assert read(ask(make_web(tokens=("tökén",)), headers=headers).body)[1]["grpc-status"] == code
+
+
+def test_who_may_not_enter_a_room_may_not_look_into_it() -> None:
+    known = Settings()
+    web = GrpcWeb(SignalingService(Hub(known, NOW)), HealthBoard(), known, authenticator=OnlyLobby())
+    for room in ("secret", ""):
+        question = framed(pb.GetPeersRequest(room=room).SerializeToString())
+        assert read(ask(web, PEERS, question).body) == (None, {"grpc-status": "7", "grpc-message": FORBIDDEN})
+    message, trailers = read(ask(web, PEERS, framed(pb.GetPeersRequest(room="lobby").SerializeToString())).body)
+    assert message is not None
+    assert (pb.GetPeersResponse.FromString(message).count, trailers) == (0, {"grpc-status": "0"})
+    assert read(ask(web).body)[1] == {"grpc-status": "0"}, "health is no room's"
 
 
 def test_the_standard_health_asks_for_no_token_and_everything_else_does() -> None:

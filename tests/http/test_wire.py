@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import Clock
+from lines import Line
 from sigbridge import Instant, Settings
 from sigbridge_http.wire import MAX_HEADER_BYTES, HttpWire, Page, http_wires
-from sigbridge_net.wire import Client
 
 PAGES = {
     "/metrics": lambda: Page(200, b"up 1\n", content_type="text/plain; version=1.0.0"),
@@ -25,50 +26,23 @@ def get(path: str, *headers: str, method: str = "GET", version: str = "1.1") -> 
     return "\r\n".join(lines).encode()
 
 
-class Line:
-    """A wire and what it has written; `take_output` is called after everything, as a carrier does."""
+class HttpLine(Line):
+    """A client's HTTP/1.1, of any pages."""
+
+    wire: HttpWire
 
     def __init__(self, pages=PAGES):
-        self.now = 1000.0
-        self.woken = 0
-        self.written = b""
-        self.wire = http_wires(pages, Settings(handshake_timeout_seconds=TIMEOUT))(
-            Client("192.0.2.1"), self._wake, self.instant
-        )
-
-    def _wake(self) -> None:
-        self.woken += 1
-
-    @property
-    def instant(self) -> Instant:
-        return Instant(self.now, self.now)
-
-    def feed(self, *pieces: bytes) -> "Line":
-        for piece in pieces:
-            self.wire.receive(piece, self.instant)
-            self.pump()
-        return self
-
-    def eof(self) -> "Line":
-        self.wire.receive_eof(self.instant)
-        self.pump()
-        return self
-
-    def pump(self) -> None:
-        while output := self.wire.take_output(65536, self.instant):
-            assert all(output), "an empty write"
-            self.written += b"".join(output)
+        super().__init__(http_wires(pages, Settings(handshake_timeout_seconds=TIMEOUT)), Clock())
 
     def sweep(self) -> bool:
-        """What a carrier's sweep does; whether the connection is dropped."""
-        if self.wire.due <= self.now:
-            self.wire.expire(self.instant)
+        """Does what a carrier's sweep does; returns whether the connection is dropped."""
+        self.expire()
         return self.wire.aborted
 
     def answers(self, *methods: str) -> list[tuple[int, dict[str, str], bytes]]:
         """Status, headers and body of each answer, read by a client that sent these methods."""
         client = h11.Connection(h11.CLIENT)
-        client.receive_data(self.written)
+        client.receive_data(self.output)
         answers = []
         for method in methods:
             client.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
@@ -89,7 +63,7 @@ class Line:
 
 @pytest.fixture
 def line():
-    return Line()
+    return HttpLine()
 
 
 def test_a_page(line):
@@ -125,7 +99,7 @@ def test_paths(line, path, status, body):
 
 @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/nothing"])
 def test_head_is_get_without_the_body(path):
-    shown, bare = Line().feed(get(path)), Line().feed(get(path, method="HEAD"))
+    shown, bare = HttpLine().feed(get(path)), HttpLine().feed(get(path, method="HEAD"))
     ((status, headers, body),) = shown.answers("GET")
     ((bare_status, bare_headers, bare_body),) = bare.answers("HEAD")
     assert (bare_status, bare_body) == (status, b"")
@@ -179,10 +153,10 @@ def test_bad_requests_get_one_answer_and_the_end(line, data, status, before):
     answer = line.answers(*methods, "GET")[-1]
     assert (answer[0], answer[1]["connection"], answer[2]) == (status, "close", b"bad request\n")
     assert line.wire.finished
-    written = line.written
+    written = line.output
     line.feed(b"more", get("/healthz"))
-    line.eof()
-    assert line.written == written
+    line.end_input()
+    assert line.output == written
 
 
 def test_pipelined_requests_are_answered_in_order(line):
@@ -198,9 +172,9 @@ def test_pipelined_requests_are_answered_in_order(line):
 
 
 def test_no_more_is_read_while_an_answer_waits(line):
-    line.wire.receive(get("/healthz") * 100, line.instant)
+    line.wire.receive(get("/healthz") * 100, line.clock.now)
     assert not line.wire.reading()
-    assert len(b"".join(line.wire.take_output(65536, line.instant))) < 300, "one answer at a time"
+    assert len(b"".join(line.wire.take_output(65536, line.clock.now))) < 300, "one answer at a time"
     line.pump()
     assert line.wire.reading()
 
@@ -231,28 +205,28 @@ def test_a_client_that_waits_to_be_told_to_go_on_is_answered_once_its_body_is_th
 
 
 def test_the_end_of_the_input_ends_the_output(line):
-    line.feed(get("/healthz")).eof()
+    line.feed(get("/healthz")).end_input()
     assert line.wire.finished
     assert len(line.answers("GET")) == 1
 
 
 def test_pipelined_requests_are_answered_although_the_input_has_ended(line):
-    line.wire.receive(get("/healthz") + get("/metrics"), line.instant)
-    line.eof()
+    line.wire.receive(get("/healthz") + get("/metrics"), line.clock.now)
+    line.end_input()
     assert [answer[0] for answer in line.answers("GET", "GET")] == [200, 200]
     assert line.wire.finished
 
 
 def test_an_end_within_a_request_is_no_request(line):
-    line.feed(b"GET /heal").eof()
+    line.feed(b"GET /heal").end_input()
     assert line.wire.finished
-    assert b"200" not in line.written
+    assert b"200" not in line.output
 
 
 def test_an_end_at_once_says_nothing(line):
-    line.eof()
-    assert (line.wire.finished, line.written) == (True, b"")
-    line.wire.connection_lost(line.instant)
+    line.end_input()
+    assert (line.wire.finished, line.output) == (True, b"")
+    line.wire.connection_lost(line.clock.now)
 
 
 STREAM = (
@@ -269,13 +243,13 @@ def test_any_split_gives_the_same_answers(cuts):
     places = [0, *sorted(cuts), len(STREAM)]
     # An empty piece would be the end of the input, which a carrier tells otherwise.
     pieces = [STREAM[a:b] for a, b in pairwise(places) if a != b]
-    line = Line().feed(*pieces)
+    line = HttpLine().feed(*pieces)
     assert [answer[0] for answer in line.answers("GET", "POST", "HEAD", "GET")] == [200, 405, 404, 200]
     assert line.wire.finished
 
 
 def test_byte_by_byte():
-    line = Line().feed(*(STREAM[i : i + 1] for i in range(len(STREAM))))
+    line = HttpLine().feed(*(STREAM[i : i + 1] for i in range(len(STREAM))))
     assert [answer[2] for answer in line.answers("GET", "POST", "HEAD", "GET")] == [
         b"alive\n",
         b"method not allowed\n",
@@ -286,7 +260,7 @@ def test_byte_by_byte():
 
 @given(st.binary(max_size=200), st.booleans())
 def test_whatever_comes_is_answered_or_waited_for_and_never_fails(data, proper):
-    line = Line().feed(*([get("/healthz")] if proper else []), *([data] if data else [])).eof()
+    line = HttpLine().feed(*([get("/healthz")] if proper else []), *([data] if data else [])).end_input()
     assert line.wire.finished
 
 
@@ -294,45 +268,45 @@ def test_whatever_comes_is_answered_or_waited_for_and_never_fails(data, proper):
 
 
 def test_a_silent_connection_is_dropped(line):
-    line.now += TIMEOUT - 0.1
+    line.clock.advance(TIMEOUT - 0.1)
     assert not line.sweep()
-    line.now += 0.1
+    line.clock.advance(0.1)
     assert line.sweep()
 
 
 def test_a_request_that_comes_byte_by_byte_must_be_whole_in_time(line):
     for byte in get("/healthz", "X: " + "y" * 1000):
         line.feed(bytes([byte]))
-        line.now += 1.0
+        line.clock.advance(1.0)
         if line.sweep():
             break
-    assert line.now <= 1000.0 + TIMEOUT
-    assert not line.written
+    assert line.clock.now.monotonic <= 1000.0 + TIMEOUT
+    assert not line.output
 
 
 def test_so_must_a_body(line):
     line.feed(get("/metrics", "Content-Length: 1000000", method="POST"))
     for _ in range(100):
         line.feed(b"x")
-        line.now += 1.0
+        line.clock.advance(1.0)
         if line.sweep():
             break
-    assert line.now <= 1000.0 + TIMEOUT
+    assert line.clock.now.monotonic <= 1000.0 + TIMEOUT
 
 
 def test_each_request_has_the_whole_time(line):
     for _ in range(10):
-        line.now += TIMEOUT - 1
+        line.clock.advance(TIMEOUT - 1)
         line.feed(get("/healthz"))
         assert not line.sweep()
-    line.now += TIMEOUT
+    line.clock.advance(TIMEOUT)
     assert line.sweep()
 
 
 def test_a_client_that_does_not_close_after_the_last_answer_is_dropped(line):
     line.feed(get("/healthz", "Connection: close"))
     assert line.wire.finished
-    line.now += TIMEOUT
+    line.clock.advance(TIMEOUT)
     assert line.sweep()
 
 
@@ -343,7 +317,7 @@ def test_a_page_is_made_when_it_is_asked_for():
         made.append(None)
         return Page(200, str(len(made)).encode())
 
-    line = Line({"/count": page})
+    line = HttpLine({"/count": page})
     assert not made
     line.feed(get("/count"), get("/count"), get("/other"))
     assert [answer[2] for answer in line.answers("GET", "GET", "GET")] == [b"1", b"2", b"not found\n"]
@@ -353,10 +327,10 @@ def test_a_page_that_cannot_be_made_is_the_carrier_s_to_see():
     def page():
         raise RuntimeError("secret")
 
-    line = Line({"/broken": page})
+    line = HttpLine({"/broken": page})
     with pytest.raises(RuntimeError):
         line.feed(get("/broken"))
-    assert line.written == b""
+    assert line.output == b""
 
 
 def test_a_wire_by_itself():

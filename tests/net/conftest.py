@@ -1,31 +1,23 @@
 """Servers on port 0 of loopback, clients of every kind, and certificates made on the spot."""
 
 import asyncio
-import datetime
-import ipaddress
 import socket
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from certificates import Authority
 from sigbridge import Hub, Settings
 from sigbridge_client import connect
 from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_websocket.wire import websocket_wires
-
-TIME_LIMIT_SECONDS = 20
-
-HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
+from waiting import TIME_LIMIT_SECONDS
+from websocket_lines import HANDSHAKE
 
 
-class Served:
+class CarriedHub:
     """A hub behind a carrier, with WebSocket on a port of loopback."""
 
     def __init__(self, settings: Settings):
@@ -62,13 +54,6 @@ class Served:
         return self.hub.counters.disconnects["websocket", reason]
 
 
-async def eventually(what) -> None:
-    """Wait until `what()` is true; the test fails where that takes too long."""
-    async with asyncio.timeout(TIME_LIMIT_SECONDS):
-        while not what():
-            await asyncio.sleep(0.005)
-
-
 async def rest_of(sock: socket.socket) -> bytes:
     """All that comes until the other side ends the stream, or drops it."""
     loop = asyncio.get_running_loop()
@@ -83,11 +68,6 @@ async def rest_of(sock: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def until():
-    return eventually
-
-
-@pytest.fixture
 def read_rest():
     return rest_of
 
@@ -98,7 +78,7 @@ def serving():
 
     @asynccontextmanager
     async def serve(*, tls=None, **settings):
-        served = Served(Settings(**settings))
+        served = CarriedHub(Settings(**settings))
         await served.start(tls)
         try:
             yield served
@@ -110,26 +90,6 @@ def serving():
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """The files of a certificate for 127.0.0.1 and of its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return folder / "cert.pem", folder / "key.pem"
+    """The files of a certificate for this machine and of its key."""
+    authority = Authority(tmp_path_factory.mktemp("tls"), "localhost")
+    return Path(authority.file), Path(authority.key_file)

@@ -17,11 +17,8 @@ from sigbridge_net.clock import read_clock
 from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import server_tls
 from sigbridge_websocket.wire import websocket_wires
-
-HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
+from waiting import until
+from websocket_lines import HANDSHAKE
 
 
 def frame(payload: bytes) -> bytes:
@@ -232,7 +229,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("where", ["receive", "take_output", "expire", "receive_eof", "reading"])
-async def test_a_wire_that_fails_costs_its_own_connection(serving, until, read_rest, where, caplog):
+async def test_a_wire_that_fails_costs_its_own_connection(serving, read_rest, where, caplog):
     async with serving(ping_interval_seconds=0.2) as served:
         port = await served.carrier.listen("127.0.0.1:0", lambda *_: Broken(where))
         good = await served.connect()
@@ -266,7 +263,7 @@ async def test_an_address_that_is_not_ours_is_a_clear_error():
     await carrier.close(0)
 
 
-async def test_who_stops_reading_is_refused_more_then_ended(serving, until, read_rest):
+async def test_who_stops_reading_is_refused_more_then_ended(serving, read_rest):
     async with (
         serving(
             outbox_max_bytes=100_000, send_deadline_seconds=1.0, ping_interval_seconds=60, close_timeout_seconds=30
@@ -295,7 +292,7 @@ async def test_who_stops_reading_is_refused_more_then_ended(serving, until, read
         stalled.close()
 
 
-async def test_who_reads_again_learns_why_it_was_ended(serving, until, read_rest):
+async def test_who_reads_again_learns_why_it_was_ended(serving, read_rest):
     async with (
         serving(outbox_max_bytes=100_000, send_deadline_seconds=0.5) as served,
         await served.connect() as alice,
@@ -309,7 +306,7 @@ async def test_who_reads_again_learns_why_it_was_ended(serving, until, read_rest
         stalled.close()
 
 
-async def test_who_does_not_read_its_replies_is_not_read_further(serving, until):
+async def test_who_does_not_read_its_replies_is_not_read_further(serving):
     async with serving(send_deadline_seconds=60, ping_interval_seconds=60) as served:
         sock = await served.raw(receive_buffer=4096)
         loop = asyncio.get_running_loop()
@@ -330,7 +327,7 @@ async def test_who_does_not_read_its_replies_is_not_read_further(serving, until)
         await until(lambda: served.carrier.connection_count == 0)
 
 
-async def test_an_end_of_input_without_a_close_frame(serving, until, read_rest):
+async def test_an_end_of_input_without_a_close_frame(serving, read_rest):
     async with serving() as served, await served.connect() as alice:
         await alice.announce("alice")
         sock = await served.raw(HANDSHAKE + announce("bob"))
@@ -399,30 +396,25 @@ async def _one_too_many(certificate) -> None:
     async with asyncio.timeout(20):
         for number in range(3):
             await opened()
-            await eventually(lambda number=number: carrier.connection_count == number + 1)
+            await until(lambda number=number: carrier.connection_count == number + 1)
         for number in range(5):
             # With TLS, the end may come before the client has finished its handshake.
             with contextlib.suppress(ConnectionError):
                 assert await (await opened()).read() == b""
-            await eventually(lambda number=number: counters.refusals["tcp", "connections"] == number + 1)
+            await until(lambda number=number: counters.refusals["tcp", "connections"] == number + 1)
         assert (len(made), carrier.connection_count) == (3, 3)
         # Who leaves makes room.
         writers[0].close()
-        await eventually(lambda: carrier.connection_count == 2)
+        await until(lambda: carrier.connection_count == 2)
         writers.append((await asyncio.open_connection("127.0.0.1", port, ssl=context))[1])
-        await eventually(lambda: carrier.connection_count == 3)
+        await until(lambda: carrier.connection_count == 3)
         assert len(made) == 4
         for writer in writers:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
-        await eventually(lambda: carrier.connection_count == 0)
+        await until(lambda: carrier.connection_count == 0)
         await carrier.close(1.0)
-
-
-async def eventually(what) -> None:
-    while not what():
-        await asyncio.sleep(0.002)
 
 
 async def test_nobody_announces_in_time(serving):
@@ -470,7 +462,7 @@ async def child():
 @pytest.mark.parametrize(
     ("number", "reason"), [(signal.SIGSTOP, "keepalive_timeout"), (signal.SIGKILL, "connection_lost")]
 )
-async def test_a_client_that_is_stopped_or_killed(serving, until, child, number, reason):
+async def test_a_client_that_is_stopped_or_killed(serving, child, number, reason):
     async with (
         serving(ping_interval_seconds=0.3, ping_timeout_seconds=0.5) as served,
         await served.connect() as alice,
@@ -483,7 +475,7 @@ async def test_a_client_that_is_stopped_or_killed(serving, until, child, number,
         await until(lambda: served.carrier.connection_count == 1)
 
 
-async def test_draining_tells_everybody_and_takes_nobody_in(serving, until):
+async def test_draining_tells_everybody_and_takes_nobody_in(serving):
     async with serving() as served:
         clients = [await served.connect() for _ in range(5)]
         for number, client in enumerate(clients):
@@ -500,7 +492,7 @@ async def test_draining_tells_everybody_and_takes_nobody_in(serving, until):
         assert served.ended("draining") == 5
 
 
-async def test_a_stalled_client_does_not_hold_up_a_close(serving, until):
+async def test_a_stalled_client_does_not_hold_up_a_close(serving):
     async with (
         serving(close_timeout_seconds=60, ping_interval_seconds=60) as served,
         await served.connect() as alice,

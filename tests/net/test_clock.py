@@ -5,7 +5,7 @@ import asyncio
 from sigbridge import Hub, Settings
 from sigbridge.session import Session
 from sigbridge_net.clock import HubTimer, read_clock
-from sigbridge_websocket.wire import BARE_JSON
+from sigbridge_websocket.encoding import BARE_JSON
 from skipping_loop import SkippingLoop
 
 

@@ -1,16 +1,13 @@
 """Certificates: errors that name the file, a reload that keeps what was good, and who is let in by what was read."""
 
 import contextlib
-import datetime
 import shutil
 import ssl
-from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from certificates import Authority
 from sigbridge import SettingError, Settings
 from sigbridge_net.access import Access
 from sigbridge_net.tls import client_context, server_tls
@@ -41,7 +38,7 @@ def test_a_reload_that_fails_changes_nothing(certificate, tmp_path):
     cert, key = (shutil.copy(path, tmp_path) for path in certificate)
     tls = server_tls(Settings(tls_cert_file=str(cert), tls_key_file=str(key)))
     before = tls.certificate
-    (tmp_path / "cert.pem").write_text("nonsense")
+    Path(cert).write_text("nonsense")
     with pytest.raises(SettingError):
         tls.reload()
     assert tls.certificate == before
@@ -53,46 +50,6 @@ def test_a_client_trusts_what_it_is_given(certificate):
 
 
 # Handshakes in memory.
-
-PEM = serialization.Encoding.PEM
-
-
-class Authority:
-    """Signs certificates and leaves their files in a folder."""
-
-    def __init__(self, folder, name="authority"):
-        self.folder = folder
-        self.name = name
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.file = folder / f"{name}.pem"
-        self.file.write_bytes(self._sign(name, self.key).public_bytes(PEM))
-
-    def _sign(self, name, key):
-        def common(text):
-            return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(common(name))
-            .issuer_name(common(self.name))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=name == self.name, path_length=None), critical=True)
-            .sign(self.key, hashes.SHA256())
-        )
-
-    def issue(self, name, *, file="", password=b""):
-        """The files of a certificate and its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        cert_file, key_file = (self.folder / f"{file or name}.{kind}" for kind in ("crt", "key"))
-        lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-        cert_file.write_bytes(self._sign(name, key).public_bytes(PEM))
-        key_file.write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, lock))
-        return str(cert_file), str(key_file)
 
 
 def shake_hands(server, client):
@@ -123,7 +80,7 @@ def make_tls(authority, cert_file, key_file, **settings):
 
 def trusting(authority, certificate=("", "")):
     return client_context(
-        Access(root_certificates=authority.file.read_bytes(), certificate_file=certificate[0], key_file=certificate[1])
+        Access(root_certificates=authority.pem, certificate_file=certificate[0], key_file=certificate[1])
     )
 
 
@@ -141,14 +98,14 @@ def test_a_reload_that_fails_serves_what_was_good(authority):
     tls = make_tls(authority, cert_file, key_file)
     authority.issue("two", file="server")
     authority.issue("other", file="other")
-    shutil.copy(authority.folder / "other.key", key_file)
+    shutil.copy(authority.folder / "other.key.pem", key_file)
     with pytest.raises(SettingError, match="SIGNALING_TLS_KEY_FILE"):
         tls.reload()
     assert shake_hands(tls.context, trusting(authority)) == ["one", None]
 
 
 def test_mutual_tls(authority, tmp_path):
-    tls = make_tls(authority, *authority.issue("server"), tls_client_ca_file=str(authority.file))
+    tls = make_tls(authority, *authority.issue("server"), tls_client_ca_file=authority.file)
     assert shake_hands(tls.context, trusting(authority, authority.issue("device-1"))) == ["server", "device-1"]
     with pytest.raises(ssl.SSLError):
         shake_hands(tls.context, trusting(authority))
@@ -171,7 +128,7 @@ def test_an_authority_that_was_replaced_is_trusted_no_more(authority, tmp_path):
     assert shake_hands(tls.context, trusting(authority, newer.issue("new-device"))) == ["server", "new-device"]
     with pytest.raises(ssl.SSLError):
         shake_hands(tls.context, trusting(authority, old_client))
-    assert tls.client_authority == newer.file.read_bytes()
+    assert tls.client_authority == newer.pem
 
 
 def test_a_bad_authority_is_named_and_keeps_the_old(authority, tmp_path):
@@ -182,7 +139,7 @@ def test_a_bad_authority_is_named_and_keeps_the_old(authority, tmp_path):
     with pytest.raises(SettingError, match=r"SIGNALING_TLS_CLIENT_CA_FILE is .*clients\.pem"):
         tls.reload()
     assert shake_hands(tls.context, trusting(authority, authority.issue("device"))) == ["server", "device"]
-    assert tls.client_authority == authority.file.read_bytes()
+    assert tls.client_authority == authority.pem
 
 
 @pytest.mark.parametrize(("version", "works"), [("TLSv1_1", False), ("TLSv1_2", True), ("TLSv1_3", True)])

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import socket
 import subprocess
@@ -16,14 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import NOW
 from sigbridge import Instant, SettingError, Settings
 from sigbridge_client import connect
 from sigbridge_net.wire import Client
 from sigbridge_server.front import HTTP2_PREFACE, MAX_HEAD_BYTES, FrontWire, front_wires
 from sigbridge_server.server import Server
 
-needs_ngh2 = pytest.mark.skipif(importlib.util.find_spec("ngh2") is None, reason="needs the native engine")
-NOW = Instant(1000.0, 1_700_000_000.0)
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -195,7 +193,6 @@ async def server() -> AsyncIterator[Server]:
     await server.stop(grace_seconds=1)
 
 
-@needs_ngh2
 async def test_one_port_serves_everything_at_once(server: Server) -> None:
     assert server.grpc_port == server.websocket_port
     address = f"127.0.0.1:{server.grpc_port}"
@@ -210,7 +207,6 @@ async def test_one_port_serves_everything_at_once(server: Server) -> None:
         assert (await alice.health()).metrics["sessions"] == {"grpc": 1, "websocket": 1}
 
 
-@needs_ngh2
 @pytest.mark.parametrize("first", [b"", b"P", HTTP2_PREFACE[:-1], HTTP2_PREFACE, b"GET /healthz HTTP/1.1\r\nX: "])
 async def test_slowloris_is_let_go(server: Server, first: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.grpc_port)
@@ -234,7 +230,6 @@ async def test_slowloris_is_let_go(server: Server, first: bytes) -> None:
     writer.close()
 
 
-@needs_ngh2
 async def test_garbage_is_refused(server: Server) -> None:
     for garbage in (b"\x16\x03\x01\x00\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"\0" * (MAX_HEAD_BYTES + 1)):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.grpc_port)
@@ -255,17 +250,16 @@ def test_grpcio_cannot_share_an_address() -> None:
         Settings(grpc_engine="grpcio", grpc_bind_address="127.0.0.1:50051", ws_bind_address="127.0.0.1:50051")
 
 
-def _run(engine: str, *, without_ngh2: bool = False, same_address: bool = False) -> subprocess.CompletedProcess[str]:
+def _run(engine: str, *, same_address: bool = False) -> subprocess.CompletedProcess[str]:
     address = f"127.0.0.1:{free_port()}"
-    hide = "import importlib.util as u; real=u.find_spec; u.find_spec=lambda n,*a: None if n=='ngh2' else real(n,*a)\n"
-    code = (hide if without_ngh2 else "") + (
+    code = (
         "import asyncio, sys\n"
         "from sigbridge import Settings\n"
         "from sigbridge_server.server import Server\n"
         "async def main():\n"
         "    server = Server(Settings.from_environment())\n"
         "    await server.start()\n"
-        "    print(server.settings.grpc_engine_name, 'grpc.aio' in sys.modules, 'ngh2' in sys.modules)\n"
+        "    print(server.settings.grpc_engine, 'grpc.aio' in sys.modules)\n"
         "    await server.stop()\n"
         "asyncio.run(main())\n"
     )
@@ -282,18 +276,11 @@ def _run(engine: str, *, without_ngh2: bool = False, same_address: bool = False)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
 
-@needs_ngh2
 @pytest.mark.parametrize(
-    ("engine", "without_ngh2", "said"),
-    [
-        ("", False, "native False True"),
-        ("native", False, "native False True"),
-        ("grpcio", False, "grpcio True False"),
-        ("", True, "grpcio True False"),
-    ],
+    ("engine", "said"), [("", "native False"), ("native", "native False"), ("grpcio", "grpcio True")]
 )
-def test_the_engine_is_what_was_asked_for(engine: str, without_ngh2: bool, said: str) -> None:
-    run = _run(engine, without_ngh2=without_ngh2)
+def test_the_engine_is_what_was_asked_for(engine: str, said: str) -> None:
+    run = _run(engine)
     assert run.stdout.strip() == said, run.stderr
 
 

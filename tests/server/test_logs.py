@@ -10,14 +10,16 @@ from enum import StrEnum
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
+from clock import NOW
 from sigbridge import Announce, DisconnectReason, Hub, Instant, ListPeers, Settings
 from sigbridge.auth import Credentials, StaticTokens
+from sigbridge.session import Caller
 from sigbridge_server.logs import MAX_LEARNED, Timestamp, configure_logging, line_formatter
 from sigbridge_websocket.conversation import Conversation
-from sigbridge_websocket.wire import BARE_JSON
+from sigbridge_websocket.encoding import BARE_JSON
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 LATER = Instant(1012.5, 1_700_000_012.5)
 BREAKS = "a\nb\r\x1b[31m\u2028\u0085\x0b\x0c\x1c"
 """What might begin a new line, or colour the rest of it."""
@@ -49,21 +51,20 @@ def log():
     root.setLevel(level)
 
 
-def one_session(**announce):
+def one_session(user_agent="", **announce):
     hub = Hub(Settings(), NOW)
-    session = hub.open(
-        protocol="websocket", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW, remote="192.0.2.1"
-    )
+    caller = Caller(address="192.0.2.1", user_agent=user_agent)
+    session = hub.open(protocol="websocket", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW, caller=caller)
     if announce:
-        hub.apply(session, Announce(**announce), NOW)
-    hub.apply(session, ListPeers(), NOW)
-    hub.close(session, DisconnectReason.CONNECTION_LOST, LATER)
+        hub.apply(session, Announce(**announce), UNSET, NOW)
+    hub.apply(session, ListPeers(), UNSET, NOW)
+    hub.end(session, DisconnectReason.CONNECTION_LOST, LATER)
     return session
 
 
 def test_a_session_in_json(log):
     lines = log(json_logging=True)
-    session = one_session(peer_id="alice", room="lobby")
+    session = one_session("Mozilla/5.0", peer_id="alice", room="lobby")
     started, ended = map(json.loads, lines())
     assert started.pop("timestamp").endswith("Z")
     assert ended.pop("timestamp").endswith("Z")
@@ -74,6 +75,7 @@ def test_a_session_in_json(log):
         "session": session.id,
         "protocol": "websocket",
         "remote": "192.0.2.1",
+        "client": "Mozilla/5.0",
     }
     assert ended == {
         "event": "session ended",
@@ -83,6 +85,7 @@ def test_a_session_in_json(log):
         "protocol": "websocket",
         "room": "lobby",
         "peer": "alice",
+        "client": "Mozilla/5.0",
         "reason": "connection_lost",
         "seconds": 12.5,
         "requests": 2,
@@ -93,17 +96,35 @@ def test_a_session_that_announced_nothing(log):
     lines = log(json_logging=True)
     one_session()
     ended = json.loads(lines()[-1])
-    assert (ended["room"], ended["peer"], ended["requests"]) == (None, None, 1)
+    assert (ended["room"], ended["peer"], ended["client"], ended["requests"]) == (None, None, "", 1)
+
+
+def test_a_client_that_names_itself_when_it_announces(log):
+    lines = log(json_logging=True)
+    one_session("Mozilla/5.0", peer_id="alice", metadata={"client": "app 2", "secret": "canary"})
+    started, ended = map(json.loads, lines())
+    assert (started["client"], ended["client"]) == ("Mozilla/5.0", "app 2")
+    assert "canary" not in "".join(lines())
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_client_s_name_begins_no_line(log, as_json):
+    lines = log(json_logging=as_json)
+    one_session(BREAKS, peer_id="alice", metadata={"client": BREAKS})
+    assert len(lines()) == 2
+    assert "\x1b" not in "".join(lines())
+    if as_json:
+        assert [json.loads(line)["client"] for line in lines()] == [BREAKS, BREAKS]
 
 
 def test_refused_requests_count_too(log):
     lines = log(json_logging=True)
     hub = Hub(Settings(), NOW)
     session = hub.open(protocol="grpc", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW)
-    conversation = Conversation(hub, session, bytes)
+    conversation = Conversation(hub, session, BARE_JSON)
     conversation.receive(b"nonsense", NOW)
     conversation.receive(b'{"jsonrpc":"2.0","id":1,"method":"offer","params":{}}', NOW)
-    hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
+    hub.end(session, DisconnectReason.CLIENT_LEFT, NOW)
     assert json.loads(lines()[-1])["requests"] == 2
 
 
@@ -112,7 +133,7 @@ def test_messages_write_no_lines_at_info(log):
     hub = Hub(Settings(), NOW)
     session = hub.open(protocol="grpc", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW)
     for _ in range(100):
-        hub.apply(session, ListPeers(), NOW)
+        hub.apply(session, ListPeers(), UNSET, NOW)
     assert len(lines()) == 1
 
 
@@ -211,7 +232,7 @@ def test_a_token_is_in_no_line_of_a_refusal(log):
     known = StaticTokens(["canary-1"])
     for token in ("canary-2", "canary-1"):
         try:
-            known.authenticate(Credentials(token=token))
+            known.authenticate(Credentials(token=token), NOW)
         except Exception:
             logging.getLogger("x").exception("refused", extra={"door": known})
     assert "canary" not in "".join(lines()).replace('"canary-2", "canary-1"', "")

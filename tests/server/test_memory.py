@@ -5,14 +5,14 @@ import logging
 
 import pytest
 
-from sigbridge import Announce, Code, Hub, Instant, Settings, SignalingError
+from clock import NOW
+from sigbridge import Announce, Code, Hub, Settings, SignalingError
 from sigbridge_net.clock import read_clock
 from sigbridge_server import memory
 from sigbridge_server.memory import MemoryWatch, resident_mb
 from sigbridge_server.server import Server
-from sigbridge_websocket.wire import BARE_JSON
-
-NOW = Instant(1000.0, 1_700_000_000.0)
+from sigbridge_websocket.encoding import BARE_JSON
+from stage import outcome_of
 
 
 def open_session(hub):
@@ -43,9 +43,9 @@ def test_who_is_here_stays_and_nobody_is_let_in():
     assert refused.value.message == (
         "Too little memory for another session (limit GRPC_MAX_MEMORY_MB is 7): connect again later"
     )
-    assert not isinstance(hub.apply(session, Announce("a"), NOW), SignalingError)
+    assert not isinstance(outcome_of(hub, session, Announce("a"), NOW), SignalingError)
     assert hub.health(NOW).status == "degraded"
-    hub.draining = True
+    hub.leave()
     assert hub.health(NOW).status == "unhealthy"
 
 

@@ -4,8 +4,11 @@ import asyncio
 import time
 
 import pytest
+from msgspec import UNSET
 from prometheus_client.parser import text_string_to_metric_families
 
+from clock import NOW
+from served import ANY_PORT
 from sigbridge import (
     Announce,
     Answer,
@@ -14,27 +17,22 @@ from sigbridge import (
     DisconnectReason,
     Hub,
     IceCandidate,
-    Instant,
     ListPeers,
     Offer,
     Settings,
     SignalingError,
 )
-from sigbridge.counters import REFUSALS, SECONDS_BOUNDS
+from sigbridge.counters import CONNECTIONS_REFUSED, REFUSAL_REASONS, SECONDS_BOUNDS
+from sigbridge.session import Caller
 from sigbridge_client import connect
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_server.metrics import make_registry, metrics_text
 from sigbridge_server.server import Server
 from sigbridge_websocket.conversation import Conversation
-from sigbridge_websocket.wire import BARE_JSON
+from sigbridge_websocket.encoding import BARE_JSON
+from stage import Recorder
 
-NOW = Instant(1000.0, 1_700_000_000.0)
-ANY_PORT = {
-    "grpc_bind_address": "127.0.0.1:0",
-    "ws_bind_address": "127.0.0.1:0",
-    "http_bind_address": "127.0.0.1:0",
-}
-
+WITH_HTTP = ANY_PORT | {"http_bind_address": "127.0.0.1:0"}
 LABELS = {
     "grpc_webrtc_signaling_peers_total": (),
     "grpc_webrtc_signaling_messages_total": ("type",),
@@ -77,23 +75,37 @@ class Lag:
     lag_seconds = 0.25
 
 
-class Stage:
-    """A hub whose requests take as long as a test says."""
+class SlowSink(Recorder):
+    """Takes so many seconds for each response."""
+
+    def __init__(self, measured, seconds):
+        self.measured = measured
+        self.seconds = seconds
+
+    def respond(self, outcome, request_id, now):
+        self.measured.seconds += self.seconds
+        super().respond(outcome, request_id, now)
+
+
+class MeasuredHub:
+    """A hub whose requests take as long as a test says, and its metrics."""
 
     def __init__(self, **settings):
         self.seconds = 0.0
         self.hub = Hub(Settings(**settings), NOW, stopwatch=lambda: self.seconds)
+        for protocol in ("grpc", "websocket"):
+            self.hub.counters.know(protocol)
         self.registry = make_registry(self.hub, Lag())
 
     def open(self, protocol):
         return self.hub.open(protocol=protocol, encoding=BARE_JSON, on_end=lambda reason: None, now=NOW)
 
     def do(self, session, request, seconds=0.0):
-        outcome = self.hub.apply(session, request, NOW)
-        self.seconds += seconds
-        self.hub.reply(session, b"reply", NOW)
+        outcomes = []
+        self.hub.apply(session, request, outcomes, NOW, sink=SlowSink(self, seconds))
+        self.hub.put_response(session, b"reply", NOW)
         session.outbox.take(2**40)
-        return outcome
+        return outcomes[0]
 
     def families(self):
         text, _ = metrics_text(self.registry)
@@ -110,25 +122,25 @@ class Stage:
 
 
 @pytest.fixture
-def stage():
-    return Stage()
+def measured():
+    return MeasuredHub()
 
 
 @pytest.fixture
-def busy(stage):
+def busy(measured):
     """A hub on which everything has happened once."""
-    alice, bob = stage.open("grpc"), stage.open("websocket")
-    stage.do(alice, Announce("alice"), 2**-9)
-    stage.do(bob, Announce("bob"))
-    stage.do(alice, Offer("bob", "v=0"), 2**-17)
-    stage.do(bob, Answer("alice", "v=0"))
-    stage.do(alice, Offer("bob", "v=0"), 5.0)
-    stage.do(alice, IceCandidate("bob", "c"))
-    stage.do(alice, ListPeers())
-    stage.do(alice, Disconnect("nobody"))
-    assert isinstance(stage.do(alice, Offer("nobody", "v=0")), SignalingError)
-    stage.hub.close(stage.open("websocket"), DisconnectReason.CONNECTION_LOST, NOW)
-    return stage
+    alice, bob = measured.open("grpc"), measured.open("websocket")
+    measured.do(alice, Announce("alice"), 2**-9)
+    measured.do(bob, Announce("bob"))
+    measured.do(alice, Offer("bob", "v=0"), 2**-17)
+    measured.do(bob, Answer("alice", "v=0"))
+    measured.do(alice, Offer("bob", "v=0"), 5.0)
+    measured.do(alice, IceCandidate("bob", "c"))
+    measured.do(alice, ListPeers())
+    measured.do(alice, Disconnect("nobody"))
+    assert isinstance(measured.do(alice, Offer("nobody", "v=0")), SignalingError)
+    measured.hub.end(measured.open("websocket"), DisconnectReason.CONNECTION_LOST, NOW)
+    return measured
 
 
 def test_exactly_these_names_and_labels(busy):
@@ -153,15 +165,34 @@ def test_types_and_help(busy):
     assert all(family.documentation for family in families.values())
 
 
-def test_the_document_s_metrics_are_there_from_the_start(stage):
-    assert stage.samples("grpc_webrtc_signaling_peers_total") == {(): 0}
-    assert stage.samples("grpc_webrtc_signaling_streams_active") == {(): 0}
-    assert stage.samples("grpc_webrtc_signaling_pending_offers") == {(): 0}
-    assert stage.samples("grpc_webrtc_signaling_messages_total") == {
+def test_the_document_s_metrics_are_there_from_the_start(measured):
+    assert measured.samples("grpc_webrtc_signaling_peers_total") == {(): 0}
+    assert measured.samples("grpc_webrtc_signaling_streams_active") == {(): 0}
+    assert measured.samples("grpc_webrtc_signaling_pending_offers") == {(): 0}
+    assert measured.samples("grpc_webrtc_signaling_messages_total") == {
         (kind,): 0 for kind in ("announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers")
     }
-    assert stage.samples("sigbridge_sessions") == {("grpc",): 0, ("websocket",): 0}
-    assert stage.samples("sigbridge_refusals_total") == dict.fromkeys(REFUSALS, 0)
+    assert measured.samples("sigbridge_sessions") == {("grpc",): 0, ("websocket",): 0}
+    refusals = [(protocol, reason) for protocol in ("grpc", "websocket") for reason in REFUSAL_REASONS]
+    assert measured.samples("sigbridge_refusals_total") == dict.fromkeys([CONNECTIONS_REFUSED, *refusals], 0)
+
+
+def test_every_protocol_that_is_known_is_shown():
+    hub = Hub(Settings(), NOW)
+    registry = make_registry(hub, Lag())
+
+    def shown():
+        text, _ = metrics_text(registry)
+        return [line for line in text.decode().splitlines() if line.startswith("sigbridge_sessions")]
+
+    assert shown() == []
+    hub.counters.know("quic")
+    session = hub.open("quic", BARE_JSON, lambda reason: None, NOW)
+    assert shown() == ['sigbridge_sessions{protocol="quic"} 1.0']
+    hub.apply(session, Announce("a"), UNSET, NOW)
+    text, _ = metrics_text(registry)
+    assert 'grpc_webrtc_signaling_messages_total{type="announce"} 1.0' in text.decode().splitlines()
+    assert 'sigbridge_refusals_total{protocol="quic",reason="draining"} 0.0' in text.decode().splitlines()
 
 
 def test_values(busy):
@@ -191,12 +222,12 @@ def test_values(busy):
     assert busy.samples("sigbridge_event_loop_lag_seconds") == {(): 0.25}
 
 
-def test_peers_total_falls_when_peers_leave(stage):
-    session = stage.open("websocket")
-    stage.do(session, Announce("a"))
-    assert stage.samples("grpc_webrtc_signaling_peers_total") == {(): 1}
-    stage.hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
-    assert stage.samples("grpc_webrtc_signaling_peers_total") == {(): 0}
+def test_peers_total_falls_when_peers_leave(measured):
+    session = measured.open("websocket")
+    measured.do(session, Announce("a"))
+    assert measured.samples("grpc_webrtc_signaling_peers_total") == {(): 1}
+    measured.hub.end(session, DisconnectReason.CLIENT_LEFT, NOW)
+    assert measured.samples("grpc_webrtc_signaling_peers_total") == {(): 0}
 
 
 def test_the_histogram_is_cumulative(busy):
@@ -221,28 +252,32 @@ def test_the_histogram_is_cumulative(busy):
 
 
 def test_what_waits_is_shown():
-    stage = Stage()
-    alice, bob = stage.open("grpc"), stage.open("websocket")
-    stage.do(alice, Announce("alice"))
-    stage.do(bob, Announce("bob"))
-    stage.do(bob, ListPeers())
+    measured = MeasuredHub()
+    alice, bob = measured.open("grpc"), measured.open("websocket")
+    measured.do(alice, Announce("alice"))
+    measured.do(bob, Announce("bob"))
+    measured.do(bob, ListPeers())
     alice.outbox.take(2**40)
     for _ in range(3):
-        stage.hub.apply(alice, IceCandidate("bob", "c"), NOW)
-    assert stage.samples("sigbridge_outbox_messages") == {(): 3}
-    assert stage.samples("sigbridge_outbox_longest_messages") == {(): 3}
-    assert stage.samples("sigbridge_outbox_bytes")[()] == bob.outbox.queued_bytes > 0
+        measured.hub.apply(alice, IceCandidate("bob", "c"), UNSET, NOW)
+    assert measured.samples("sigbridge_outbox_messages") == {(): 3}
+    assert measured.samples("sigbridge_outbox_longest_messages") == {(): 3}
+    assert measured.samples("sigbridge_outbox_bytes")[()] == bob.outbox.queued_bytes > 0
 
 
 def test_the_number_of_series_is_bounded_whatever_clients_say():
-    stage = Stage(rate_per_second=0)
+    measured = MeasuredHub(rate_per_second=0)
 
     def torment(first):
         for number in range(first, first + 1000):
-            session = stage.hub.open(
-                protocol="websocket", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW, remote=f"host-{number}"
+            session = measured.hub.open(
+                protocol="websocket",
+                encoding=BARE_JSON,
+                on_end=lambda reason: None,
+                now=NOW,
+                caller=Caller(address=f"host-{number}", user_agent=f"client {number}"),
             )
-            conversation = Conversation(stage.hub, session, bytes)
+            conversation = Conversation(measured.hub, session, BARE_JSON)
             for text in (
                 b'{"jsonrpc":"2.0","id":1,"method":"m%d","params":{}}' % number,
                 b'{"jsonrpc":"2.0","id":1,"method":"announce","params":{"peer_id":"p%d","room":"r%d"}}'
@@ -256,10 +291,10 @@ def test_the_number_of_series_is_bounded_whatever_clients_say():
                 b"[%d]" % number,
             ):
                 conversation.receive(text, NOW)
-            stage.hub.close(session, DisconnectReason.CLIENT_LEFT, NOW)
+            measured.hub.end(session, DisconnectReason.CLIENT_LEFT, NOW)
 
     def series():
-        return sum(len(family.samples) for family in stage.families().values())
+        return sum(len(family.samples) for family in measured.families().values())
 
     torment(0)
     before = series()
@@ -267,8 +302,8 @@ def test_the_number_of_series_is_bounded_whatever_clients_say():
     assert series() == before < 400
 
 
-def test_processes_metrics_come_along(stage):
-    families = stage.families()
+def test_processes_metrics_come_along(measured):
+    families = measured.families()
     assert "process_open_fds" in families
     assert "python_info" in families
 
@@ -288,7 +323,7 @@ async def fetch(port: int, path: str, method: str = "GET") -> tuple[int, dict[st
 
 @pytest.fixture
 async def server():
-    server = Server(Settings(**ANY_PORT))
+    server = Server(Settings(**WITH_HTTP))
     await server.start()
     async with asyncio.timeout(20):
         yield server
@@ -324,11 +359,9 @@ async def test_metrics_are_served_for_both_protocols_together(server):
 
 @pytest.mark.parametrize("engine", ["native", "grpcio"])
 async def test_refusals_at_every_door_are_counted(engine):
-    if engine == "native":
-        pytest.importorskip("ngh2")
     server = Server(
         Settings(
-            **ANY_PORT, grpc_engine=engine, auth_tokens=("t",), allowed_origins=("https://a.example",), max_sessions=1
+            **WITH_HTTP, grpc_engine=engine, auth_tokens=("t",), allowed_origins=("https://a.example",), max_sessions=1
         )
     )
     await server.start()
@@ -366,7 +399,7 @@ async def test_refusals_at_every_door_are_counted(engine):
 async def test_health_and_readiness(server):
     assert await fetch(server.http_port, "/healthz") == (200, {**PLAIN, "content-length": "6"}, b"alive\n")
     assert (await fetch(server.http_port, "/readyz"))[::2] == (200, b"ready\n")
-    server.hub.draining = True
+    server.hub.leave()
     assert (await fetch(server.http_port, "/readyz"))[::2] == (503, b"draining\n")
     assert (await fetch(server.http_port, "/healthz"))[0] == 200
     assert (await fetch(server.http_port, "/metrics", "HEAD"))[::2] == (200, b"")
@@ -383,7 +416,7 @@ async def test_a_server_that_is_short_of_memory_is_ready_all_the_same(server):
 
 
 async def test_off_means_nowhere():
-    server = Server(Settings(**{**ANY_PORT, "http_bind_address": "off"}))
+    server = Server(Settings(**ANY_PORT))
     await server.start()
     try:
         assert server.http_port is None

@@ -5,28 +5,23 @@ import socket
 
 import pytest
 
-from sigbridge import ConnectionClosed, OfferReceived, SettingError, Settings
+from rights import FORBIDDEN, OnlyLobby
+from served import ANY_PORT, servers
+from sigbridge import Code, ConnectionClosed, OfferReceived, SettingError, Settings, SignalingError
+from sigbridge.hub import Phase
 from sigbridge_client import connect
+from sigbridge_grpc.framing import framed
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.errors import ListenError
 from sigbridge_server.server import Server
-
-ANY_PORT = {"grpc_bind_address": "127.0.0.1:0", "ws_bind_address": "127.0.0.1:0", "http_bind_address": "off"}
+from waiting import TIME_LIMIT_SECONDS
 
 
 @pytest.fixture
 async def start():
-    """Start servers that are stopped at the end."""
-    servers = []
-
-    async def start(**settings) -> Server:
-        server = Server(Settings(**ANY_PORT | settings))
-        await server.start()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        await server.stop(grace_seconds=0.5)
+    async with servers() as start_server:
+        yield start_server
 
 
 @pytest.fixture
@@ -94,6 +89,84 @@ async def test_a_certificate_that_is_none_leaves_nothing_half_started(tmp_path):
             await Server(Settings(**ANY_PORT | addresses, tls_cert_file=path, tls_key_file=path)).start()
         assert is_free(grpc_port)
         assert is_free(ws_port)
+
+
+async def test_rights_to_rooms_are_the_same_on_both_protocols(start):
+    server = await start(authenticator=OnlyLobby())
+    async with (
+        await connect(f"grpc://127.0.0.1:{server.grpc_port}") as alice,
+        await connect(f"ws://127.0.0.1:{server.websocket_port}") as bob,
+    ):
+        await alice.announce("alice", room="lobby")
+        for room in ("secret", "", None):
+            with pytest.raises(SignalingError) as refused:
+                await bob.list_peers(room=room)
+            assert (refused.value.code, refused.value.message) == (Code.PERMISSION_DENIED, FORBIDDEN)
+        assert [peer.peer_id for peer in (await bob.list_peers(room="lobby")).peers] == ["alice"]
+        with pytest.raises(SignalingError) as refused:
+            await bob.announce("bob", room="secret")
+        assert (refused.value.code, refused.value.message) == (Code.PERMISSION_DENIED, FORBIDDEN)
+        await bob.announce("bob", room="lobby")
+        assert (await bob.list_peers()).count == 2
+
+
+@pytest.mark.parametrize(("room", "trailers"), [("lobby", {"grpc-status": "0"}), ("secret", {"grpc-status": "7"})])
+async def test_rights_to_rooms_are_the_same_on_grpc_web(start, room, trailers):
+    server = await start(authenticator=OnlyLobby())
+    body = framed(pb.GetPeersRequest(room=room).SerializeToString())
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.websocket_port)
+    writer.write(
+        b"POST /%b/GetPeers HTTP/1.1\r\nHost: x\r\nContent-Type: application/grpc-web+proto\r\n"
+        b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (SERVICE_NAME.encode(), len(body), body)
+    )
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200 ")
+    for name, value in trailers.items():
+        assert f"{name}: {value}\r\n".encode() in answer
+    assert (FORBIDDEN.encode() in answer) is (room == "secret")
+
+
+@pytest.mark.parametrize("engine", ["native", "grpcio"])
+async def test_a_server_that_leaves_takes_nobody_in_and_serves_who_is_here(start, engine):
+    server = await start(grpc_engine=engine, http_bind_address="127.0.0.1:0")
+
+    async def ready():
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        return answer.split(b" ")[1]
+
+    async with (
+        asyncio.timeout(TIME_LIMIT_SECONDS),
+        await connect(f"grpc://127.0.0.1:{server.grpc_port}") as alice,
+        await connect(f"ws://127.0.0.1:{server.websocket_port}") as bob,
+    ):
+        await alice.announce("alice")
+        await bob.announce("bob")
+        assert await ready() == b"200"
+        await server.leave()
+        await server.leave()
+        assert server.hub.phase is Phase.LEAVING
+        assert await ready() == b"503"
+        for url in (f"grpc://127.0.0.1:{server.grpc_port}", f"ws://127.0.0.1:{server.websocket_port}"):
+            with pytest.raises((ConnectionClosed, SignalingError)):
+                async with await connect(url) as newcomer:
+                    await newcomer.announce("newcomer")
+        assert (await bob.health()).status == "unhealthy"
+        offered = await alice.offer("bob", "v=0")
+        async for event in bob.events():
+            if isinstance(event, OfferReceived):
+                assert event.offer_id == offered.offer_id
+                break
+        assert [peer.peer_id for peer in (await bob.list_peers()).peers] == ["alice", "bob"]
+        await server.stop(grace_seconds=5)
+        assert server.hub.phase is Phase.DRAINING
+        for client in (alice, bob):
+            _ = [event async for event in client.events()]
+            assert client.closed.reason == "draining"
 
 
 async def test_a_stop_tells_everybody_and_gives_the_ports_back(start):

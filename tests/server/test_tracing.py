@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from msgspec import UNSET
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -14,19 +15,20 @@ from opentelemetry.trace import SpanKind
 from websockets.asyncio.client import connect as connect_websocket
 
 import sigbridge_server.tracing
-from sigbridge import Announce, Hub, Instant, Offer, Settings
+from clock import NOW
+from sigbridge import Announce, Hub, Offer, Settings
+from sigbridge.session import Caller
 from sigbridge_client import connect
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_server.server import Server
 from sigbridge_server.tracing import OpenTelemetryTracer
-from sigbridge_websocket.wire import BARE_JSON
+from sigbridge_websocket.encoding import BARE_JSON
+from waiting import TIME_LIMIT_SECONDS
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 TRACE = 0x0AF7651916CD43DD8448EB211C80319C
 PARENT = 0xB7AD6B7169203331
 TRACEPARENT = f"00-{TRACE:032x}-{PARENT:016x}-01"
-TIME_LIMIT_SECONDS = 20
 
 
 @pytest.fixture
@@ -122,10 +124,8 @@ async def test_from_a_json_member_to_grpc(server, exporter, extra):
 
 
 def open_peer(hub, peer_id, traceparent=""):
-    session = hub.open(
-        protocol="websocket", encoding=BARE_JSON, on_end=lambda reason: None, now=NOW, traceparent=traceparent
-    )
-    hub.apply(session, Announce(peer_id), NOW)
+    session = hub.open("websocket", BARE_JSON, lambda reason: None, NOW, Caller(traceparent=traceparent))
+    hub.apply(session, Announce(peer_id), UNSET, NOW)
     return session
 
 
@@ -138,7 +138,7 @@ def test_a_context_that_is_none_begins_a_trace_of_its_own(tracer, exporter, trac
     alice = open_peer(hub, "alice")
     open_peer(hub, "bob")
     exporter.clear()
-    hub.apply(alice, Offer("bob", "v=0"), NOW, traceparent=traceparent)
+    hub.apply(alice, Offer("bob", "v=0"), UNSET, NOW, traceparent=traceparent)
     request, delivery = span(exporter, "signaling offer"), span(exporter, "deliver offer")
     assert request.parent is None or traceparent.startswith(TRACEPARENT)
     assert delivery.context.trace_id == request.context.trace_id
@@ -148,7 +148,7 @@ def test_no_context_is_left_behind(tracer, exporter):
     hub = Hub(Settings(), NOW, tracer=tracer)
     alice = open_peer(hub, "alice", TRACEPARENT)
     assert not trace.get_current_span().get_span_context().is_valid
-    hub.apply(alice, Offer("nobody", "canary"), NOW)
+    hub.apply(alice, Offer("nobody", "canary"), UNSET, NOW)
     assert not trace.get_current_span().get_span_context().is_valid
     open_peer(hub, "bob")
     assert [s.context.trace_id == TRACE for s in exporter.get_finished_spans()] == [True, True, False]
@@ -159,6 +159,6 @@ def test_a_refusal_tells_nothing_of_what_was_sent(tracer, exporter):
     alice = open_peer(hub, "alice")
     open_peer(hub, "bob")
     for _ in range(3):
-        hub.apply(alice, Offer("bob", "canary"), NOW)
+        hub.apply(alice, Offer("bob", "canary"), UNSET, NOW)
     text = "".join(span.to_json() for span in exporter.get_finished_spans())
     assert "canary" not in text

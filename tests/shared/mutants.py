@@ -29,12 +29,19 @@ from sigbridge import (
     PeerList,
     Relayed,
     SignalingError,
+    checks,
     errors,
-    hub,
 )
+from sigbridge.delivery import Delivery
 from sigbridge.offers import PendingOffers
-from sigbridge.outbox import Outbox
-from sigbridge.pending import Pending
+from sigbridge.outbox import NOTICE, Outbox
+from sigbridge.rooms import Rooms
+from sigbridge.rules import announce, relay
+from sigbridge.rules import list as listing
+from sigbridge.rules.announce import AnnounceRule
+from sigbridge.rules.leave import LeaveRule
+from sigbridge.rules.list import ListRule
+from sigbridge.rules.relay import RelayRules
 from sigbridge_compat.hub_client import HubEncoding
 
 Mutation: TypeAlias = Callable[[], AbstractContextManager[Any]]
@@ -63,14 +70,14 @@ def _is(frame: bytes, kind: type) -> bool:
 
 def _events_on_their_way() -> None:
     def dropped(kind: type) -> Callable[[Any], Callable[..., Any]]:
-        return lambda put: lambda self, frame, *now: None if _is(frame, kind) else put(self, frame, *now)
+        return lambda put: lambda self, frame, *how: _is(frame, kind) or put(self, frame, *how)
 
     def doubled(kind: type) -> Callable[[Any], Callable[..., Any]]:
         def make(put: Any) -> Callable[..., Any]:
-            def put_twice(self: Outbox, frame: bytes, *now: float) -> None:
-                put(self, frame, *now)
+            def put_twice(self: Outbox, frame: bytes, *how: Any) -> Any:
                 if _is(frame, kind):
-                    put(self, frame, *now)
+                    put(self, frame, *how)
+                return put(self, frame, *how)
 
             return put_twice
 
@@ -83,17 +90,18 @@ def _events_on_their_way() -> None:
     _mutant("a newcomer hears the roster twice", _around(Outbox, "follow_up", doubled(PeerJoined)))
 
     def swapping(put: Any) -> Callable[..., Any]:
-        def put_swapped(self: Outbox, frame: bytes, now: float) -> None:
-            put(self, frame, now)
+        def put_swapped(self: Outbox, frame: bytes, *how: Any) -> Any:
+            fitted = put(self, frame, *how)
             if len(self._frames) > 1 and self._frames[-2].startswith(b"event"):
                 self._frames[-1], self._frames[-2] = self._frames[-2], self._frames[-1]
+            return fitted
 
         return put_swapped
 
     _mutant("two events change places", _around(Outbox, "put_event", swapping))
 
     def at_once(self: Outbox, frame: bytes) -> None:
-        self.put_event(frame, 0.0)
+        self.put_event(frame, 0.0, NOTICE)
 
     _mutant("the roster comes before the reply", lambda: patch.object(Outbox, "follow_up", at_once))
 
@@ -105,7 +113,7 @@ def _events_on_their_way() -> None:
 
         return release_reversed
 
-    _mutant("the roster is reversed", _around(Outbox, "release", reversing))
+    _mutant("the roster is reversed", _around(Outbox, "_release", reversing))
 
 
 # Fields: of events, replies and refusals.
@@ -142,14 +150,10 @@ def _in_events(kind: type, field: str, change: Any) -> Mutation:
 
 
 def _in_outcomes(change: Any) -> Mutation:
-    def make(apply: Any) -> Callable[..., Any]:
-        def apply_changed(*request: Any) -> Any:
-            outcome = apply(*request)
-            return outcome if isinstance(outcome, Pending) else change(outcome)
+    def make(encode: Any) -> Callable[..., Any]:
+        return lambda self, outcome, request_id: encode(self, change(outcome), request_id)
 
-        return apply_changed
-
-    return _around(Hub, "apply", make)
+    return _around(HubEncoding, "encode_response", make)
 
 
 def _in_replies(kind: type, field: str, change: Any) -> Mutation:
@@ -233,14 +237,34 @@ def _fields() -> None:
 
 # Rules: forgotten, or applied to the wrong ones.
 
+_ALL_ROOMS: list[Rooms] = []
+"""The rooms of the hubs that were made while a mutant needed them."""
+
+
+def _with_all_rooms(mutation: Mutation) -> Mutation:
+    """A mutation whose faults look into every room of the hub that was made last."""
+    begin = Rooms.__init__
+
+    def remember(self: Rooms) -> None:
+        begin(self)
+        _ALL_ROOMS.append(self)
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with patch.object(Rooms, "__init__", remember), mutation():
+            yield
+        _ALL_ROOMS.clear()
+
+    return both
+
 
 def _rules_of_announcing() -> None:
     def taking_over(announce: Any) -> Callable[..., Any]:
-        def announce_and_take(self: Hub, session: Any, request: Any, now: Any) -> Any:
+        def announce_and_take(self: AnnounceRule, session: Any, request: Any, now: Any) -> Any:
             try:
                 return announce(self, session, request, now)
             except SignalingError as error:
-                room = self._rooms.get(request.room)
+                room = self._rooms.find(request.room)
                 if error.code is Code.ALREADY_EXISTS and room is not None and session.peer is None:
                     session.peer = room.peers.get(request.peer_id)
                 raise
@@ -248,22 +272,22 @@ def _rules_of_announcing() -> None:
         return announce_and_take
 
     # The rules are looked up when a hub is made, so that a patched one is in every hub made afterwards.
-    _mutant("a refused announce takes the peer over", _around(Hub, "_announce", taking_over))
-    _mutant("an id may be taken twice", lambda: patch.object(Hub, "_check_free", lambda self, request: None))
+    _mutant("a refused announce takes the peer over", _around(AnnounceRule, "announce", taking_over))
+    _mutant("an id may be taken twice", lambda: patch.object(AnnounceRule, "_check_free", lambda self, request: None))
 
     def forgetting(announce: Any) -> Callable[..., Any]:
-        def announce_again(self: Hub, session: Any, request: Any, now: Any) -> Any:
+        def announce_again(self: AnnounceRule, session: Any, request: Any, now: Any) -> Any:
             session.peer = None
             return announce(self, session, request, now)
 
         return announce_again
 
-    _mutant("a session may announce twice", _around(Hub, "_announce", forgetting))
+    _mutant("a session may announce twice", _around(AnnounceRule, "announce", forgetting))
 
 
 def _rules_of_leaving() -> None:
     def staying(disconnect: Any) -> Callable[..., Any]:
-        def disconnect_and_stay(self: Hub, session: Any, request: Disconnect, now: Any) -> Any:
+        def disconnect_and_stay(self: LeaveRule, session: Any, request: Disconnect, now: Any) -> Any:
             before = session.peer
             reply = disconnect(self, session, request, now)
             session.peer = before
@@ -271,78 +295,80 @@ def _rules_of_leaving() -> None:
 
         return disconnect_and_stay
 
-    _mutant("who leaves stays announced", _around(Hub, "_disconnect", staying))
+    _mutant("who leaves stays announced", _around(LeaveRule, "disconnect", staying))
 
     def evicting(disconnect: Any) -> Callable[..., Any]:
-        def disconnect_and_evict(self: Hub, session: Any, request: Disconnect, now: Any) -> Any:
+        def disconnect_and_evict(self: LeaveRule, session: Any, request: Disconnect, now: Any) -> Any:
             reply = disconnect(self, session, request, now)
             victim = session.peer and session.peer.room.peers.get(request.peer_id)
             if victim is not None:
-                self._remove(victim, now)
+                self.remove(victim, now)
             return reply
 
         return disconnect_and_evict
 
-    _mutant("a hang-up removes its target", _around(Hub, "_disconnect", evicting))
-    _mutant("nobody is removed", lambda: patch.object(Hub, "_remove", lambda self, peer, now: None))
+    _mutant("a hang-up removes its target", _around(LeaveRule, "disconnect", evicting))
+    _mutant("nobody is removed", lambda: patch.object(LeaveRule, "remove", lambda self, peer, now: None))
 
 
 def _rules_of_rooms() -> None:
-    def everywhere(relay: Any) -> Callable[..., Any]:
-        def relay_anywhere(
-            self: Hub, session: Any, sender: Any, to_peer_id: str, target: Any, *event: Any, **how: Any
-        ) -> Any:
-            stranger = copy.copy(sender)
-            stranger.room = [sender.room, *(room for room in self._rooms.values() if to_peer_id in room.peers)][-1]
-            return relay(self, session, stranger, to_peer_id, stranger.room.peers.get(to_peer_id), *event, **how)
+    def everywhere(send: Any) -> Callable[..., Any]:
+        def send_anywhere(self: RelayRules, session: Any, relay: Any, now: Any) -> Any:
+            rooms = [relay.sender.room, *(room for room in _ALL_ROOMS[-1].all() if relay.to_peer_id in room.peers)]
+            relay.sender = copy.copy(relay.sender)
+            relay.sender.room = rooms[-1]
+            relay.target = rooms[-1].peers.get(relay.to_peer_id)
+            return send(self, session, relay, now)
 
-        return relay_anywhere
+        return send_anywhere
 
-    _mutant("rooms do not part those who signal", _around(Hub, "_relay", everywhere))
+    _mutant("rooms do not part those who signal", _with_all_rooms(_around(RelayRules, "send", everywhere)))
 
     def telling_all(tell: Any) -> Callable[..., Any]:
-        def tell_everybody(self: Hub, peers: Any, *event: Any) -> None:
-            tell(self, [one for room in self._rooms.values() for one in room.peers.values()], *event)
+        def tell_everybody(self: Delivery, peers: Any, *event: Any) -> None:
+            tell(self, [one for room in _ALL_ROOMS[-1].all() for one in room.peers.values()], *event)
 
         return tell_everybody
 
-    _mutant("roster events go to all rooms", _around(Hub, "_tell", telling_all))
-    _mutant("every announce is for the default room", _around(Hub, "_announce", _in_default_room))
+    _mutant("roster events go to all rooms", _with_all_rooms(_around(Delivery, "tell", telling_all)))
+    _mutant("every announce is for the default room", _around(AnnounceRule, "announce", _in_default_room))
 
     def any_room(page: Any) -> Callable[..., Any]:
-        return lambda self, room, request, own_room=False: page(self, request.room or room, request)
+        return lambda self, request, identity, own_room=None: page(
+            self, request, identity, own_room if request.room is None else request.room
+        )
 
-    _mutant("a peer may list other rooms", _around(Hub, "_page", any_room))
-    _mutant("page sizes do not count", _around(Hub, "_page", _without_page_size))
-    _mutant("pages overlap", _around(hub, "_position", lambda position: lambda token: max(0, position(token) - 1)))
-    _mutant("any page token is good", _around(hub, "_position", _forgiving))
+    _mutant("a peer may list other rooms", _around(ListRule, "page", any_room))
+    _mutant("page sizes do not count", _around(ListRule, "page", _without_page_size))
+    _mutant("pages overlap", _around(listing, "position", lambda position: lambda token: max(0, position(token) - 1)))
+    _mutant("any page token is good", _around(listing, "position", _forgiving))
 
 
 def _rules_of_targets() -> None:
-    def no_target(relay: Any) -> Callable[..., Any]:
-        def relay_strictly(self: Hub, *what: Any, absent_is_fine: bool = False, **how: Any) -> Any:
-            return relay(self, *what, **how)
+    def with_absent(*, is_fine: bool) -> Callable[[Any], Callable[..., Any]]:
+        def make(send: Any) -> Callable[..., Any]:
+            def send_changed(self: RelayRules, session: Any, relay: Any, now: Any) -> Any:
+                relay.absent_is_fine = is_fine
+                return send(self, session, relay, now)
 
-        return relay_strictly
+            return send_changed
 
-    _mutant("a hang-up on nobody is refused", _around(Hub, "_relay", no_target))
+        return make
 
-    def fine(relay: Any) -> Callable[..., Any]:
-        return lambda self, *what, **how: relay(self, *what, **{**how, "absent_is_fine": True})
-
-    _mutant("an unknown target is no error", _around(Hub, "_relay", fine))
+    _mutant("a hang-up on nobody is refused", _around(RelayRules, "send", with_absent(is_fine=False)))
+    _mutant("an unknown target is no error", _around(RelayRules, "send", with_absent(is_fine=True)))
 
     def hasty(offer: Any) -> Callable[..., Any]:
-        def announced_first(self: Hub, session: Any, request: Any, now: Any) -> Any:
+        def announced_first(self: Any, session: Any, request: Any, now: Any) -> Any:
             if session.peer is None:
                 raise errors.not_announced()
             return offer(self, session, request, now)
 
         return announced_first
 
-    _mutant("announced or not comes before the fields", _around(Hub, "_offer", hasty))
+    _mutant("announced or not comes before the fields", _around(RelayRules, "offer", hasty))
     _mutant("health needs an announce", _around(Hub, "_health_check", hasty))
-    _mutant("a list needs an announce", _around(Hub, "_list_peers", hasty))
+    _mutant("a list needs an announce", _around(ListRule, "list_peers", hasty))
     _mutant("one may signal oneself", _signalling_oneself)
     _mutant(
         "offer ids repeat", lambda: patch.object(PendingOffers, "next_id", lambda self, a, b, now: f"{a}_{b}_{10**13}")
@@ -355,24 +381,24 @@ def _limits() -> None:
         _mutant(
             f"texts may be {more:+d} byte",
             _around(
-                hub,
-                "_check_size",
+                relay,
+                "check_size",
                 lambda check, more=more: lambda field, text, limit, most: check(field, text, limit, most + more),
             ),
         )
         _mutant(
             f"announced objects may be {more:+d} byte",
             _around(
-                hub,
-                "_check_json",
+                announce,
+                "check_json",
                 lambda check, more=more: lambda field, value, limit, most: check(field, value, limit, most + more),
             ),
         )
-        _mutant(f"ids may be {more:+d} byte", lambda more=more: patch.object(hub, "MAX_ID_BYTES", 256 + more))  # type: ignore[misc]
-    _mutant("sizes are counted in characters", lambda: patch.object(hub, "_check_size", _in_characters))
+        _mutant(f"ids may be {more:+d} byte", lambda more=more: patch.object(checks, "MAX_ID_BYTES", 256 + more))  # type: ignore[misc]
+    _mutant("sizes are counted in characters", lambda: patch.object(relay, "check_size", _in_characters))
     _mutant(
         "only ASCII's control characters count",
-        lambda: patch.object(hub, "_CONTROL_CHARACTERS", re.compile("[\x00-\x1f\x7f]")),
+        lambda: patch.object(checks, "_CONTROL_CHARACTERS", re.compile("[\x00-\x1f\x7f]")),
     )
 
 
@@ -381,7 +407,7 @@ def _in_default_room(announce: Any) -> Callable[..., Any]:
 
 
 def _without_page_size(page: Any) -> Callable[..., Any]:
-    return lambda self, room, request, **own: page(self, room, msgspec.structs.replace(request, page_size=0), **own)
+    return lambda self, request, *whose: page(self, msgspec.structs.replace(request, page_size=0), *whose)
 
 
 def _forgiving(position: Any) -> Callable[..., Any]:
@@ -396,14 +422,14 @@ def _forgiving(position: Any) -> Callable[..., Any]:
 
 @contextmanager
 def _signalling_oneself() -> Iterator[None]:
-    def any_sender(self: Hub, session: Any, to_peer_id: str) -> Any:
+    def any_sender(self: RelayRules, session: Any, to_peer_id: str) -> Any:
         if session.peer is None:
             raise errors.not_announced()
         return session.peer
 
     # Pending offers to oneself would end the run by an error of another kind.
     never_pending = patch.object(PendingOffers, "add", lambda self, key, now: None)
-    with patch.object(Hub, "_sender", any_sender), never_pending:
+    with patch.object(RelayRules, "_sender", any_sender), never_pending:
         yield
 
 

@@ -8,8 +8,7 @@ from websockets.asyncio.server import serve
 
 from sigbridge import Code, ConnectionClosed, PeerLeft, SignalingError
 from sigbridge_client import connect
-
-TIME_LIMIT_SECONDS = 20
+from waiting import TIME_LIMIT_SECONDS
 
 
 @pytest.fixture

@@ -1,19 +1,20 @@
 """Who a WebSocket client says it is: header, subprotocol, certificate, origin; and what a refusal leaves behind."""
 
 import base64
+import logging
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.datastructures import Headers
 
-from sigbridge import Hub, Instant, Settings
-from sigbridge.auth import Credentials, Identity, StaticTokens
+from clock import NOW
+from sigbridge import Hub, Settings
+from sigbridge.auth import ALLOW_ALL, Credentials, Identity, StaticTokens
 from sigbridge_net.wire import Client
 from sigbridge_websocket.handshake import credentials_of, select_subprotocol
 from sigbridge_websocket.wire import websocket_wires
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 TOKEN = "s3cret"
 
 
@@ -170,9 +171,7 @@ def test_a_head_over_the_limit_is_431(door):
 
 
 def test_an_open_door_asks_for_nothing_and_shows_no_token():
-    from sigbridge.auth import OPEN_DOOR
-
-    door = Door(OPEN_DOOR)
+    door = Door(ALLOW_ALL)
     for offered in (f"bearer.{encoded(TOKEN)}", f"Bearer.{encoded(TOKEN)}", f"jsonrpc, bearer.{encoded(TOKEN)}"):
         status, head, _ = door.knock(f"Sec-WebSocket-Protocol: {offered}")
         assert status == 101
@@ -181,13 +180,49 @@ def test_an_open_door_asks_for_nothing_and_shows_no_token():
 
 def test_the_identity_becomes_the_session_s():
     class Named:
-        def authenticate(self, credentials):
+        def authenticate(self, credentials, now):
             return Identity(subject=f"{credentials.token} {credentials.certificate_subject}")
 
     door = Door(Named())
     door.knock("Authorization: Bearer alice", subject="device-1")
     (session,) = door.hub._sessions.values()
     assert (session.holder, session.remote) == ("alice device-1", "192.0.2.1")
+
+
+# The client's software.
+
+
+@pytest.mark.parametrize(
+    ("lines", "known"),
+    [
+        ((), ""),
+        (("User-Agent: app/1",), "app/1"),
+        (("user-agent:   app/1  ",), "app/1"),
+        (("User-Agent: " + "x" * 200,), "x" * 128),
+        # What is not ordinary is the library's, which reads Latin-1.
+        (("User-Agent: app/1", "User-Agent: app/2"), "app/1"),
+        ((b"User-Agent: \xe9",), "\u00e9"),
+        (("User-Agent: app/1", "Sec-WebSocket-Extensions: permessage-deflate"), "app/1"),
+    ],
+)
+def test_a_session_knows_its_client_s_software(lines, known, caplog):
+    caplog.set_level(logging.INFO, logger="sigbridge.session")
+    door = Door(ALLOW_ALL, websocket_compression=True)
+    assert door.knock(*lines)[0] == 101
+    (session,) = door.hub._sessions.values()
+    assert session.client == known
+    assert [record.client for record in caplog.records if record.message == "session started"] == [known]
+
+
+def test_the_log_names_the_software_that_an_announce_names(connect, hub, clock, caplog):
+    caplog.set_level(logging.INFO, logger="sigbridge.session")
+    line = connect()
+    line.call("announce", peer_id="alice", metadata={"client": "robot 3"})
+    assert line.session.client == "robot 3"
+    line.client.send_close(1000)
+    line.flush_client()
+    (ended,) = (record for record in caplog.records if record.message == "session ended")
+    assert (ended.peer, ended.client, ended.reason) == ("alice", "robot 3", "client_left")
 
 
 # Origins.

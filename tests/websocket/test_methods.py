@@ -6,16 +6,18 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
-from sigbridge import Hub, Instant, Settings, errors
+from clock import NOW
+from directories import KnownAtOnce
+from rights import FORBIDDEN
+from sigbridge import Hub, Settings, errors
+from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.pending import Pending
 from sigbridge_compat.deferred import Deferral
-from sigbridge_websocket import methods, translate
+from sigbridge_websocket import dialects, methods, translate
 from sigbridge_websocket.conversation import Conversation
-from sigbridge_websocket.wire import BARE_JSON
-
-NOW = Instant(1000.0, 1_700_000_000.0)
+from sigbridge_websocket.encoding import BARE_JSON
 
 
 def request(method, params=None, **members):
@@ -68,7 +70,7 @@ def test_notifications_get_no_reply(talk):
 
 def test_questions_whose_answer_nobody_hears_are_counted_and_not_answered(talk, hub, monkeypatch):
     alice = talk("alice")
-    monkeypatch.setattr(hub, "_page", lambda *_, **__: pytest.fail("a page was made"))
+    monkeypatch.setattr("sigbridge.rules.list.page_of", lambda *_, **__: pytest.fail("a page was made"))
     questions = [request(method) for method in ("list_peers", "health_check", "rpc.discover")]
     for message in (*questions, questions):
         assert alice.say(message) == []
@@ -161,14 +163,14 @@ def test_a_thousand_elements(talk):
 # Ids, params and members.
 
 
-@pytest.mark.parametrize("path", ["usual", "general"])
+@pytest.mark.parametrize("path", ["fast", "general"])
 @pytest.mark.parametrize(
     "text", ["1", '"1"', "null", "0", "-1", str(2**53 + 1), "1" * 30, '"\\u0000"', '""', '"é\\ud83d\\ude00"']
 )
 def test_ids_come_back_as_they_are(talk, text, path):
     talk("bob")
     alice = talk("alice")
-    method, params = ("offer", {"to_peer_id": "bob", "sdp": "v=0"}) if path == "usual" else ("list_peers", {})
+    method, params = ("offer", {"to_peer_id": "bob", "sdp": "v=0"}) if path == "fast" else ("list_peers", {})
     message = b'{"jsonrpc":"2.0","method":"%b","params":%b,"id":%b}' % (
         method.encode(),
         msgspec.json.encode(params),
@@ -180,12 +182,12 @@ def test_ids_come_back_as_they_are(talk, text, path):
     assert type(answer["id"]) is type(json.loads(text))
 
 
-@pytest.mark.parametrize("path", ["usual", "general"])
+@pytest.mark.parametrize("path", ["fast", "general"])
 @pytest.mark.parametrize("text", [b"1.5", b"1.0", b"1e2", b"-0.0", b"true", b"false", b"{}", b"[]", b"[1]"])
 def test_ids_that_are_none(talk, text, path):
     talk("bob")
     alice = talk("alice")
-    method = b"offer" if path == "usual" else b"list_peers"
+    method = b"offer" if path == "fast" else b"list_peers"
     message = b'{"jsonrpc":"2.0","method":"%b","params":{"to_peer_id":"bob","sdp":"x"},"id":%b}' % (method, text)
     assert alice.ask(message) == invalid_request("id must be a string, an integer or null")
 
@@ -395,6 +397,28 @@ def test_params_may_have_any_names(talk):
     assert "result" in talk().ask(request("list_peers", params, id=1))
 
 
+def test_who_may_not_enter_a_room_may_not_look_into_it(talk):
+    talk("bob", room="secret")
+    alice = talk()
+    alice.session.identity = Identity("device", rooms=frozenset({"lobby"}))
+    refusal = error(-32000, FORBIDDEN, 1, {"code": 7, "status": "PERMISSION_DENIED"})
+    for params in ({"room": "secret"}, {"room": ""}, {}):
+        assert alice.ask(request("list_peers", params, id=1)) == refusal
+        assert alice.ask([request("list_peers", params, id=1)]) == [refusal]
+    assert alice.ask(request("list_peers", {"room": "lobby"}, id=1))["result"] == {"peers": [], "count": 0}
+    assert alice.ask(request("announce", {"peer_id": "alice", "room": "lobby"}, id=1))["result"]["peers_count"] == 0
+    assert alice.ask(request("list_peers", {}, id=1))["result"]["count"] == 1
+
+
+def test_each_request_is_timed_by_itself_in_a_batch_too(talk, clock):
+    seconds = iter(range(100))
+    hub = Hub(Settings(), clock.now, stopwatch=lambda: float(next(seconds)))
+    talker = talk(hub=hub)
+    talker.ask([request("list_peers", id=1), request("health_check", id=2), request("list_peers", id=3)])
+    timed = {kind: (sum(one.counts), one.total) for (_, kind), one in hub.counters.seconds.items()}
+    assert timed == {"list_peers": (2, 2.0), "health_check": (1, 1.0)}
+
+
 # Both paths.
 
 TEXTS = st.one_of(
@@ -506,7 +530,7 @@ def messages(draw):
     return text
 
 
-class Stage:
+class ThreeSessions:
     """Alice and Bob, who are peers, and Carol, who is none yet; on a hub of their own."""
 
     def __init__(self):
@@ -515,10 +539,9 @@ class Stage:
         for name in ("alice", "bob", ""):
             session = self.hub.open(protocol="websocket", encoding=BARE_JSON, on_end=lambda _: None, now=NOW)
             if name:
-                self.hub.apply(session, translate.request_from_params("announce", {"peer_id": name}), NOW)
+                self.hub.apply(session, translate.request_from_params("announce", {"peer_id": name}), UNSET, NOW)
             self.sessions.append(session)
-            session.outbox.release(NOW.monotonic)
-        self.conversations = [Conversation(self.hub, session, bytes) for session in self.sessions]
+        self.conversations = [Conversation(self.hub, session, BARE_JSON) for session in self.sessions]
 
     def outcome(self):
         texts = [session.outbox.take(2**40) for session in self.sessions]
@@ -529,21 +552,21 @@ class Stage:
 
 @given(st.lists(st.tuples(st.sampled_from([0, 2]), messages()), min_size=1, max_size=4))
 def test_both_paths_are_one(said):
-    usual, general = Stage(), Stage()
+    fast, general = ThreeSessions(), ThreeSessions()
     for speaker, text in said:
-        usual.conversations[speaker].receive(text, NOW)
+        fast.conversations[speaker].receive(text, NOW)
         general.conversations[speaker]._receive_any(text, NOW)
-    assert usual.outcome() == general.outcome()
+    assert fast.outcome() == general.outcome()
 
 
 @given(messages(), st.integers(0), st.integers(128, 255))
-def test_the_usual_path_takes_nothing_that_is_no_utf8(text, at, byte):
+def test_the_fast_path_takes_nothing_that_is_no_utf8(text, at, byte):
     text = text[: at % len(text)] + bytes([byte]) + text[at % len(text) :]
-    if Stage().conversations[2].receive_usual(text, NOW):
+    if ThreeSessions().conversations[2].fast_receive(text, NOW):
         text.decode()
 
 
-def test_the_usual_takes_the_usual_path(talk, monkeypatch):
+def test_the_usual_takes_the_fast_path(talk, monkeypatch):
     talk("bob")
     alice = talk("alice")
 
@@ -587,7 +610,7 @@ def test_a_rule_that_fails_tells_nothing(talk, hub, method, caplog):
 @pytest.mark.parametrize("method", ["offer", "disconnect"])
 def test_a_translator_that_fails_tells_nothing(talk, hub, method, monkeypatch, caplog):
     talker = talk("alice")
-    monkeypatch.setattr(methods, "request_from_params", fail)
+    monkeypatch.setattr(dialects, "request_from_params", fail)
     unusual = {"to_peer_id": "x", "sdp": "x", "more": 1}
     assert talker.ask(request(method, unusual, id=1)) == INTERNAL_ERROR
     assert talker.say(request(method, unusual)) == []
@@ -596,8 +619,13 @@ def test_a_translator_that_fails_tells_nothing(talk, hub, method, monkeypatch, c
 
 def test_a_result_that_cannot_be_made_tells_nothing(talk, monkeypatch, caplog):
     talker = talk("alice")
-    monkeypatch.setattr(methods, "result_object", fail)
+    monkeypatch.setattr(dialects, "result_object", fail)
     assert talker.ask(request("list_peers", id=1)) == INTERNAL_ERROR
+    assert talker.ask([request("list_peers", id=1), request("foobar", id=2)]) == [
+        INTERNAL_ERROR,
+        not_found("foobar", 2),
+    ]
+    assert "the secret of the house" in caplog.text
     monkeypatch.setattr(methods, "openrpc_document", fail)
     assert talker.ask(request("rpc.discover", id=1)) == INTERNAL_ERROR
 
@@ -623,9 +651,9 @@ def slow_pair(talk, slow_hub, deferral, clock):
     for name in ("alice", "bob"):
         talker = talk(hub=slow_hub)
         assert talker.say(request("announce", {"peer_id": name}, id=1)) == []
-        assert talker.conversation.busy
+        assert talker.session.awaiting
         deferral.complete(now=clock.now)
-        assert not talker.conversation.busy
+        assert not talker.session.awaiting
         talkers.append(talker)
     assert [one.get("method", "reply") for one in talkers[1].taken()] == ["reply", "peer_joined"]
     talkers[0].taken()
@@ -638,13 +666,13 @@ OFFER = {"to_peer_id": "bob", "sdp": "v=0"}
 def test_an_awaited_answer_comes_when_it_is_known(slow_pair, deferral, clock):
     alice, bob = slow_pair
     assert alice.say(request("offer", OFFER, id="x")) == []
-    assert alice.conversation.busy
-    idle = []
-    alice.conversation.on_idle = idle.append
+    assert alice.session.awaiting
+    ready = []
+    alice.session.on_ready = ready.append
     deferral.complete(now=clock.now)
     assert alice.taken()[0]["id"] == "x"
     assert bob.taken()[0]["method"] == "offer"
-    assert idle == [clock.now]
+    assert ready == [clock.now]
 
 
 def test_an_awaited_refusal_says_why(slow_pair, deferral, clock):
@@ -661,9 +689,9 @@ def test_an_awaited_refusal_says_why(slow_pair, deferral, clock):
 def test_an_awaited_notification_stays_silent(slow_pair, deferral, clock, more):
     alice, bob = slow_pair
     assert alice.say(request("offer", OFFER | more)) == []
-    assert alice.conversation.busy
+    assert alice.session.awaiting
     deferral.complete(now=clock.now)
-    assert not alice.conversation.busy
+    assert not alice.session.awaiting
     assert alice.taken() == []
     assert len(bob.taken()) == 1
 
@@ -681,13 +709,13 @@ def test_a_batch_waits_for_each_of_its_elements(slow_pair, deferral, clock):
     (answers,) = alice.taken()
     assert [answer["id"] for answer in answers] == [0, None, 1, 2, "last"]
     assert [event["params"]["sdp"] for event in bob.taken()] == ["0", "silent", "1", "2"]
-    assert not alice.conversation.busy
+    assert not alice.session.awaiting
 
 
 def test_a_session_that_ends_while_its_answer_is_awaited(slow_pair, slow_hub, deferral, clock):
     alice, bob = slow_pair
     alice.say([request("offer", OFFER, id=1), request("offer", OFFER, id=2)])
-    slow_hub.close(alice.session, DisconnectReason.CONNECTION_LOST, clock.now)
+    slow_hub.end(alice.session, DisconnectReason.CONNECTION_LOST, clock.now)
     while deferral.waiting:
         deferral.complete(now=clock.now)
     assert alice.taken() == []
@@ -695,20 +723,11 @@ def test_a_session_that_ends_while_its_answer_is_awaited(slow_pair, slow_hub, de
     assert not slow_hub.pending_offer_count
 
 
-class KnownAtOnce:
-    """A bus whose word is known before it is asked for."""
-
-    def relay(self, room, to_peer_id, event, from_protocol, now):
-        answer = Pending()
-        answer.resolve(errors.peer_not_found(to_peer_id), now)
-        return answer
-
-
 def test_a_long_batch_of_answers_that_are_known_at_once(talk, make_hub):
-    alice = talk("alice", hub=make_hub(bus=KnownAtOnce()))
+    alice = talk("alice", hub=make_hub(bus=KnownAtOnce(errors.peer_not_found("bob"))))
     answers = alice.ask([request("offer", OFFER, id=number) for number in range(1000)])
     assert [answer["id"] for answer in answers] == list(range(1000))
-    assert not alice.conversation.busy
+    assert not alice.session.awaiting
 
 
 def test_a_batch_that_asks_for_too_much_ends_its_session(talk, make_hub):

@@ -33,6 +33,7 @@ from sigbridge import (
     SignalingError,
 )
 from sigbridge_websocket import shapes, translate
+from sigbridge_websocket.dialects import PLAIN
 
 TEXT = st.text(max_size=10)
 JSON = st.recursive(
@@ -92,7 +93,7 @@ def test_requests_go_round(request, number):
 @given(REPLIES)
 def test_replies_go_round(both):
     request, reply = both
-    message = json.loads(translate.reply_to_jsonrpc(reply, 1))
+    message = json.loads(PLAIN.response(reply, 1))
     assert set(message) == {"jsonrpc", "result", "id"}
     assert translate.reply_from_jsonrpc(request, message["result"]) == reply
 
@@ -100,12 +101,12 @@ def test_replies_go_round(both):
 @given(TEXT, st.integers() | TEXT | st.none() | st.booleans())
 def test_responses_are_written_as_msgspec_writes_them(peer_id, number):
     whole = msgspec.json.encode({"jsonrpc": "2.0", "result": {"to_peer_id": peer_id}, "id": number})
-    assert translate.reply_to_jsonrpc(Relayed(peer_id), number) == whole
+    assert PLAIN.response(Relayed(peer_id), number) == whole
 
 
 @given(EVENTS)
 def test_events_go_round(event):
-    message = json.loads(translate.event_to_jsonrpc(event))
+    message = json.loads(PLAIN.event(event))
     assert set(message) == {"jsonrpc", "method", "params"}
     assert None not in [value for name, value in message["params"].items() if name not in ("metadata", "capabilities")]
     assert translate.event_from_jsonrpc(message["method"], message["params"]) == event
@@ -114,7 +115,7 @@ def test_events_go_round(event):
 @given(st.sampled_from(Code), TEXT, st.dictionaries(st.sampled_from(["peer_id", "field", "limit"]), TEXT))
 def test_errors_go_round(code, text, extra):
     refusal = SignalingError(code, text, **extra)
-    message = json.loads(translate.error_to_jsonrpc(refusal, "x"))
+    message = json.loads(PLAIN.response(refusal, "x"))
     assert set(message) == {"jsonrpc", "error", "id"}
     assert translate.error_from_jsonrpc(message["error"]) == refusal
 
@@ -132,16 +133,16 @@ def test_an_error_without_data_has_a_code_all_the_same():
 )
 def test_sdp_is_opaque(sdp):
     for text in (json.dumps(sdp).encode(), msgspec.json.encode(sdp)):
-        call = shapes.decode_usual_call(
+        call = shapes.decode_call(
             b'{"jsonrpc":"2.0","method":"offer","params":{"to_peer_id":"b","sdp":%b},"id":1}' % text
         )
         assert translate.request_from_call(call) == Offer("b", sdp)
-    event = translate.event_to_jsonrpc(OfferReceived("a", "i", sdp, "offer"))
+    event = PLAIN.event(OfferReceived("a", "i", sdp, "offer"))
     assert json.loads(event)["params"]["sdp"] == sdp
 
 
 def test_answers_encode_no_line_break_that_ends_a_log_line():
-    assert b"\n" not in translate.event_to_jsonrpc(PeerLeft("a\nb\r"))
+    assert b"\n" not in PLAIN.event(PeerLeft("a\nb\r"))
 
 
 def test_false_is_not_zero_in_capabilities():
@@ -161,6 +162,6 @@ def test_false_is_not_zero_in_capabilities():
         b'{"to_peer_id":"b","sdp":"x","type":null}',
     ],
 )
-def test_the_usual_path_leaves_the_unusual_alone(params):
+def test_the_fast_path_leaves_the_unusual_alone(params):
     with pytest.raises(msgspec.ValidationError):
-        shapes.decode_usual_call(b'{"jsonrpc":"2.0","method":"offer","params":%b,"id":1}' % params)
+        shapes.decode_call(b'{"jsonrpc":"2.0","method":"offer","params":%b,"id":1}' % params)

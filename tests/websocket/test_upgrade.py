@@ -7,13 +7,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sigbridge import Hub, Instant, Settings
+from clock import NOW
+from sigbridge import Hub, Settings
 from sigbridge.auth import Identity, StaticTokens
 from sigbridge_net.wire import Client
 from sigbridge_websocket.upgrade import MAX_ORDINARY_BYTES, read_upgrade, upgrade_response
 from sigbridge_websocket.wire import WebSocketWire, websocket_wires
 
-NOW = Instant(1000.0, 1_700_000_000.0)
 TOKEN = "s3cret"
 ENCODED = base64.urlsafe_b64encode(TOKEN.encode()).decode().rstrip("=")
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -148,13 +148,13 @@ class Witness:
         self.shown = []
         self._tokens = StaticTokens([TOKEN])
 
-    def authenticate(self, credentials):
+    def authenticate(self, credentials, now):
         self.shown.append(credentials)
-        return self._tokens.authenticate(credentials)
+        return self._tokens.authenticate(credentials, now)
 
 
 class Anybody(Witness):
-    def authenticate(self, credentials):
+    def authenticate(self, credentials, now):
         self.shown.append(credentials)
         return Identity(subject=credentials.token or "")
 
@@ -162,7 +162,8 @@ class Anybody(Witness):
 def handshake(data: bytes, cut: int, settings: Settings, door: Witness, draining: bool = False, *, ours: bool):
     """What comes of it: what was said and shown, and whether the library was needed."""
     hub = Hub(settings, NOW)
-    hub.draining = draining
+    if draining:
+        hub.leave()
     with pytest.MonkeyPatch.context() as patch:
         if not ours:
             patch.setattr(WebSocketWire, "_is_ours", lambda self, upgrade: False)

@@ -27,18 +27,24 @@ SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 
 SAME_TESTS = (
     "tests/core",
+    "tests/grpc/test_call.py",
+    "tests/grpc/test_door.py",
+    "tests/grpc/test_encoding.py",
     "tests/grpc/test_engine*.py",
     "tests/grpc/test_framing.py",
-    "tests/grpc/test_http2.py",
+    "tests/grpc/test_lifetime.py",
     "tests/grpc/test_methods.py",
     "tests/grpc/test_relay_encoding.py",
     "tests/grpc/test_service.py",
     "tests/grpc/test_translate.py",
+    "tests/grpc/test_turns.py",
     "tests/grpc/test_wire*.py",
+    "tests/http2",
     "tests/net/test_carrier.py",
     "tests/net/test_clock.py",
+    "tests/net/test_keepalive.py",
     "tests/websocket",
-    "tests/fuzz/test_fuzz_grpc_wire.py",
+    "tests/fuzz/test_fuzz.py",
 )
 """What also runs on the compiled code: the tests of what is compiled, slow readers and long storms among them."""
 

@@ -9,6 +9,7 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader, stdin},
     sync::mpsc::{UnboundedSender, unbounded_channel},
     sync::oneshot,
+    task::JoinHandle,
 };
 use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 use tonic::{
@@ -59,7 +60,8 @@ struct Command {
 /// An open call: dropping `sender` is the half-close, dropping all of it ends the call.
 struct Call {
     sender: Option<UnboundedSender<Value>>,
-    _cancel: oneshot::Sender<()>,
+    cancel: oneshot::Sender<()>,
+    conversation: JoinHandle<()>,
 }
 
 struct Client {
@@ -129,7 +131,15 @@ impl Client {
             }
             "half_close" => self.calls.get_mut(&told.id).ok_or("no such call")?.sender = None,
             // Both sides: while its requests may go on, dropping the responses alone tells the server nothing.
-            "cancel" => drop(self.calls.remove(&told.id).ok_or("no such call")?),
+            "cancel" => {
+                let call = self.calls.remove(&told.id).ok_or("no such call")?;
+                drop(call.cancel);
+                // The requests end last: their end alone would be a half-close, and the server might answer that first.
+                tokio::spawn(async move {
+                    let _ = call.conversation.await;
+                    drop(call.sender);
+                });
+            }
             other => return Err(format!("unknown op {other}").into()),
         }
         Ok(())
@@ -208,7 +218,7 @@ fn spawn_unary<Q: Spoken, R: Spoken>(channel: Channel, mut told: Command) {
 fn spawn_stream<Q: Spoken, R: Spoken>(channel: Channel, told: Command) -> Call {
     let (sender, receiver) = unbounded_channel::<Value>();
     let (cancel, cancelled) = oneshot::channel();
-    tokio::spawn(async move {
+    let conversation = tokio::spawn(async move {
         let id = told.id.clone();
         tokio::select! {
             () = converse::<Q, R>(channel, told, UnboundedReceiverStream::new(receiver)) => {}
@@ -218,7 +228,8 @@ fn spawn_stream<Q: Spoken, R: Spoken>(channel: Channel, told: Command) -> Call {
     });
     Call {
         sender: Some(sender),
-        _cancel: cancel,
+        cancel,
+        conversation,
     }
 }
 

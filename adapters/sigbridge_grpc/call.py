@@ -1,0 +1,118 @@
+"""A call on one stream, as its method sees it and as the wire keeps it.
+
+Its states, and the verb of each step:
+
+    accepted ───answer───▶ answered
+       │                      │
+     finish                 finish
+       ▼                      ▼
+    declined ───answer───▶ ending ──conclude──▶ concluded ──release──▶ gone
+       └──────────────────conclude─────────────────▲
+    any ──release──▶ gone
+
+Answering sends the response's headers. A call is finished by its method, or for it, while some of what the method has
+said still waits; it is concluded when its trailers are behind that (alone, as gRPC's Trailers-Only, where there were no
+headers), and released when all of it is out, or nobody is there for it any more.
+What its client does is the other half: it is asking, then has asked (half-closed), and then its method has been told.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from sigbridge_grpc.framing import Deframer
+from sigbridge_grpc.method import Ending, Method
+
+ACCEPTED: Final = 0
+ANSWERED: Final = 1
+DECLINED: Final = 2
+ENDING: Final = 3
+CONCLUDED: Final = 4
+GONE: Final = 5
+
+# What follows in each state.
+#                          accepted  answered  declined  ending     concluded  gone
+ON_ANSWER: Final = [ANSWERED, ANSWERED, ENDING, ENDING, CONCLUDED, GONE]
+ON_FINISH: Final = [DECLINED, ENDING, DECLINED, ENDING, CONCLUDED, GONE]
+
+ASKING: Final = 0
+ASKED: Final = 1
+TOLD: Final = 2
+
+
+class Agenda:
+    """The list of what a wire has to look at: calls before the next output, and deadlines when they are due."""
+
+    __slots__ = ("due", "first_touched", "wake")
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+        self.due = 0.0
+        self.first_touched: StreamCall | None = None
+        """The first of the calls to be looked at; each knows the next. Those that are gone are passed by."""
+
+    def touch(self, call: "StreamCall") -> None:
+        """Looks at a call before the next output."""
+        if not call.touched:
+            call.touched = True
+            call.next_touched, self.first_touched = self.first_touched, call
+
+
+class StreamCall:
+    """A call; see `sigbridge_grpc.method.Call` for what its method sees."""
+
+    __slots__ = (
+        "_agenda",
+        "asking",
+        "deadline",
+        "deframer",
+        "end_by",
+        "ending",
+        "held_back",
+        "let_in",
+        "method",
+        "next_touched",
+        "state",
+        "stream_id",
+        "touched",
+        "unacknowledged",
+        "unsent",
+    )
+
+    def __init__(self, agenda: Agenda, stream_id: int, deframer: Deframer) -> None:
+        self._agenda = agenda
+        self.stream_id = stream_id
+        self.deframer = deframer
+        self.method: Method | None = None
+        """The method, or None while it is being made."""
+        self.state = ACCEPTED
+        self.asking = ASKING
+        self.unacknowledged = 0
+        """The bytes of its body that have arrived and are not acknowledged."""
+        self.let_in = 0
+        """The bytes of its long message, that is not whole yet, that were acknowledged all the same."""
+        self.unsent = 0
+        """The bytes of the response that no window had let out when that was last asked."""
+        self.held_back = False
+        """True while its method is not ready for the next message."""
+        self.deadline: float | None = None
+        self.ending: Ending | None = None
+        self.end_by: float | None = None
+        """The moment until which its client may take what is left to say."""
+        self.touched = False
+        self.next_touched: StreamCall | None = None
+
+    def wake(self) -> None:
+        """Hears that there is something to take, or that the method is ready again."""
+        if self.state != GONE:
+            if not self.touched:
+                self._agenda.touch(self)
+            self._agenda.wake()
+
+    def finish(self, ending: Ending) -> None:
+        """Ends the call, after what is queued; a second end is ignored."""
+        if self.ending is None:
+            self.ending = ending
+            self.state = ON_FINISH[self.state]
+            # The next `expire` sets its deadline, also where the carrier cannot write and so takes nothing.
+            self._agenda.due = 0.0
+            self.wake()

@@ -1,0 +1,134 @@
+"""The door to calls, who may begin which: the headers of a request, its token, its method, and its time.
+
+Rule 1: a request that is no gRPC is answered in HTTP; all others end with a status, whatever is wrong with them.
+Rule 2: whatever is asked for, its token is looked at first, so nobody learns which methods there are.
+Source: gRPC over HTTP/2, section "Requests"; `docs/security.md`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials, Identity
+from sigbridge.errors import Code, SignalingError, method_not_found
+from sigbridge.instant import Instant
+from sigbridge.session import Caller
+from sigbridge.settings import Settings
+from sigbridge_grpc.access import open_prefixes
+from sigbridge_grpc.framing import timeout_seconds
+from sigbridge_grpc.method import MethodFactory
+from sigbridge_http2.events import Header
+from sigbridge_net.credentials import bearer_token
+from sigbridge_net.wire import Client
+
+MAX_HEADER_BYTES: Final = 16384
+"""Metadata of a call above this is refused; what clients are told."""
+HEADER_OVERHEAD_BYTES: Final = 32
+"""The weight of each header besides its name and value (RFC 9113, section 10.5.1)."""
+
+METHOD_NOT_ALLOWED: Final[tuple[Header, ...]] = ((b":status", b"405"), (b"content-length", b"0"), (b"allow", b"POST"))
+UNSUPPORTED_MEDIA_TYPE: Final[tuple[Header, ...]] = ((b":status", b"415"), (b"content-length", b"0"))
+
+
+class RequestHead:
+    """The headers of a request."""
+
+    __slots__ = ("_authorization", "_fields", "_size")
+
+    def __init__(self, headers: Iterable[Header]) -> None:
+        self._fields: dict[bytes, bytes] = {}
+        self._authorization: list[str] = []
+        self._size = 0
+        for name, value in headers:
+            self._size += len(name) + len(value) + HEADER_OVERHEAD_BYTES
+            if name == b"authorization":
+                self._authorization.append(value.decode("utf-8", "surrogateescape"))
+            self._fields[name] = value
+
+    def refusal_of_http(self) -> tuple[Header, ...] | None:
+        """Returns the response to a request that is no gRPC, or None where it is."""
+        if self._fields.get(b":method") != b"POST":
+            return METHOD_NOT_ALLOWED
+        if not _is_grpc(self._fields.get(b"content-type", b"")):
+            return UNSUPPORTED_MEDIA_TYPE
+        return None
+
+    def text(self, name: bytes) -> str:
+        """Returns a header as text, empty where it is missing."""
+        return self._fields.get(name, b"").decode("latin-1")
+
+    def check(self) -> None:
+        """Raises SignalingError where there is too much, or a proxy has lost something."""
+        if self._size > MAX_HEADER_BYTES:
+            raise SignalingError(
+                Code.RESOURCE_EXHAUSTED, f"Metadata is larger than {MAX_HEADER_BYTES} bytes: {self._size} bytes"
+            )
+        if self._fields.get(b"te") != b"trailers":
+            raise SignalingError(Code.INTERNAL, "A gRPC request says te: trailers; a proxy may have lost it")
+
+    def token(self) -> str | None:
+        """Returns the token of the call, or None."""
+        return bearer_token(self._authorization, bare=True)
+
+    def is_gzip(self) -> bool:
+        """Returns whether messages may be compressed; SignalingError where they would be otherwise."""
+        encoding = self._fields.get(b"grpc-encoding", b"identity")
+        if encoding not in (b"identity", b"gzip"):
+            raise SignalingError(Code.UNIMPLEMENTED, f"Unknown grpc-encoding {encoding[:32].decode('latin-1')}")
+        return encoding == b"gzip"
+
+    def timeout_seconds(self) -> float | None:
+        """Returns how long the call may take, or None; SignalingError where it says no time."""
+        timeout = self._fields.get(b"grpc-timeout")
+        seconds = None if timeout is None else timeout_seconds(timeout)
+        if timeout is not None and seconds is None:
+            raise SignalingError(Code.INTERNAL, "grpc-timeout is no time")
+        return seconds
+
+
+class Admission:
+    """The wishes of a request that may begin a call."""
+
+    __slots__ = ("caller", "gzip", "make", "timeout_seconds")
+
+    def __init__(self, make: MethodFactory, caller: Caller, head: RequestHead) -> None:
+        self.make = make
+        self.caller = caller
+        self.gzip = head.is_gzip()
+        self.timeout_seconds = head.timeout_seconds()
+
+
+class Door:
+    """The methods of a listener, and whom it lets in; one for all of its connections."""
+
+    __slots__ = ("_authenticator", "_methods", "_open_prefixes", "settings")
+
+    def __init__(
+        self, methods: Mapping[str, MethodFactory], settings: Settings, authenticator: Authenticator = ALLOW_ALL
+    ) -> None:
+        self.settings = settings
+        self._methods = methods
+        self._authenticator = authenticator
+        self._open_prefixes = open_prefixes(reflection_requires_token=settings.reflection_requires_auth)
+
+    def admit(self, head: RequestHead, client: Client, now: Instant) -> Admission:
+        """Returns what a request asks for; SignalingError where it may not."""
+        head.check()
+        path = head.text(b":path")
+        identity = self._identify(path, head, client, now)
+        make = self._methods.get(path)
+        if make is None:
+            raise method_not_found(path)
+        caller = Caller(identity, client.address, head.text(b"user-agent"), head.text(b"traceparent"))
+        return Admission(make, caller, head)
+
+    def _identify(self, path: str, head: RequestHead, client: Client, now: Instant) -> Identity:
+        if path.startswith(self._open_prefixes):
+            return ANYBODY
+        credentials = Credentials(token=head.token(), certificate_subject=client.certificate_subject)
+        return self._authenticator.authenticate(credentials, now)
+
+
+def _is_grpc(content_type: bytes) -> bool:
+    """Returns whether this is `application/grpc`, with a subtype or parameters that do not matter, or alone."""
+    kind = b"application/grpc"
+    return content_type[: len(kind)].lower() == kind and content_type[len(kind) : len(kind) + 1] in (b"", b"+", b";")

@@ -1,0 +1,45 @@
+"""How events and responses become bytes on gRPC: the `SignalingResponse` of each, with gRPC's prefix or without.
+
+Source: `docs/protocol.md`, section "The gRPC contract"; https://protobuf.dev/programming-guides/encoding.
+"""
+
+from sigbridge.messages import Event
+from sigbridge.session import Outcome, RequestId
+from sigbridge_grpc.framing import PREFIX_BYTES, framed
+from sigbridge_grpc.relay_encoding import event_bytes, response_bytes, sequence_field
+
+
+class ProtobufEncoding:
+    """Messages without a prefix, for a library that adds its own."""
+
+    def encode_event(self, event: Event) -> bytes:
+        """The event, as it goes into an outbox."""
+        return event_bytes(event)
+
+    def number_event(self, frame: bytes, number: int) -> bytes:
+        """The event's message with `SignalingResponse.seq`, which comes before the fields of events."""
+        return sequence_field(number) + frame
+
+    def encode_response(self, outcome: Outcome, request_id: RequestId) -> bytes:
+        """The response to the request of that id, which is text, as it goes into an outbox."""
+        return response_bytes(outcome, request_id)
+
+
+class FramedProtobufEncoding(ProtobufEncoding):
+    """Messages with gRPC's prefix, ready for a DATA frame."""
+
+    def encode_event(self, event: Event) -> bytes:
+        """The event, as it goes into an outbox."""
+        return framed(event_bytes(event))
+
+    def number_event(self, frame: bytes, number: int) -> bytes:
+        """The event's frame with `SignalingResponse.seq`; its prefix is made anew."""
+        return framed(sequence_field(number) + frame[PREFIX_BYTES:])
+
+    def encode_response(self, outcome: Outcome, request_id: RequestId) -> bytes:
+        """The response to the request of that id, which is text, as it goes into an outbox."""
+        return framed(response_bytes(outcome, request_id))
+
+
+PROTOBUF = ProtobufEncoding()
+FRAMED_PROTOBUF = FramedProtobufEncoding()

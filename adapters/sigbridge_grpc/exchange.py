@@ -1,0 +1,237 @@
+"""The exchange between HTTP/2 and the methods of one connection's calls: messages in and out, and how a call ends.
+
+Rule 1: data frames are made of what methods give, joined; a stream is given no more than its window takes, and the rest
+waits in the method's outbox, whose age the hub watches. Rule 2: what a client sends is acknowledged, and so more of it
+let in, only when its method is ready for it. Rule 3: a call ends with trailers after what is queued; a client that does
+not read gets a reset instead, and where that was its last call the connection goes too. Rule 4: a fault in a method
+ends its call, and keeps none of the others from theirs.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import SignalingError
+from sigbridge.instant import Instant
+from sigbridge_grpc.call import (
+    ACCEPTED,
+    ASKED,
+    ASKING,
+    CONCLUDED,
+    DECLINED,
+    GONE,
+    ON_ANSWER,
+    TOLD,
+    Agenda,
+    StreamCall,
+)
+from sigbridge_grpc.framing import MessageTooBig
+from sigbridge_grpc.lifetime import Lifetime
+from sigbridge_grpc.long_messages import LongMessages
+from sigbridge_grpc.method import Ending, Method
+from sigbridge_grpc.responses import INTERNAL_ERROR, RESPONSE_HEADERS, trailers, trailers_only
+from sigbridge_grpc.turns import TurnBudget
+from sigbridge_http2.connection import Connection
+from sigbridge_http2.errors import ErrorCode
+
+logger = logging.getLogger("sigbridge.grpc")
+
+SEND_AHEAD_BYTES: Final = 16384
+"""The bytes of a call's body that are given to HTTP/2 before its window is known to take it."""
+
+
+class Exchange(Agenda):
+    """The calls of one connection; `sigbridge_grpc.wire.GrpcWire` is the whole."""
+
+    __slots__ = ("_calls", "_http2", "_lifetime", "_long", "_settling", "_turn")
+
+    def __init__(
+        self, http2: Connection, lifetime: Lifetime, wake: Callable[[], None], long_message_seconds: float
+    ) -> None:
+        super().__init__(wake)
+        self._http2 = http2
+        self._lifetime = lifetime
+        self._calls: dict[int, StreamCall] = {}
+        self._turn = TurnBudget()
+        self._long = LongMessages(http2, wake, long_message_seconds)
+        self._settling = False
+        """True while nothing but messages has come and gone since all else was looked at."""
+
+    # The messages of a client.
+
+    def _on_data(self, stream_id: int, data: bytes, end: bool, now: Instant) -> None:
+        self._lifetime.pings_in_a_row = 0
+        call = self._calls.get(stream_id)
+        if call is None or call.state >= DECLINED:
+            if data:
+                self._http2.acknowledge(stream_id, len(data))
+            if call is not None and end:
+                call.asking = ASKED
+            return
+        if data:
+            if call.deframer.buffer:
+                call.deframer.feed(data)
+            else:
+                call.deframer.buffer = data
+            call.unacknowledged += len(data)
+        if end:
+            call.asking = ASKED
+        if call.held_back:
+            # Each of a chunk's frames may be for another call that has much to catch up with.
+            self.touch(call)
+        else:
+            self._advance(call, now)
+
+    def _advance(self, call: StreamCall, now: Instant) -> None:
+        """Gives a method the messages that have arrived, as far as it is ready for them."""
+        method, deframer = call.method, call.deframer
+        if method is None or call.asking == TOLD or call.state == GONE:
+            return
+        try:
+            while call.state < DECLINED and (deframer.buffer or call.asking == ASKED):
+                call.held_back = not method.ready()
+                if call.held_back:
+                    if self._long.calls:
+                        self._long.check(call, now)
+                    return
+                if deframer.gzip and not self._turn.may_inflate(call):
+                    return
+                message = deframer.next_message()
+                if message is not None:
+                    method.receive(message, now)
+                elif call.asking == ASKED:
+                    self._tell_half_close(call, method, now)
+                    break
+                elif deframer.buffer:
+                    self._long.keep(call, now)
+                    self.due = min(self.due, self._long.first_by)
+                    return
+        except MessageTooBig:
+            method.fail(DisconnectReason.MESSAGE_TOO_BIG, "The message is larger than allowed", now)
+        except SignalingError as error:
+            method.fail(DisconnectReason.PROTOCOL_ERROR, error.message, now)
+        except Exception:
+            logger.exception("a method failed")
+            method.fail(DisconnectReason.INTERNAL_ERROR, INTERNAL_ERROR.message, now)
+        # All is taken, or nothing more of it is looked at.
+        deframer.buffer = b""
+        if call.unacknowledged:
+            self._http2.acknowledge(call.stream_id, call.unacknowledged)
+            call.unacknowledged = 0
+        if self._long.calls:
+            self._long.leave(call, now)
+
+    def _tell_half_close(self, call: StreamCall, method: Method, now: Instant) -> None:
+        call.asking = TOLD
+        if call.deframer.buffer:
+            method.fail(DisconnectReason.PROTOCOL_ERROR, "The last message is not whole", now)
+        else:
+            method.half_close(now)
+
+    # The messages of a method, and the end of a call.
+
+    def _push(self, call: StreamCall, now: Instant) -> None:
+        """Gives HTTP/2 what a call has to say, as far as its window takes it."""
+        method, http2 = call.method, self._http2
+        if method is None or call.state == GONE:
+            return
+        if call.unsent:
+            call.unsent = http2.unsent(call.stream_id)
+            if call.unsent and call.ending is not None and call.ending.at_once:
+                self._cut(call, now)
+                return
+        if call.state == CONCLUDED:
+            self._end(call, now)
+            return
+        while call.unsent < SEND_AHEAD_BYTES:
+            frames = method.outbox.take(SEND_AHEAD_BYTES)
+            if call.state == ACCEPTED or (call.state == DECLINED and frames):
+                call.state = ON_ANSWER[call.state]
+                http2.send_headers(call.stream_id, RESPONSE_HEADERS)
+            if not frames:
+                if call.ending is not None:
+                    self._conclude(call, call.ending, now)
+                return
+            self._lifetime.pings_in_a_row = 0
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            call.unsent = http2.send_data(call.stream_id, data)
+            if call.held_back:
+                # There may be room for another message of its client now.
+                self.touch(call)
+            if len(data) < SEND_AHEAD_BYTES and call.ending is None:
+                return
+
+    def _conclude(self, call: StreamCall, ending: Ending, now: Instant) -> None:
+        """Puts a call's trailers behind all that it has said."""
+        if call.state == DECLINED:
+            self._http2.send_headers(call.stream_id, trailers_only(ending), end=True)
+        else:
+            self._http2.send_trailers(call.stream_id, trailers(ending))
+        call.state = CONCLUDED
+        self._end(call, now)
+
+    def _end(self, call: StreamCall, now: Instant) -> None:
+        """Releases a concluded call when all is out; its client need not have ended its own side (RFC 9113, 8.1)."""
+        if not call.unsent:
+            if call.asking == ASKING:
+                self._http2.reset(call.stream_id, ErrorCode.NO_ERROR)
+            self._release(call, now)
+
+    def _cut(self, call: StreamCall, now: Instant) -> None:
+        """Ends the call of a client that does not read, and its connection where nobody else uses it."""
+        self._http2.reset(call.stream_id, ErrorCode.ENHANCE_YOUR_CALM)
+        self._release(call, now)
+        if not self._calls:
+            self._http2.goaway(ErrorCode.ENHANCE_YOUR_CALM)
+            self._close(now, DisconnectReason.SLOW_CONSUMER)
+
+    def _cancel(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:
+        """Tells a method that its call has ended; what that method does about it must not keep the others from it."""
+        if call.method is not None and call.ending is None:
+            try:
+                call.method.cancel(reason, now)
+            except Exception:
+                logger.exception("a method failed")
+
+    def _lose(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:
+        """Lets go of a call whose client has cancelled it."""
+        self._cancel(call, reason, now)
+        self._release(call, now)
+
+    def _release(self, call: StreamCall, now: Instant) -> None:
+        """Keeps nothing of a call any more."""
+        call.state = GONE
+        if call.unacknowledged:
+            self._http2.acknowledge(call.stream_id, call.unacknowledged)
+            call.unacknowledged = 0
+        if self._long.calls:
+            self._long.leave(call, now)
+        self._turn.forget(call)
+        self._calls.pop(call.stream_id, None)
+        if not self._calls:
+            self._settling = False
+            self._lifetime.become_idle(now)
+            self.due = 0.0
+
+    # The end of the connection.
+
+    def _break(self, now: Instant) -> None:
+        """Loses all calls and close: the rules are broken, or the client has said that it is leaving and has left."""
+        self._lose_all(DisconnectReason.PROTOCOL_ERROR, now)
+        self._close(now)
+
+    def _lose_all(self, reason: DisconnectReason, now: Instant) -> None:
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.state = GONE
+            self._cancel(call, reason, now)
+        self.first_touched = None
+        self._turn.resting.clear()
+        self._long.clear()
+
+    def _close(self, now: Instant, reason: DisconnectReason | None = None) -> None:
+        self._settling = False
+        self._lifetime.close(now, reason)
+        self.due = self._lifetime.due(now, idle=True)
+        self.wake()

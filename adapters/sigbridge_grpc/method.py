@@ -1,0 +1,167 @@
+"""The methods of the gRPC wire, by what they share: each is a small machine that takes messages and gives messages.
+
+Rule 1: no I/O and no HTTP/2: a method sees its `Call` and nothing of what carries it. Rule 2: a method that cannot
+begin raises SignalingError or CallRefused, and the call ends with its status before anything is kept. Rule 3: a method
+says when it takes no more messages for now (`ready`); the client is held back meanwhile. Rule 4: what a method has to
+say waits in its outbox, with gRPC's prefix, and the wire takes it from there.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+from google.protobuf.message import DecodeError
+
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import Code, SignalingError, malformed_request
+from sigbridge.instant import Instant
+from sigbridge.outbox import Outbox
+from sigbridge.session import Caller
+from sigbridge_grpc import status
+from sigbridge_grpc.framing import framed
+
+Trailers: TypeAlias = Sequence[tuple[str, str]]
+
+
+class Ending(NamedTuple):
+    """The end of a call."""
+
+    code: int
+    message: str = ""
+    trailers: Trailers = ()
+    at_once: bool = False
+    """Does not wait for what is queued: its client does not read."""
+
+
+class CallRefused(Exception):
+    """A call may not begin, and ends with more than a status."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.message)
+        self.ending = ending
+
+
+class Call(Protocol):
+    """A call, as its method sees it."""
+
+    def wake(self) -> None:
+        """Hears that there is something to take, or that the method is ready again."""
+
+    def finish(self, ending: Ending) -> None:
+        """Ends the call, after what is queued; a second end is ignored."""
+
+
+class Method(ABC):
+    """The work of one call."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox: Final = outbox
+        """The messages to be sent."""
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Returns whether the next message may come."""
+
+    @abstractmethod
+    def receive(self, message: bytes, now: Instant) -> None:
+        """Takes a message of the client."""
+
+    @abstractmethod
+    def half_close(self, now: Instant) -> None:
+        """Hears that the client will send no more."""
+
+    @abstractmethod
+    def cancel(self, reason: DisconnectReason, now: Instant) -> None:
+        """Hears that the call has ended without us."""
+
+    @abstractmethod
+    def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
+        """Ends the call for this reason, after what is queued; a session's own words come before `message`."""
+
+    @abstractmethod
+    def drain(self, now: Instant) -> None:
+        """Ends what would not end by itself: the server is shutting down."""
+
+
+MethodFactory: TypeAlias = Callable[[Call, Caller, Instant], Method]
+"""Begins a method; SignalingError or CallRefused where it may not."""
+
+_NO_LIMIT: Final = 1 << 60
+
+
+class SessionlessMethod(Method):
+    """A method without a session."""
+
+    def __init__(self, call: Call) -> None:
+        # Its client is held back where it does not read, and so nothing need be refused.
+        super().__init__(Outbox(max_messages=_NO_LIMIT, max_bytes=_NO_LIMIT))
+        self._call = call
+
+    def ready(self) -> bool:
+        """Returns whether the client reads what it is told."""
+        return not self.outbox.crowded
+
+    def cancel(self, reason: DisconnectReason, now: Instant) -> None:
+        """Keeps nothing."""
+        self.outbox.clear()
+
+    def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
+        """Ends the call for this reason."""
+        self._call.finish(Ending(int(status.code_of(reason)), message))
+
+    def drain(self, now: Instant) -> None:
+        """Does nothing: one question and its answer end by themselves."""
+
+    def _send(self, message: bytes) -> None:
+        # Nobody asks how old it is.
+        self.outbox.put_response(framed(message), 0.0)
+        self._call.wake()
+
+    def _refuse(self, error: SignalingError) -> None:
+        self._call.finish(Ending(int(error.code), error.message))
+
+
+UnaryAnswer: TypeAlias = Callable[[bytes, Caller, Instant], bytes]
+"""A method of one message and one response; raises SignalingError where it is refused."""
+
+
+class UnaryMethod(SessionlessMethod):
+    """A method of one question and one answer."""
+
+    def __init__(self, call: Call, caller: Caller, answer: UnaryAnswer) -> None:
+        super().__init__(call)
+        self._caller = caller
+        self._answer = answer
+        self._question: bytes | None = None
+
+    def receive(self, message: bytes, now: Instant) -> None:
+        """Takes the question; a second one is one too many."""
+        if self._question is not None:
+            self._refuse(one_message())
+        self._question = message
+
+    def half_close(self, now: Instant) -> None:
+        """Answers."""
+        if self._question is None:
+            self._refuse(one_message())
+            return
+        try:
+            answer = self._answer(self._question, self._caller, now)
+        except SignalingError as error:
+            self._refuse(error)
+        else:
+            self._send(answer)
+            self._call.finish(Ending(0))
+
+
+def one_message() -> SignalingError:
+    """The refusal where a method that takes one message got none, or more."""
+    return SignalingError(Code.UNIMPLEMENTED, "The call has one message")
+
+
+def parsed(kind: Any, message: bytes) -> Any:
+    """Returns a message of protobuf's; SignalingError where it is none of that kind."""
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        raise malformed_request() from None

@@ -1,0 +1,65 @@
+"""`Signal`: one session on one call."""
+
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import Code, SignalingError
+from sigbridge.instant import Instant
+from sigbridge.session import Caller, no_end
+from sigbridge_grpc import status
+from sigbridge_grpc.method import Call, CallRefused, Ending, Method
+from sigbridge_grpc.service import SignalingService
+
+
+class SignalMethod(Method):
+    """`Signal`: one session."""
+
+    def __init__(self, service: SignalingService, call: Call, caller: Caller, now: Instant) -> None:
+        self._service = service
+        self._call = call
+        try:
+            session = service.open(caller, self._on_end, now)
+        except SignalingError as error:
+            if service.hub.serving:
+                raise
+            trailers = status.trailers_of(DisconnectReason.DRAINING)
+            raise CallRefused(Ending(int(error.code), error.message, trailers)) from None
+        super().__init__(session.outbox)
+        self._session = session
+        session.outbox.wake = call.wake
+        session.on_ready = self._on_ready
+
+    def ready(self) -> bool:
+        """Returns whether no response is awaited, and the client reads what it is told."""
+        return not self._session.awaiting and not self.outbox.crowded
+
+    def receive(self, message: bytes, now: Instant) -> None:
+        """Takes one request."""
+        if self._session.end_reason is None:
+            self._service.signal(self._session, message, now)
+
+    def _on_ready(self, now: Instant) -> None:
+        self._call.wake()
+
+    def half_close(self, now: Instant) -> None:
+        """Ends the session, since half-close means "I leave": what was read is answered, and the call ends OK."""
+        self._service.hub.end(self._session, DisconnectReason.CLIENT_LEFT, now)
+
+    def cancel(self, reason: DisconnectReason, now: Instant) -> None:
+        """Ends the session of a client that has cancelled, or is gone: nobody is left to tell."""
+        self._session.on_end = no_end
+        self._service.hub.end(self._session, reason, now)
+        self.outbox.clear()
+
+    def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
+        """Ends the session for this reason, in the words that it has on every connection."""
+        self._service.hub.end(self._session, reason, now)
+
+    def drain(self, now: Instant) -> None:
+        """Does nothing: the hub ends its sessions itself."""
+
+    def _on_end(self, reason: DisconnectReason) -> None:
+        slow = reason is DisconnectReason.SLOW_CONSUMER
+        if slow:
+            self.outbox.clear()
+        code = status.code_of(reason)
+        message = "" if code is Code.OK else status.message_of(reason)
+        self._call.finish(Ending(int(code), message, status.trailers_of(reason), at_once=slow))

@@ -1,0 +1,65 @@
+"""The cost of one connection in one turn of the event loop, beyond what its bytes are worth.
+
+Compressed messages and calls that were held back cost far more than the bytes that were sent for them: a byte may hold
+a thousand, and one frame may let a hundred calls go on that have each kept a window full. Of these a little is looked
+at in one turn, and the rest waits for the next.
+"""
+
+from sigbridge_grpc.call import Agenda, StreamCall
+
+INFLATED_BYTES = 262144
+"""The bytes of decompressed messages after which the rest waits for the next turn."""
+HELD_BACK_CALLS = 8
+"""The calls that were held back that may go on in one turn."""
+
+
+class TurnBudget:
+    """The cost of a turn, and the calls that wait for the next."""
+
+    __slots__ = ("_inflated", "_resumed", "is_spent", "resting")
+
+    def __init__(self) -> None:
+        self.is_spent = False
+        """True when anything was counted."""
+        self._inflated = 0
+        self._resumed = 0
+        self.resting: dict[StreamCall, None] = {}
+
+    def count_inflated(self, size: int) -> None:
+        """Counts the bytes that a message was decompressed to."""
+        self._inflated += size
+        self.is_spent = True
+
+    def may_inflate(self, call: StreamCall) -> bool:
+        """Returns whether a call's next message may be decompressed now; else it rests."""
+        if self._inflated < INFLATED_BYTES:
+            return True
+        self.resting[call] = None
+        return False
+
+    def may_resume(self, call: StreamCall) -> bool:
+        """Returns whether a call that was held back may go on now; else it rests."""
+        if self._resumed < HELD_BACK_CALLS:
+            self._resumed += 1
+            self.is_spent = True
+            return True
+        self.resting[call] = None
+        return False
+
+    def forget(self, call: StreamCall) -> None:
+        """Lets a call wait no more: it is gone."""
+        if self.resting:
+            self.resting.pop(call, None)
+
+    def begin(self) -> None:
+        """Begins the next turn."""
+        self._inflated = self._resumed = 0
+        self.is_spent = False
+
+    def wake_resting(self, agenda: Agenda) -> None:
+        """Puts the calls that rest on the agenda; who had its turn first waits longest for the next."""
+        # The agenda begins at its end.
+        first, *others = self.resting
+        for call in (first, *reversed(others)):
+            agenda.touch(call)
+        self.resting.clear()

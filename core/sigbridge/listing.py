@@ -1,0 +1,47 @@
+"""Pages of a room, and the tokens by which a caller asks for the next one.
+
+A page token names the incarnation after which the page begins, so that peers who come and go meanwhile neither repeat
+nor hide others.
+"""
+
+import base64
+import binascii
+from collections.abc import Collection
+
+from sigbridge import errors
+from sigbridge.messages import PeerList
+from sigbridge.session import Peer
+
+
+def page_of(peers: Collection[Peer], after: int, most_peers: int, most_bytes: int) -> PeerList:
+    """The peers whose incarnation is above `after`: at most `most_peers`, and about `most_bytes`, but at least one."""
+    page: list[Peer] = []
+    size = 0
+    more = False
+    for peer in peers:
+        if peer.incarnation <= after:
+            continue
+        size += peer.listed_bytes
+        if page and (len(page) == most_peers or size > most_bytes):
+            more = True
+            break
+        page.append(peer)
+    return PeerList(tuple(peer.info for peer in page), len(peers), page_token(page[-1].incarnation) if more else "")
+
+
+def page_token(incarnation: int) -> str:
+    """The token of the page that begins after this incarnation."""
+    return base64.urlsafe_b64encode(b"after:%d" % incarnation).decode().rstrip("=")
+
+
+def position(token: str) -> int:
+    """The incarnation after which a page begins, 0 for the first page; SignalingError for a token that is not ours."""
+    if not token:
+        return 0
+    try:
+        word, _, number = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).partition(b":")
+        if word == b"after" and number.isdigit() and len(number) < 20:
+            return int(number)
+    except (binascii.Error, ValueError):
+        pass
+    raise errors.invalid_params("page_token", "is none that this server gave")

@@ -1,0 +1,55 @@
+"""Leaving: hanging up on a peer, leaving a room, and what is left to do when a peer is gone."""
+
+from sigbridge import errors
+from sigbridge.checks import check_id
+from sigbridge.delivery import Delivery
+from sigbridge.elsewhere import Directory
+from sigbridge.instant import Instant
+from sigbridge.messages import Disconnect, Disconnected, PeerDisconnected, PeerLeft, Reply
+from sigbridge.offers import PendingOffers
+from sigbridge.pending import Pending
+from sigbridge.rooms import Rooms
+from sigbridge.rules.relay import Relay, RelayRules
+from sigbridge.session import Peer, Session
+
+
+class LeaveRule:
+    """The rule of `disconnect`, and the removal of peers."""
+
+    def __init__(
+        self, rooms: Rooms, offers: PendingOffers, delivery: Delivery, relays: RelayRules, directory: Directory | None
+    ) -> None:
+        self._rooms = rooms
+        self._offers = offers
+        self._delivery = delivery
+        self._relays = relays
+        self._directory = directory
+
+    def disconnect(self, session: Session, request: Disconnect, now: Instant) -> Reply | Pending[Reply]:
+        """Hang up on a peer, present or not; with the sender's own id: leave, and stay connected."""
+        other = request.peer_id
+        check_id("peer_id", other)
+        sender = session.peer
+        if sender is None:
+            raise errors.not_announced()
+        if other == sender.peer_id:
+            session.peer = None
+            session.unannounced_since = now.monotonic
+            self.remove(sender, now)
+            return Disconnected(other)
+        room = sender.room
+        relay = Relay(sender, other, room.peers.get(other), PeerDisconnected(sender.peer_id), Disconnected(other))
+        relay.ends = ((room.name, sender.peer_id, other), (room.name, other, sender.peer_id))
+        relay.absent_is_fine = True
+        return self._relays.send(session, relay, now)
+
+    def remove(self, peer: Peer, now: Instant) -> None:
+        """Take a peer out of its room and tell the others, unless a newer incarnation has its place."""
+        if not self._rooms.remove(peer):
+            return
+        room = peer.room
+        self._offers.end_all_of(room.name, peer.peer_id)
+        if self._directory is not None:
+            self._directory.release(room.name, peer.peer_id)
+        left = PeerLeft(peer.peer_id)
+        self._delivery.tell(room.peers.values(), left.kind, lambda encoding: encoding.encode_event(left), now)

@@ -1,0 +1,165 @@
+"""Relaying: offers, answers and candidates, and whatever else one peer says to another.
+
+SDPs and candidates are opaque. A message is delivered, or goes to the bus where there are other nodes; pending offers
+begin and end once the target's queue has taken it.
+"""
+
+from sigbridge import errors
+from sigbridge.checks import check_id, check_size, check_uint32
+from sigbridge.counters import add_tally
+from sigbridge.delivery import Delivery
+from sigbridge.elsewhere import Bus
+from sigbridge.errors import SignalingError
+from sigbridge.instant import Instant
+from sigbridge.messages import (
+    Answer,
+    AnswerReceived,
+    IceCandidate,
+    IceCandidateReceived,
+    Offer,
+    OfferReceived,
+    OfferRelayed,
+    Relayed,
+    RelayedEvent,
+    Reply,
+)
+from sigbridge.offers import OfferKey, PendingOffers
+from sigbridge.pending import Pending
+from sigbridge.session import Peer, Session
+from sigbridge.settings import Settings
+
+
+class Relay:
+    """One message from peer to peer, the reply to it, and the offers that begin and end when it is taken."""
+
+    __slots__ = ("absent_is_fine", "begins", "ends", "event", "reply", "sender", "target", "to_peer_id")
+
+    def __init__(self, sender: Peer, to_peer_id: str, target: Peer | None, event: RelayedEvent, reply: Reply) -> None:
+        self.sender = sender
+        self.to_peer_id = to_peer_id
+        self.target = target
+        """The peer of that id in the sender's room, where it is on this node."""
+        self.event = event
+        self.reply = reply
+        self.begins: OfferKey | None = None
+        self.ends: tuple[OfferKey, ...] = ()
+        self.absent_is_fine = False
+        """Whether the reply is the same where there is no such peer."""
+
+
+class RelayRules:
+    """The rules of `offer`, `answer` and `ice_candidate`, and the way of every relay."""
+
+    def __init__(self, settings: Settings, offers: PendingOffers, delivery: Delivery, bus: Bus | None) -> None:
+        self._max_sdp_bytes = settings.max_sdp_bytes
+        self._max_candidate_bytes = settings.max_candidate_bytes
+        self._offers = offers
+        self._delivery = delivery
+        self._bus = bus
+
+    def offer(self, session: Session, request: Offer, now: Instant) -> Reply | Pending[Reply]:
+        """Relay an SDP offer, which is pending from then on; returns its id."""
+        to, sdp, type_ = request.to_peer_id, request.sdp, request.type
+        target = self._target(session, to)
+        self._check_sdp(sdp)
+        if type_ not in ("", "offer"):
+            raise errors.invalid_params("type", "must be offer")
+        sender = self._sender(session, to)
+        offer_id = self._offers.next_id(sender.peer_id, to, now.unix)
+        event = OfferReceived(sender.peer_id, offer_id, sdp, "offer")
+        relay = Relay(sender, to, target, event, OfferRelayed(offer_id, to))
+        relay.begins = (sender.room.name, sender.peer_id, to)
+        return self.send(session, relay, now)
+
+    def answer(self, session: Session, request: Answer, now: Instant) -> Reply | Pending[Reply]:
+        """Relay an SDP answer; unless it is a `pranswer`, it ends the offer that it answers."""
+        to, sdp, type_ = request.to_peer_id, request.sdp, request.type
+        target = self._target(session, to)
+        self._check_sdp(sdp)
+        if type_ not in ("", "answer", "pranswer"):
+            raise errors.invalid_params("type", "must be answer or pranswer")
+        sender = self._sender(session, to)
+        event = AnswerReceived(sender.peer_id, sdp, type_ or "answer")
+        relay = Relay(sender, to, target, event, Relayed(to))
+        if type_ != "pranswer":
+            relay.ends = ((sender.room.name, to, sender.peer_id),)
+        return self.send(session, relay, now)
+
+    def ice_candidate(self, session: Session, request: IceCandidate, now: Instant) -> Reply | Pending[Reply]:
+        """Relay an ICE candidate, or the end of candidates."""
+        to, candidate = request.to_peer_id, request.candidate
+        mid, index, fragment = request.sdp_mid, request.sdp_mline_index, request.username_fragment
+        target = self._target(session, to)
+        if index is not None:
+            check_uint32("sdp_mline_index", index)
+        limit = self._max_candidate_bytes
+        # No character takes more than four bytes, so what is this short need not be looked at one by one.
+        if 4 * (len(candidate) + len(mid or "") + len(fragment or "")) > limit:
+            check_size("candidate", candidate, "SIGNALING_MAX_CANDIDATE_BYTES", limit)
+            check_size("sdp_mid", mid or "", "SIGNALING_MAX_CANDIDATE_BYTES", limit)
+            check_size("username_fragment", fragment or "", "SIGNALING_MAX_CANDIDATE_BYTES", limit)
+        sender = self._sender(session, to)
+        event = IceCandidateReceived(sender.peer_id, candidate, mid, index, fragment)
+        return self.send(session, Relay(sender, to, target, event, Relayed(to)), now)
+
+    def send(self, session: Session, relay: Relay, now: Instant) -> Reply | Pending[Reply]:
+        """Bring a message to its target.
+
+        Raises SignalingError where there is no such peer (NOT_FOUND, unless that is fine) or it cannot take the message
+        (UNAVAILABLE).
+        """
+        if self._bus is not None:
+            return self._send_by_bus(self._bus, session, relay, now)
+        if relay.target is not None:
+            kind = relay.event.kind
+            tally = session.tallies.get(kind) or add_tally(session.tallies, kind)
+            self._delivery.relay(relay.target, relay.event, tally, now)
+        elif not relay.absent_is_fine:
+            raise errors.peer_not_found(relay.to_peer_id)
+        if relay.begins is not None:
+            self._offers.add(relay.begins, now.monotonic)
+        for key in relay.ends:
+            self._offers.end(key)
+        return relay.reply
+
+    def _send_by_bus(self, bus: Bus, session: Session, relay: Relay, now: Instant) -> Pending[Reply]:
+        """The same, where the peer may be on another node."""
+        relayed: Pending[Reply] = Pending()
+
+        def arrived(word: None | SignalingError, then: Instant) -> None:
+            if word is not None and not (relay.absent_is_fine and word.code is errors.Code.NOT_FOUND):
+                relayed.resolve(word, then)
+                return
+            # The sender may have gone in the meantime.
+            if relay.begins is not None and session.peer is relay.sender:
+                self._offers.add(relay.begins, now.monotonic)
+            for key in relay.ends:
+                self._offers.end(key)
+            relayed.resolve(relay.reply, then)
+
+        bus.relay(relay.sender.room.name, relay.to_peer_id, relay.event, session.protocol, now).then(arrived)
+        return relayed
+
+    def _target(self, session: Session, to_peer_id: str) -> Peer | None:
+        """The peer of the sender's room, on this node, for which a message is; its id is checked."""
+        sender = session.peer
+        target = sender.room.peers.get(to_peer_id) if sender is not None else None
+        if target is None:
+            # An id that somebody has was checked when it was announced.
+            check_id("to_peer_id", to_peer_id)
+        return target
+
+    def _check_sdp(self, sdp: str) -> None:
+        if not sdp:
+            raise errors.invalid_params("sdp", "is missing")
+        # No character takes more than four bytes, so what is this short need not be looked at.
+        if 4 * len(sdp) > self._max_sdp_bytes:
+            check_size("sdp", sdp, "SIGNALING_MAX_SDP_BYTES", self._max_sdp_bytes)
+
+    def _sender(self, session: Session, to_peer_id: str) -> Peer:
+        sender = session.peer
+        if sender is None:
+            raise errors.not_announced()
+        if to_peer_id == sender.peer_id:
+            raise errors.invalid_params("to_peer_id", "is the sender itself")
+        return sender

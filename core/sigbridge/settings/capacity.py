@@ -1,0 +1,34 @@
+"""Settings of capacity: how much the server takes on at once."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sigbridge.settings.declare import Subject, whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity(Subject):
+    """The most sessions, connections and memory; beyond them nobody new is let in."""
+
+    title: ClassVar[str] = "Capacity"
+
+    max_sessions: int = whole(20000, "SIGNALING_MAX_SESSIONS", "open sessions at once, both protocols together")
+    max_connections: int = whole(
+        0,
+        "SIGNALING_MAX_CONNECTIONS",
+        "open connections at once, with a session or without; a further one is closed as soon as it is accepted; "
+        "0: 1000 and twice SIGNALING_MAX_SESSIONS",
+        least=0,
+    )
+    max_memory_mb: int = whole(
+        0,
+        "GRPC_MAX_MEMORY_MB",
+        "resident memory in MiB above which no sessions are let in and health is degraded, until it is 10 % below; "
+        "0: no limit",
+        least=0,
+    )
+
+    @property
+    def connection_limit(self) -> int:
+        """The number of connections that there may be at once."""
+        return self.max_connections or 1000 + 2 * self.max_sessions

@@ -1,0 +1,139 @@
+"""The declaration of a setting: its default, unit, environment variable and meaning, and how its text is read.
+
+Rule 1: a field that one of these functions makes carries all that is known of its setting.
+Rule 2: no subject imports another; what two of them need stands here, what needs two of them in `__init__.py`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sigbridge.errors import SigbridgeError
+
+ADDRESS = "an address such as 127.0.0.1:50051, [::1]:50051 or :50051"
+
+
+class SettingError(SigbridgeError, ValueError):
+    """A setting is wrong; the text names the variable, what it holds and what would be right."""
+
+
+@dataclass(frozen=True)
+class SettingInfo:
+    """All that is known of a setting besides its value."""
+
+    env: str
+    meaning: str
+    expects: str
+    parse: Callable[[str], Any]
+    check: Callable[[Any], bool]
+    secret: bool
+    """True where its value is shown to nobody."""
+
+    def shown(self, value: Any) -> str:
+        """The value as people may read it."""
+        return "(hidden)" if self.secret and value else repr(value)
+
+    def wrong(self, value: Any) -> SettingError:
+        """The error that says of a value that it is none for this setting."""
+        return SettingError(f"{self.env} is {self.shown(value)}: expected {self.expects}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The settings of one subject, which `Settings` inherits."""
+
+    title: ClassVar[str] = ""
+    """The heading of these settings, for people."""
+
+    @classmethod
+    def infos(cls) -> dict[str, SettingInfo]:
+        """The settings by field name, in the order in which they are declared."""
+        return {field.name: field.metadata["info"] for field in dataclasses.fields(cls)}
+
+    def check_together(self) -> None:
+        """Raise SettingError where values, each right by itself, do not go together."""
+
+
+# Fields, by what they hold.
+
+
+def setting(default: Any, env: str, meaning: str, expects: str, parse: Any, check: Any, *, secret: bool = False) -> Any:
+    """A field of any kind: `parse` makes a value of a text or raises ValueError, `check` says whether one is right."""
+    info = SettingInfo(env, meaning, expects, parse, check, secret)
+    return dataclasses.field(default=default, metadata={"info": info})
+
+
+def whole(default: int, env: str, meaning: str, *, least: int = 1) -> Any:
+    """A field that holds a whole number."""
+    return setting(default, env, meaning, f"a whole number, at least {least}", int, lambda value: value >= least)
+
+
+def per_second(default: float, env: str, meaning: str) -> Any:
+    """A field that holds a rate."""
+    expects = "a number of requests per second, 0 or more"
+    return setting(default, env, meaning, expects, float, lambda value: 0 <= value < 1e9)
+
+
+def seconds(default: float, env: str, meaning: str, *, zero: bool = False) -> Any:
+    """A field that holds a time; `zero` says whether that may be 0."""
+    expects = "a number of seconds, 0 or more" if zero else "a number of seconds above 0"
+    return setting(
+        default, env, meaning, expects, float, lambda value: (value >= 0 if zero else value > 0) and value < 1e9
+    )
+
+
+def switch(default: bool | None, env: str, meaning: str) -> Any:
+    """A field that holds true or false; a default of `None` tells that nothing was set."""
+    return setting(default, env, meaning, "true or false", _parse_bool, lambda _: True)
+
+
+def text(default: str, env: str, meaning: str, expects: str, check: Callable[[str], object] = str) -> Any:
+    """A field that holds a text, for which `check` raises ValueError where it is wrong."""
+
+    def holds(value: str) -> bool:
+        try:
+            check(value)
+        except ValueError:
+            return False
+        return True
+
+    return setting(default, env, meaning, expects, str, holds)
+
+
+def texts(env: str, meaning: str, expects: str, *, secret: bool = False) -> Any:
+    """A field that holds a tuple of texts, empty by default; a variable separates them by commas."""
+
+    def parse(value: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    return setting((), env, meaning, expects, parse, lambda _: True, secret=secret)
+
+
+# Texts.
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Split `HOST:PORT`, `[IPv6]:PORT` or `:PORT` into host and port; ValueError where it is none of these."""
+    host, colon, port_text = address.rpartition(":")
+    if not colon or not port_text.isascii() or not port_text.isdigit() or int(port_text) > 65535:
+        raise ValueError(address)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(address)
+    try:
+        # As a resolver will; it knows no name with an empty label, or one of more than 63 letters.
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(address) from None
+    return host or "0.0.0.0", int(port_text)
+
+
+def _parse_bool(value: str) -> bool:
+    word = value.strip().lower()
+    if word in ("true", "1", "yes", "on"):
+        return True
+    if word in ("false", "0", "no", "off"):
+        return False
+    raise ValueError(value)

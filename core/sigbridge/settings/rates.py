@@ -1,0 +1,22 @@
+"""Settings of rates: how often one client may ask."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sigbridge.settings.declare import Subject, per_second, whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates(Subject):
+    """The bucket of requests that each identity or address has."""
+
+    title: ClassVar[str] = "Rates"
+
+    rate_per_second: float = per_second(
+        1000.0,
+        "SIGNALING_RATE_PER_SEC",
+        "requests of one kind per second from one identity, or from one address where there is none; 0: no limit",
+    )
+    rate_burst: int = whole(
+        10000, "SIGNALING_RATE_BURST", "requests of one kind that may come at once, above that rate"
+    )

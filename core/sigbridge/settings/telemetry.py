@@ -1,0 +1,31 @@
+"""Settings of telemetry: logs and traces."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sigbridge.settings.declare import Subject, switch, text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telemetry(Subject):
+    """The lines that are logged, and whether requests are traced."""
+
+    title: ClassVar[str] = "Logs and traces"
+
+    log_level: str = text(
+        "info",
+        "SIGNALING_LOG_LEVEL",
+        "the least important lines that are logged",
+        "debug, info, warning or error",
+        lambda word: ("debug", "info", "warning", "error").index(word.lower()),
+    )
+    json_logging: bool = switch(False, "GRPC_JSON_LOGGING", "whether the log is one JSON object a line")
+    tracing: bool = switch(
+        False, "SIGNALING_TRACING", "whether requests are traced by OpenTelemetry; needs sigbridge[tracing]"
+    )
+
+
+def level_of_rust_log(value: str) -> str:
+    """The level that `RUST_LOG` names, where it names one and nothing more; deployments of old may have it set."""
+    word = {"warn": "warning", "trace": "debug"}.get(value.strip().lower(), value.strip().lower())
+    return word if word in ("debug", "info", "warning", "error") else ""

@@ -1,0 +1,102 @@
+"""Both engines of gRPC: every way in which a server ends a session or a connection."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from channels import BIG_SDP
+from sigbridge import DisconnectReason
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_grpc.service import SERVICE_NAME
+from sigbridge_net.clock import read_clock
+from waiting import until
+
+Start = Callable[..., Awaitable[Any]]
+
+
+async def test_draining_tells_everybody(start: Start) -> None:
+    served = await start(shutdown_grace_seconds=10)
+    calls = [await served.call() for _ in range(5)]
+    for number, call in enumerate(calls):
+        await call.announce(str(number))
+    began = time.monotonic()
+    stopping = asyncio.create_task(served.server.stop())
+    for call in calls:
+        code, details, trailers = await call.end()
+        assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "Session ended: draining")
+        assert trailers == {"signaling-disconnect": "draining", "signaling-reconnect": "yes"}
+    await stopping
+    assert time.monotonic() - began < 3
+
+
+async def test_a_call_to_a_draining_hub(start: Start) -> None:
+    served = await start()
+    channel = served.channel()
+    await served.unary(f"/{SERVICE_NAME}/HealthCheck", b"", channel)
+    served.hub.drain(read_clock())
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await served.call(channel)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert refused.value.details() == "Server is draining: connect again after a pause"
+    assert dict(refused.value.trailing_metadata()) == {"signaling-disconnect": "draining", "signaling-reconnect": "yes"}
+
+
+async def test_who_never_announces_is_sent_away(start: Start) -> None:
+    served = await start(announce_timeout_seconds=0.1)
+    call = await served.call()
+    await call.send("1", list_peers=pb.ListPeersRequest())
+    assert (await call.receive()).request_id == "1"
+    code, _, trailers = await call.end()
+    assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert trailers == {"signaling-disconnect": "announce_timeout", "signaling-reconnect": "yes"}
+
+
+async def test_the_end_follows_what_was_queued(start: Start) -> None:
+    served = await start()
+    a, b = await served.call(), await served.call()
+    await b.announce("b")
+    await a.announce("a")
+    await a.receive()
+    for number in range(30):
+        await a.send(str(number), offer=pb.OfferRequest(to_peer_id="b", sdp=f"{number}:{BIG_SDP[:5000]}"))
+    for number in range(30):
+        assert (await a.receive()).request_id == str(number)
+    served.hub.drain(read_clock())
+    assert (await b.receive()).notification.peer_joined.peer_id == "a"
+    for number in range(30):
+        assert (await b.receive()).notification.offer.sdp.startswith(f"{number}:")
+    assert (await b.end())[2]["signaling-disconnect"] == "draining"
+
+
+async def test_a_session_that_the_hub_ends_is_told_the_reason(start: Start) -> None:
+    served = await start()
+    call = await served.call()
+    (session,) = served.hub._sessions.values()
+    served.hub.end(session, DisconnectReason.PROTOCOL_ERROR, read_clock())
+    code, _, trailers = await call.end()
+    assert code is grpc.StatusCode.INTERNAL
+    assert trailers == {"signaling-disconnect": "protocol_error", "signaling-reconnect": "no"}
+
+
+async def test_an_old_connection_is_closed_with_its_streams(start: Start) -> None:
+    served = await start(grpc_max_connection_age_seconds=0.1, shutdown_grace_seconds=0.1)
+    channel = served.channel()
+    call = await served.call(channel)
+    await call.announce("a")
+    assert (await call.end())[0] is grpc.StatusCode.UNAVAILABLE
+    await until(lambda: served.hub.session_count == 0)
+    # The same channel goes on with a new connection.
+    assert await served.unary(f"/{SERVICE_NAME}/HealthCheck", b"", channel, wait_for_ready=True)
+
+
+async def test_an_idle_connection_is_closed_and_its_channel_goes_on(start: Start) -> None:
+    served = await start(grpc_max_connection_idle_seconds=0.2)
+    channel = served.channel()
+    for _ in range(2):
+        assert await served.unary(f"/{SERVICE_NAME}/HealthCheck", b"", channel)
+        await until(lambda: channel.get_state() is grpc.ChannelConnectivity.IDLE)

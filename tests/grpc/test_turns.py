@@ -1,0 +1,45 @@
+"""The budget of a turn: what is above it rests, and goes on in the order in which it came to rest."""
+
+from sigbridge_grpc.call import Agenda, StreamCall
+from sigbridge_grpc.framing import Deframer
+from sigbridge_grpc.turns import HELD_BACK_CALLS, INFLATED_BYTES, TurnBudget
+
+
+def calls(count: int) -> tuple[Agenda, list[StreamCall]]:
+    agenda = Agenda(lambda: None)
+    return agenda, [StreamCall(agenda, 2 * number + 1, Deframer(100)) for number in range(count)]
+
+
+def agenda_of(agenda: Agenda) -> list[int]:
+    found, call = [], agenda.first_touched
+    while call is not None:
+        found.append(call.stream_id)
+        call = call.next_touched
+    return found
+
+
+def test_some_calls_go_on_and_the_rest_in_the_next_turn() -> None:
+    agenda, all_of_them = calls(HELD_BACK_CALLS + 3)
+    turn = TurnBudget()
+    assert [turn.may_resume(call) for call in all_of_them] == [True] * HELD_BACK_CALLS + [False] * 3
+    assert list(turn.resting) == all_of_them[HELD_BACK_CALLS:]
+    assert turn.is_spent
+    turn.begin()
+    turn.wake_resting(agenda)
+    assert (turn.is_spent, turn.resting) == (False, {})
+    waiting = [call.stream_id for call in all_of_them[HELD_BACK_CALLS:]]
+    # Who had its turn first waits longest for the next.
+    assert agenda_of(agenda) == [waiting[1], waiting[2], waiting[0]]
+
+
+def test_what_messages_become_is_bounded_and_who_is_gone_rests_no_more() -> None:
+    _, (first, second) = calls(2)
+    turn = TurnBudget()
+    assert turn.may_inflate(first)
+    turn.count_inflated(INFLATED_BYTES)
+    assert not turn.may_inflate(first)
+    assert not turn.may_inflate(second)
+    turn.forget(first)
+    assert list(turn.resting) == [second]
+    turn.begin()
+    assert turn.may_inflate(first)

@@ -1,0 +1,211 @@
+"""The gRPC wire: clients that read slowly or never, and what one of them costs the others."""
+
+import pytest
+
+pytest.importorskip("ngh2", reason="the client is ngh2, which has no wheel for this platform")
+import ngh2
+
+from clock import Clock
+from directories import Elsewhere
+from grpc_lines import CHECK, GET_PEERS, WiredServer, ended, make_server, nothing_is_left
+from sigbridge import Instant
+from sigbridge.disconnects import DisconnectReason
+from sigbridge_grpc.call import StreamCall
+from sigbridge_grpc.exchange import SEND_AHEAD_BYTES
+from sigbridge_grpc.framing import framed
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_grpc.turns import HELD_BACK_CALLS
+from sigbridge_grpc.wire import GrpcWire
+from sigbridge_http2.connection import Connection
+
+
+@pytest.mark.parametrize("touched_by", ["window", "data"])
+def test_calls_that_were_held_back_go_on_a_few_in_a_turn(clock: Clock, touched_by: str) -> None:
+    """Each has kept a window full of messages; one frame lets all of them go on."""
+    directory = Elsewhere()
+    server = make_server(clock, directory=directory)
+    line = server.line(most=1 << 20)
+    calls = [line.session(f"p{number}") for number in range(100)]
+    # Of one peer: a hundred in each of thousands of answers would take seconds.
+    question = pb.SignalingRequest(list_peers=pb.ListPeersRequest(page_size=1)).SerializeToString()
+    for call in calls:
+        call.send_bytes(framed(question) * 60)
+    for pending in directory.asked:
+        pending.resolve(None, clock.now)
+    if touched_by == "window":
+        line.http2.set_local_window_size(1 << 24)
+    else:
+        for call in calls:
+            line.http2.send_data(call.stream_id, framed(question))
+    line.push(line.http2.data_to_send())
+    turns = []
+    while True:
+        before, woken = server.hub.counters.requests["grpc", "list_peers", "ok"], line.woken
+        while line.wire.take_output(line.most, clock.now):
+            pass
+        turns.append(server.hub.counters.requests["grpc", "list_peers", "ok"] - before)
+        if line.woken == woken:
+            break
+    assert sum(turns) == 100 * (60 if touched_by == "window" else 61)
+    assert max(turns) <= HELD_BACK_CALLS * 64
+
+
+def test_a_client_that_never_reads_is_freed_at_the_deadline(clock: Clock) -> None:
+    server = make_server(clock, send_deadline_seconds=5)
+    stalled_line, line = server.line(window=100), server.line()
+    stalled_line.session("stalled")
+    sender = line.session("sender")
+    for number in range(60):
+        sender.send(str(number), offer=pb.OfferRequest(to_peer_id="stalled", sdp="x" * 100_000))
+        stalled_line.pump()
+    assert sender.answer.responses[-1].error.code == 14
+    unsent = stalled_line.wire._http2.unsent(1)
+    assert unsent < 2 * SEND_AHEAD_BYTES + 110_000
+    clock.advance(5.1)
+    stalled_line.expire()
+    stalled_line.pump()
+    assert stalled_line.answers[1].reset == 11
+    assert [code for _, code, _ in stalled_line.goaways] == [11]
+    assert stalled_line.wire.finished
+    clock.advance(1)
+    stalled_line.expire()
+    assert stalled_line.wire.aborted
+    assert ended(server) == {"slow_consumer": 1}
+
+
+def test_only_the_stream_that_is_not_read_is_reset(clock: Clock) -> None:
+    server = make_server(clock, send_deadline_seconds=5)
+    line = server.line(window=1000)
+    stalled, sender = line.session("stalled"), line.session("sender")
+    for number in range(60):
+        sender.send(str(number), offer=pb.OfferRequest(to_peer_id="stalled", sdp="x" * 100_000))
+        line.http2.acknowledge_received_data(len(sender.answer.body) - getattr(sender, "read", 0), sender.stream_id)
+        sender.read = len(sender.answer.body)  # type: ignore[attr-defined]
+        line.pump()
+    for _ in range(12):
+        clock.advance(0.5)
+        line.expire()
+        line.pump()
+    assert stalled.answer.reset == 11
+    assert sender.answer.reset is None
+    assert line.goaways == []
+    assert not line.wire.finished
+
+
+@pytest.mark.parametrize("reason", [DisconnectReason.DRAINING, DisconnectReason.ANNOUNCE_TIMEOUT])
+@pytest.mark.parametrize("reads", [True, False])
+def test_last_words_behind_a_closed_window(clock: Clock, reason: DisconnectReason, reads: bool) -> None:
+    server = make_server(clock, close_timeout_seconds=4, send_deadline_seconds=100)
+    line = server.line(window=10)
+    call = line.session()
+    call.send_bytes(framed(b"") * 50)
+    (session,) = server.hub._sessions.values()
+    server.hub.end(session, reason, clock.now)
+    line.pump()
+    assert call.answer.status is None
+    for _ in range(20):
+        clock.advance(0.25)
+        if reads:
+            # The client reads on.
+            line.http2.update_settings({ngh2.Setting.INITIAL_WINDOW_SIZE: 100_000})
+        line.pump()
+        line.expire()
+    line.pump()
+    if reads:
+        assert call.answer.trailers["signaling-disconnect"] == reason.word
+        assert (call.answer.order[-2:], call.answer.reset) == (["trailers", "reset"], 0)
+    else:
+        assert (call.answer.status, call.answer.reset) == (None, 11)
+    nothing_is_left(line)
+
+
+def test_a_window_that_settings_open(server: WiredServer) -> None:
+    line = server.line(window=0)
+    call = line.session("a")
+    call.half_close()
+    assert call.answer.body == b""
+    line.http2.update_settings({ngh2.Setting.INITIAL_WINDOW_SIZE: 100_000})
+    line.pump()
+    assert (len(call.answer.responses), call.answer.status) == (1, 0)
+    nothing_is_left(line)
+
+
+def test_a_client_that_takes_nothing_but_goes_on_sending_is_dropped(clock: Clock) -> None:
+    server = make_server(clock, send_deadline_seconds=5, ping_interval_seconds=2)
+    line = server.line()
+    line.session("a")
+    for _ in range(40):
+        line.http2.ping()
+        line.http2.send_data(1, framed(b""))
+        line.push(line.http2.data_to_send())
+        clock.advance(0.5)
+        line.expire()
+        if line.wire.aborted:
+            break
+    assert line.wire.aborted
+    assert clock.now.monotonic <= 1000 + 8
+    assert server.hub.session_count == 0
+
+
+def test_a_crowded_session_is_not_read_from(server: WiredServer) -> None:
+    line = server.line(window=1000)
+    call = line.session("a")
+    before = server.hub.counters.requests["grpc", "unknown", "INVALID_ARGUMENT"]
+    for _ in range(400):
+        call.send("x" * 20_000)
+    assert server.hub.counters.requests["grpc", "unknown", "INVALID_ARGUMENT"] - before < 100
+    assert len(line.wire._calls[1].deframer.buffer) <= 65536 + 30_000  # type: ignore[union-attr]
+    assert line.call(CHECK, b"").status == 0
+
+
+def test_streams_that_are_held_back_leave_others_their_window(clock: Clock) -> None:
+    directory = Elsewhere()
+    server = make_server(clock, directory=directory)
+    line = server.line()
+    for number in range(40):
+        call = line.session(f"p{number}")
+        call.send_bytes(framed(b"x" * 1000) * 70)
+    assert line.call(GET_PEERS, b"").status == 0
+
+
+def test_no_work_for_streams_that_say_nothing(server: WiredServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one message costs does not grow with the calls beside it, not even with those whose windows are closed."""
+    line = server.line(window=10)
+    for number in range(200):
+        line.session().send(str(number) * 100)
+    busy = line.session()
+    line.http2.set_local_window_size(10_000_000, stream_id=busy.stream_id)
+    line.pump()
+    looked: list[int] = []
+    push, unsent = GrpcWire._push, Connection.unsent
+
+    def counted(wire: GrpcWire, call: StreamCall, now: Instant) -> None:
+        looked.append(call.stream_id)
+        push(wire, call, now)
+
+    def counted_unsent(http2: Connection, stream_id: int) -> int:
+        looked.append(stream_id)
+        return unsent(http2, stream_id)
+
+    monkeypatch.setattr(GrpcWire, "_push", counted)
+    monkeypatch.setattr(Connection, "unsent", counted_unsent)
+    line.http2.send_data(busy.stream_id, framed(b""))
+    line.push(line.http2.data_to_send())
+    line.pull()
+    line.pull()
+    assert set(looked) == {busy.stream_id}
+    assert len(looked) <= 4
+
+
+def test_a_wire_that_has_more_to_write_is_not_settled(server):
+    """The carrier asks a settled wire for nothing more, so the rest of a large message would stay."""
+    line = server.line()
+    alice, bob = line.session("alice"), line.session("bob")
+    assert line.wire.settled
+    request = pb.SignalingRequest(offer=pb.OfferRequest(to_peer_id="bob", sdp="v=0" + "s" * 1000))
+    line.http2.send_data(alice.stream_id, framed(request.SerializeToString()))
+    line.push(line.http2.data_to_send())
+    line.most = 100
+    while line.pull():
+        assert line.wire.settled is not line.wire._http2.wants_write
+    assert bob.answer.responses[-1].notification.offer.sdp == request.offer.sdp

@@ -1,0 +1,55 @@
+"""Certificates that a test makes for itself, in a folder of its own; all are for this machine, by name and by address."""
+
+import datetime
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+PEM = serialization.Encoding.PEM
+
+
+class Authority:
+    """Signs its own certificate, which a server may show as well, and those that it issues; leaves their files."""
+
+    def __init__(self, folder: Path, name: str = "authority") -> None:
+        self.folder = folder
+        self.name = name
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.file, self.key_file = self._write(name, name, self._key, b"")
+
+    @property
+    def pem(self) -> bytes:
+        return Path(self.file).read_bytes()
+
+    def issue(self, name: str, *, file: str = "", password: bytes = b"") -> tuple[str, str]:
+        """The files of a new certificate in that name and of its key, called so or as `file` says."""
+        return self._write(name, file or name, ec.generate_private_key(ec.SECP256R1()), password)
+
+    def _write(self, name: str, file: str, key: ec.EllipticCurvePrivateKey, password: bytes) -> tuple[str, str]:
+        certificate_file, key_file = (self.folder / f"{file}.{kind}" for kind in ("pem", "key.pem"))
+        certificate_file.write_bytes(self._sign(name, key).public_bytes(PEM))
+        lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+        key_file.write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, lock))
+        return str(certificate_file), str(key_file)
+
+    def _sign(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+        subject, issuer = (
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common)]) for common in (name, self.name)
+        )
+        names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.BasicConstraints(ca=name == self.name, path_length=None), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )

@@ -1,0 +1,119 @@
+"""grpcio's channels to a server, and calls on them that carry bare bytes."""
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from sigbridge import Hub
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_grpc.service import SERVICE_NAME
+
+BIG_SDP = "x" * 100_000
+
+LISTENING_CLIENT = """
+import sys, grpc
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb, webrtc_signaling_pb2_grpc as pb_grpc
+import threading
+def requests():
+    yield pb.SignalingRequest(announce=pb.AnnounceRequest(peer_id=sys.argv[2]))
+    threading.Event().wait()
+for response in pb_grpc.WebRtcSignalingStub(grpc.insecure_channel(sys.argv[1])).Signal(requests()):
+    pass
+"""
+
+
+class BytesCall:
+    """A `Signal` call of bare bytes."""
+
+    def __init__(self, call: Any) -> None:
+        self.raw = call
+
+    async def send_bytes(self, message: bytes) -> None:
+        await self.raw.write(message)
+
+    async def send(self, request_id: str = "", **request: Any) -> None:
+        await self.send_bytes(pb.SignalingRequest(request_id=request_id, **request).SerializeToString())
+
+    async def announce(self, peer_id: str) -> None:
+        await self.send("a", announce=pb.AnnounceRequest(peer_id=peer_id))
+        assert (await self.receive()).WhichOneof("response") == "ack"
+
+    async def receive(self) -> pb.SignalingResponse:
+        message = await self.raw.read()
+        assert isinstance(message, bytes), f"the stream has ended: {self.raw}"
+        return pb.SignalingResponse.FromString(message)
+
+    async def end(self) -> tuple[grpc.StatusCode, str, dict[str, Any]]:
+        """Waits for the end, whatever is read until then; returns its code, details and trailers."""
+        try:
+            while isinstance(await self.raw.read(), bytes):
+                pass
+        except grpc.aio.AioRpcError:
+            pass
+        return await self.raw.code(), await self.raw.details(), dict(await self.raw.trailing_metadata())
+
+    async def fill(self, peer_id: str) -> pb.SignalingResponse:
+        """Sends offers to a peer that does not read, until one is refused; returns the refusal."""
+        while True:
+            await self.send("f", offer=pb.OfferRequest(to_peer_id=peer_id, sdp=BIG_SDP))
+            answer = await self.receive()
+            if answer.HasField("error"):
+                return answer
+
+
+class Channels:
+    """A server's address, and the channels that a test has opened to it."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self._channels: list[grpc.aio.Channel] = []
+
+    def channel(
+        self, *options: tuple[str, Any], credentials: grpc.ChannelCredentials | None = None
+    ) -> grpc.aio.Channel:
+        """A channel with a connection of its own."""
+        all_options = [("grpc.use_local_subchannel_pool", 1), *options]
+        if credentials is None:
+            channel = grpc.aio.insecure_channel(self.target, options=all_options)
+        else:
+            channel = grpc.aio.secure_channel(self.target, credentials, options=all_options)
+        self._channels.append(channel)
+        return channel
+
+    async def call(self, channel: grpc.aio.Channel | None = None, **options: Any) -> BytesCall:
+        """A `Signal` call that stands."""
+        multi: Any = (channel or self.channel()).stream_stream(f"/{SERVICE_NAME}/Signal", None, None)
+        call = multi(None, **options)
+        await call.initial_metadata()
+        await call.wait_for_connection()
+        return BytesCall(call)
+
+    async def unary(
+        self, method: str, message: bytes = b"", channel: grpc.aio.Channel | None = None, **options: Any
+    ) -> bytes:
+        """The answer of a unary method."""
+        multi: Any = (channel or self.channel()).unary_unary(method, None, None)
+        answer: bytes = await multi(message, **options)
+        return answer
+
+    async def close_channels(self) -> None:
+        for channel in self._channels:
+            await channel.close(None)
+        self._channels.clear()
+
+
+async def listening_client(target: str, hub: Hub, peer_id: str) -> subprocess.Popen[bytes]:
+    """A client in a process of its own, who is the hub's only peer, and listens."""
+    process = subprocess.Popen([sys.executable, "-c", LISTENING_CLIENT, target, peer_id], stderr=subprocess.DEVNULL)
+    while hub.peer_count == 0:
+        await asyncio.sleep(0.005)
+    return process
+
+
+def ended_grpc(hub: Hub) -> dict[str, int]:
+    """How many gRPC sessions have ended, by the reason."""
+    return {reason: count for (protocol, reason), count in hub.counters.disconnects.items() if protocol == "grpc"}

@@ -1,0 +1,24 @@
+"""How long a test waits for something before it counts as never coming, and waiting for what says nothing when it comes."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+TIME_LIMIT_SECONDS = 60.0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Returns when a condition holds; raises TimeoutError where that takes too long."""
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def wait_until(probe: Callable[[], Any], what: str, limit_seconds: float = TIME_LIMIT_SECONDS) -> Any:
+    """Asks other processes, on this thread, until the answer is something; returns it."""
+    give_up_at = time.monotonic() + limit_seconds
+    while not (answer := probe()):
+        assert time.monotonic() < give_up_at, f"waited in vain: {what}"
+        time.sleep(0.02)
+    return answer

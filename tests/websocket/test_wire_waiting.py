@@ -1,0 +1,99 @@
+"""The WebSocket wire: what is not read yet, because an answer is awaited or nobody reads what there is."""
+
+import msgspec
+import pytest
+
+from directories import KnownAtOnce
+from sigbridge.outbox import CROWDED_MESSAGES
+from sigbridge_compat.deferred import Deferral
+from websocket_lines import LIST, OFFER
+
+TEXT = 1
+
+
+@pytest.fixture
+def slow(make_hub, connect, clock):
+    """A hub that waits for other nodes, and two who are announced there."""
+    deferral = Deferral()
+    hub = make_hub(directory=deferral, bus=deferral)
+    deferral.attach(hub)
+    lines = [connect(hub=hub), connect(hub=hub)]
+    for name, line in zip(("alice", "bob"), lines, strict=True):
+        line.say({"jsonrpc": "2.0", "method": "announce", "params": {"peer_id": name}, "id": 1})
+        deferral.complete(now=clock.now)
+    for line in lines:
+        line.pump()
+        line.heard()
+    return deferral, *lines
+
+
+def test_nothing_is_read_while_an_answer_is_awaited(slow, clock, frame):
+    deferral, alice, bob = slow
+    alice.feed(b"".join(frame(TEXT, OFFER % (i, i)) for i in range(3)) + frame(TEXT, LIST % 9))
+    for number in range(3):
+        assert not alice.wire.reading()
+        assert len(deferral.waiting) == 1
+        alice.pump()
+        assert [one["id"] for one in alice.heard()] == ([number - 1] if number else [])
+        woken = alice.woken
+        deferral.complete(now=clock.now)
+        assert alice.woken > woken
+    alice.pump()
+    assert alice.wire.reading()
+    assert [one["id"] for one in alice.heard()] == [2, 9]
+    bob.pump()
+    assert [one["params"]["sdp"] for one in bob.heard()] == ["0", "1", "2"]
+
+
+def test_waiting_is_idle(slow, frame):
+    _, alice, _ = slow
+    alice.feed(frame(TEXT, OFFER % (1, 1)) * 3)
+    alice.pump()
+    woken = alice.woken
+    for _ in range(10):
+        alice.pump()
+    assert alice.woken == woken
+
+
+def test_who_waits_for_an_answer_is_not_silent(slow, clock, frame):
+    _, alice, _ = slow
+    alice.feed(frame(TEXT, OFFER % (1, 1)))
+    for _ in range(100):
+        clock.advance(5)
+        alice.expire()
+    assert not alice.wire.aborted
+    assert not alice.frames
+
+
+def test_a_long_backlog_of_answers_that_are_known_at_once(connect, make_hub, frame):
+    alice = connect("alice", hub=make_hub(bus=KnownAtOnce()))
+    silent = frame(TEXT, b'{"jsonrpc":"2.0","method":"offer","params":{"to_peer_id":"bob","sdp":"x"}}') * 3000
+    alice.feed(b"".join(frame(TEXT, OFFER % (i, i)) for i in range(3000)) + silent + frame(TEXT, LIST % 3000))
+    assert [one["id"] for one in alice.heard()] == list(range(3001))
+
+
+def test_a_session_that_ends_with_a_roster_held_back_is_told(make_hub, connect, clock):
+    deferral = Deferral()
+    hub = make_hub(directory=deferral, bus=deferral)
+    deferral.attach(hub)
+    bob, alice = connect(hub=hub), connect(hub=hub)
+    announce = {"jsonrpc": "2.0", "method": "announce", "id": 1}
+    bob.say(announce | {"params": {"peer_id": "bob"}})
+    deferral.complete(now=clock.now)
+    alice.say([announce | {"params": {"peer_id": "alice"}}, msgspec.json.decode(OFFER % (1, 1))])
+    deferral.complete(now=clock.now)
+    assert len(alice.session.outbox) == 1
+    hub.drain(clock.now)
+    alice.pump()
+    assert alice.closed == (1012, "draining")
+
+
+def test_who_does_not_read_is_not_read_from(connect, frame, clock):
+    line = connect("alice")
+    wire = line.wire
+    wire.receive(b"".join(frame(TEXT, LIST % i) for i in range(500)), clock.now)
+    assert len(line.session.outbox) == CROWDED_MESSAGES
+    assert not wire.reading()
+    line.pump()
+    assert [one["id"] for one in line.heard()] == list(range(500))
+    assert wire.reading()
