@@ -1,12 +1,10 @@
 """The load: a program in C (`load.c`, which says what it does and why), and how to speak to it."""
 
-import ctypes
 import hashlib
 import os
 import select
 import shlex
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -200,8 +198,10 @@ def pinned(
 ) -> "subprocess.Popen[bytes]":
     """Start a process that runs on one core, all its threads included; None: wherever it likes.
 
-    It is ended when this process is, however that comes about.
+    It is ended when this process is, however that comes about. The load sees to that: a function of this process would
+    run after a fork, in which libraries that have threads here, such as gRPC's, may abort.
     """
+    command = [str(build()), "--while", str(os.getpid()), *command]
     before = os.sched_getaffinity(0)
     try:
         if cpu is not None:
@@ -212,15 +212,6 @@ def pinned(
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=environment,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the benchmark has one thread
         )
     finally:
         os.sched_setaffinity(0, before)
-
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
-
-
-def _end_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
