@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -151,19 +150,18 @@ async def test_misspelt_variables_are_logged():
 @pytest.mark.parametrize("scheme", ["grpc", "ws"])
 @pytest.mark.parametrize("engine", sorted({"grpcio", "native"} if "GRPC_ENGINE" in KNOWN else {""}))
 async def test_a_stopped_client_does_not_hold_up_the_end(scheme, engine):
-    served = SERVED | ({"GRPC_ENGINE": engine} if engine else {})
+    # Keepalive is longer than the test may take.
+    keepalive = dict.fromkeys(("SIGNALING_PING_INTERVAL_SEC", "SIGNALING_PING_TIMEOUT_SEC"), "1000")
+    served = SERVED | keepalive | ({"GRPC_ENGINE": engine} if engine else {})
     async with sigbridge("serve", env=clean_environment(**served)) as server:
         ports = await ports_of(server)
         url = f"{scheme}://127.0.0.1:{ports['gRPC' if scheme == 'grpc' else 'WebSocket']}"
         async with python("-c", STOPPED_CLIENT, url, env=clean_environment()) as client:
             while not stopped(client.pid):
                 await asyncio.sleep(0.01)
-            began = time.monotonic()
             server.send_signal(signal.SIGTERM)
             errors = (await server.stderr.read()).decode()
             assert await server.wait() == 0
-            # The grace is 1 s; the rest is generous, and far below any keepalive.
-            assert time.monotonic() - began < 8
             assert "Traceback" not in errors
 
 
@@ -172,12 +170,11 @@ def stopped(pid):
 
 
 async def test_traces_that_nobody_collects_do_not_hold_up_the_end():
-    collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    # Its patience is longer than the test may take.
+    collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT": "1000"}
     async with sigbridge("serve", env=clean_environment(**SERVED, SIGNALING_TRACING="true", **collector)) as server:
         ports = await ports_of(server)
         assert (await run("peers", f"ws://127.0.0.1:{ports['WebSocket']}"))[0] == 0
-        began = time.monotonic()
         server.send_signal(signal.SIGTERM)
         await server.stderr.read()
         assert await server.wait() == 0
-        assert time.monotonic() - began < 5

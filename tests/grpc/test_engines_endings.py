@@ -1,7 +1,6 @@
 """Both engines of gRPC: every way in which a server ends a session or a connection."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,18 +19,17 @@ Start = Callable[..., Awaitable[Any]]
 
 
 async def test_draining_tells_everybody(start: Start) -> None:
-    served = await start(shutdown_grace_seconds=10)
+    # Longer than the test may take: nobody waits for it to pass.
+    served = await start(shutdown_grace_seconds=1000)
     calls = [await served.call() for _ in range(5)]
     for number, call in enumerate(calls):
         await call.announce(str(number))
-    began = time.monotonic()
     stopping = asyncio.create_task(served.server.stop())
     for call in calls:
         code, details, trailers = await call.end()
         assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "Session ended: draining")
         assert trailers == {"signaling-disconnect": "draining", "signaling-reconnect": "yes"}
     await stopping
-    assert time.monotonic() - began < 3
 
 
 async def test_a_call_to_a_draining_hub(start: Start) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -44,7 +43,10 @@ async def test_a_stopped_client_is_gone(start: Start, talked_to: bool) -> None:
     """At the send deadline where it is told something, else by its keepalive: the socket too, with the native engine."""
     limits = {"send_deadline_seconds": 0.5, "ping_interval_seconds": 1.0, "ping_timeout_seconds": 1.0}
     if talked_to:
-        limits |= {"ping_interval_seconds": 60.0, "ping_timeout_seconds": 60.0}
+        # Longer than the test may take.
+        limits |= {"ping_interval_seconds": 1000.0, "ping_timeout_seconds": 1000.0}
+    else:
+        limits["send_deadline_seconds"] = 1000.0
     served = await start(**limits)
     client = await listening_client(served.target, served.hub, "stopped")
     try:
@@ -52,13 +54,11 @@ async def test_a_stopped_client_is_gone(start: Start, talked_to: bool) -> None:
         await sender.announce("sender")
         assert (await sender.receive()).notification.peer_joined.peer_id == "stopped"
         client.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
         if talked_to:
             await sender.fill("stopped")
         assert (await sender.receive()).notification.peer_left.peer_id == "stopped"
         if served.native:
             await until(lambda: served.connections == 1)
-        assert time.monotonic() - began < 5
         reasons = ["slow_consumer"] if talked_to else ["keepalive_timeout", "connection_lost"]
         assert [reason for reason in ended_grpc(served.hub) if reason not in reasons] == []
     finally:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -47,10 +46,9 @@ async def test_draining_tells_everybody(serve: Serve) -> None:
     calls = [await served.call() for _ in range(5)]
     for number, call in enumerate(calls):
         await call.announce(str(number))
-    began = time.monotonic()
-    left = await served.mounted.drain(5)
+    # Longer than the test may take: nobody waits for it to pass.
+    left = await served.mounted.drain(1000)
     assert left == 0
-    assert time.monotonic() - began < 1
     for call in calls:
         code, details, trailers = await call.end()
         assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "Session ended: draining")
@@ -79,9 +77,7 @@ async def test_a_client_that_never_reads_is_freed_at_the_deadline(serve: Serve) 
     assert (await sender.receive()).notification.peer_joined.peer_id == "stalled"
     refused = await sender.fill("stalled")
     assert refused.error.code == 14
-    began = time.monotonic()
     assert (await sender.receive()).notification.peer_left.peer_id == "stalled"
-    assert time.monotonic() - began < 0.6
     assert ended_grpc(hub) == {"slow_consumer": 1}
     await sender.send("2", offer=pb.OfferRequest(to_peer_id="stalled", sdp="s"))
     assert (await sender.receive()).error.code == 5
@@ -113,16 +109,15 @@ async def test_a_stopped_client_is_freed_at_the_deadline(serve: Serve) -> None:
 
 
 async def test_draining_is_prompt_with_a_client_that_never_reads(serve: Serve) -> None:
-    served = await serve()
+    # Longer than the test may take: nobody waits for it to pass.
+    served = await serve(send_deadline_seconds=1000)
     sender, stalled = await served.call(), await served.call()
     await stalled.announce("stalled")
     await sender.announce("sender")
     await sender.receive()
     await sender.fill("stalled")
-    began = time.monotonic()
     assert await served.mounted.drain(0.3) == 1
     await served.server.stop(0)
-    assert time.monotonic() - began < 1
     await until(lambda: served.mounted.stream_count == 0)
     for call in (sender, stalled):
         assert (await call.end())[0] is grpc.StatusCode.UNAVAILABLE
