@@ -9,3 +9,5 @@ settings.register_profile(
     "sigbridge", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=False, print_blob=True
 )
 settings.load_profile("sigbridge")
+# For `make test-fast`: what is tried at random is tried less often, tests that ask for a multiple of it included.
+settings.register_profile("quick", max_examples=20)

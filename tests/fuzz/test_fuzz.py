@@ -33,7 +33,7 @@ each_fuzzer = pytest.mark.parametrize("fuzzer", FUZZERS, ids=lambda fuzzer: fuzz
 
 
 @each_fuzzer
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.binary(max_size=600))
 def test_a_storm(fuzzer: ModuleType, data: bytes) -> None:
     fuzzer.play(data)

@@ -114,7 +114,7 @@ def odd_bytes(draw: st.DrawFn) -> bytes:
     return data[:one] + piece + data[two:]
 
 
-@settings(max_examples=1000)
+@settings(max_examples=10 * settings().max_examples)
 @given(odd_bytes() | st.binary(max_size=20))
 @example(b"")
 @example(b"\n")

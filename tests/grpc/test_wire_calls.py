@@ -59,7 +59,7 @@ def test_any_fragmentation_says_the_same(clock: Clock, piece: int, most: int) ->
     assert line.call(GET_PEERS, b"").status == 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(
     cuts=st.lists(st.integers(1, 400), max_size=60),
     most=st.integers(1, 3000),

@@ -455,7 +455,7 @@ op = st.tuples(
 wrong_op = st.tuples(st.just(15), st.integers(0, 2), st.integers(0, 18), st.integers(0, 63))
 
 
-@settings(max_examples=int(os.environ.get("SIGBRIDGE_SCRIPTS", "250")), deadline=None)
+@settings(max_examples=int(os.environ.get("SIGBRIDGE_SCRIPTS") or 5 * settings().max_examples // 2))
 @given(
     st.integers(1, 30_000),
     st.sampled_from([0, 5, 1000, 65535, 100_000]),

@@ -117,7 +117,7 @@ def is_odd_but_legal(data: bytes) -> bool:
     return longest >= 4
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(st.lists(st.lists(pieces, max_size=10).map(b"".join), min_size=1, max_size=6))
 def test_any_blocks_are_decoded_or_refused_as_hpack_does(blocks: list[bytes]) -> None:
     ours, theirs = FieldDecoder(MOST), hpack.Decoder()
@@ -154,7 +154,7 @@ def test_a_block_that_is_cut_off_is_refused_as_hpack_does(kept: Path, cut: int) 
     assert by_ours(FieldDecoder(MOST), data) == by_hpack(hpack.Decoder(), data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.lists(st.lists(pieces, max_size=6).map(b"".join), min_size=1, max_size=4))
 def test_any_blocks_are_decoded_or_refused_as_libnghttp2_does(blocks: list[bytes]) -> None:
     """As the headers behind those of a request; what HTTP has against them is another matter, and the table stays."""
