@@ -41,6 +41,11 @@ class Authority:
         )
         names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
         now = datetime.datetime.now(datetime.UTC)
+        unused = dict.fromkeys(
+            ("content_commitment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only", "crl_sign"),
+            False,
+        )
+        usage = x509.KeyUsage(digital_signature=True, key_encipherment=True, key_cert_sign=name == self.name, **unused)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -51,5 +56,9 @@ class Authority:
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=name == self.name, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+            # What Python 3.13 asks for, which checks as strictly as RFC 5280 has it.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
