@@ -80,9 +80,11 @@ class Trace:
         """The calls of what happens, and of the flush at the end of the event loop's turn."""
         self.calls = []
         sys.setprofile(self._note)
-        happens()
-        await asyncio.sleep(0)
-        sys.setprofile(None)
+        try:
+            happens()
+            await asyncio.sleep(0)
+        finally:
+            sys.setprofile(None)
         return self.calls
 
 
@@ -123,7 +125,8 @@ def grpc_message(**request: Any) -> bytes:
 def websocket_message(method: str, **params: str) -> bytes:
     """A request in one masked text frame, whose mask is nought (RFC 6455, section 5.2)."""
     text = json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": 1}).encode()
-    return bytes((0x81, 0x80 | 126)) + len(text).to_bytes(2) + bytes(4) + text
+    size = bytes((len(text),)) if len(text) < 126 else b"\x7e" + len(text).to_bytes(2)
+    return bytes((0x81, 0x80 | size[0])) + size[1:] + bytes(4) + text
 
 
 async def traced() -> dict[str, list[Call]]:

@@ -215,7 +215,7 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 
 
 def _environment(options: argparse.Namespace) -> Mapping[str, str]:
-    if not options.env_file:
+    if options.env_file is None:
         return os.environ
     wrong = UsageError(f"--env-file is {options.env_file!r}: expected a file of NAME=VALUE lines")
     if not Path(options.env_file).is_file():

@@ -2,18 +2,18 @@
 
 Its states, and the verb of each step:
 
-    accepted ───answer───▶ answered
+    accepted ──respond──▶ responding
        │                      │
      finish                 finish
        ▼                      ▼
-    declined ───answer───▶ ending ──conclude──▶ concluded ──release──▶ gone
-       └──────────────────conclude─────────────────▲
+    finished ──respond──▶ ending ──conclude──▶ concluded ──release──▶ gone
+       └─────────────────conclude─────────────────▲
     any ──release──▶ gone
 
-Answering sends the response's headers. A call is finished by its method, or for it, while some of what the method has
+Responding sends the response's headers. A call is finished by its method, or for it, while some of what the method has
 said still waits; it is concluded when its trailers are behind that (alone, as gRPC's Trailers-Only, where there were no
 headers), and released when all of it is out, or nobody is there for it any more.
-What its client does is the other half: it is asking, then has asked (half-closed), and then its method has been told.
+Its client's side is the other half: open, then half-closed, and then its method has been told so.
 """
 
 from collections.abc import Callable
@@ -23,20 +23,20 @@ from sigbridge_grpc.framing import Deframer
 from sigbridge_grpc.method import Ending, Method
 
 ACCEPTED: Final = 0
-ANSWERED: Final = 1
-DECLINED: Final = 2
+RESPONDING: Final = 1
+FINISHED: Final = 2
 ENDING: Final = 3
 CONCLUDED: Final = 4
 GONE: Final = 5
 
 # What follows in each state.
 #                          accepted  answered  declined  ending     concluded  gone
-ON_ANSWER: Final = [ANSWERED, ANSWERED, ENDING, ENDING, CONCLUDED, GONE]
-ON_FINISH: Final = [DECLINED, ENDING, DECLINED, ENDING, CONCLUDED, GONE]
+ON_RESPOND: Final = [RESPONDING, RESPONDING, ENDING, ENDING, CONCLUDED, GONE]
+ON_FINISH: Final = [FINISHED, ENDING, FINISHED, ENDING, CONCLUDED, GONE]
 
-ASKING: Final = 0
-ASKED: Final = 1
-TOLD: Final = 2
+OPEN: Final = 0
+HALF_CLOSED: Final = 1
+HALF_CLOSE_TOLD: Final = 2
 
 
 class Agenda:
@@ -62,7 +62,7 @@ class StreamCall:
 
     __slots__ = (
         "_agenda",
-        "asking",
+        "client_side",
         "deadline",
         "deframer",
         "end_by",
@@ -76,6 +76,7 @@ class StreamCall:
         "touched",
         "unacknowledged",
         "unsent",
+        "unsent_since",
     )
 
     def __init__(self, agenda: Agenda, stream_id: int, deframer: Deframer) -> None:
@@ -85,13 +86,15 @@ class StreamCall:
         self.method: Method | None = None
         """The method, or None while it is being made."""
         self.state = ACCEPTED
-        self.asking = ASKING
+        self.client_side = OPEN
         self.unacknowledged = 0
         """The bytes of its body that have arrived and are not acknowledged."""
         self.let_in = 0
         """The bytes of its long message, that is not whole yet, that were acknowledged all the same."""
         self.unsent = 0
         """The bytes of the response that no window had let out when that was last asked."""
+        self.unsent_since = 0.0
+        """The moment since which these have not become fewer."""
         self.held_back = False
         """True while its method is not ready for the next message."""
         self.deadline: float | None = None

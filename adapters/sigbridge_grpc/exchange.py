@@ -1,10 +1,10 @@
 """The exchange between HTTP/2 and the methods of one connection's calls: messages in and out, and how a call ends.
 
-Rule 1: data frames are made of what methods give, joined; a stream is given no more than its window takes, and the rest
-waits in the method's outbox, whose age the hub watches. Rule 2: what a client sends is acknowledged, and so more of it
-let in, only when its method is ready for it. Rule 3: a call ends with trailers after what is queued; a client that does
-not read gets a reset instead, and where that was its last call the connection goes too. Rule 4: a fault in a method
-ends its call, and keeps none of the others from theirs.
+Rule 1: data frames are made of what methods give, joined; a stream is given at most `SEND_AHEAD_BYTES`, and one message
+more, beyond what its window takes. How long these wait is bounded as the age of an outbox is, in which the rest waits.
+Rule 2: what a client sends is acknowledged, and so more of it let in, only when its method is ready for it. Rule 3: a
+call ends with trailers after what is queued; a client that does not read gets a reset instead, and where that was its
+last call the connection goes too. Rule 4: a fault in a method ends its call, and keeps none of the others from theirs.
 """
 
 import logging
@@ -16,13 +16,13 @@ from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge_grpc.call import (
     ACCEPTED,
-    ASKED,
-    ASKING,
     CONCLUDED,
-    DECLINED,
+    FINISHED,
     GONE,
-    ON_ANSWER,
-    TOLD,
+    HALF_CLOSE_TOLD,
+    HALF_CLOSED,
+    ON_RESPOND,
+    OPEN,
     Agenda,
     StreamCall,
 )
@@ -44,17 +44,17 @@ SEND_AHEAD_BYTES: Final = 16384
 class Exchange(Agenda):
     """The calls of one connection; `sigbridge_grpc.wire.GrpcWire` is the whole."""
 
-    __slots__ = ("_calls", "_http2", "_lifetime", "_long", "_settling", "_turn")
+    __slots__ = ("_calls", "_http2", "_lifetime", "_long", "_send_seconds", "_settling", "_turn")
 
-    def __init__(
-        self, http2: Connection, lifetime: Lifetime, wake: Callable[[], None], long_message_seconds: float
-    ) -> None:
+    def __init__(self, http2: Connection, lifetime: Lifetime, wake: Callable[[], None], send_seconds: float) -> None:
+        """Begins without calls. `send_seconds` bounds how long a client may not read, or not end a long message."""
         super().__init__(wake)
         self._http2 = http2
         self._lifetime = lifetime
         self._calls: dict[int, StreamCall] = {}
         self._turn = TurnBudget()
-        self._long = LongMessages(http2, wake, long_message_seconds)
+        self._send_seconds = send_seconds
+        self._long = LongMessages(http2, wake, send_seconds)
         self._settling = False
         """True while nothing but messages has come and gone since all else was looked at."""
 
@@ -63,11 +63,11 @@ class Exchange(Agenda):
     def _on_data(self, stream_id: int, data: bytes, end: bool, now: Instant) -> None:
         self._lifetime.pings_in_a_row = 0
         call = self._calls.get(stream_id)
-        if call is None or call.state >= DECLINED:
+        if call is None or call.state >= FINISHED:
             if data:
                 self._http2.acknowledge(stream_id, len(data))
             if call is not None and end:
-                call.asking = ASKED
+                call.client_side = HALF_CLOSED
             return
         if data:
             if call.deframer.buffer:
@@ -76,7 +76,7 @@ class Exchange(Agenda):
                 call.deframer.buffer = data
             call.unacknowledged += len(data)
         if end:
-            call.asking = ASKED
+            call.client_side = HALF_CLOSED
         if call.held_back:
             # Each of a chunk's frames may be for another call that has much to catch up with.
             self.touch(call)
@@ -86,10 +86,10 @@ class Exchange(Agenda):
     def _advance(self, call: StreamCall, now: Instant) -> None:
         """Gives a method the messages that have arrived, as far as it is ready for them."""
         method, deframer = call.method, call.deframer
-        if method is None or call.asking == TOLD or call.state == GONE:
+        if method is None or call.client_side == HALF_CLOSE_TOLD or call.state == GONE:
             return
         try:
-            while call.state < DECLINED and (deframer.buffer or call.asking == ASKED):
+            while call.state < FINISHED and (deframer.buffer or call.client_side == HALF_CLOSED):
                 call.held_back = not method.ready()
                 if call.held_back:
                     if self._long.calls:
@@ -100,7 +100,7 @@ class Exchange(Agenda):
                 message = deframer.next_message()
                 if message is not None:
                     method.receive(message, now)
-                elif call.asking == ASKED:
+                elif call.client_side == HALF_CLOSED:
                     self._tell_half_close(call, method, now)
                     break
                 elif deframer.buffer:
@@ -123,7 +123,7 @@ class Exchange(Agenda):
             self._long.leave(call, now)
 
     def _tell_half_close(self, call: StreamCall, method: Method, now: Instant) -> None:
-        call.asking = TOLD
+        call.client_side = HALF_CLOSE_TOLD
         if call.deframer.buffer:
             method.fail(DisconnectReason.PROTOCOL_ERROR, "The last message is not whole", now)
         else:
@@ -137,8 +137,11 @@ class Exchange(Agenda):
         if method is None or call.state == GONE:
             return
         if call.unsent:
-            call.unsent = http2.unsent(call.stream_id)
-            if call.unsent and call.ending is not None and call.ending.at_once:
+            unsent = http2.unsent(call.stream_id)
+            if unsent < call.unsent:
+                call.unsent_since = now.monotonic
+            call.unsent = unsent
+            if unsent and call.ending is not None and call.ending.at_once:
                 self._cut(call, now)
                 return
         if call.state == CONCLUDED:
@@ -146,8 +149,8 @@ class Exchange(Agenda):
             return
         while call.unsent < SEND_AHEAD_BYTES:
             frames = method.outbox.take(SEND_AHEAD_BYTES)
-            if call.state == ACCEPTED or (call.state == DECLINED and frames):
-                call.state = ON_ANSWER[call.state]
+            if call.state == ACCEPTED or (call.state == FINISHED and frames):
+                call.state = ON_RESPOND[call.state]
                 http2.send_headers(call.stream_id, RESPONSE_HEADERS)
             if not frames:
                 if call.ending is not None:
@@ -155,7 +158,11 @@ class Exchange(Agenda):
                 return
             self._lifetime.pings_in_a_row = 0
             data = frames[0] if len(frames) == 1 else b"".join(frames)
-            call.unsent = http2.send_data(call.stream_id, data)
+            unsent = http2.send_data(call.stream_id, data)
+            if unsent and not call.unsent:
+                call.unsent_since = now.monotonic
+                self.due = min(self.due, now.monotonic + self._send_seconds)
+            call.unsent = unsent
             if call.held_back:
                 # There may be room for another message of its client now.
                 self.touch(call)
@@ -164,7 +171,7 @@ class Exchange(Agenda):
 
     def _conclude(self, call: StreamCall, ending: Ending, now: Instant) -> None:
         """Puts a call's trailers behind all that it has said."""
-        if call.state == DECLINED:
+        if call.state == FINISHED:
             self._http2.send_headers(call.stream_id, trailers_only(ending), end=True)
         else:
             self._http2.send_trailers(call.stream_id, trailers(ending))
@@ -174,7 +181,7 @@ class Exchange(Agenda):
     def _end(self, call: StreamCall, now: Instant) -> None:
         """Releases a concluded call when all is out; its client need not have ended its own side (RFC 9113, 8.1)."""
         if not call.unsent:
-            if call.asking == ASKING:
+            if call.client_side == OPEN:
                 self._http2.reset(call.stream_id, ErrorCode.NO_ERROR)
             self._release(call, now)
 

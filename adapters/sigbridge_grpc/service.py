@@ -63,7 +63,7 @@ class SignalingService:
         except SignalingError as error:
             kind = envelope.WhichOneof("request") if envelope is not None else None
             request_id = envelope.request_id if envelope is not None else ""
-            self.hub.refuse(session, kind or "unknown", error, request_id, now)
+            self.hub.respond(session, kind or "unknown", error, request_id, now)
         else:
             self.hub.apply(session, request, envelope.request_id, now)
 

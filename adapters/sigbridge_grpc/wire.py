@@ -19,8 +19,8 @@ from sigbridge.instant import Instant
 from sigbridge.settings import Settings
 from sigbridge_grpc import lifetime
 from sigbridge_grpc.call import (
-    ASKED,
     GONE,
+    HALF_CLOSED,
     StreamCall,
 )
 from sigbridge_grpc.door import MAX_HEADER_BYTES, Admission, Door, RequestHead
@@ -151,27 +151,21 @@ class GrpcWire(Exchange):
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """Returns what to write now."""
-        life, turn = self._lifetime, self._turn
+        life, turn, http2 = self._lifetime, self._turn, self._http2
         life.stalled_since = NEVER
-        while self.first_touched is not None:
-            call = self.first_touched
-            self.first_touched, call.next_touched = call.next_touched, None
-            call.touched = False
-            if call.state == GONE:
-                continue
-            if call.held_back:
-                if turn.may_resume(call):
-                    self._advance(call, now)
-            elif call.deframer.buffer or call.asking == ASKED:
-                self._advance(call, now)
-            self._push(call, now)
-        output = self._http2.output(most)
+        output = b""
+        while not output and (self.first_touched is not None or http2.wants_write):
+            self._look_at_touched(now)
+            output = http2.output(most)
+            if http2.resumed:
+                # Windows that opened may have let out what calls had given, so that they may give more.
+                self._touch_resumed()
         if output:
-            self.settled = self._settling and not (turn.resting or self._http2.unwritten)
+            self.settled = self._settling and not (turn.resting or http2.unwritten or self.first_touched)
             if self.settled and turn.is_spent:
                 turn.begin()
             return [output]
-        if life.state < CLOSING and self._http2.over:
+        if life.state < CLOSING and http2.over:
             self._break(now)
         life.conclude()
         self.settled = self._settling = life.state <= SERVING and not turn.resting
@@ -181,6 +175,28 @@ class GrpcWire(Exchange):
             turn.wake_resting(self)
             self.wake()
         return []
+
+    def _look_at_touched(self, now: Instant) -> None:
+        """Gives methods what has arrived for them, and HTTP/2 what they have to say."""
+        while self.first_touched is not None:
+            call = self.first_touched
+            self.first_touched, call.next_touched = call.next_touched, None
+            call.touched = False
+            if call.state == GONE:
+                continue
+            if call.held_back:
+                if self._turn.may_resume(call):
+                    self._advance(call, now)
+            elif call.deframer.buffer or call.client_side == HALF_CLOSED:
+                self._advance(call, now)
+            self._push(call, now)
+
+    def _touch_resumed(self) -> None:
+        for stream_id in self._http2.resumed:
+            call = self._calls.get(stream_id)
+            if call is not None:
+                self.touch(call)
+        self._http2.resumed.clear()
 
     def reading(self) -> bool:
         """Returns True: input is always welcome, since HTTP/2's windows hold each stream back by itself."""
@@ -197,7 +213,12 @@ class GrpcWire(Exchange):
             late.method.fail(DisconnectReason.MESSAGE_TOO_BIG, "The message did not end in time", now)
             self._long.leave(late, now)
         reason = life.expire(now, idle=not self._calls)
+        if life.state > SERVING:
+            # The carrier must look whether all is said.
+            self._settling = False
         if reason is DisconnectReason.MAX_AGE:
+            # Whoever has not listened to the first GOAWAY begins no calls behind this one.
+            self._http2.goaway()
             for call in list(self._calls.values()):
                 if call.method is not None:
                     call.method.fail(reason, "The connection has reached its age", now)
@@ -224,13 +245,18 @@ class GrpcWire(Exchange):
                     stuck = stuck or ending.at_once
                     continue
                 due = min(due, end_by)
-            elif call.deadline is not None:
-                if moment >= call.deadline:
-                    self._cancel(call, DisconnectReason.CONNECTION_LOST, now)
-                    call.finish(Ending(int(Code.DEADLINE_EXCEEDED), "Deadline exceeded"))
-                    due = moment
-                else:
-                    due = min(due, call.deadline)
+                continue
+            stalled_by = call.unsent_since + self._send_seconds if call.unsent else NEVER
+            call_due = min(stalled_by, NEVER if call.deadline is None else call.deadline)
+            due = min(due, call_due)
+            if moment < call_due:
+                continue
+            if moment >= stalled_by:
+                if call.method is not None:
+                    call.method.fail(DisconnectReason.SLOW_CONSUMER, "The client does not read", now)
+            else:
+                self._cancel(call, DisconnectReason.CONNECTION_LOST, now)
+                call.finish(Ending(int(Code.DEADLINE_EXCEEDED), "Deadline exceeded"))
         if stuck and not self._calls:
             self._lifetime.abort()
         return due

@@ -9,9 +9,9 @@ path, and all else the general path.
 
 What may come next is a state, too:
 
-    preface ──24 bytes──▶ settings ──SETTINGS──▶ any frame ◀──END_HEADERS──▶ continuation
-                                                     │  HEADERS without END_HEADERS  ▲
-                                                     └───────────────────────────────┘
+    preface ──24 bytes──▶ settings ──SETTINGS──▶ any frame ──HEADERS without END_HEADERS──▶ continuation
+                                                     ▲──────────────END_HEADERS──────────────┘
+
 Source: RFC 9113.
 """
 
@@ -216,7 +216,9 @@ class Connection(Sender):
             # Padding is acknowledged by us, since the user does not see it.
             self.acknowledge(stream_id, size - len(payload))
         end = flags & frames.END_STREAM != 0
-        if not (payload or end):
+        if payload:
+            self._floods.empty_frames = 0
+        elif not end:
             self._floods.empty_frame()
             return
         if stream.body_left != UNKNOWN_LENGTH:

@@ -8,10 +8,9 @@ anything is counted, since a client that does not read could have any number of 
 
 The states of a connection:
 
-    open ──announce_shutdown()──▶ announced ──┬──────────────goaway()──▶ leaving
-      │                               │       │
-      ├───────────── GOAWAY received ─┴─▶ client leaving
-      │
+    open ──announce_shutdown()──▶ announced
+    open, announced ──GOAWAY received──▶ client leaving
+    open, announced, client leaving ──goaway()──▶ leaving
     any ──fault with a code──▶ broken        any ──fault without a word──▶ broken unsaid ──goaway()──▶ broken
 
 Leaving and client leaving are over when their last stream is closed, broken at once: then nothing that arrives is
@@ -68,6 +67,7 @@ class Sender:
         "_table_reset_due",
         "_windows",
         "broken",
+        "resumed",
         "unwritten",
     )
 
@@ -85,6 +85,8 @@ class Sender:
         self._next = greeting(max_streams, max_header_bytes)
         """The bytes to be written next: nearly always one frame, and nothing behind it."""
         self._more: list[bytes] | None = None
+        self.resumed: list[int] = []
+        """The streams that were blocked and have sent since the user last emptied this; it may have more for them."""
         self.unwritten = False
         """True when the last output was not all that there was."""
 
@@ -240,6 +242,7 @@ class Sender:
             if stream.send_window + windows.initial > 0:
                 windows.unblock(stream)
                 self._send_unsent(stream)
+                self.resumed.append(stream.id)
 
     def unsent(self, stream_id: int) -> int:
         """Returns how many bytes of a body are kept, because no window lets them out."""

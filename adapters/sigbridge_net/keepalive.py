@@ -26,9 +26,9 @@ class Silence(Enum):
 
 def judge_silence(settings: Settings, heard_at: float, pinged_at: float, moment: float) -> Silence:
     """What to do at this moment about a client that was last heard and last pinged then (monotonic seconds)."""
-    if pinged_at > heard_at:
-        return Silence.END if moment >= pinged_at + settings.ping_timeout_seconds else Silence.BEAR
-    return Silence.PING if moment >= heard_at + settings.ping_interval_seconds else Silence.BEAR
+    if moment < silence_due(settings, heard_at, pinged_at):
+        return Silence.BEAR
+    return Silence.END if pinged_at > heard_at else Silence.PING
 
 
 def silence_due(settings: Settings, heard_at: float, pinged_at: float) -> float:

@@ -18,6 +18,7 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
+from sigbridge.outbox import NOTICE
 from sigbridge.session import Outcome, RequestId, Session, Sink
 from sigbridge_websocket.dialects import DISCOVER_METHOD
 from sigbridge_websocket.encoding import BareJson
@@ -105,6 +106,8 @@ class Conversation:
         most = self._hub.settings.max_batch_requests
         # A batch is processed in one go, while everybody else waits.
         if 0 < len(message) <= most:
+            # What the batch causes for its own sender follows the array.
+            self._session.outbox.hold()
             self._process_batch(Batch(message, self._encoding), now)
         else:
             self._invalid(f"a batch of more than {most}" if message else "an empty batch", None, now, None)
@@ -115,7 +118,7 @@ class Conversation:
         while batch.left:
             self._take(batch.left.popleft(), now, batch)
             # A small batch may ask for far more than its sender can take: a listing for each element.
-            if batch.size > 2 * self._hub.settings.outbox_max_bytes:
+            if batch.size > NOTICE * self._hub.settings.outbox_max_bytes:
                 self._batch = None
                 self._hub.end(self._session, DisconnectReason.SLOW_CONSUMER, now)
                 return
@@ -156,11 +159,9 @@ class Conversation:
             self._refuse(errors.method_not_found(method), call_id, now, sink)
         elif isinstance(request.get("params"), list):
             error = errors.invalid_params("params", "must be an object")
-            self._hub.refuse(
-                self._session, UNKNOWN if method == DISCOVER_METHOD else kind, error, call_id, now, sink=sink
-            )
+            self._hub.respond(self._session, kind, error, call_id, now, sink=sink)
         elif method in QUESTIONS and call_id is UNSET:
-            self._hub.answer(self._session, kind, None, call_id, now, sink=sink)
+            self._hub.respond(self._session, kind, None, call_id, now, sink=sink)
         else:
             traceparent = request.get("traceparent")
             call = Call(self._hub, self._session, self._encoding.dialect, method, now)
@@ -173,4 +174,4 @@ class Conversation:
 
     def _refuse(self, error: SignalingError, request_id: CallId, now: Instant, sink: Sink | None) -> None:
         """Refuse what is no request of ours."""
-        self._hub.refuse(self._session, UNKNOWN, error, request_id, now, sink=sink)
+        self._hub.respond(self._session, UNKNOWN, error, request_id, now, sink=sink)

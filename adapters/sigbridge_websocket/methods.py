@@ -1,6 +1,6 @@
 """The methods of JSON-RPC, one request at a time, as jsonrpcserver dispatches them.
 
-Rule 1: jsonrpcserver finds the method and binds its params; the outcome goes to the hub's sink, and what the library
+Rule 1: jsonrpcserver finds the method and binds its params; the outcome goes to the hub, and what the library
 makes of a method's result is not used. Rule 2: no text of an exception reaches a client. Rule 3: this file is not
 compiled: compiled code knows no positional-only parameters beside `**params`, and the library reads signatures.
 """
@@ -46,11 +46,11 @@ class Call:
     def refuse(self, error: SignalingError) -> None:
         """Count the request as refused, and respond."""
         kind = self.dialect.kinds[self.method]
-        self.hub.refuse(self.session, kind, error, self.id, self.now, sink=self.sink)
+        self.hub.respond(self.session, kind, error, self.id, self.now, sink=self.sink)
 
 
 def apply_method(call: Call, /, **params: Any) -> Result:
-    """Apply a request of the protocol; its outcome goes to the hub's sink."""
+    """Apply a request of the protocol; its outcome goes to the hub."""
     call.taken = True
     try:
         request = call.dialect.request(call.method, params)
@@ -68,7 +68,7 @@ def discover(call: Call, /, **_: Any) -> Result:
     """Describe the methods and events of this server; see https://spec.open-rpc.org."""
     document = openrpc_document()
     call.taken = True
-    call.hub.answer(call.session, DISCOVER, document, call.id, call.now, sink=call.sink)
+    call.hub.respond(call.session, DISCOVER, document, call.id, call.now, sink=call.sink)
     return Success(None)
 
 
@@ -82,12 +82,12 @@ for _method in (apply_method, discover):
 
 
 def _no_text(_: object) -> str:
-    """No text: the hub's sink has the response."""
+    """Gives the library no text: the hub has queued the response."""
     return ""
 
 
 def dispatch(request: dict[str, Any], call: Call) -> None:
-    """Carry out a request whose method is one of `METHODS`; its response goes to the hub's sink, now or later."""
+    """Carry out a request whose method is one of `METHODS`; the hub queues its response, now or later."""
     if "params" not in request:
         # The library takes absent params for an array.
         request = {**request, "params": {}}

@@ -351,7 +351,7 @@ def print_pairs(options: argparse.Namespace) -> int:
 
 
 def _pair_plan(options: argparse.Namespace) -> "pair.Plan":
-    """What was asked for; raises ValueError for what there is not."""
+    """The plan that was asked for; raises BenchError for what there is not."""
     from sigbridge_bench import pair
 
     if not sys.platform.startswith("linux"):

@@ -83,7 +83,7 @@ class Build(NamedTuple):
 
 
 def build_at(environment: str) -> Build:
-    """The build in a virtual environment; raises ValueError where there is none that says its version."""
+    """The build in a virtual environment; raises BenchError where there is none that says its version."""
     build = Build(environment, "", "")
     if not build.program.is_file():
         raise BenchError(f"{environment} is no environment with sigbridge: it has no bin/sigbridge")
@@ -206,7 +206,7 @@ class Comparison:
     began: str = field(default_factory=now)
 
     def check(self) -> None:
-        """Raises ValueError where this machine cannot measure it."""
+        """Raises BenchError where this machine cannot measure it."""
         if self.cores.server is None:
             raise BenchError("both servers need one core and the load another, and there is only one")
         plan, sessions = self.plan, 0

@@ -1,7 +1,8 @@
 """What has happened so far, in plain integers. Every key is a word of ours: clients cannot make the tables grow.
 
 Rule 1: what every request counts stands in a `Tally`, which its session finds by one word; the tables by all their
-labels are made of these when somebody reads them. Rule 2: a table is read, and changed by its counters alone. Rule 3:
+labels are made of these when somebody reads them. Rule 2: `requests`, `relays` and `seconds` are made
+anew for each reader; the other tables are counted in where it happens. Rule 3:
 names of protocols are the adapters': each is made known once, and its counts are seen from then on.
 """
 
@@ -51,7 +52,7 @@ class Tally:
         self.relayed: dict[str, int] = {}
         """Messages put into a target's outbox, by the target's protocol."""
         self.seconds: Histogram | None = None
-        """From taking a request to queueing its reply; `None` where none was timed."""
+        """From taking a request to queueing its response; `None` where none was timed."""
 
     def observe(self, seconds: float) -> None:
         """Count the time of one request."""

@@ -24,7 +24,10 @@ raises them catches them, and one that gets out is a bug:
 
     Exception
     ├── MessageTooBig                   sigbridge_grpc.framing
-    ├── CallRefused                     sigbridge_grpc.methods
+    ├── CallRefused                     sigbridge_grpc.method
+    ├── ConnectionFault                 sigbridge_http2.errors
+    ├── StreamFault                     sigbridge_http2.errors
+    ├── MalformedFields                 sigbridge_http2.errors
     └── NotCompiledError                hatch_build
 """
 
@@ -122,7 +125,7 @@ def peer_not_found(peer_id: str) -> SignalingError:
 
 
 def peer_unavailable(peer_id: str) -> SignalingError:
-    """The target reads too slowly for its queue to take the message; sending it again later is safe."""
+    """The target's outbox is full, or it has no session; sending it again later is safe."""
     return SignalingError(Code.UNAVAILABLE, f"Peer unavailable: {peer_id}", peer_id=peer_id)
 
 

@@ -11,7 +11,7 @@ response. Rule 5: sessions that end because an event did not fit are ended when 
 The states of a server, and what leads from one to the next:
 
     serving ──leave──► leaving ──drain──► draining      leaving: everything goes on, newcomers are refused
-       └───────────────drain────────────────┘           draining: every session ends, no events are sent
+       └──────────────────drain──────────────▲          draining: every session ends, no events are sent
 
 Source: `docs/protocol.md`, sections "Errors" and "What each request does". The rules of the requests are in `rules/`.
 """
@@ -346,63 +346,35 @@ class Hub:
         sink: Sink | None,
     ) -> None:
         """Count the outcome of a request and respond with it, then end those that could not take what it caused."""
+        session.request_count += 1
         if isinstance(outcome, SignalingError):
-            self._count_refused(session, tally.kind, outcome)
+            self.counters.refused_requests[session.protocol, tally.kind, outcome.code.name] += 1
         else:
-            session.request_count += 1
             tally.accepted += 1
         self._delivery.respond(session, outcome, request_id, now, sink)
         if self._delivery.slow:
             self._end_queued(now)
 
-    def refuse(
+    def respond(
         self,
         session: Session,
         kind: str,
-        error: SignalingError,
+        outcome: Any,
         request_id: RequestId,
         now: Instant,
         *,
         sink: Sink | None = None,
     ) -> None:
-        """Count a request that never became one, since its adapter could not read it, and respond with `error`.
+        """Count a request that its adapter carried out by itself, or could not read, and respond with `outcome`.
 
-        Where such requests come too often, that is the response. `kind` must be one of the protocol's words, or
-        `unknown`.
+        That is a SignalingError, or a reply that the session's encoding knows. Where such requests come too often, the
+        response says so. `kind` must be one of the protocol's words, or `unknown`.
         """
-        try:
-            self._limiter.take(session.holder, kind, now.monotonic)
-        except SignalingError as too_many:
-            error = too_many
-        self._count_refused(session, kind, error)
-        self._delivery.respond(session, error, request_id, now, sink)
-        if self._delivery.slow:
-            self._end_queued(now)
-
-    def answer(
-        self,
-        session: Session,
-        kind: str,
-        reply: Any,
-        request_id: RequestId,
-        now: Instant,
-        *,
-        sink: Sink | None = None,
-    ) -> None:
-        """Count a request that its adapter answers by itself, and respond with `reply`, which its encoding knows.
-
-        Where such requests come too often, that is the response.
-        """
-        outcome = reply
         try:
             self._limiter.take(session.holder, kind, now.monotonic)
         except SignalingError as too_many:
             outcome = too_many
         self._finish(session, self.counters.tally(session.protocol, kind), outcome, request_id, now, sink)
-
-    def _count_refused(self, session: Session, kind: str, error: SignalingError) -> None:
-        session.request_count += 1
-        self.counters.refused_requests[session.protocol, kind, error.code.name] += 1
 
     def put_response(self, session: Session, frame: bytes | None, now: Instant) -> None:
         """Queue a response that an adapter has encoded by itself, `None` where none is due."""
@@ -428,7 +400,7 @@ class Hub:
     def refuse_query(
         self, protocol: str, kind: str, error: SignalingError, caller: Caller, now: Instant
     ) -> SignalingError:
-        """Count a question that its adapter could not read; see `query` and `refuse`. Returns the error to raise."""
+        """Count a question that its adapter could not read; see `query` and `respond`. Returns the error to raise."""
         try:
             self._limiter.take(caller.holder, kind, now.monotonic)
         except SignalingError as too_many:

@@ -28,6 +28,7 @@ class Outbox:
     """A bounded first-in-first-out queue of encoded messages, with the age of its oldest entry."""
 
     __slots__ = (
+        "_before_roster",
         "_bytes",
         "_frames",
         "_free_bytes",
@@ -50,8 +51,10 @@ class Outbox:
         # How much of what is queued is roster, which counts against no bound (Rule 4).
         self._free_messages = 0
         self._free_bytes = 0
+        self._before_roster = 0
+        """Messages that leave before the roster does; -1 while that is held back."""
         self.wake: Callable[[], None] = _nobody
-        """Called whenever the outbox has something to take; set by the carrier. Must not put anything."""
+        """Called whenever the outbox has something to take; set by the session's wire. Must not put anything."""
 
     def __len__(self) -> int:
         """How many messages are queued, those held back included."""
@@ -65,7 +68,7 @@ class Outbox:
     @property
     def crowded(self) -> bool:
         """Whether so much waits that no more requests of its session are to be taken."""
-        if not self._frames and self._held is None:
+        if not self._frames and not self._held:
             return False
         return self._bytes >= CROWDED_BYTES or len(self) >= CROWDED_MESSAGES
 
@@ -86,7 +89,7 @@ class Outbox:
         one message, and where it did not fit nothing has changed.
         """
         held = self._held
-        if (self._frames or held is not None) and not self._fits(len(frame), bounds):
+        if (self._frames or held) and not self._fits(len(frame), bounds):
             return False
         self._bytes += len(frame)
         if held is not None:
@@ -103,7 +106,7 @@ class Outbox:
         Returns whether it fitted within `NOTICE` bounds; where it did not, nothing has changed.
         """
         if frame is not None:
-            if (self._frames or self._held is not None) and not self._fits(len(frame), NOTICE):
+            if (self._frames or self._held) and not self._fits(len(frame), NOTICE):
                 return False
             self._bytes += len(frame)
             self._frames.append(frame)
@@ -114,8 +117,15 @@ class Outbox:
             self.wake()
         return True
 
+    def hold(self) -> None:
+        """Hold back whatever comes until a response is put."""
+        if self._held is None:
+            self._held = []
+
     def follow_up(self, frame: bytes) -> None:
         """Hold back a roster event that the session's own request caused, until its response is put."""
+        if not self._free_messages:
+            self._before_roster = -1
         self._bytes += len(frame)
         self._free_bytes += len(frame)
         self._free_messages += 1
@@ -125,6 +135,8 @@ class Outbox:
 
     def _release(self, now: float) -> None:
         held, self._held = self._held, None
+        if self._before_roster < 0:
+            self._before_roster = len(self._frames)
         if held:
             self._frames += held
             self._put_at += [now] * len(held)
@@ -140,8 +152,7 @@ class Outbox:
         del self._put_at[0]
         self._bytes -= len(frame)
         if self._free_messages:
-            self._free_messages -= 1
-            self._free_bytes = max(0, self._free_bytes - len(frame)) if self._free_messages else 0
+            self._take_free([frame])
         return frame
 
     def take(self, max_bytes: int) -> list[bytes]:
@@ -150,7 +161,7 @@ class Outbox:
         if self._bytes <= max_bytes and self._held is None:
             self._frames = []
             self._put_at.clear()
-            self._bytes = self._free_bytes = self._free_messages = 0
+            self._bytes = self._free_bytes = self._free_messages = self._before_roster = 0
             return frames
         size = count = 0
         for frame in frames:
@@ -161,13 +172,22 @@ class Outbox:
         taken = frames[:count]
         del frames[:count], self._put_at[:count]
         self._bytes -= size
-        self._free_messages = max(0, self._free_messages - count)
-        self._free_bytes = max(0, self._free_bytes - size) if self._free_messages else 0
+        if self._free_messages:
+            self._take_free(taken)
         return taken
+
+    def _take_free(self, taken: list[bytes]) -> None:
+        """Count what was taken of the roster, which is behind what was queued before it."""
+        if self._before_roster < 0:
+            return
+        roster = taken[self._before_roster :]
+        self._before_roster = max(0, self._before_roster - len(taken))
+        self._free_messages = max(0, self._free_messages - len(roster))
+        self._free_bytes = max(0, self._free_bytes - sum(map(len, roster))) if self._free_messages else 0
 
     def clear(self) -> None:
         """Forget everything: the session has ended and its client cannot be told."""
         self._frames.clear()
         self._put_at.clear()
         self._held = None
-        self._bytes = self._free_bytes = self._free_messages = 0
+        self._bytes = self._free_bytes = self._free_messages = self._before_roster = 0

@@ -29,7 +29,7 @@ class Rooms:
         return room.peers.values() if room is not None else ()
 
     def all(self) -> Collection[Room]:
-        """Those rooms, in the order in which they began."""
+        """Every room that has a peer, in the order in which they began."""
         return self._rooms.values()
 
     def add(self, peer: Peer) -> None:

@@ -1,6 +1,7 @@
 """A session, the peer that it announced, and the room in which that peer's id is unique.
 
-A *session* is one open connection, as the hub sees it; a *peer* is whom others know. They refer to each other, and so
+A *session* is one client's conversation with the hub: a WebSocket connection, or one `Signal` call. A *peer* is whom
+others know. They refer to each other, and so
 stand in one file. A peer may be without a session: nobody can tell, but nothing can be delivered to it.
 
 The states of a session, and what leads from one to the next:
@@ -49,7 +50,10 @@ class Encoding(Protocol):
         """The event, as it goes into an outbox."""
 
     def number_event(self, frame: bytes, number: int) -> bytes:
-        """An encoded event with its number in it (`seq`); the frame that others share is not encoded again."""
+        """An encoded event with its number in it (`seq`); the frame that others share is not encoded again.
+
+        For sessions that can be resumed, whose events will be numbered; nothing asks for it yet.
+        """
 
     def encode_response(self, outcome: Outcome, request_id: RequestId) -> bytes | None:
         """The response to a request, as it goes into an outbox; `None` where the protocol wants none."""

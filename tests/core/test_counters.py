@@ -192,7 +192,7 @@ def test_no_table_grows_by_what_clients_say():
         hub.apply(session, Announce(f"peer {number}", room=f"room {number}"), [], NOW)
         hub.apply(session, Offer(f"nobody {number}", "v=0", type=f"type {number}"), [], NOW)
         hub.apply(session, Disconnect(f"peer {number}"), [], NOW)
-        hub.refuse(session, "unknown", errors.method_not_found(f"method {number}"), [], NOW)
+        hub.respond(session, "unknown", errors.method_not_found(f"method {number}"), [], NOW)
         session.outbox.take(10**12)
     words = {code.name for code in Code} | {"ok"}
     assert {outcome for _, _, outcome in hub.counters.requests} <= words

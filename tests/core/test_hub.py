@@ -663,8 +663,8 @@ def test_a_reply_after_the_end_goes_nowhere(stage):
     alice = stage.open("alice")
     alice.close()
     stage.hub.put_response(alice.session, b"late", stage.now)
-    stage.hub.answer(alice.session, "discover", Relayed("late"), [], stage.now)
-    stage.hub.refuse(alice.session, "unknown", errors.malformed_request(), [], stage.now)
+    stage.hub.respond(alice.session, "discover", Relayed("late"), [], stage.now)
+    stage.hub.respond(alice.session, "unknown", errors.malformed_request(), [], stage.now)
     assert alice.took() == []
 
 
@@ -888,7 +888,7 @@ def test_what_is_no_request_counts_too(make_stage):
     error = errors.malformed_request()
     refusals = []
     for _ in range(2):
-        stage.hub.refuse(alice.session, "unknown", error, refusals, stage.now)
+        stage.hub.respond(alice.session, "unknown", error, refusals, stage.now)
     assert refusals[0] is error
     assert refusals[1].code is Code.RESOURCE_EXHAUSTED
     assert alice.took() == ["SignalingError", "SignalingError"]
@@ -899,7 +899,7 @@ def test_what_an_adapter_answers_by_itself_is_counted_and_limited_like_any_reque
     alice = stage.open()
     outcomes = []
     for _ in range(2):
-        stage.hub.answer(alice.session, "discover", Relayed("document"), outcomes, stage.now)
+        stage.hub.respond(alice.session, "discover", Relayed("document"), outcomes, stage.now)
     assert outcomes[0] == Relayed("document")
     assert outcomes[1].code is Code.RESOURCE_EXHAUSTED
     assert alice.took() == ["Relayed", "SignalingError"]
@@ -1396,7 +1396,7 @@ def test_every_request_is_counted_by_its_outcome(stage):
     alice.do(Offer("bob", "v=0"))
     alice.refused(Offer("nobody", "v=0"))
     bob.do(Answer("alice", "v=0"))
-    stage.hub.refuse(bob.session, "unknown", errors.method_not_found("x"), [], stage.now)
+    stage.hub.respond(bob.session, "unknown", errors.method_not_found("x"), [], stage.now)
     counters = stage.hub.counters
     assert counters.requests == {
         ("grpc", "announce", "ok"): 1,

@@ -180,7 +180,7 @@ def test_what_is_no_request_is_limited_too():
     fault = errors.malformed_request()
     answers = []
     for _ in range(3):
-        hub.refuse(session, "unknown", fault, answers, at(0), sink=Recorder())
+        hub.respond(session, "unknown", fault, answers, at(0), sink=Recorder())
     assert answers[:2] == [fault, fault]
     assert answers[2].message.startswith("Too many unknown requests")
     assert hub.counters.requests["websocket", "unknown", "INVALID_ARGUMENT"] == 2

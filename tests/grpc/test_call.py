@@ -4,13 +4,13 @@ import pytest
 
 from sigbridge_grpc.call import (
     ACCEPTED,
-    ANSWERED,
     CONCLUDED,
-    DECLINED,
     ENDING,
+    FINISHED,
     GONE,
-    ON_ANSWER,
     ON_FINISH,
+    ON_RESPOND,
+    RESPONDING,
     Agenda,
     StreamCall,
 )
@@ -39,15 +39,15 @@ def call_of(agenda: Agenda, stream_id: int = 1) -> StreamCall:
 
 
 def test_every_verb_in_every_state() -> None:
-    assert dict(enumerate(ON_ANSWER)) == {
-        ACCEPTED: ANSWERED, ANSWERED: ANSWERED, DECLINED: ENDING, ENDING: ENDING, CONCLUDED: CONCLUDED, GONE: GONE
+    assert dict(enumerate(ON_RESPOND)) == {
+        ACCEPTED: RESPONDING, RESPONDING: RESPONDING, FINISHED: ENDING, ENDING: ENDING, CONCLUDED: CONCLUDED, GONE: GONE
     }  # fmt: skip
     assert dict(enumerate(ON_FINISH)) == {
-        ACCEPTED: DECLINED, ANSWERED: ENDING, DECLINED: DECLINED, ENDING: ENDING, CONCLUDED: CONCLUDED, GONE: GONE
+        ACCEPTED: FINISHED, RESPONDING: ENDING, FINISHED: FINISHED, ENDING: ENDING, CONCLUDED: CONCLUDED, GONE: GONE
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("before", "after"), [(ACCEPTED, DECLINED), (ANSWERED, ENDING)])
+@pytest.mark.parametrize(("before", "after"), [(ACCEPTED, FINISHED), (RESPONDING, ENDING)])
 def test_a_call_is_finished_once_and_looked_at_soon(woken: Woken, before: int, after: int) -> None:
     call = call_of(woken.agenda)
     woken.agenda.due = 100.0

@@ -69,7 +69,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 )
 PEER_INFO = st.builds(PeerInfo, TEXT, CAPABILITIES, st.just("available"), METADATA, st.integers(0, 2**63))
 PAGES = st.builds(PeerList, st.lists(PEER_INFO, max_size=3).map(tuple), UINT32, TEXT)
-ANSWERED: st.SearchStrategy[tuple[Request, Reply]] = st.one_of(
+RESPONDING: st.SearchStrategy[tuple[Request, Reply]] = st.one_of(
     st.tuples(st.just(Announce("a")), st.builds(Announced, TEXT, UINT32, st.lists(TEXT).map(tuple))),
     st.tuples(st.just(Offer("a", "s")), st.builds(OfferRelayed, TEXT, TEXT)),
     st.tuples(st.just(Answer("a", "s")), st.builds(Relayed, TEXT)),
@@ -100,7 +100,7 @@ def test_events_come_back_as_they_were(event: Event) -> None:
     assert translate.event_from_proto(message.notification) == event
 
 
-@given(ANSWERED, TEXT)
+@given(RESPONDING, TEXT)
 def test_replies_come_back_as_they_were(answered: tuple[Request, Reply], request_id: str) -> None:
     request, reply = answered
     message = pb.SignalingResponse.FromString(translate.response_to_proto(reply, request_id).SerializeToString())

@@ -88,7 +88,12 @@ class AnnounceRule:
                 directory.release(request.room, request.peer_id)
             admitted.resolve(outcome, then)
 
-        directory.claim(request.room, request.peer_id, now).then(granted)
+        try:
+            claim = directory.claim(request.room, request.peer_id, now)
+        except Exception:
+            self.claiming.discard(claimed)
+            raise
+        claim.then(granted)
         return admitted
 
     def _admit_or_refuse(self, session: Session, request: Announce, now: Instant) -> Reply | SignalingError:
@@ -111,11 +116,9 @@ class AnnounceRule:
         peer = Peer(room, joined, session, incarnation=self._incarnations, connected_at=int(now.unix))
         others = list(room.peers.values())
         roster = [other.joined_frame(session.encoding) for other in others] if self._settings.replay_roster else []
-        # What fails to be encoded fails here, where nobody has been told anything yet.
-        for encoding in {other.session.encoding for other in others if other.session is not None}:
-            peer.joined_frame(encoding)
-        self._delivery.follow_up(session, joined.kind, roster)
+        # First what may fail to be encoded, of which nothing has been queued then.
         self._delivery.tell(others, joined.kind, peer.joined_frame, now)
+        self._delivery.follow_up(session, joined.kind, roster)
         self._rooms.add(peer)
         session.peer = peer
         client = request.metadata.get("client")

@@ -1,5 +1,7 @@
 """Leaving: hanging up on a peer, leaving a room, and what is left to do when a peer is gone."""
 
+import logging
+
 from sigbridge import errors
 from sigbridge.checks import check_id
 from sigbridge.delivery import Delivery
@@ -11,6 +13,8 @@ from sigbridge.pending import Pending
 from sigbridge.rooms import Rooms
 from sigbridge.rules.relay import Relay, RelayRules
 from sigbridge.session import Peer, Session
+
+logger = logging.getLogger("sigbridge.session")
 
 
 class LeaveRule:
@@ -49,7 +53,11 @@ class LeaveRule:
             return
         room = peer.room
         self._offers.end_all_of(room.name, peer.peer_id)
-        if self._directory is not None:
-            self._directory.release(room.name, peer.peer_id)
         left = PeerLeft(peer.peer_id)
         self._delivery.tell(room.peers.values(), left.kind, lambda encoding: encoding.encode_event(left), now)
+        if self._directory is not None:
+            try:
+                self._directory.release(room.name, peer.peer_id)
+            except Exception:
+                # The peer is gone all the same.
+                logger.exception("an id could not be given back")

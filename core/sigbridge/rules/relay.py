@@ -132,7 +132,7 @@ class RelayRules:
                 return
             # The sender may have gone in the meantime.
             if relay.begins is not None and session.peer is relay.sender:
-                self._offers.add(relay.begins, now.monotonic)
+                self._offers.add(relay.begins, then.monotonic)
             for key in relay.ends:
                 self._offers.end(key)
             relayed.resolve(relay.reply, then)
