@@ -354,3 +354,9 @@ async def test_tls_on_both_ports(run, certificate):
     code, errors = await server.ended()
     assert code == 0
     assert "Traceback" not in errors
+
+
+def test_an_env_file_without_a_name_is_a_mistake(capsys):
+    """A variable of a shell that is not set must not start a server without its tokens."""
+    assert command.main(["settings", "--env-file", ""]) == 1
+    assert capsys.readouterr().err == "sigbridge: --env-file is '': expected a file of NAME=VALUE lines\n"

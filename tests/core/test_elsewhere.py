@@ -23,6 +23,7 @@ from sigbridge import (
     errors,
 )
 from sigbridge.messages import NO_CAPABILITIES
+from sigbridge.pending import Pending
 from sigbridge_compat.deferred import Deferral
 from stage import Recorder
 
@@ -358,3 +359,54 @@ def test_who_goes_while_a_claim_is_pending_makes_room(make_stage, deferral):
     deferral.complete(now=stage.now)
     assert stage.hub._announcing.claiming == set()
     assert stage.hub.peer_count == 0
+
+
+class BrokenDirectory:
+    """A directory that raises at its first claim, and at every release."""
+
+    def __init__(self):
+        self.claims = 0
+
+    def claim(self, room, peer_id, now):
+        self.claims += 1
+        if self.claims == 1:
+            raise ConnectionError("the directory is away")
+        granted = Pending()
+        granted.resolve(None, now)
+        return granted
+
+    def release(self, room, peer_id):
+        raise ConnectionError("the directory is away")
+
+
+def test_a_directory_that_raises_takes_no_id_and_keeps_nobody(make_stage, caplog):
+    stage = make_stage(directory=BrokenDirectory())
+    assert stage.open().refused(Announce("alice")) == errors.internal_error()
+    assert stage.hub._announcing.claiming == set()
+    alice, bob = stage.open("alice"), stage.open("bob")
+    alice.took()
+    stage.hub.end(bob.session, DisconnectReason.MAX_AGE, stage.now)
+    assert bob.ends == [DisconnectReason.MAX_AGE]
+    assert alice.heard() == [PeerLeft("bob")]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "announce failed",
+        "an id could not be given back",
+    ]
+
+
+def test_an_offer_begins_when_its_target_has_it(make_stage, deferral):
+    stage = make_stage(bus=deferral, pending_offer_seconds=60)
+    deferral.attach(stage.hub)
+    alice, bob = stage.open("alice"), stage.open("bob")
+    alice.do(Offer("bob", "v=0"))
+    stage.wait(50)
+    bob.do(Offer("alice", "v=0"))
+    deferral.complete(1, now=stage.now)
+    deferral.complete(0, now=stage.now)
+    alice.took(), bob.took()
+    stage.wait(59)
+    stage.expire()
+    assert stage.hub.pending_offer_count == 2
+    stage.wait(1)
+    stage.expire()
+    assert stage.hub.pending_offer_count == 0

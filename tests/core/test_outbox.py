@@ -194,3 +194,30 @@ def test_clear_forgets_everything(outbox):
     assert (len(outbox), outbox.queued_bytes, outbox.oldest_at(), outbox.peek()) == (0, 0, None, None)
     assert outbox.put_event(b"x" * 1000, 1.0, RELAY)
     assert outbox.take(1) == [b"x" * 1000], "nor is anything held back"
+
+
+def test_the_roster_alone_counts_against_no_bound_whatever_stood_before_it():
+    outbox = Outbox(max_messages=3, max_bytes=30)
+    for _ in range(5):
+        assert outbox.put_response(b"x", 1.0)
+    for _ in range(50):
+        outbox.follow_up(b"roster")
+    assert outbox.put_response(b"y", 1.0)
+    for _ in range(6):
+        outbox.pop()
+    assert len(outbox) == 50
+    assert [outbox.put_event(b"relay", 1.0, RELAY) for _ in range(4)] == [True, True, True, False]
+    assert len(outbox.take(60)) == 10
+    assert not outbox.put_event(b"relay", 1.0, RELAY)
+
+
+def test_what_is_held_leaves_behind_the_response():
+    outbox = Outbox(max_messages=3, max_bytes=30)
+    outbox.hold()
+    assert outbox.put_event(b"event", 1.0, RELAY)
+    assert outbox.take(1000) == []
+    assert outbox.put_response(b"response", 2.0)
+    assert outbox.take(1000) == [b"response", b"event"]
+    outbox.hold()
+    assert outbox.put_response(b"x" * 1000, 2.0), "an empty outbox takes any one message"
+    assert outbox.take(10) == [b"x" * 1000]

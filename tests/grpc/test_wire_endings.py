@@ -197,3 +197,40 @@ def test_one_fault_does_not_keep_the_others_from_their_end(
     line.wire.connection_lost(clock.now)
     assert server.hub.session_count == 1
     assert [record.levelno for record in caplog.records if record.exc_info] == [logging.ERROR]
+
+
+def test_a_client_that_does_not_heed_goaway_begins_no_calls_behind_the_age(clock: Clock) -> None:
+    server = make_server(
+        clock, grpc_max_connection_age_seconds=100, shutdown_grace_seconds=10, send_deadline_seconds=300
+    )
+    line = server.line(window=0)
+    line.session("old")
+    late = line.open(SIGNAL)
+    # The client's library would heed it.
+    beginning_of_late = line.http2.data_to_send()
+    clock.advance(111)
+    line.expire()
+    line.pull()
+    clock.advance(11)
+    line.expire()
+    line.push(beginning_of_late)
+    line.pull()
+    assert ended(server) == {"max_age": 1}
+    assert late not in line.wire._calls
+    for _ in range(4):
+        clock.advance(10)
+        line.expire()
+        line.pull()
+    assert line.wire.aborted or line.wire.finished
+
+
+def test_an_idle_connection_ends_with_its_goodbye(clock: Clock) -> None:
+    """The carrier is told to look, though nothing but messages came before."""
+    server = make_server(clock, grpc_max_connection_idle_seconds=50)
+    line = server.line()
+    line.call(CHECK, b"")
+    clock.advance(51)
+    line.wire.expire(clock.now)
+    while line.wire.take_output(line.most, clock.now):
+        assert not line.wire.settled
+    assert line.wire.finished

@@ -17,6 +17,7 @@ from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.turns import HELD_BACK_CALLS
 from sigbridge_grpc.wire import GrpcWire
 from sigbridge_http2.connection import Connection
+from sigbridge_http2.frames import reset_frame, window_update_frame
 
 
 @pytest.mark.parametrize("touched_by", ["window", "data"])
@@ -209,3 +210,67 @@ def test_a_wire_that_has_more_to_write_is_not_settled(server):
     while line.pull():
         assert line.wire.settled is not line.wire._http2.wants_write
     assert bob.answer.responses[-1].notification.offer.sdp == request.offer.sdp
+
+
+def test_a_client_that_opens_no_window_is_a_slow_consumer(clock: Clock) -> None:
+    """What HTTP/2 holds of a call ages as what its outbox holds, however little it is."""
+    server = make_server(clock, send_deadline_seconds=5)
+    closed, line = server.line(window=0), server.line()
+    closed.session("closed")
+    sender = line.session("sender")
+    sender.send("1", offer=pb.OfferRequest(to_peer_id="closed", sdp="v=0"))
+    closed.pump()
+    assert closed.wire.due <= clock.now.monotonic + 5
+    for _ in range(2):
+        clock.advance(2.4)
+        closed.expire()
+        closed.pump()
+    assert server.hub.peer_count == 2
+    clock.advance(0.3)
+    closed.expire()
+    closed.pump()
+    assert ended(server) == {"slow_consumer": 1}
+    refused = sender.send("2", offer=pb.OfferRequest(to_peer_id="closed", sdp="v=0"))[-1]
+    assert refused.error.message == "Peer not found: closed"
+
+
+def test_a_client_that_reads_slowly_goes_on(clock: Clock) -> None:
+    server = make_server(clock, send_deadline_seconds=5)
+    slow, line = server.line(window=0), server.line()
+    slow_call = slow.session("slow")
+    line.session("sender").send("1", offer=pb.OfferRequest(to_peer_id="slow", sdp="x" * 100))
+    slow.pump()
+    for _ in range(10):
+        clock.advance(4)
+        slow.push(window_update_frame(slow_call.stream_id, 10))
+        slow.pump()
+        slow.expire()
+    assert (ended(server), server.hub.peer_count) == ({}, 2)
+
+
+def test_a_call_goes_on_whose_window_another_has_left_to_it(clock: Clock) -> None:
+    """The connection's window opens, the call that was to have it all is cancelled, and only then output is taken."""
+    server = make_server(clock)
+    line, sender = server.line(window=1 << 20), server.line()
+    first, second = line.session(), line.session()
+    first.send("", announce=pb.AnnounceRequest(peer_id="first", room="1"))
+    second.send("", announce=pb.AnnounceRequest(peer_id="second", room="2"))
+    for room, peer_id, size, count in (
+        ("1", "first", 60_000, 1),
+        ("1", "first", 100_000, 1),
+        ("2", "second", 20_000, 4),
+    ):
+        call = sender.session()
+        call.send("", announce=pb.AnnounceRequest(peer_id=f"sender {size}", room=room))
+        for number in range(count):
+            call.send(str(number), offer=pb.OfferRequest(to_peer_id=peer_id, sdp="x" * size))
+            line.pump()
+    waiting = line.wire._calls[second.stream_id]
+    assert (waiting.unsent >= SEND_AHEAD_BYTES, len(waiting.method.outbox)) == (True, 3)
+    line.push(window_update_frame(0, 50_000))
+    line.push(reset_frame(first.stream_id, 8))
+    for _ in range(20):
+        line.pull()
+        line.push(window_update_frame(0, 100_000) + window_update_frame(second.stream_id, 10_000))
+    line.pull()
+    assert (waiting.unsent, len(waiting.method.outbox)) == (0, 0)

@@ -75,11 +75,12 @@ def test_a_flood_without_a_word_leaves_the_word_to_the_user() -> None:
     assert [payload[8:] for kind, _, payload in client.sent() if kind == 7] == [b"too_many_pings"]
 
 
-def test_data_between_empty_frames_ends_the_count() -> None:
+@pytest.mark.parametrize(("flags", "payload"), [(0, b"x"), (8, b"\1xx")], ids=["plain", "padded"])
+def test_data_between_empty_frames_ends_the_count(flags: int, payload: bytes) -> None:
     client = RawClient()
     client.receive(client.request())
     for _ in range(5):
-        client.receive(frame(DATA, 0, 1) * 9000 + frame(DATA, 0, 1, b"x"))
+        client.receive(frame(DATA, 0, 1) * 9000 + frame(DATA, flags, 1, payload))
     assert not client.server.broken
 
 

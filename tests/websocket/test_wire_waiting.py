@@ -97,3 +97,19 @@ def test_who_does_not_read_is_not_read_from(connect, frame, clock):
     line.pump()
     assert [one["id"] for one in line.heard()] == list(range(500))
     assert wire.reading()
+
+
+@pytest.mark.parametrize("replays", [True, False])
+def test_whatever_a_batch_causes_for_its_sender_follows_the_array(make_hub, connect, replays):
+    """Also a peer that leaves because it does not read what the batch has told it."""
+    hub = make_hub(replay_roster=replays, outbox_max_messages=4)
+    slow, sender = connect("slow", hub=hub), connect(hub=hub)
+    steps = [
+        {"jsonrpc": "2.0", "id": number, "method": method, "params": {"peer_id": f"sender {number // 2}"}}
+        for number in range(13)
+        for method in [("announce", "disconnect")[number % 2]]
+    ]
+    first, *others = sender.say(steps)
+    assert [one["id"] for one in first] == list(range(13))
+    assert [one["params"]["peer_id"] for one in others if one["method"] == "peer_left"] == ["slow"]
+    assert not slow.session.open
