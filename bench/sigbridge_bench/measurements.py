@@ -230,8 +230,11 @@ def whole_call(load: Load, pair: Pairs, mark: Mark, calls: int) -> WholeCall:
 
 
 def attacker(load: Load, server: Server) -> int:
-    """A connection for a client that misbehaves: it speaks gRPC and holds a token, if one is asked for."""
-    return load.open(server.endpoints["grpc"], b"")
+    """A connection for a client that misbehaves: it speaks gRPC and holds a token, if one is asked for.
+
+    Its header block is repeated, as clients never do with one that makes entries in the server's table; so it has none.
+    """
+    return load.open(server.endpoints["grpc"]._replace(client="plain"), b"")
 
 
 def disturbance(
