@@ -133,12 +133,13 @@ def test_every_other_measurement_is_there(whole_run):
     assert all(record.left is None or record.kept < record.left for record in ceilings)
 
     sessions = of(file, records.Sessions)
-    assert {(record.server, record.protocol) for record in sessions} == {
-        ("sigbridge", "grpc"),
-        ("sigbridge", "websocket"),
-        ("sigbridge-grpcio", "grpc"),
+    assert {(record.server, record.protocol, record.headers) for record in sessions} == {
+        *(("sigbridge", "grpc", client) for client in CLIENTS),
+        ("sigbridge", "websocket", ""),
+        ("sigbridge-grpcio", "grpc", "grpcio"),
     }
-    assert all(record.sessions == 6 and record.memory is not None and record.server_cpu > 0 for record in sessions)
+    assert all(record.sessions == 6 and record.server_cpu > 0 for record in sessions)
+    assert all((record.memory is not None) is (record.headers in ("", "grpcio")) for record in sessions)
     joins = of(file, records.Join)
     assert {(record.server, record.protocol) for record in joins} == {
         ("sigbridge", "grpc"),
@@ -272,7 +273,8 @@ async def test_a_running_server_is_measured_and_goes_on(serve, tmp_path):
     assert ways(found, "attached") == PAIRINGS
     assert {record.server for record in found} == {"attached"}
     assert all(record.server_cpu > 0 for record in found)
-    assert [record.protocol for record in of(file, records.Sessions)] == ["grpc", "websocket"]
+    sessions = [(record.protocol, record.headers) for record in of(file, records.Sessions)]
+    assert sessions == [*(("grpc", client) for client in CLIENTS), ("websocket", "")]
     assert [record.protocol for record in of(file, records.Join)] == ["grpc", "websocket"]
     async with asyncio.timeout(TIME_LIMIT_SECONDS):
         while server.hub.session_count:
