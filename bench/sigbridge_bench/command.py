@@ -213,15 +213,16 @@ def _attached(options: argparse.Namespace) -> "tuple[AttachedServer | None, list
             raise BenchError("--pid and --token-file say something of a server that --grpc or --ws names")
         return None, [], []
     token = read_token(options.token_file) or ""
+    tokens = (token,) if token else ()
     endpoints: dict[Protocol, Endpoint] = {}
     left_out = []
     if options.grpc:
         host, port, _ = _address(f"grpc://{options.grpc}", "--grpc", options.grpc)
-        endpoints["grpc"] = Endpoint("grpc", host, port, token)
+        endpoints["grpc"] = Endpoint("grpc", host, port, tokens)
         asyncio.run(_ask(f"grpc://{options.grpc}", token))
     if options.ws:
         host, port, path = _address(options.ws, "--ws", options.ws)
-        endpoints["websocket"] = Endpoint("ws", host, port, token, path)
+        endpoints["websocket"] = Endpoint("ws", host, port, tokens, path)
         asyncio.run(_ask(options.ws, token))
     for name, given in (("gRPC: no --grpc", options.grpc), ("WebSocket: no --ws", options.ws)):
         if not given:

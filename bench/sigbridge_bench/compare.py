@@ -29,6 +29,7 @@ from sigbridge_bench.figures import (
     Spread,
     amounts_text,
     heading,
+    message_text,
     number,
     ratio_between_runs,
     way_text,
@@ -348,7 +349,9 @@ def _table(changed: Sequence[Change], name: str) -> list[str]:
 
 
 def _of(cell: Cell) -> str:
-    return ", ".join(text for text in (cell.key.message, amounts_text(cell.measure, cell.key.amounts)) if text)
+    return ", ".join(
+        text for text in (message_text(cell.key.message), amounts_text(cell.measure, cell.key.amounts)) if text
+    )
 
 
 def _shown(of: Spread, measure: Measure) -> str:

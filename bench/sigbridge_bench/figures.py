@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from sigbridge_bench.header_blocks import CLIENTS
 from sigbridge_bench.records import (
     Ceiling,
     Cpu,
@@ -87,7 +88,7 @@ class Key(NamedTuple):
     way: str
     """A pairing, `grpc-websocket`; or one protocol; or empty."""
     message: str
-    """What is sent, or by whom it is disturbed; or empty."""
+    """What is sent, or by whom it is disturbed, or whose headers begin a call; or empty."""
     amounts: tuple[float, ...]
     server: str
 
@@ -216,7 +217,7 @@ def _measured(record: _Measurement) -> tuple[Key, dict[Measure, float | None]]:
             key = Key(record.pairing, record.message, (record.limit,), record.server)
             return key, {KEPT: record.kept, LEFT: record.left}
         case Sessions():
-            return Key(record.protocol, "", (record.sessions,), record.server), {
+            return Key(record.protocol, record.headers, (record.sessions,), record.server), {
                 MEMORY: _share(record.memory, record.sessions),
                 SET_UPS: _share(record.sessions, record.seconds),
                 SET_UP_CPU: _share(record.server_cpu, record.sessions),
@@ -302,13 +303,25 @@ def _ratio(found: Figures, cell: Cell, baseline: Callable[[str, bool], str | Non
 
 _PROTOCOLS = {"grpc": "gRPC", "websocket": "WebSocket", "tcp": "TCP"}
 _WAYS = ("websocket-websocket", "grpc-grpc", "grpc-websocket", "websocket-grpc", "tcp-tcp", "websocket", "grpc")
-_MESSAGES = ("offer", "candidate", "call", "nobody", "pings", "resets")
+_MESSAGES = ("", "offer", "candidate", "call", "nobody", "pings", "resets", *CLIENTS)
 _SERVERS = (*OURS, "ws", "websockets", "peerjs", "grpc-js", "grpc.aio", FLOOR)
 
 
 def way_text(way: str) -> str:
     """A pairing or protocol in words: gRPC → WebSocket."""
     return " → ".join(_PROTOCOLS.get(protocol, protocol) for protocol in way.split("-"))
+
+
+def message_text(message: str) -> str:
+    """What is sent, or by whom it is disturbed, or whose headers begin a call, in words: grpc-go's headers."""
+    if message not in CLIENTS:
+        return message
+    return f"{message} headers" if message == "plain" else f"{message}'s headers"
+
+
+def session_text(way: str, headers: str) -> str:
+    """A protocol, and whose headers begin a call, in words: gRPC, grpc-go's headers."""
+    return ", ".join(text for text in (way_text(way), message_text(headers)) if text)
 
 
 def amounts_text(measure: Measure, amounts: tuple[float, ...]) -> str:
@@ -320,6 +333,11 @@ def amounts_text(measure: Measure, amounts: tuple[float, ...]) -> str:
 def in_order(key: Key) -> tuple[object, ...]:
     """Sorts keys as a table has them: message, amounts, pairing, server, ours first."""
     return _place(_MESSAGES, key.message), key.amounts, _place(_WAYS, key.way), _place(_SERVERS, key.server)
+
+
+def by_protocol(key: Key) -> tuple[object, ...]:
+    """Sorts keys of sessions by amounts, protocol and headers, and server."""
+    return key.amounts, _place(_WAYS, key.way), _place(_MESSAGES, key.message), _place(_SERVERS, key.server)
 
 
 def by_way(key: Key) -> tuple[object, ...]:

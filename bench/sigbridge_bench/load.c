@@ -7,7 +7,8 @@
 // Commands come as lines on standard input, with as many bytes behind them as they say; each that measures is answered
 // by one line of JSON on standard output. Whatever goes wrong is one line `{"error": "…"}`, and the end.
 //
-//   open KIND ADDRESS PORT PATH HEADERS HELLO\n     a connection, numbered from 0; the last three are lengths in bytes
+//   open KIND ADDRESS PORT PATH HEADERS HELLO\n     a connection, numbered from 0; the last three are lengths in bytes;
+//                                                   HEADERS: lines of HTTP, or of grpc the header block of its call
 //   message KIND LENGTH LEAST\n                     a message, numbered from 0; LEAST: bytes that its relayed form has
 //   lane A B STEPS SIDE:MESSAGE…\n                  two connections and what they send each other, over and over
 //   setup FIRST COUNT AT_ONCE\n                     connect, say hello and wait for its acknowledgement; AT_ONCE 0: hello
@@ -232,46 +233,13 @@ static void frame(Kind kind, const uint8_t *payload, size_t length, Bytes *out) 
     }
 }
 
-static void header_string(Bytes *out, const char *text, size_t length) {
-    if (length < 127) {
-        uint8_t byte = (uint8_t)length;
-        add(out, &byte, 1);
-    } else {
-        uint8_t byte = 127;
-        add(out, &byte, 1);
-        size_t rest = length - 127;
-        for (; rest >= 128; rest >>= 7) {
-            byte = (uint8_t)(0x80 | (rest & 127));
-            add(out, &byte, 1);
-        }
-        byte = (uint8_t)rest;
-        add(out, &byte, 1);
-    }
-    add(out, text, length);
-}
-
-static void header(Bytes *out, const char *name, const char *value, size_t length) {
-    add(out, "", 1);  // literal, not indexed, a new name
-    header_string(out, name, strlen(name));
-    header_string(out, value, length);
-}
-
-static void headers_frame(Bytes *out, uint32_t stream, const char *path, const char *token, size_t token_length) {
-    Bytes block = {0};
-    header(&block, ":method", "POST", 4);
-    header(&block, ":scheme", "http", 4);
-    header(&block, ":path", path, strlen(path));
-    header(&block, ":authority", "localhost", 9);
-    header(&block, "content-type", "application/grpc", 16);
-    header(&block, "te", "trailers", 8);
-    if (token_length) header(&block, "authorization", token, token_length);
+static void headers_frame(Bytes *out, uint32_t stream, const uint8_t *block, size_t length) {
     uint8_t head[9];
-    put32(head, (uint32_t)block.length << 8);
+    put32(head, (uint32_t)length << 8);
     head[3] = 1, head[4] = 4;
     put32(head + 5, stream);
     add(out, head, 9);
-    add(out, block.data, block.length);
-    free(block.data);
+    add(out, block, length);
 }
 
 static void window_update(Bytes *out, uint32_t stream, uint32_t by) {
@@ -289,7 +257,7 @@ static void write_opening(Connection *c, const char *path, const char *extra, si
             "\0\4\0\x10\0\0";        // a window of 1 MiB
         add(&c->opening, settings, sizeof settings - 1);
         window_update(&c->opening, 0, WINDOW - 65535);
-        headers_frame(&c->call, 1, path, extra, extra_length);
+        headers_frame(&c->call, 1, (const uint8_t *)extra, extra_length);
         add(&c->opening, c->call.data, c->call.length);
     } else if (c->kind != TCP) {
         char request[512];

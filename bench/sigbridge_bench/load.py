@@ -15,9 +15,13 @@ from typing import IO, Any, NamedTuple, Self
 import msgspec
 
 from sigbridge_bench.errors import BenchError
-from sigbridge_bench.payloads import SIGNAL_PATH, Encoded, Kind
+from sigbridge_bench.header_blocks import USUAL, Client, header_block
+from sigbridge_bench.payloads import Encoded, Kind
 
 SOURCE = Path(__file__).with_name("load.c")
+
+MOST_CONNECTIONS = 65536
+"""How many a load makes, those that are closed included."""
 
 SILENCE_SECONDS = 600.0
 """The load gives up long before, whatever a server does; this is for a fault of its own."""
@@ -34,8 +38,16 @@ class Endpoint(NamedTuple):
     address: str
     """Numeric, IPv4 or IPv6."""
     port: int
-    token: str = ""
+    tokens: tuple[str, ...] = ()
+    """API tokens that connections show in turn; none where none is asked for."""
     path: str = "/"
+    client: Client = USUAL
+    """Whose headers begin a call; of gRPC."""
+
+    @property
+    def authority(self) -> str:
+        """Address and port as URLs have them."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,11 +107,12 @@ class Load(AbstractContextManager["Load"]):
     def open(self, endpoint: Endpoint, hello: bytes, peer_id: str = "") -> int:
         """Define a connection that says `hello` first; connect it with `setup`."""
         path, extra = endpoint.path, b""
+        token = endpoint.tokens[self._connections % len(endpoint.tokens)] if endpoint.tokens else ""
         if endpoint.kind == "grpc":
-            path = SIGNAL_PATH
-            extra = f"Bearer {endpoint.token}".encode() if endpoint.token else b""
-        elif endpoint.kind == "ws" and endpoint.token:
-            extra = f"Authorization: Bearer {endpoint.token}\r\n".encode()
+            path = ""
+            extra = header_block(endpoint.client, endpoint.authority, token)
+        elif endpoint.kind == "ws" and token:
+            extra = f"Authorization: Bearer {token}\r\n".encode()
         elif endpoint.kind == "peerjs":
             path = f"/peerjs?key=peerjs&id={peer_id}&token=t{peer_id}"
         head = f"open {endpoint.kind} {endpoint.address} {endpoint.port} {len(path)} {len(extra)} {len(hello)}\n"

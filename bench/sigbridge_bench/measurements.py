@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Literal, TypedDict, cast
 
+from sigbridge_bench.header_blocks import USUAL, Client
 from sigbridge_bench.load import Answer, Endpoint, Load, LoadError, pinned
 from sigbridge_bench.payloads import CANDIDATES_PER_SIDE, Kind, Message, hello, steps
 from sigbridge_bench.records import (
@@ -171,9 +172,11 @@ def _keeps(pairs: Pairs, message: Message, rate: float, seconds: float) -> bool 
     return None if load_too_slow else False
 
 
-def sessions(load: Load, server: Server, mark: Mark, protocol: Protocol, count: int) -> Sessions:
+def sessions(
+    load: Load, server: Server, mark: Mark, protocol: Protocol, count: int, client: Client = USUAL
+) -> Sessions:
     """What `count` sessions, a room each, cost that are set up beside as many that are there already."""
-    endpoint = server.endpoints[protocol]
+    endpoint = server.endpoints[protocol]._replace(client=client)
     rooms = [secrets.token_hex(6) for _ in range(2 * count)]
     first, *_ = [_open(load, endpoint, f"{room}-a", room) for room in rooms]
     load.setup(first, count)
@@ -184,10 +187,11 @@ def sessions(load: Load, server: Server, mark: Mark, protocol: Protocol, count: 
     return Sessions(
         **mark,
         protocol=protocol,
+        headers=client if endpoint.kind == "grpc" else "",
         sessions=count,
         seconds=answer.seconds,
         server_cpu=_between(before, after),
-        memory=None if memory is None or grown is None else grown - memory,
+        memory=None if memory is None or grown is None or client != USUAL else grown - memory,
     )
 
 
@@ -230,8 +234,11 @@ def whole_call(load: Load, pair: Pairs, mark: Mark, calls: int) -> WholeCall:
 
 
 def attacker(load: Load, server: Server) -> int:
-    """A connection for a client that misbehaves: it speaks gRPC and holds a token, if one is asked for."""
-    return load.open(server.endpoints["grpc"], b"")
+    """A connection for a client that misbehaves: it speaks gRPC and holds a token, if one is asked for.
+
+    Its header block is repeated, as clients never do with one that makes entries in the server's table; so it has none.
+    """
+    return load.open(server.endpoints["grpc"]._replace(client="plain"), b"")
 
 
 def disturbance(

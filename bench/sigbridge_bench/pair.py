@@ -27,8 +27,9 @@ from typing import Literal, NamedTuple, TypeVar, cast
 import msgspec
 
 from sigbridge_bench.errors import BenchError
-from sigbridge_bench.figures import NOTHING, RANGE, number, plain, way_text
-from sigbridge_bench.load import Endpoint, Load, LoadError
+from sigbridge_bench.figures import NOTHING, RANGE, number, plain, session_text, way_text
+from sigbridge_bench.header_blocks import CLIENTS, USUAL, Client
+from sigbridge_bench.load import MOST_CONNECTIONS, Endpoint, Load, LoadError
 from sigbridge_bench.machine import Cores, machine
 from sigbridge_bench.measurements import Pairs
 from sigbridge_bench.pair_statistics import CONFIDENCE, Estimate, Generations, Pair, estimate, overall
@@ -50,6 +51,22 @@ MESSAGES: tuple[Literal["offer", "candidate"], ...] = ("offer", "candidate")
 IN_FLIGHT = (1, 8)
 """Messages that each pair of peers has under way: one, and bursts."""
 PEER_PAIRS = 8
+
+
+class Opening(NamedTuple):
+    """How sessions are opened."""
+
+    protocol: Protocol
+    headers: Client | Literal[""] = ""
+    """Whose headers begin a call of gRPC."""
+
+    def __str__(self) -> str:
+        return session_text(self.protocol, self.headers)
+
+    def figure(self, what: What, of: str = "") -> "Figure":
+        """What is measured of sessions that are opened so."""
+        return Figure(what, self.protocol, of, headers=self.headers)
+
 
 SLICES, TOGETHER = "by slice", "all together"
 """Of sessions that are set up: slices in pairs, or all of a generation at once, collections of garbage included."""
@@ -125,7 +142,7 @@ class Plan:
     messages: int = 2000
     """Of a slice, about: each pair of peers sends as many as all others."""
     sessions: int = 1000
-    """Opened by each protocol of each build in a generation; in slices, as many as there are rounds."""
+    """Opened in each way with each build in a generation; in slices, as many as there are rounds."""
     engine: Engine = "native"
     only: Sequence[What] = WHATS
     ways: Sequence[str] = PAIRINGS
@@ -144,14 +161,23 @@ class Plan:
             for in_flight in IN_FLIGHT
             for way in self.ways
         ]
-        found += [Figure("setup", protocol, of) for protocol in self.protocols for of in (SLICES, TOGETHER)]
-        found += [Figure("memory", protocol) for protocol in self.protocols]
+        openings = [*self.kept[:1], *self.closed, *self.kept[1:]]
+        found += [opening.figure("setup", of) for opening in openings for of in (SLICES, TOGETHER)]
+        found += [opening.figure("memory") for opening in self.kept]
         return [figure for figure in found if figure.what in self.only]
 
     @property
-    def protocols(self) -> tuple[Protocol, ...]:
-        """Those whose sessions are opened: WebSocket is the same with either engine."""
-        return ("grpc", "websocket") if self.engine == "native" else ("grpc",)
+    def kept(self) -> Sequence[Opening]:
+        """How sessions are opened that stay, so that they show what memory they take."""
+        if not {"setup", "memory"} & set(self.only):
+            return []
+        # WebSocket is the same with either engine.
+        return [Opening("grpc", USUAL), *([Opening("websocket")] if self.engine == "native" else [])]
+
+    @property
+    def closed(self) -> Sequence[Opening]:
+        """How sessions are opened that are closed when their set-up has been measured."""
+        return [Opening("grpc", client) for client in CLIENTS if client != USUAL] if "setup" in self.only else []
 
     @property
     def slice_sessions(self) -> int:
@@ -162,6 +188,21 @@ class Plan:
     def first_sessions(self) -> int:
         """Sessions that are opened before those that count, so that these meet a server that has some."""
         return self.slice_sessions * self.rounds // 2
+
+    @property
+    def all_sessions(self) -> int:
+        """Sessions that are opened in one way with one build."""
+        return self.first_sessions + self.slice_sessions * self.rounds
+
+    @property
+    def connections(self) -> int:
+        """Sessions that the load opens in a generation."""
+        return 2 * self.all_sessions * len([*self.kept, *self.closed])
+
+    @property
+    def most_at_once(self) -> int:
+        """Sessions that are open at once."""
+        return 2 * self.all_sessions * len([*self.kept, *self.closed[:1]])
 
 
 def planned(engine: Engine, *, quick: bool) -> Plan:
@@ -183,9 +224,15 @@ class Figure(NamedTuple):
     of: str = ""
     """A relay's message; of set-ups, how they are put together."""
     in_flight: int = 0
+    headers: Client | Literal[""] = ""
+    """Whose headers begin a call; of sessions of gRPC."""
 
     def __str__(self) -> str:
-        words = (f"{self.what} {way_text(self.way)}", self.of, f"{self.in_flight} in flight" if self.in_flight else "")
+        words = (
+            f"{self.what} {session_text(self.way, self.headers)}",
+            self.of,
+            f"{self.in_flight} in flight" if self.in_flight else "",
+        )
         return ", ".join(word for word in words if word)
 
 
@@ -209,14 +256,13 @@ class Comparison:
         """Raises BenchError where this machine cannot measure it."""
         if self.cores.server is None:
             raise BenchError("both servers need one core and the load another, and there is only one")
-        plan, sessions = self.plan, 0
-        if {"setup", "memory"} & set(plan.only):
-            sessions = 2 * len(plan.protocols) * (plan.first_sessions + plan.slice_sessions * plan.rounds)
-        if sessions > most_sessions():
-            raise BenchError(
-                f"{sessions} sessions are wanted at once, and only {most_sessions()} files may be open (ulimit -Hn): "
-                "take fewer with --sessions"
-            )
+        plan = self.plan
+        for sessions, most, why in (
+            (plan.most_at_once, most_sessions(), "files may be open (ulimit -Hn)"),
+            (plan.connections, MOST_CONNECTIONS, "connections are made by the load in a generation"),
+        ):
+            if sessions > most:
+                raise BenchError(f"{sessions} sessions are wanted, and only {most} {why}: take fewer with --sessions")
 
     def measure(self) -> Samples:
         """Every pair of every generation. Raises LoadError where something goes wrong on the way."""
@@ -259,13 +305,16 @@ class _Generation:
 
     def pairs(self) -> Mapping[Figure, list[Pair]]:
         """The pairs of every figure. Raises LoadError; its text says of what and of which build."""
-        # Relays come first: sessions are left open, since those that close would leave gaps for the next to fill.
+        # Relays come first: sessions whose memory is measured are left open, since those that close leave gaps for the
+        # next to fill. Others come last.
         relays = [figure for figure in self._pairs if figure.what == "relays"]
         if relays:
             self._relays(relays)
-        if {"setup", "memory"} & set(self._plan.only):
-            for protocol in _alternating(self._plan.protocols, self._at):
-                self._sessions(protocol)
+        for opening in _alternating(self._plan.kept, self._at):
+            self._sessions(opening)
+        for opening in _alternating(self._plan.closed, self._at):
+            for sessions in self._sessions(opening).values():
+                sessions.close()
         return self._pairs
 
     def _relays(self, figures: Sequence[Figure]) -> None:
@@ -290,18 +339,18 @@ class _Generation:
                         cost[name] = _cpu_since(before, self._servers[name]) / count
                 self._pairs[figure].append(Pair(cost["A"], cost["B"]))
 
-    def _sessions(self, protocol: Protocol) -> None:
+    def _sessions(self, opening: Opening) -> "Mapping[Name, _Sessions]":
         """Open sessions in slices, and leave them open: what each costs to set up, and then in memory."""
         plan = self._plan
-        setup, together = (Figure("setup", protocol, of) for of in (SLICES, TOGETHER))
-        memory = Figure("memory", protocol)
+        setup, together = (opening.figure("setup", of) for of in (SLICES, TOGETHER))
+        memory = opening.figure("memory")
         counted = plan.slice_sessions * plan.rounds
         sessions: dict[Name, _Sessions] = {}
         resident: dict[Name, int] = {}
         for name in self._order(0):
-            with self._said_of(name, f"first sessions, {way_text(protocol)}"):
-                endpoint = self._servers[name].endpoints[protocol]
-                sessions[name] = _Sessions(self._load, endpoint, plan.first_sessions + counted)
+            with self._said_of(name, f"first sessions, {opening}"):
+                endpoint = self._servers[name].endpoints[opening.protocol]._replace(client=opening.headers or USUAL)
+                sessions[name] = _Sessions(self._load, endpoint, plan.all_sessions)
                 sessions[name].open(plan.first_sessions)
                 resident[name] = _rested_memory(self._servers[name])
         set_up: list[Pair] = []
@@ -324,6 +373,7 @@ class _Generation:
             self._pairs[together] = [Pair(*(statistics.fmean(values) for values in zip(*set_up, strict=True)))]
         if memory in self._pairs:
             self._pairs[memory] = [Pair(grown["A"], grown["B"])]
+        return sessions
 
     def _order(self, turn: int) -> Sequence[Name]:
         """Which build comes first alternates with the turns, and with the generations."""
@@ -340,17 +390,22 @@ class _Generation:
 
 
 class _Sessions:
-    """Sessions of one protocol, a room each, that are opened bit by bit and stay."""
+    """Sessions of one protocol, a room each, that are opened bit by bit."""
 
     def __init__(self, load: Load, endpoint: Endpoint, count: int) -> None:
         rooms = [secrets.token_hex(6) for _ in range(count)]
         self._load = load
-        self._next, *_ = [load.open(endpoint, hello(endpoint.kind, f"{room}-a", room)) for room in rooms]
+        self._first, *_ = [load.open(endpoint, hello(endpoint.kind, f"{room}-a", room)) for room in rooms]
+        self._next = self._first
 
     def open(self, count: int) -> None:
         """Connect and announce so many more, one after the other: many at once are served in batches that vary."""
         self._load.setup(self._next, count, at_once=1)
         self._next += count
+
+    def close(self) -> None:
+        """Close those that are open."""
+        self._load.close(self._first, self._next - self._first)
 
 
 def _relay(peers: Pairs, figure: Figure, messages: int) -> int:
@@ -461,9 +516,9 @@ def tables(samples: Samples, found: Mapping[Figure, Estimate]) -> str:
 
 
 def _words(figure: Figure) -> list[str]:
-    way = way_text(figure.way)
     if figure.what == "relays":
-        return [figure.of, str(figure.in_flight), way]
+        return [figure.of, str(figure.in_flight), way_text(figure.way)]
+    way = session_text(figure.way, figure.headers)
     return [way, figure.of] if figure.of else [way]
 
 
@@ -525,6 +580,8 @@ class Paired(msgspec.Struct, tag_field="kind", tag="paired", kw_only=True, froze
     way: str
     of: str
     in_flight: int
+    headers: str = ""
+    """Whose headers begin a call of gRPC, of sessions."""
     a: float
     b: float
     ratio: float
@@ -554,6 +611,7 @@ def records(comparison: Comparison, samples: Samples, found: Mapping[Figure, Est
             way=figure.way,
             of=figure.of,
             in_flight=figure.in_flight,
+            headers=figure.headers,
             a=of.a,
             b=of.b,
             ratio=of.ratio,

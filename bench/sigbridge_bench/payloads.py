@@ -8,7 +8,6 @@ from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 Kind = Literal["grpc", "ws", "peerjs", "tcp"]
 Message = Literal["offer", "candidate", "call"]
 
-SIGNAL_PATH = "/remotemedia.v1.webrtc.WebRtcSignaling/Signal"
 CANDIDATES_PER_SIDE = 8
 
 _FINGERPRINT = ":".join(f"{(index * 37 + 11) % 256:02X}" for index in range(32))

@@ -89,11 +89,16 @@ class Sessions(_Measured, tag_field="kind", tag="sessions", kw_only=True, frozen
     """So many sessions connect and announce, a room each, and then stay idle."""
 
     protocol: Protocol
+    headers: str = ""
+    """Whose client's headers begin a call of gRPC; empty for other protocols, and in older files."""
     sessions: int
     seconds: float
     server_cpu: float | None
     memory: int | None
-    """What the server's process grew by: resident bytes, after all have announced less before."""
+    """What the server's process grew by: resident bytes, after all have announced less before.
+
+    Null where it cannot be seen, and for headers other than the usual ones: it does not depend on them.
+    """
 
 
 class Join(_Measured, tag_field="kind", tag="join", kw_only=True, frozen=True):

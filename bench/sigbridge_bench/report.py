@@ -32,6 +32,7 @@ from sigbridge_bench.figures import (
     spread,
     way_text,
 )
+from sigbridge_bench.header_blocks import USUAL
 from sigbridge_bench.records import Record, Run
 
 WIDTH = 120
@@ -211,6 +212,10 @@ with most in flight; the rest is the event loop, the sockets and the kernel.""",
 }
 """What each section measured, and how; a blank line between paragraphs."""
 
+_HEADERS = f"""\
+A call of gRPC begins with the headers of {USUAL}'s client, everywhere but where others are named; plain headers are
+literals of the fields that are needed, which nothing compresses."""
+
 
 def _machine(run: Run) -> dict[str, str]:
     return {
@@ -265,6 +270,7 @@ Column = tuple[str, Callable[[Key], str]]
 _SERVER: Column = ("server", lambda key: key.server)
 _WAY: Column = ("pairing", lambda key: way_text(key.way))
 _PROTOCOL: Column = ("protocol", lambda key: way_text(key.way))
+_SESSION: Column = ("protocol", lambda key: figures.session_text(key.way, key.message))
 
 
 def _amounts(head: str, *, at: int = 0) -> Column:
@@ -424,14 +430,15 @@ def _sessions(found: Figures) -> Section:
         _value(found, figures.SET_UP_CPU, "CPU per set-up"),
         _ratio(found, figures.SET_UP_CPU, "CPU, ratio to baseline"),
     )
-    rows = keys(found, figures.SET_UPS)
+    rows = keys(found, figures.SET_UPS, order=figures.by_protocol)
     words = (_amounts("sessions"), _PROTOCOL, _SERVER)
+    with_headers = (_amounts("sessions"), _SESSION, _SERVER)
     with_memory = [key for key in rows if Cell(figures.MEMORY, key) in found]
     tables = [
         _rows("Memory of an idle session", with_memory, words, memory),
-        _rows("Setting one up", rows, words, set_up),
+        _rows("Setting one up", rows, with_headers, set_up),
     ]
-    return _section("sessions", "Sessions", tables)
+    return _section("sessions", "Sessions", tables, _HEADERS if any(key.message for key in rows) else "")
 
 
 def _join(found: Figures) -> Section:

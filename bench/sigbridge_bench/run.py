@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 from sigbridge_bench import measurements
+from sigbridge_bench.header_blocks import CLIENTS, USUAL, Client
 from sigbridge_bench.load import Load, LoadError
 from sigbridge_bench.machine import Cores, commit, machine, versions
 from sigbridge_bench.measurements import Crowd, Mark, Pairs
@@ -93,7 +94,7 @@ class Cell(NamedTuple):
     way: str
     """A pairing, or one protocol; or empty."""
     message: str = ""
-    """What is sent, or who disturbs; or empty."""
+    """What is sent, or who disturbs, or whose headers begin a call; or empty."""
     setting: float = 0.0
     """Messages in flight, or messages per second."""
 
@@ -207,12 +208,19 @@ class Bench:
 
     def _session_cells(self) -> list[Cell]:
         return [
-            Cell(subject, protocol)
+            Cell(subject, protocol, headers)
             for subject in self.subjects
             for protocol in subject.protocols
+            for headers in self._headers(subject, protocol)
             # The floor has no sessions; WebSocket of our other engine is the first one's.
             if protocol != "tcp" and not (subject.name == "sigbridge-grpcio" and protocol == "websocket")
         ]
+
+    def _headers(self, subject: Subject, protocol: Protocol) -> tuple[Client | Literal[""], ...]:
+        """Whose headers begin calls: every client's with the first server, and the usual ones with others."""
+        if protocol != "grpc":
+            return ("",)
+        return CLIENTS if self._is_main(subject) else (USUAL,)
 
     def _join_cells(self) -> list[Cell]:
         return [
@@ -349,7 +357,12 @@ class Bench:
                 server = servers[cell.subject.name]
                 with _said_of(cell, server):
                     return measurements.sessions(
-                        load, server, self._mark(cell, number), cast(Protocol, cell.way), self.profile.sessions
+                        load,
+                        server,
+                        self._mark(cell, number),
+                        cast(Protocol, cell.way),
+                        self.profile.sessions,
+                        cast(Client, cell.message or USUAL),
                     )
 
         return measure

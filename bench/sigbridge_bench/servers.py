@@ -51,7 +51,8 @@ class Subject(NamedTuple):
     """Names and values."""
     kind: Kind | None = None
     """How the load speaks to it, where its protocol does not say that."""
-    token: str = ""
+    tokens: tuple[str, ...] = ()
+    """API tokens that it lets in."""
 
     @property
     def offers_only(self) -> bool:
@@ -133,12 +134,18 @@ def _subject(name: str) -> Subject:
     )
 
 
+_TOKENS = 128
+"""API tokens that a server of ours lets in, and that sessions show in turn.
+
+Sessions of a fleet have a token each, so that no header block is like another. As many are enough for a slice of
+sessions; more would measure their comparison: the server compares what it is shown with every token that it knows.
+"""
 _FROM_HERE = (sys.executable, "-m", "sigbridge_command", "serve")
 
 
 def sigbridge_subject(name: str, engine: str, command: tuple[str, ...] = _FROM_HERE) -> Subject:
     """Our server with every feature on, which the command starts: that of this environment, if none is given."""
-    token = secrets.token_urlsafe(24)
+    tokens = tuple(secrets.token_urlsafe(24) for _ in range(_TOKENS))
     protocols: tuple[Protocol, ...] = ("grpc", "websocket")
     # From WebSocket to WebSocket both are one and the same program.
     served = tuple(way for way in pairings(protocols) if engine == "native" or "grpc" in way)
@@ -152,13 +159,13 @@ def sigbridge_subject(name: str, engine: str, command: tuple[str, ...] = _FROM_H
             ("WS_BIND_ADDRESS", "127.0.0.1:0"),
             ("HTTP_BIND_ADDRESS", "127.0.0.1:0"),
             ("GRPC_ENGINE", engine),
-            ("GRPC_AUTH_TOKENS", token),
+            ("GRPC_AUTH_TOKENS", ",".join(tokens)),
             ("GRPC_REQUIRE_AUTH", "true"),
             ("WS_REQUIRE_AUTH", "true"),
             ("SIGNALING_LOG_LEVEL", "info"),
             *_LIMITS,
         ),
-        token=token,
+        tokens=tokens,
     )
 
 
@@ -246,7 +253,7 @@ class StartedServer(Server):
                 if protocol is not None:
                     host, _, port = address.rpartition(":")
                     kind = subject.kind or KINDS[protocol]
-                    found[protocol] = Endpoint(kind, host, int(port), subject.token)
+                    found[protocol] = Endpoint(kind, host, int(port), subject.tokens)
         return found
 
     def _stop(self) -> None:

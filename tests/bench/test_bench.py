@@ -16,9 +16,11 @@ import msgspec
 import pytest
 
 import time_limits
+from http2_bytes import HEADERS, PREFACE
 from processes import said_by, sigbridge
 from sigbridge import Settings
 from sigbridge_bench import measurements, records
+from sigbridge_bench.header_blocks import CLIENTS, header_block
 from sigbridge_bench.load import Answer, Endpoint, Load, LoadError, build
 from sigbridge_bench.measurements import LIMIT_SECONDS, Crowd, Pairs
 from sigbridge_bench.payloads import CANDIDATE, OFFER, Encoded, hello, relay
@@ -131,12 +133,13 @@ def test_every_other_measurement_is_there(whole_run):
     assert all(record.left is None or record.kept < record.left for record in ceilings)
 
     sessions = of(file, records.Sessions)
-    assert {(record.server, record.protocol) for record in sessions} == {
-        ("sigbridge", "grpc"),
-        ("sigbridge", "websocket"),
-        ("sigbridge-grpcio", "grpc"),
+    assert {(record.server, record.protocol, record.headers) for record in sessions} == {
+        *(("sigbridge", "grpc", client) for client in CLIENTS),
+        ("sigbridge", "websocket", ""),
+        ("sigbridge-grpcio", "grpc", "grpcio"),
     }
-    assert all(record.sessions == 6 and record.memory is not None and record.server_cpu > 0 for record in sessions)
+    assert all(record.sessions == 6 and record.server_cpu > 0 for record in sessions)
+    assert all((record.memory is not None) is (record.headers in ("", "grpcio")) for record in sessions)
     joins = of(file, records.Join)
     assert {(record.server, record.protocol) for record in joins} == {
         ("sigbridge", "grpc"),
@@ -270,7 +273,8 @@ async def test_a_running_server_is_measured_and_goes_on(serve, tmp_path):
     assert ways(found, "attached") == PAIRINGS
     assert {record.server for record in found} == {"attached"}
     assert all(record.server_cpu > 0 for record in found)
-    assert [record.protocol for record in of(file, records.Sessions)] == ["grpc", "websocket"]
+    sessions = [(record.protocol, record.headers) for record in of(file, records.Sessions)]
+    assert sessions == [*(("grpc", client) for client in CLIENTS), ("websocket", "")]
     assert [record.protocol for record in of(file, records.Join)] == ["grpc", "websocket"]
     async with asyncio.timeout(TIME_LIMIT_SECONDS):
         while server.hub.session_count:
@@ -519,11 +523,21 @@ def test_an_error_is_no_acknowledgement(protocol, ours):
     [("grpc", "the server ended the call"), ("websocket", "the WebSocket was refused: HTTP/1.1 401")],
 )
 def test_the_load_says_who_is_not_let_in(protocol, said, ours):
-    endpoint = ours.endpoints[protocol]._replace(token="crow")
+    endpoint = ours.endpoints[protocol]._replace(tokens=("crow",))
     with Load() as load:
         load.open(endpoint, hello(endpoint.kind, "crow", ""))
         with pytest.raises(LoadError, match=said):
             load.setup(0, 1)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_every_clients_headers_and_every_token_are_let_in(client, ours):
+    endpoint = ours.endpoints["grpc"]._replace(client=client)
+    assert len(set(endpoint.tokens)) == len(endpoint.tokens) > 100
+    with Load() as load:
+        for number in range(len(endpoint.tokens)):
+            load.open(endpoint, hello("grpc", f"{client}-{number}", f"{client}-{number}"))
+        load.setup(0, len(endpoint.tokens))
 
 
 def test_a_server_that_ends_is_told_from_one_that_refuses():
@@ -546,6 +560,39 @@ def test_everybody_hears_of_each_that_joins(protocol, ours):
             joined = crowd.join({"run": "", "server": "sigbridge", "round": number})
             assert joined.sessions == 10
             assert joined.seconds > 0
+
+
+@pytest.fixture
+def heard(fake):
+    """What connections say first to a gRPC server that then leaves; an endpoint of it, and their header blocks."""
+    blocks = []
+
+    class Listens(socketserver.BaseRequestHandler):
+        def handle(self):
+            stream = self.request.makefile("rb")
+            assert stream.read(len(PREFACE)) == PREFACE
+            while True:
+                size, kind = int.from_bytes(stream.read(3), "big"), stream.read(6)[0]
+                payload = stream.read(size)
+                if kind == HEADERS:
+                    blocks.append(payload)
+                    return
+
+    return fake(Listens).endpoints["tcp"]._replace(kind="grpc"), blocks
+
+
+@pytest.mark.parametrize("client", [None, *CLIENTS])
+def test_calls_begin_with_the_headers_of_a_client_and_show_tokens_in_turn(client, heard):
+    endpoint, blocks = heard
+    endpoint = endpoint._replace(tokens=("a", "b"), **({"client": client} if client else {}))
+    for number in range(3):
+        with Load() as load:
+            for _ in range(3):
+                load.open(endpoint, b"hello")
+            with pytest.raises(LoadError, match="the server closed it"):
+                load.setup(number, 1)
+    expected = [header_block(client or "grpcio", f"127.0.0.1:{endpoint.port}", token) for token in ("a", "b", "a")]
+    assert blocks == expected
 
 
 def test_what_a_server_says_cannot_break_the_loads_answer(fake):

@@ -237,14 +237,22 @@ def test_the_table_has_both_medians_both_ratios_and_the_change() -> None:
 
 def test_figures_of_only_one_run_are_listed() -> None:
     sessions = Sessions(
-        run=A, server="sigbridge", round=0, protocol="grpc", sessions=1000, seconds=1, server_cpu=None, memory=None
+        run=A,
+        server="sigbridge",
+        round=0,
+        protocol="grpc",
+        headers="grpc-go",
+        sessions=1000,
+        seconds=1,
+        server_cpu=None,
+        memory=None,
     )
     alone = WithoutIo(
         run=B, server="sigbridge", round=0, pairing="grpc-grpc", message="offer", messages=1, server_cpu=1
     )
     text = compare([*a_run(A, 1), sessions], [*a_run(B, 2, without=("ws",)), alone])
     only_in_a = text.partition("only in A:")[2].partition("only in B:")[0]
-    assert "set-ups per second: sigbridge, gRPC, 1,000 sessions" in only_in_a
+    assert "set-ups per second: sigbridge, gRPC, grpc-go's headers, 1,000 sessions" in only_in_a
     assert "server CPU per relay: ws, WebSocket → WebSocket, offer, 8 in flight, 4 pairs" in only_in_a
     assert "CPU per relay without I/O: sigbridge, gRPC → gRPC, offer" in text.partition("only in B:")[2]
 

@@ -12,6 +12,7 @@ import pytest
 
 from sigbridge_bench.errors import BenchError
 from sigbridge_bench.figures import RANGE
+from sigbridge_bench.header_blocks import CLIENTS
 from sigbridge_bench.load import LoadError
 from sigbridge_bench.machine import Cores
 from sigbridge_bench.pair import (
@@ -137,7 +138,7 @@ def test_no_figures_together_are_refused():
 
 RELAY = Figure("relays", "grpc-websocket", "offer", 8)
 OTHER = Figure("relays", "grpc-grpc", "offer", 8)
-SETUP = Figure("setup", "grpc", "by slice")
+SETUP = Figure("setup", "grpc", "by slice", headers="grpc-go")
 MEMORY = Figure("memory", "websocket")
 
 
@@ -154,6 +155,7 @@ def test_the_tables_have_every_figure():
     assert row.split()[:2] == ["offer", "8"]
     assert any(line.startswith("all ") and line.endswith("256") for line in said.splitlines())
     memory = said[said.index("memory per idle session, KiB") :]
+    assert any(line.startswith("gRPC, grpc-go's headers  by slice ") for line in said.splitlines())
     assert f"2.00    3.00      1.500    1.500{RANGE}1.500     16" in memory
     assert "The widest interval of a relay is ±" in said
     assert "the machine was busy" not in said
@@ -178,20 +180,26 @@ def test_a_plan_has_a_figure_for_every_pairing_message_and_burst():
     assert len(set(relays)) == 4 * 2 * 2
     assert {figure.way for figure in relays} == set(PAIRINGS)
     rest = [str(figure) for figure in plan.figures if figure.what != "relays"]
+    ways = [*(f"gRPC, {name}'s headers" for name in ("grpcio", "grpc-go", "grpc-js", "tonic")), "gRPC, plain headers"]
     assert rest == [
-        "setup gRPC, by slice",
-        "setup gRPC, all together",
-        "setup WebSocket, by slice",
-        "setup WebSocket, all together",
-        "memory gRPC",
+        *(f"setup {way}, {of}" for way in [*ways, "WebSocket"] for of in ("by slice", "all together")),
+        "memory gRPC, grpcio's headers",
         "memory WebSocket",
     ]
+
+
+def test_sessions_are_opened_only_for_what_is_asked_for():
+    openings = {only: Plan(only=(only,)) for only in ("relays", "setup", "memory")}
+    assert [len(plan.kept) for plan in openings.values()] == [0, 2, 2]
+    assert [len(plan.closed) for plan in openings.values()] == [0, 4, 0]
+    assert Plan().connections == 2 * 6 * 1500
+    assert Plan().most_at_once == 2 * 3 * 1500
 
 
 def test_of_grpcio_only_what_is_its_own_is_measured():
     plan = planned("grpcio", quick=True)
     assert "websocket-websocket" not in plan.ways
-    assert plan.protocols == ("grpc",)
+    assert {opening.protocol for opening in (*plan.kept, *plan.closed)} == {"grpc"}
     assert plan.messages < planned("native", quick=True).messages
 
 
@@ -227,6 +235,13 @@ def test_more_sessions_than_files_are_refused():
     with pytest.raises(BenchError, match="take fewer with --sessions"):
         comparison(sessions=10**9).check()
     comparison(sessions=10**9, only=("relays",)).check()
+
+
+def test_more_sessions_than_the_load_has_are_refused(monkeypatch):
+    monkeypatch.setattr("sigbridge_bench.pair.most_sessions", lambda: 10**9)
+    with pytest.raises(BenchError, match="only 65536 connections are made by the load"):
+        comparison(sessions=4000).check()
+    comparison(sessions=4000, only=("memory",)).check()
 
 
 def test_a_build_says_that_it_is_not_compiled():
@@ -352,7 +367,8 @@ def test_this_environment_is_compared_with_itself(tmp_path):
     head, *figures = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
     assert head["kind"] == "pair"
     assert {"run", "builds", "machine", "engine", "generations"} <= head.keys()
-    assert len(figures) == 16 + 4 + 2
+    assert len(figures) == 16 + 12 + 2
+    assert {figure["headers"] for figure in figures} == {"", *CLIENTS}
     for figure in figures:
         assert (figure["kind"], figure["run"]) == ("paired", head["run"])
         assert 0 < figure["low"] <= figure["ratio"] <= figure["high"]

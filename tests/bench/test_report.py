@@ -264,6 +264,34 @@ def test_what_cannot_be_seen_is_a_gap_beside_what_can() -> None:
     assert row(text, "gRPC", "gRPC", "sigbridge").split()[4:] == ["-", "10.0", "-", "10", "%", "-"]
 
 
+def test_sessions_are_told_apart_by_their_headers() -> None:
+    def sessions(headers: str, protocol: Literal["grpc", "websocket"], server_cpu: float) -> Sessions:
+        return Sessions(
+            run=RUN,
+            server="sigbridge",
+            round=0,
+            protocol=protocol,
+            headers=headers,
+            sessions=10,
+            seconds=1,
+            server_cpu=server_cpu,
+            memory=10240 if headers in ("", "grpcio") else None,
+        )
+
+    of = [sessions("plain", "grpc", 1e-3), sessions("", "websocket", 2e-3), sessions("grpcio", "grpc", 3e-3)]
+    page = part(typed(report.markdown(of, None)), "Sessions")
+    memory, _, set_up = page.partition("**Setting one up**")
+    assert "| 10 | gRPC | sigbridge | 1.00 |" in memory
+    assert memory.count("| sigbridge |") == 2
+    assert [line.split(" | ")[1] for line in set_up.splitlines() if "sigbridge" in line] == [
+        "WebSocket",
+        "gRPC, grpcio's headers",
+        "gRPC, plain headers",
+    ]
+    assert "the headers of grpcio's client" in page
+    assert "headers" not in part(typed(report.markdown([sessions("", "grpc", 1e-3)], None)), "Sessions")
+
+
 def test_every_section_says_its_figures() -> None:
     page = typed(report.markdown(a_run(), None))
     assert re.search(r"\| sigbridge \| 5,000 \| 1.0 \(0.50-1.5\) \| 2.0 \(1.0-3.0\) \| 4.0 \(2.0-6.0\) \|", page)
