@@ -58,6 +58,7 @@ class Subject:
 # Fields, by what they hold.
 
 
+# Seven parameters: a default, and the six facts of `SettingInfo`.
 def setting(default: Any, env: str, meaning: str, expects: str, parse: Any, check: Any, *, secret: bool = False) -> Any:
     """A field of any kind: `parse` makes a value of a text or raises ValueError, `check` says whether one is right."""
     info = SettingInfo(env, meaning, expects, parse, check, secret)
