@@ -160,24 +160,26 @@ class Plan:
             for message in MESSAGES
             for in_flight in IN_FLIGHT
             for way in self.ways
+            if "relays" in self.only
         ]
-        openings = [*self.kept[:1], *self.closed, *self.kept[1:]]
-        found += [opening.figure("setup", of) for opening in openings for of in (SLICES, TOGETHER)]
+        found += [opening.figure("setup", of) for opening in self.closed for of in (SLICES, TOGETHER)]
         found += [opening.figure("memory") for opening in self.kept]
-        return [figure for figure in found if figure.what in self.only]
+        return found
 
     @property
     def kept(self) -> Sequence[Opening]:
         """How sessions are opened that stay, so that they show what memory they take."""
-        if not {"setup", "memory"} & set(self.only):
-            return []
-        # WebSocket is the same with either engine.
-        return [Opening("grpc", USUAL), *([Opening("websocket")] if self.engine == "native" else [])]
+        return self._openings((USUAL,)) if "memory" in self.only else []
 
     @property
     def closed(self) -> Sequence[Opening]:
-        """How sessions are opened that are closed when their set-up has been measured."""
-        return [Opening("grpc", client) for client in CLIENTS if client != USUAL] if "setup" in self.only else []
+        """How sessions are opened whose set-up is measured; they are closed after that."""
+        return self._openings(CLIENTS) if "setup" in self.only else []
+
+    def _openings(self, clients: Sequence[Client]) -> Sequence[Opening]:
+        """Over gRPC with these clients' headers; and over WebSocket, which is the same with either engine."""
+        openings = [Opening("grpc", client) for client in clients]
+        return openings if self.engine == "grpcio" else [*openings, Opening("websocket")]
 
     @property
     def slice_sessions(self) -> int:
@@ -311,10 +313,12 @@ class _Generation:
         if relays:
             self._relays(relays)
         for opening in _alternating(self._plan.kept, self._at):
-            self._sessions(opening)
-        for opening in _alternating(self._plan.closed, self._at):
-            for sessions in self._sessions(opening).values():
-                sessions.close()
+            self._memory(opening)
+        # Another comes first in each generation, so that each row meets servers of all ages.
+        openings = self._plan.closed
+        first = self._at % len(openings) if openings else 0
+        for opening in (*openings[first:], *openings[:first]):
+            self._set_up(opening)
         return self._pairs
 
     def _relays(self, figures: Sequence[Figure]) -> None:
@@ -339,21 +343,25 @@ class _Generation:
                         cost[name] = _cpu_since(before, self._servers[name]) / count
                 self._pairs[figure].append(Pair(cost["A"], cost["B"]))
 
-    def _sessions(self, opening: Opening) -> "Mapping[Name, _Sessions]":
-        """Open sessions in slices, and leave them open: what each costs to set up, and then in memory."""
+    def _memory(self, opening: Opening) -> None:
+        """Open sessions, and leave them open: what each costs in memory."""
+        counted = self._plan.slice_sessions * self._plan.rounds
+        sessions = self._first_sessions(opening)
+        grown: dict[Name, float] = {}
+        for name in self._order(0):
+            with self._said_of(name, str(opening.figure("memory"))):
+                before = _rested_memory(self._servers[name])
+                sessions[name].open(counted)
+                grown[name] = (_rested_memory(self._servers[name]) - before) / counted
+                if grown[name] <= 0:
+                    raise LoadError(f"{counted} sessions made it no larger: take more by --sessions")
+        self._pairs[opening.figure("memory")] = [Pair(grown["A"], grown["B"])]
+
+    def _set_up(self, opening: Opening) -> None:
+        """Open sessions in slices: what each costs to set up. Then all of them are closed."""
         plan = self._plan
         setup, together = (opening.figure("setup", of) for of in (SLICES, TOGETHER))
-        memory = opening.figure("memory")
-        counted = plan.slice_sessions * plan.rounds
-        sessions: dict[Name, _Sessions] = {}
-        resident: dict[Name, int] = {}
-        for name in self._order(0):
-            with self._said_of(name, f"first sessions, {opening}"):
-                endpoint = self._servers[name].endpoints[opening.protocol]._replace(client=opening.headers or USUAL)
-                sessions[name] = _Sessions(self._load, endpoint, plan.all_sessions)
-                sessions[name].open(plan.first_sessions)
-                resident[name] = _rested_memory(self._servers[name])
-        set_up: list[Pair] = []
+        sessions = self._first_sessions(opening)
         for turn in range(plan.rounds):
             cost: dict[Name, float] = {}
             for name in self._order(turn):
@@ -361,18 +369,21 @@ class _Generation:
                     before = _rested_cpu(self._servers[name])
                     sessions[name].open(plan.slice_sessions)
                     cost[name] = _cpu_since(before, self._servers[name]) / plan.slice_sessions
-            set_up.append(Pair(cost["A"], cost["B"]))
-        grown: dict[Name, float] = {}
+            self._pairs[setup].append(Pair(cost["A"], cost["B"]))
+        means = (statistics.fmean(values) for values in zip(*self._pairs[setup], strict=True))
+        self._pairs[together].append(Pair(*means))
         for name in self._order(0):
-            with self._said_of(name, str(memory)):
-                grown[name] = (_rested_memory(self._servers[name]) - resident[name]) / counted
-                if grown[name] <= 0 and memory in self._pairs:
-                    raise LoadError(f"{counted} sessions made it no larger: take more by --sessions")
-        if setup in self._pairs:
-            self._pairs[setup] = set_up
-            self._pairs[together] = [Pair(*(statistics.fmean(values) for values in zip(*set_up, strict=True)))]
-        if memory in self._pairs:
-            self._pairs[memory] = [Pair(grown["A"], grown["B"])]
+            with self._said_of(name, f"closing sessions, {opening}"):
+                sessions[name].close()
+
+    def _first_sessions(self, opening: Opening) -> "Mapping[Name, _Sessions]":
+        """Sessions of both builds, of which those are open that do not count."""
+        sessions: dict[Name, _Sessions] = {}
+        for name in self._order(0):
+            with self._said_of(name, f"first sessions, {opening}"):
+                endpoint = self._servers[name].endpoints[opening.protocol]._replace(client=opening.headers or USUAL)
+                sessions[name] = _Sessions(self._load, endpoint, self._plan.all_sessions)
+                sessions[name].open(self._plan.first_sessions)
         return sessions
 
     def _order(self, turn: int) -> Sequence[Name]:
