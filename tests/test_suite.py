@@ -74,6 +74,38 @@ def test_an_expected_failure_is_no_skip(workers, tmp_path):
     assert done.returncode == 0, done.stdout
 
 
+# A worker that ends, by its time limit or otherwise, costs the test that it ends in and no other.
+
+ENDING = """
+import os, time, pytest
+@pytest.mark.parametrize("n", range(30))
+def test_some(n):
+    with open(f"played-{n}", "x"): pass
+    time.sleep(0.01)
+    if n in (5, 6, 29): os._exit(1)
+"""
+HANGING = """
+import threading
+def test_hanging(): threading.Event().wait()
+def test_some(): pass
+def test_other(): pass
+"""
+
+
+def test_a_worker_that_ends_costs_one_test(tmp_path):
+    done = play(tmp_path, "-p", "distribution", "--numprocesses", "2", test_some=ENDING)
+    assert "3 failed, 27 passed" in done.stdout, done.stdout
+    assert len(list(tmp_path.glob("played-*"))) == 30
+
+
+def test_a_time_limit_costs_one_test(tmp_path):
+    limit = ("-o", "faulthandler_timeout=1", "-o", "faulthandler_exit_on_timeout=true")
+    done = play(tmp_path, "-p", "distribution", "--numprocesses", "2", *limit, test_some=HANGING)
+    assert "1 failed, 2 passed" in done.stdout, done.stdout
+    assert "Timeout" in done.stderr
+    assert "in test_hanging" in done.stderr
+
+
 # Fast tests start no process and open no socket.
 
 FAULTS = """

@@ -68,5 +68,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return _group(nodeid)
 
+        def remove_node(self, node: Any) -> str | None:
+            """Hand on what a worker that has ended leaves; returns the test that it ended in, if any.
+
+            The plugin's own would run that test again, to the end of the next worker, and hand on what has been done, after
+            which a worker waits for ever.
+            """
+            ended_in = None
+            for group, tests in self.assigned_work.pop(node).items():
+                left = {node_id: False for node_id, done in tests.items() if not done}
+                if left and ended_in is None:
+                    ended_in = next(iter(left))
+                    del left[ended_in]
+                if left:
+                    self.workqueue[group] = left
+            for other in list(self.assigned_work):
+                self._reschedule(other)
+            return ended_in
+
+        def _reschedule(self, node: Any) -> None:
+            # A worker that takes another one's place has not said yet what tests it knows.
+            if node in self.registered_collections:
+                super()._reschedule(node)
+
     config.option.loadscopereorder = False
     return GroupScheduling(config, log)
