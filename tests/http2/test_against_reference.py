@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("ngh2", reason="the reference is ngh2, which has no wheel for this platform")
@@ -234,6 +234,7 @@ class Script:
         self.client_reset: set[int] = set()
         self.we_reset: set[int] = set()
         self.client_left = False
+        self.we_left = False
         self.encoder = hpack.Encoder()
         self.settings({4: first_window}, PREFACE)
 
@@ -321,6 +322,7 @@ class Script:
                         self.finished.add(stream_id)
                     for played in self.both:
                         played.server.send_headers(stream_id, [(b":status", b"200")], end=flags & 7 == 7)
+                        self.write_last_words(played)
             case 9:
                 if stream_id in self.answered - self.finished:
                     for played in self.both:
@@ -330,6 +332,7 @@ class Script:
                     self.finished.add(stream_id)
                     for played in self.both:
                         played.server.send_trailers(stream_id, [(b"x", b"y")])
+                        self.write_last_words(played)
             case 11:
                 self.finished.add(stream_id)
                 self.torn.add(stream_id)
@@ -345,6 +348,7 @@ class Script:
             case 14:
                 if size % 3 and self.client_left:
                     return
+                self.we_left |= size % 3 == 2
                 for played in self.both:
                     (played.server.ping, played.server.announce_shutdown, played.server.goaway)[size % 3]()
                     # What a request means that comes now depends on whether this is on its way.
@@ -384,6 +388,13 @@ class Script:
             # A stream that the library puts an end to for this is over when that is on its way, and not before.
             for played in self.both:
                 played.output(70_000)
+
+    def write_last_words(self, played: Played) -> None:
+        """Behind our GOAWAY a connection is over with its last stream: for us when its end is said, for the library
+        when that is written.
+        """
+        if self.we_left:
+            played.output(70_000)
 
     def take(self, stream_id: int) -> None:
         for played in self.both:
@@ -455,6 +466,9 @@ op = st.tuples(
 wrong_op = st.tuples(st.just(15), st.integers(0, 2), st.integers(0, 18), st.integers(0, 63))
 
 
+@example(
+    1, 0, [(0, 0, 0, 1), (1, 1, 0, 0), (1, 1, 0, 0), (3, 1, 0, 0), (14, 0, 22832, 0), (8, 0, 0, 7), (0, 0, 0, 48)], []
+)
 @settings(max_examples=int(os.environ.get("SIGBRIDGE_SCRIPTS") or 5 * settings().max_examples // 2))
 @given(
     st.integers(1, 30_000),
