@@ -69,7 +69,7 @@ async def test_far_above_the_limit_the_library_ends_the_call(serve: Serve) -> No
 
 
 async def test_a_client_that_never_reads_is_freed_at_the_deadline(serve: Serve) -> None:
-    served = await serve(send_deadline_seconds=0.3)
+    served = await serve(send_deadline_seconds=1)
     hub = served.hub
     sender, stalled = await served.call(), await served.call()
     await stalled.announce("stalled")
@@ -90,7 +90,7 @@ async def test_a_client_that_never_reads_is_freed_at_the_deadline(serve: Serve) 
 
 
 async def test_a_stopped_client_is_freed_at_the_deadline(serve: Serve) -> None:
-    served = await serve(send_deadline_seconds=0.3)
+    served = await serve(send_deadline_seconds=1)
     client = await listening_client(served.target, served.hub, "stopped")
     try:
         sender = await served.call()
