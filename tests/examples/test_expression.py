@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline_host.data import DataError
@@ -87,8 +87,13 @@ def _render(numbers, signs):
     return " ".join(part for pair in zip(numbers, [*signs, ""], strict=False) for part in pair).strip()
 
 
-@given(st.lists(st.integers(0, 1000).map(str), min_size=1, max_size=20), st.lists(st.sampled_from("+-*"), max_size=20))
+@given(
+    # Floats, as the expression's own: integers would be exact, and beyond 2**53 their result another.
+    st.lists(st.integers(0, 1000).map(float).map(str), min_size=1, max_size=20),
+    st.lists(st.sampled_from("+-*"), max_size=20),
+)
+@example(["1.0", "81.0", "332.0", "361.0", "928.0", "1000.0", "1000.0", "1.0"], list("+*****+"))
 def test_its_precedence_is_that_of_arithmetic(numbers, signs):
     signs = signs[: len(numbers) - 1]
     text = _render(numbers[: len(signs) + 1], signs)
-    assert parse_expression(text)({}) == float(eval(text))
+    assert parse_expression(text)({}) == eval(text)
