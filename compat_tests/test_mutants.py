@@ -25,7 +25,7 @@ def run():
 
 
 async def holds(scenario: Scenario) -> bool:
-    """Whether a scenario holds on a hub made now."""
+    """Returns True if a scenario holds on a new hub."""
     ways = bare_hub().ways
     try:
         await scenario.run(ways["grpc"], ways["websocket"], patience_seconds=PATIENCE_SECONDS)

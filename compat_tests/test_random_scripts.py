@@ -25,9 +25,9 @@ FEW_SCRIPTS = 60
 MANY_SCRIPTS = 500
 """From so many on, a test says how far it is."""
 SCRIPT_SECONDS = 1.0
-"""How long one script may take on average, on two ways in and on a machine that is busy."""
+"""The most seconds for a script on average, on two ways in and on a machine that is busy."""
 SHRINKING_SECONDS = 600.0
-"""How long it may take beyond that to make a script that fails a short one."""
+"""The most seconds beyond that for making a failing script short."""
 PEERS = ("a", "b", "c", "d")
 
 peer_ids = st.sampled_from(PEERS)

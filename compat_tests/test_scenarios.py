@@ -80,7 +80,7 @@ async def test_scenario(world, one: Scenario, sender: str, receiver: str):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def played(server_world):
-    """What the server's hub has counted while every scenario was played on every pairing of the reference ways."""
+    """The counts of the server's hub after every scenario was played on every pairing of the reference ways."""
     hub = server_world.hub
     if hub is None:
         pytest.skip("only a server of this process shows its counters")

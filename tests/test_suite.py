@@ -1,4 +1,4 @@
-"""What the suite promises of itself: it leaves no test out, fast tests are fast ones, and on CI a skip is a failure."""
+"""The suite's promises: it leaves no test out, fast tests are fast ones, and on CI a skip is a failure."""
 
 import os
 import subprocess

@@ -6,7 +6,7 @@ Used as `PYTHONPATH=tools pytest -p no_skips`, with one process or, by pytest-xd
 import pytest
 
 _skipped: dict[str, None] = {}
-"""What was skipped, once each: every worker collects all tests, and says so of a module."""
+"""The skipped tests and modules, once each: every worker collects all tests, and says so of a module."""
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -1,4 +1,4 @@
-"""How events and responses become bytes on gRPC: the `SignalingResponse` of each, with gRPC's prefix or without.
+"""The encoding of events and responses on gRPC: the `SignalingResponse` of each, with gRPC's prefix or without.
 
 Source: `docs/protocol.md`, section "The gRPC contract"; https://protobuf.dev/programming-guides/encoding.
 """

@@ -13,11 +13,11 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.settings import Settings
 
 SLOW_CONSUMER_SECONDS = 1.0
-"""How long a client that reads too slowly may at most take to read why its connection ends."""
+"""The most seconds for a client that reads too slowly to read why its connection ends."""
 
 
 class Silence(Enum):
-    """What to do about a silent client."""
+    """The next step towards a silent client."""
 
     BEAR = "bear"
     PING = "ping"
@@ -25,21 +25,21 @@ class Silence(Enum):
 
 
 def judge_silence(settings: Settings, heard_at: float, pinged_at: float, moment: float) -> Silence:
-    """What to do at this moment about a client that was last heard and last pinged then (monotonic seconds)."""
+    """Returns the step due at `moment`; `heard_at` and `pinged_at` are the last times of each (monotonic seconds)."""
     if moment < silence_due(settings, heard_at, pinged_at):
         return Silence.BEAR
     return Silence.END if pinged_at > heard_at else Silence.PING
 
 
 def silence_due(settings: Settings, heard_at: float, pinged_at: float) -> float:
-    """When to judge the next time, if nothing is heard until then (monotonic seconds)."""
+    """Returns the time of the next step, if nothing is heard until then (monotonic seconds)."""
     if pinged_at > heard_at:
         return pinged_at + settings.ping_timeout_seconds
     return heard_at + settings.ping_interval_seconds
 
 
 def closing_seconds(settings: Settings, reason: DisconnectReason | None) -> float:
-    """How long a client may take to read its last words and agree to the end.
+    """Returns the seconds that a client has to read its last words and agree to the end.
 
     That is `SIGNALING_CLOSE_TIMEOUT_SEC`; for a `slow_consumer`, which has shown that it does not read, one second
     where that is less.

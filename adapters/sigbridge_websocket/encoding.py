@@ -1,4 +1,4 @@
-"""How events and responses become bytes on WebSocket: a dialect's JSON, in frames or without.
+"""The encoding of events and responses on WebSocket: a dialect's JSON, in frames or without.
 
 Rule 1: where frames are not compressed they are made here, header and all, so that an event is framed once for all its
 receivers. Source: RFC 6455, section 5.2.

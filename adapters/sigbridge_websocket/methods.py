@@ -41,7 +41,7 @@ class Call:
         self.sink: Sink | None = None
         self.traceparent = ""
         self.taken = False
-        """Whether its method was called, and so has responded or will."""
+        """True once its method was called: it has responded, or will."""
 
     def refuse(self, error: SignalingError) -> None:
         """Count the request as refused, and respond."""

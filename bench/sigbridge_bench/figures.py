@@ -88,7 +88,7 @@ class Key(NamedTuple):
     way: str
     """A pairing, `grpc-websocket`; or one protocol; or empty."""
     message: str
-    """What is sent, or by whom it is disturbed, or whose headers begin a call; or empty."""
+    """The message that is sent, the disturber, or the client whose headers begin a call; or empty."""
     amounts: tuple[float, ...]
     server: str
 
@@ -313,7 +313,7 @@ def way_text(way: str) -> str:
 
 
 def message_text(message: str) -> str:
-    """What is sent, or by whom it is disturbed, or whose headers begin a call, in words: grpc-go's headers."""
+    """Returns a row's `message` in words: a client is named with its headers, as in "grpc-go's headers"."""
     if message not in CLIENTS:
         return message
     return f"{message} headers" if message == "plain" else f"{message}'s headers"

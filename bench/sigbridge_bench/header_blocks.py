@@ -50,16 +50,16 @@ NEVER_INDEXED: Final = Literals(0x10, 0x0F)
 
 
 class Style(NamedTuple):
-    """How a library writes its first header block."""
+    """A library's way of writing its first header block."""
 
     fields: tuple[Header, ...]
     """In their order; values that a call has of its own are empty. Without a token there is no `authorization`."""
     static_fields: bool = True
-    """Whether it refers to fields of the static table."""
+    """True where whole fields of the static table are referred to."""
     static_names: Mapping[bytes, int] = _FIRST_NAMES
     """The entries of the static table to whose names it refers: of several of one name, the first or the last."""
     huffman: Literal["never", "shorter", "always"] = "never"
-    """When strings are Huffman-coded; `shorter`: where that is shorter, and not where it is as long."""
+    """The strings that are Huffman-coded; `shorter`: those that this makes shorter, not those that stay as long."""
     literals: Literals = INDEXED
     other_literals: Mapping[bytes, Literals] = {}
     """Of the names for which that is not so."""

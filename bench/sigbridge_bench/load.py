@@ -21,7 +21,7 @@ from sigbridge_bench.payloads import Encoded, Kind
 SOURCE = Path(__file__).with_name("load.c")
 
 MOST_CONNECTIONS = 65536
-"""How many a load makes, those that are closed included."""
+"""The most connections that a load makes, closed ones included."""
 
 SILENCE_SECONDS = 600.0
 """The load gives up long before, whatever a server does; this is for a fault of its own."""

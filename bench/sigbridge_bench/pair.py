@@ -54,7 +54,7 @@ PEER_PAIRS = 8
 
 
 class Opening(NamedTuple):
-    """How sessions are opened."""
+    """A way of opening sessions."""
 
     protocol: Protocol
     headers: Client | Literal[""] = ""
@@ -64,7 +64,7 @@ class Opening(NamedTuple):
         return session_text(self.protocol, self.headers)
 
     def figure(self, what: What, of: str = "") -> "Figure":
-        """What is measured of sessions that are opened so."""
+        """Returns a figure of sessions that are opened so."""
         return Figure(what, self.protocol, of, headers=self.headers)
 
 
@@ -86,7 +86,7 @@ class Build(NamedTuple):
     environment: str
     """The virtual environment, as it was given."""
     version: str
-    """What `sigbridge version` says there."""
+    """The line that its `sigbridge version` prints."""
     python: str
 
     @property
@@ -134,7 +134,7 @@ _ALONE = (("PYTHONPATH", ""), ("PYTHONHOME", ""))
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is measured, and how much of it."""
+    """The figures of a run, and how often each is measured."""
 
     generations: int = 12
     rounds: int = 8
@@ -168,12 +168,12 @@ class Plan:
 
     @property
     def kept(self) -> Sequence[Opening]:
-        """How sessions are opened that stay, so that they show what memory they take."""
+        """The ways of opening the sessions that stay; they show what memory a session takes."""
         return self._openings((USUAL,)) if "memory" in self.only else []
 
     @property
     def closed(self) -> Sequence[Opening]:
-        """How sessions are opened whose set-up is measured; they are closed after that."""
+        """The ways of opening the sessions whose set-up is measured; they are closed after that."""
         return self._openings(CLIENTS) if "setup" in self.only else []
 
     def _openings(self, clients: Sequence[Client]) -> Sequence[Opening]:
@@ -387,7 +387,7 @@ class _Generation:
         return sessions
 
     def _order(self, turn: int) -> Sequence[Name]:
-        """Which build comes first alternates with the turns, and with the generations."""
+        """Returns both names; the first alternates with the turns, and with the generations."""
         return _alternating(("A", "B"), turn + self._at)
 
     @contextmanager
@@ -480,7 +480,7 @@ def slower(found: Mapping[Figure, Estimate], limit_percent: float) -> list[Figur
 
 
 def heading(comparison: Comparison) -> str:
-    """Which builds are measured, and how."""
+    """Returns the lines above the tables: the builds, and how they are measured."""
     plan, cores = comparison.plan, comparison.cores
     lines = [f"{name}: {build}" for name, build in comparison.builds.items()]
     slices = [f"{plain(plan.messages)} messages"] if "relays" in plan.only else []
@@ -545,7 +545,7 @@ the next."""
 
 
 def _explained(found: Mapping[Figure, Estimate]) -> list[str]:
-    """How the intervals are made, and how good those of the relays are."""
+    """Returns paragraphs: how the intervals are made, and how good those of the relays are."""
     said = [_METHOD]
     relays = [of for figure, of in found.items() if figure.what == "relays"]
     if relays:
@@ -572,7 +572,7 @@ class PairRun(msgspec.Struct, tag_field="kind", tag="pair", kw_only=True, frozen
     """Two builds were compared: which, where, and how much was asked for."""
 
     run: str
-    """When it began, ISO 8601 in UTC; its figures have the same."""
+    """The time at which it began, ISO 8601 in UTC; its figures have the same."""
     builds: dict[str, str]
     """Environment and version of `A` and `B`."""
     machine: dict[str, str]
@@ -603,7 +603,7 @@ class Paired(msgspec.Struct, tag_field="kind", tag="paired", kw_only=True, froze
 
 
 def records(comparison: Comparison, samples: Samples, found: Mapping[Figure, Estimate]) -> Iterable[PairRun | Paired]:
-    """What a file keeps of a comparison, one JSON object a line."""
+    """Yields the lines that a file keeps of a comparison, each a JSON object."""
     plan, run = comparison.plan, comparison.began
     yield PairRun(
         run=run,

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 CONFIDENCE = 0.90
-"""How often such intervals hold the true ratio."""
+"""The share of such intervals that hold the true ratio."""
 
 # Student's t that is exceeded in one of twenty cases, by degrees of freedom from 1 on.
 _T_95 = [

@@ -95,7 +95,7 @@ class Sessions(_Measured, tag_field="kind", tag="sessions", kw_only=True, frozen
     seconds: float
     server_cpu: float | None
     memory: int | None
-    """What the server's process grew by: resident bytes, after all have announced less before.
+    """Growth of the server's process: resident bytes, after all have announced less before.
 
     Null where it cannot be seen, and for headers other than the usual ones: it does not depend on them.
     """

@@ -94,7 +94,7 @@ class Cell(NamedTuple):
     way: str
     """A pairing, or one protocol; or empty."""
     message: str = ""
-    """What is sent, or who disturbs, or whose headers begin a call; or empty."""
+    """The message that is sent, the disturber, or the client whose headers begin a call; or empty."""
     setting: float = 0.0
     """Messages in flight, or messages per second."""
 

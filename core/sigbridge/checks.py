@@ -15,7 +15,7 @@ from sigbridge.results import BOOLEAN_CAPABILITIES
 
 MAX_ID_BYTES: Final = 256
 MAX_JSON_DEPTH: Final = 32
-"""How deep metadata and extensions may nest: far above any use, far below what any JSON reader gives up at."""
+"""The deepest nesting of metadata and extensions: far above any use, far below what any JSON reader gives up at."""
 
 _CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f]")
 """Unicode category Cc, whole."""

@@ -31,7 +31,7 @@ class Delivery:
         self.slow: list[Session] = []
         """Sessions that did not take what they must be told."""
         self.silent = False
-        """Whether no events about rooms are sent any more: the server drains, and the close itself tells."""
+        """True once no events about rooms are sent: the server drains, and the close itself tells."""
 
     def relay(self, target: Peer, event: Event, tally: Tally, now: Instant) -> None:
         """Queue an event that one peer sends another, and count it in the sender's tally.

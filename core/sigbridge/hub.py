@@ -63,7 +63,7 @@ Rule = Callable[[Session, Any, Instant], Reply | Pending[Reply]]
 
 
 class Phase(Enum):
-    """What a server does with those who are here and those who come; see the picture above."""
+    """The states of a server; see the picture above."""
 
     SERVING = "serving"
     LEAVING = "leaving"
@@ -180,7 +180,7 @@ class Hub:
 
     @property
     def serving(self) -> bool:
-        """Whether newcomers are welcome, as far as the phase goes."""
+        """True in the phase in which newcomers are welcome."""
         return self.phase is Phase.SERVING
 
     def leave(self) -> None:
@@ -422,7 +422,7 @@ class Hub:
     # What the hub is asked by those who run it.
 
     def health(self, now: Instant) -> Health:
-        """How the server is: `unhealthy` once it leaves, `degraded` while it is short of memory."""
+        """Returns the server's health: `unhealthy` once it leaves, `degraded` while it is short of memory."""
         return Health(
             status="unhealthy" if not self.serving else "degraded" if self.degraded else "healthy",
             uptime_seconds=int(now.monotonic - self._started_at),

@@ -24,7 +24,7 @@ class Pending(Generic[T]):
 
     @property
     def resolved(self) -> bool:
-        """Whether the outcome is known."""
+        """True once the outcome is known."""
         return self._outcome is not None
 
     def then(self, callback: Callable[[T | SignalingError, Instant], None]) -> None:

@@ -30,18 +30,18 @@ ProtocolName: TypeAlias = str
 """The name of a way in, for counters, logs and health: `grpc`, `websocket`, or an adapter's that comes later."""
 
 Outcome: TypeAlias = Reply | SignalingError
-"""How a request ends: with its reply, or refused."""
+"""The end of a request: its reply, or the error that refuses it."""
 
 RequestId: TypeAlias = Any
-"""How a protocol names a request; opaque to the hub, which hands it back to the session's `Encoding`."""
+"""A protocol's name of a request; opaque to the hub, which hands it back to the session's `Encoding`."""
 
 MAX_CLIENT_BYTES = 128
 _PEER_OVERHEAD_BYTES = 128
-"""What the names and braces of one peer take in a listing, roughly."""
+"""Bytes that the names and braces of one peer take in a listing, roughly."""
 
 
 class Encoding(Protocol):
-    """How events and responses become bytes for an outbox; one object for all sessions that speak alike.
+    """The encoding of events and responses as bytes for an outbox; one object for all sessions that speak alike.
 
     So each event is encoded once for all of them.
     """
@@ -149,7 +149,7 @@ class Session:
         """Since when it has had no peer (monotonic seconds); of no meaning while it has one."""
         self.peer: Peer | None = None
         self.awaiting = False
-        """Whether the outcome of a request is awaited; until it is known nothing more may be applied."""
+        """True while the outcome of a request is awaited; until it is known nothing more may be applied."""
         self.end_reason: DisconnectReason | None = None
         self.request_count = 0
         self.tallies = tallies

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(
 
 TIME_LIMIT_SECONDS = 100
 RUN_SECONDS = 400
-"""How long the run of everything may take: a quarter of a minute where nothing else runs, and several where much does."""
+"""The most seconds for the run of everything: it takes 15 where nothing else runs, and minutes where much does."""
 LITTLE = ("--quick", "--messages", "64", "--pairs", "2", "--sessions", "6", "--room", "5")
 PAIRINGS = ["grpc-grpc", "grpc-websocket", "websocket-grpc", "websocket-websocket"]
 GRPCIO = PAIRINGS[:3]
@@ -564,7 +564,7 @@ def test_everybody_hears_of_each_that_joins(protocol, ours):
 
 @pytest.fixture
 def heard(fake):
-    """What connections say first to a gRPC server that then leaves; an endpoint of it, and their header blocks."""
+    """An endpoint of a gRPC server that hears a connection's first words and leaves; and the header blocks it heard."""
     blocks = []
 
     class Listens(socketserver.BaseRequestHandler):

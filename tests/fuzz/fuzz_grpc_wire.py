@@ -135,7 +135,7 @@ class Play:
             self.wire.expire(self.now)
 
     def check(self) -> None:
-        """What must hold at any time."""
+        """Asserts all that must hold at any time."""
         wire = self.wire
         calls = set(wire._calls.values())
         touched, call = [], wire.first_touched

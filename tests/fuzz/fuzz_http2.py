@@ -68,7 +68,7 @@ class Play:
                 self.hear(event)
 
     def hear(self, event: object) -> None:
-        """What a user may rely on: requests come once, and nothing of a body comes before them or behind its end."""
+        """Asserts what a user may rely on: requests come once, and nothing of a body comes before them or behind its end."""
         if isinstance(event, RequestReceived):
             assert event.stream_id not in self.untaken
             self.untaken[event.stream_id] = 0
@@ -120,7 +120,7 @@ class Play:
                 break
 
     def check(self) -> None:
-        """What must hold at any time."""
+        """Asserts all that must hold at any time."""
         server = self.server
         blocked = server._windows.blocked or {}
         assert len(server._active) <= MAX_STREAMS

@@ -16,7 +16,7 @@ import time_limits
 
 SECONDS = int(os.environ.get("SIGBRIDGE_FUZZ_SECONDS", "5"))
 ENDING_SECONDS = 60
-"""How long the fuzzer may take to begin and to end."""
+"""The most seconds for the fuzzer to begin and to end."""
 
 
 def _load(name: str) -> ModuleType:

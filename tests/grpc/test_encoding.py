@@ -1,4 +1,4 @@
-"""What goes into outboxes of gRPC: events, their numbers and responses, as a parser of protobuf reads them."""
+"""Frames for outboxes of gRPC: events, their numbers and responses, as a parser of protobuf reads them."""
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory

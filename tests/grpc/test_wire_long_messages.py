@@ -14,7 +14,7 @@ from sigbridge_http2.streams import RECEIVE_WINDOW_BYTES
 
 
 def kept(line: GrpcLine) -> int:
-    """How much the wire keeps of what clients have sent."""
+    """Returns the bytes that the wire keeps of what clients have sent."""
     return sum(len(call.deframer.buffer) for call in line.wire._calls.values() if call.deframer is not None)
 
 
@@ -108,7 +108,7 @@ def test_a_long_message_that_keeps_nobody_waiting_has_all_the_time(clock: Clock)
 
 
 def test_long_messages_take_turns(server: WiredServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has sent one and begins another goes behind those who wait."""
+    """A call that has sent one and begins another goes behind those that wait."""
     monkeypatch.setattr(long_messages, "UNFINISHED_BYTES", 0)
     line = server.line()
     message = long_message(200_000)

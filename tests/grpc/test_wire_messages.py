@@ -61,7 +61,7 @@ def test_a_decompression_bomb_costs_one_call(server: WiredServer) -> None:
 
 @pytest.fixture
 def inflated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What each compressed message has become, as the wire is told it."""
+    """The size that each compressed message has become, as the wire is told it."""
     found: list[int] = []
     count = TurnBudget.count_inflated
 

@@ -170,7 +170,7 @@ def test_streams_that_are_held_back_leave_others_their_window(clock: Clock) -> N
 
 
 def test_no_work_for_streams_that_say_nothing(server: WiredServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one message costs does not grow with the calls beside it, not even with those whose windows are closed."""
+    """The cost of a message does not grow with the calls beside it, not even with those whose windows are closed."""
     line = server.line(window=10)
     for number in range(200):
         line.session().send(str(number) * 100)
@@ -213,7 +213,7 @@ def test_a_wire_that_has_more_to_write_is_not_settled(server):
 
 
 def test_a_client_that_opens_no_window_is_a_slow_consumer(clock: Clock) -> None:
-    """What HTTP/2 holds of a call ages as what its outbox holds, however little it is."""
+    """Bytes of a call that HTTP/2 holds age as those in its outbox do, however few they are."""
     server = make_server(clock, send_deadline_seconds=5)
     closed, line = server.line(window=0), server.line()
     closed.session("closed")

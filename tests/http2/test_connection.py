@@ -207,7 +207,7 @@ def test_a_reset_stands_behind_what_was_let_out(pair: Pair) -> None:
 
 
 def test_unsent_is_not_the_same_as_sent(pair: Pair) -> None:
-    """What windows let out is counted no more, though it is not out."""
+    """Bytes that windows let out are counted no more, though they are not out."""
     stream_id = pair.request()
     pair.server.send_headers(stream_id, [(b":status", b"200")])
     pair.server.send_data(stream_id, b"z" * 3000)

@@ -115,5 +115,5 @@ async def listening_client(target: str, hub: Hub, peer_id: str) -> subprocess.Po
 
 
 def ended_grpc(hub: Hub) -> dict[str, int]:
-    """How many gRPC sessions have ended, by the reason."""
+    """Returns the number of gRPC sessions that have ended, by the reason."""
     return {reason: count for (protocol, reason), count in hub.counters.disconnects.items() if protocol == "grpc"}

@@ -3,7 +3,7 @@
 from sigbridge import Instant
 
 NOW = Instant(1000.0, 1_700_000_000.0)
-"""When it begins."""
+"""The time at which it begins."""
 
 
 class Clock:

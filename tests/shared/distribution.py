@@ -1,4 +1,4 @@
-"""Which worker runs which test, where several share the tests: `pytest --numprocesses=4`, by pytest-xdist.
+"""The sharing of tests among workers: `pytest --numprocesses=4`, by pytest-xdist.
 
 Workers take one test after the other. Tests that share what is costly to make stay together, with one worker, which makes
 it once. What takes longest begins first, so that no worker is left alone with it in the end.
@@ -24,7 +24,7 @@ TOGETHER = {
         "compat_tests/test_scenarios.py::test_a_meeting_leaves_nothing_behind",
     ),
 }
-"""What is costly, and the patterns of the node ids of the tests that share it."""
+"""Costly things, and the patterns of the node ids of the tests that share each."""
 
 FIRST = (
     *(pattern for patterns in TOGETHER.values() for pattern in patterns),
@@ -49,7 +49,7 @@ def _turn(item: pytest.Item) -> int:
 
 
 def _group(node_id: str) -> str:
-    """What a test shares with others; of one that shares nothing, its own id."""
+    """Returns the name of what a test shares with others; of one that shares nothing, its own id."""
     for shared, patterns in TOGETHER.items():
         if any(fnmatch.fnmatchcase(node_id, pattern) for pattern in patterns):
             return shared

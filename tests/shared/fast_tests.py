@@ -154,7 +154,7 @@ class Watch:
 
 
 def _is_a_loops_own() -> bool:
-    """Whether a socket is of the pair by which an event loop wakes itself."""
+    """Returns True for a socket of the pair by which an event loop wakes itself."""
     frame = sys._getframe(2)
     for _ in range(4):
         if frame.f_code.co_name == "_make_self_pipe":

@@ -219,7 +219,7 @@ class SignalCall:
 
 
 def ended(server: WiredServer) -> dict[str, int]:
-    """How many sessions have ended, by the reason."""
+    """Returns the number of sessions that have ended, by the reason."""
     return {reason: count for (_, reason), count in server.hub.counters.disconnects.items()}
 
 

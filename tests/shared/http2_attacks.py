@@ -1,4 +1,4 @@
-"""What attackers say to an HTTP/2 server: every class that has a name, with its bound, or the reason why it needs none.
+"""Attacks on an HTTP/2 server: every class that has a name, with its bound, or the reason why it needs none.
 
 A bound is in bytes that the attacker has sent when its connection ends. Where there is none, the work is no more than
 what the bytes themselves are worth; `tests/http2/measure_attacks.py` prints it.
@@ -45,9 +45,9 @@ class Attack:
     frames: Callable[[], Iterator[bytes]]
     bound: int | None
     reason: str
-    """How it ends, or why it need not."""
+    """The way it ends, or the reason why it need not."""
     code: ErrorCode | None = ErrorCode.ENHANCE_YOUR_CALM
-    """What the GOAWAY says; None: there is none."""
+    """The code of the GOAWAY; None: there is none."""
     reads: bool = True
     chunk_bytes: int = CHUNK_BYTES
 

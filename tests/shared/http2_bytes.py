@@ -71,7 +71,7 @@ class RawClient:
         self.server.send_headers(stream_id, [(b":status", b"200")])
 
     def sent(self) -> list[tuple[int, int, bytes]]:
-        """What the client gets: kind, stream and payload of frames."""
+        """Returns what the client gets: kind, stream and payload of frames."""
         return [(kind, stream_id, payload) for kind, _, stream_id, payload in self.sent_with_flags()]
 
     def sent_with_flags(self) -> list[tuple[int, int, int, bytes]]:

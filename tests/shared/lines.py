@@ -10,7 +10,7 @@ from clock import Clock
 from sigbridge_net.wire import Client, WireFactory
 
 ADDRESS = "192.0.2.1"
-"""Where every line comes from."""
+"""The address of the client of every line."""
 
 
 class Line:

@@ -1,4 +1,4 @@
-"""How long a test waits for something before it counts as never coming, and waiting for what says nothing when it comes."""
+"""The time limit of all waiting in tests, and waiting for what says nothing when it comes."""
 
 import asyncio
 import time

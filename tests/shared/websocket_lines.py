@@ -114,5 +114,5 @@ def masked(opcode: int, payload: bytes, *, fin: bool = True, rsv: int = 0) -> by
 
 
 def ended(hub: Hub, reason: str) -> int:
-    """How many WebSocket sessions have ended for a reason."""
+    """Returns the number of WebSocket sessions that have ended for a reason."""
     return hub.counters.disconnects["websocket", reason]

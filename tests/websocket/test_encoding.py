@@ -1,4 +1,4 @@
-"""What goes into outboxes of WebSocket: events, their numbers and responses, as parsers of frames and JSON read them."""
+"""Frames for outboxes of WebSocket: events, their numbers and responses, as parsers of frames and JSON read them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is built where, and what of it is compiled."""
+"""The files that a build makes, and those of them that are compiled."""
 
 import subprocess
 import zipfile

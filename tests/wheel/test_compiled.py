@@ -46,7 +46,7 @@ SAME_TESTS = (
     "tests/websocket",
     "tests/fuzz/test_fuzz.py",
 )
-"""What also runs on the compiled code: the tests of what is compiled, slow readers and long storms among them."""
+"""Tests that also run on the compiled code: those of what is compiled, slow readers and long storms among them."""
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class Relay:
         self.begins: OfferKey | None = None
         self.ends: tuple[OfferKey, ...] = ()
         self.absent_is_fine = False
-        """Whether the reply is the same where there is no such peer."""
+        """True where the reply is the same when there is no such peer."""
 
 
 class RelayRules:
