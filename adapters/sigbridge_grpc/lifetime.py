@@ -16,7 +16,7 @@ import random
 from typing import Final
 
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.instant import Instant
+from sigbridge.instant import NEVER, Instant
 from sigbridge.settings import Settings
 from sigbridge_http2.connection import Connection
 from sigbridge_http2.errors import ErrorCode
@@ -49,7 +49,6 @@ REFUSED_CALLS_PER_SECOND: Final = 33.0
 """Calls that may be refused before they begin, at once and in the long run: each costs far more than its bytes."""
 AGE_JITTER: Final = 0.1
 """Ages are drawn from this much around their setting, so that clients do not come back all at once."""
-NEVER: Final = float("inf")
 
 
 class Lifetime:
@@ -104,11 +103,8 @@ class Lifetime:
 
     def drain(self, now: Instant, *, idle: bool) -> None:
         """Leaves, because the server shuts down."""
-        if self.state < LEAVING:
-            self._http2.announce_shutdown()
+        self.leave(now, idle=idle)
         self.state = _ON_DRAIN[self.state]
-        if idle:
-            self.become_idle(now)
 
     def close(self, now: Instant, reason: DisconnectReason | None = None) -> None:
         """Listens no more; the client may take its time to hear what is said, less where it does not read."""

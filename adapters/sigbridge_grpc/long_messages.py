@@ -7,9 +7,8 @@ time, and then its call ends.
 """
 
 from collections.abc import Callable
-from typing import Final
 
-from sigbridge.instant import Instant
+from sigbridge.instant import NEVER, Instant
 from sigbridge_grpc.call import StreamCall
 from sigbridge_http2.connection import Connection
 
@@ -17,7 +16,6 @@ LONG_MESSAGE_BYTES = 24576
 """An unfinished message is let in beyond its stream's window from here on; above what `MAX_QUESTION_BYTES` lets be."""
 UNFINISHED_BYTES = 4194304
 """The bytes of long messages that one connection lets in before they are whole; the first is let in all the same."""
-NEVER: Final = float("inf")
 
 
 class LongMessages:

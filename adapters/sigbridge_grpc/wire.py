@@ -15,14 +15,10 @@ from typing import Final
 from sigbridge.auth import ALLOW_ALL, Authenticator
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
-from sigbridge.instant import Instant
+from sigbridge.instant import NEVER, Instant
 from sigbridge.settings import Settings
 from sigbridge_grpc import lifetime
-from sigbridge_grpc.call import (
-    GONE,
-    HALF_CLOSED,
-    StreamCall,
-)
+from sigbridge_grpc.call import GONE, HALF_CLOSED, StreamCall
 from sigbridge_grpc.door import MAX_HEADER_BYTES, Admission, Door, RequestHead
 from sigbridge_grpc.exchange import Exchange
 from sigbridge_grpc.framing import Deframer
@@ -51,7 +47,6 @@ MOST_HEADER_BYTES: Final = 4 * MAX_HEADER_BYTES
 """Metadata above this ends the connection: HTTP/2 cannot refuse a call whose headers it has not read."""
 MAX_QUESTION_BYTES: Final = 16384
 """The largest message of a method other than `Signal`: some are open to everybody, and none has long questions."""
-NEVER: Final = float("inf")
 
 
 class GrpcWire(Exchange):

@@ -1,5 +1,10 @@
 """A moment, as those who read clocks tell it to those who read none."""
 
+from typing import Final
+
+NEVER: Final = float("inf")
+"""The monotonic time of what is not due."""
+
 
 class Instant:
     """One moment on two clocks, both in seconds: `monotonic` for intervals, `unix` for what people read."""
