@@ -30,9 +30,11 @@ CONCLUDED: Final = 4
 GONE: Final = 5
 
 # What follows in each state.
-#                          accepted  answered  declined  ending     concluded  gone
-ON_RESPOND: Final = [RESPONDING, RESPONDING, ENDING, ENDING, CONCLUDED, GONE]
-ON_FINISH: Final = [FINISHED, ENDING, FINISHED, ENDING, CONCLUDED, GONE]
+# fmt: off
+#                    accepted    responding  finished  ending  concluded  gone
+ON_RESPOND: Final = [RESPONDING, RESPONDING, ENDING,   ENDING, CONCLUDED, GONE]
+ON_FINISH: Final =  [FINISHED,   ENDING,     FINISHED, ENDING, CONCLUDED, GONE]
+# fmt: on
 
 OPEN: Final = 0
 HALF_CLOSED: Final = 1

@@ -116,6 +116,10 @@ class Exchange(Agenda):
             method.fail(DisconnectReason.INTERNAL_ERROR, INTERNAL_ERROR.message, now)
         # All is taken, or nothing more of it is looked at.
         deframer.buffer = b""
+        self._acknowledge_all(call, now)
+
+    def _acknowledge_all(self, call: StreamCall, now: Instant) -> None:
+        """Acknowledges all that a call's client has sent: nothing of it is kept any more."""
         if call.unacknowledged:
             self._http2.acknowledge(call.stream_id, call.unacknowledged)
             call.unacknowledged = 0
@@ -209,11 +213,7 @@ class Exchange(Agenda):
     def _release(self, call: StreamCall, now: Instant) -> None:
         """Keeps nothing of a call any more."""
         call.state = GONE
-        if call.unacknowledged:
-            self._http2.acknowledge(call.stream_id, call.unacknowledged)
-            call.unacknowledged = 0
-        if self._long.calls:
-            self._long.leave(call, now)
+        self._acknowledge_all(call, now)
         self._turn.forget(call)
         self._calls.pop(call.stream_id, None)
         if not self._calls:

@@ -290,10 +290,7 @@ class Sender:
             self._put_caused(frames.window_update_frame(stream.id, stream.taken))
             stream.receivable += stream.taken
             stream.taken = 0
-        window = self._receive_window
-        window.taken += size
-        if window.taken >= CREDIT_BYTES:
-            self._put_caused(frames.window_update_frame(0, window.credit()))
+        self._credit(size)
 
     def _credit(self, size: int) -> None:
         """Lets a client send so much more on the connection."""
