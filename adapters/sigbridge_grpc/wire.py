@@ -15,6 +15,7 @@ from typing import Final
 from sigbridge.auth import ALLOW_ALL, Authenticator
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
+from sigbridge.fast_paths import is_on
 from sigbridge.instant import NEVER, Instant
 from sigbridge.settings import Settings
 from sigbridge_grpc import lifetime
@@ -48,11 +49,13 @@ MOST_HEADER_BYTES: Final = 4 * MAX_HEADER_BYTES
 MAX_QUESTION_BYTES: Final = 16384
 """The largest message of a method other than `Signal`: some are open to everybody, and none has long questions."""
 
+_FAST_OUTPUT: Final = is_on("fast_output")
+
 
 class GrpcWire(Exchange):
     """A gRPC connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
-    __slots__ = ("_client", "_door", "settled")
+    __slots__ = ("_client", "_door")
 
     successor = None
 
@@ -61,7 +64,6 @@ class GrpcWire(Exchange):
             max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES, most_header_bytes=MOST_HEADER_BYTES
         )
         super().__init__(http2, Lifetime(http2, door.settings, now), wake, door.settings.send_deadline_seconds)
-        self.settled = False
         self._door = door
         self._client = client
         self.due = now.monotonic + door.settings.handshake_timeout_seconds
@@ -144,6 +146,19 @@ class GrpcWire(Exchange):
         self.due = 0.0
         self.wake()
 
+    def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
+        """Returns what to write now, where nothing but messages comes and goes."""
+        if not _FAST_OUTPUT:
+            return None
+        # The general path begins with this, too.
+        self._look_at_touched(now)
+        turn, http2 = self._turn, self._http2
+        if not self._settling or turn.is_spent or turn.resting or http2.resumed or not http2.can_write_all(most):
+            return None
+        self._lifetime.stalled_since = NEVER
+        output = http2.output(most)
+        return [output] if output else []
+
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """Returns what to write now."""
         life, turn, http2 = self._lifetime, self._turn, self._http2
@@ -156,14 +171,11 @@ class GrpcWire(Exchange):
                 # Windows that opened may have let out what calls had given, so that they may give more.
                 self._touch_resumed()
         if output:
-            self.settled = self._settling and not (turn.resting or http2.unwritten or self.first_touched)
-            if self.settled and turn.is_spent:
-                turn.begin()
             return [output]
         if life.state < CLOSING and http2.over:
             self._break(now)
         life.conclude()
-        self.settled = self._settling = life.state <= SERVING and not turn.resting
+        self._settling = life.state <= SERVING and not turn.resting
         # All that can be said now is said: the carrier asks again in the next turn, if something waits for that.
         turn.begin()
         if turn.resting:

@@ -65,7 +65,6 @@ class HttpService(Protocol):
 class HttpWire:
     """One HTTP connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
-    settled = False
     successor = None
 
     def __init__(
@@ -113,6 +112,10 @@ class HttpWire:
         """The server is shutting down: a connection that is asking nothing has no more to say."""
         if not self._output:
             self.finished = True
+
+    def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
+        """Returns None: there is always more to look at."""
+        return None
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now."""

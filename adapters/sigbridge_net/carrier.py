@@ -312,11 +312,10 @@ class Connection:
             return
         try:
             if self._flowing and not transport.is_closing():
-                wire = self.wire
-                output = wire.take_output(WRITE_BUFFER_BYTES, now)
-                if output:
-                    transport.write(output[0] if len(output) == 1 else b"".join(output))
-                if wire.settled:
+                output = self.wire.fast_output(WRITE_BUFFER_BYTES, now)
+                if output is not None:
+                    if output:
+                        transport.write(output[0] if len(output) == 1 else b"".join(output))
                     return
             self._write(transport, now)
         except Exception:

@@ -11,7 +11,7 @@ from sigbridge.instant import Instant
 
 
 class Wire(Protocol):
-    """One connection's protocol. The carrier calls `take_output` after everything else, and whenever it was woken."""
+    """One connection's protocol. The carrier asks for output after everything else, and whenever it was woken."""
 
     @property
     def due(self) -> float:
@@ -26,15 +26,8 @@ class Wire(Protocol):
         """Nobody is listening any more: after `expire` the carrier drops the connection, with what it still holds."""
 
     @property
-    def settled(self) -> bool:
-        """Whether `take_output` has given all there is, nothing is ending, and input is welcome.
-
-        The usual case, which lets the carrier look no further; a wire may always say no.
-        """
-
-    @property
     def successor(self) -> "Wire | None":
-        """The wire that does everything from now on, where this one only found out which; only if not settled."""
+        """The wire that does everything from now on, where this one only found out which."""
 
     def receive(self, data: bytes, now: Instant) -> None:
         """Take bytes that arrived, in any fragmentation."""
@@ -47,6 +40,13 @@ class Wire(Protocol):
 
     def drain(self, now: Instant) -> None:
         """The server is shutting down, and the hub has ended its sessions: let go of what is left soon."""
+
+    def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
+        """All that there is to write now, where nothing else is to be looked at; None: `take_output` must be asked.
+
+        It is at most `most` bytes, input is welcome, nothing is about to end, and there is no successor.
+        That is the usual case, in which the carrier looks no further; a wire may always return None.
+        """
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now: about `most` bytes of messages; empty where there is nothing."""

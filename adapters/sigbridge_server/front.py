@@ -33,8 +33,6 @@ class Behind(NamedTuple):
 class FrontWire:
     """A connection whose protocol is not known yet, until the wire of that protocol takes over."""
 
-    settled = False
-
     __slots__ = (
         "_aborted",
         "_behind",
@@ -110,6 +108,10 @@ class FrontWire:
             self._wire.drain(now)
         else:
             self._finished = True
+
+    def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
+        """Returns None: there is always more to look at."""
+        return None
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now."""

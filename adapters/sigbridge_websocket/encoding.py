@@ -1,7 +1,6 @@
 """The encoding of events and responses on WebSocket: a dialect's JSON, in frames or without.
 
-Rule 1: where frames are not compressed they are made here, header and all, so that an event is framed once for all its
-receivers. Source: RFC 6455, section 5.2.
+Rule 1: where frames are not compressed they are made here, so that an event is framed once for all its receivers.
 """
 
 from typing import Final
@@ -11,26 +10,10 @@ from msgspec import UNSET
 from sigbridge.messages import Event
 from sigbridge.session import Outcome, RequestId
 from sigbridge_websocket.dialects import PLAIN, Dialect
+from sigbridge_websocket.frames import text_frame, text_of
 
 # A name of this module's own, which compiled code finds without asking a dictionary.
 _no_response: Final = UNSET
-
-_SHORT_HEADS: Final = [bytes((0x81, size)) for size in range(126)]
-
-
-def text_frame(payload: bytes) -> bytes:
-    """A whole text message in one unmasked frame."""
-    size = len(payload)
-    if size < 126:
-        return b"%b%b" % (_SHORT_HEADS[size], payload)
-    if size < 65536:
-        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), payload)
-    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
-
-
-def _payload(frame: bytes) -> bytes:
-    """The text in a frame that `text_frame` has made."""
-    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
 
 
 class BareJson:
@@ -69,7 +52,7 @@ class FramedJson(BareJson):
 
     def number_event(self, frame: bytes, number: int) -> bytes:
         """An event's frame with `params.seq`; its head is made anew."""
-        return text_frame(b'%b,"seq":%d}}' % (_payload(frame)[:-2], number))
+        return text_frame(b'%b,"seq":%d}}' % (text_of(frame)[:-2], number))
 
     def encode_response(self, outcome: Outcome, request_id: RequestId) -> bytes | None:
         """The response, as it goes into an outbox; `None` for a notification, whose id is `msgspec.UNSET`."""

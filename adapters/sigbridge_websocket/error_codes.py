@@ -39,10 +39,10 @@ CLOSE_CODES: dict[DisconnectReason, int] = {
 }
 """The close code that says a reason; a reason that is missing here leaves nobody to tell."""
 
-FAILURES: dict[int, DisconnectReason] = {
-    1002: DisconnectReason.PROTOCOL_ERROR,
-    1007: DisconnectReason.NOT_UTF8,
-    1009: DisconnectReason.MESSAGE_TOO_BIG,
-    1011: DisconnectReason.INTERNAL_ERROR,
-}
-"""The reasons for which the WebSocket protocol machine fails a connection by itself."""
+
+class Fault(Exception):
+    """A client has broken a rule of WebSocket, which ends its connection for `reason`."""
+
+    def __init__(self, reason: DisconnectReason) -> None:
+        super().__init__(reason.word)
+        self.reason = reason

@@ -1,74 +1,160 @@
-"""The library's protocol machine as we use it, and who a client says it is: the token in its handshake.
+"""The opening handshake of one connection, without I/O, until it is answered.
 
-Rule 1: the `Authorization` header counts where there is one; browsers, which cannot set it, offer the subprotocol
-`bearer.` + base64url(token) without padding, beside `jsonrpc`. Rule 2: a subprotocol that holds a token never comes
-back. Rule 3: two of a kind prove nothing. Source: `docs/security.md`.
+Rule 1: an ordinary request is read and accepted by `upgrade.py`; the library reads every other, negotiates compression,
+and words the refusals. Rule 2: the library is given the request and nothing behind it, and is forgotten with the
+handshake. Source: RFC 6455, section 4.
 """
 
-import base64
-import binascii
+import logging
 from collections.abc import Sequence
+from typing import Final
 
-from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage
-from websockets.frames import CloseCode
+from websockets.http11 import Request
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
-from sigbridge.auth import Credentials
-from sigbridge.disconnects import DisconnectReason
-from sigbridge_net.credentials import bearer_token, utf8_of_latin1
-from sigbridge_websocket.error_codes import FAILURES
+from sigbridge.auth import Authenticator
+from sigbridge.errors import Code, SignalingError
+from sigbridge.instant import Instant
+from sigbridge.session import Caller
+from sigbridge.settings import Settings
+from sigbridge_net.credentials import utf8_of_latin1
+from sigbridge_net.wire import Client
+from sigbridge_websocket.compression import OFFERED, Compression
+from sigbridge_websocket.credentials import credentials_from, select_subprotocol
+from sigbridge_websocket.upgrade import Upgrade, fast_upgrade, upgrade_response
 
-BEARER_PREFIX = "bearer."
+# The library logs headers at DEBUG and a line per connection at INFO; the hub has lines of its own.
+_library_logger = logging.getLogger("sigbridge.websocket.library")
+_library_logger.setLevel(logging.ERROR)
 
-
-def credentials_of(headers: Headers, certificate_subject: str | None) -> Credentials:
-    """What a handshake shows."""
-    authorization = [utf8_of_latin1(value) for value in headers.get_all("Authorization")]
-    return credentials_from(authorization, headers.get_all("Sec-WebSocket-Protocol"), certificate_subject)
-
-
-def credentials_from(
-    authorization: Sequence[str], protocols: Sequence[str], certificate_subject: str | None
-) -> Credentials:
-    """What these headers show: the values of each, as text."""
-    token = bearer_token(authorization) if authorization else _subprotocol_token(protocols)
-    return Credentials(token=token, certificate_subject=certificate_subject)
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
-def select_subprotocol(_: ServerProtocol | None, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """The first subprotocol that holds no token; clients already deployed may insist on theirs."""
-    return next((name for name in offered if not _holds_token(name)), None)
+class ValidRequest:
+    """What a valid request shows of its client, and the response that accepts it."""
+
+    __slots__ = ("authorization", "compression", "response", "subprotocols", "user_agent")
+
+    def __init__(
+        self, authorization: Sequence[str], subprotocols: Sequence[str], user_agent: str, response: bytes
+    ) -> None:
+        self.authorization = authorization
+        self.subprotocols = subprotocols
+        self.user_agent = user_agent
+        self.response = response
+        self.compression: Compression | None = None
+        """The compression that the response agrees to, if any."""
 
 
-def _holds_token(name: str) -> bool:
-    return name.lower().startswith(BEARER_PREFIX)
+class Handshake:
+    """One connection's opening handshake: takes bytes until there is a `request`, or a `refusal`."""
+
+    __slots__ = (
+        "_authenticator",
+        "_client",
+        "_head_end",
+        "_protocol",
+        "_settings",
+        "origin_refused",
+        "refusal",
+        "request",
+    )
+
+    def __init__(self, settings: Settings, client: Client, authenticator: Authenticator) -> None:
+        self._settings = settings
+        self._client = client
+        self._authenticator = authenticator
+        self._head_end = b""
+        """The last bytes of a request that is not whole yet."""
+        self._protocol: ServerProtocol | None = None
+        """The library's machine; none where the request has been ordinary until now."""
+        self.request: ValidRequest | None = None
+        self.refusal = b""
+        """The response to what is no valid request."""
+        self.origin_refused = False
+        """True where it is refused for its origin."""
+
+    def receive(self, data: bytes, now: Instant) -> bytes:
+        """Takes what belongs to the request; returns what follows it."""
+        if self._protocol is None:
+            # Nothing has come before.
+            size = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+            upgrade = fast_upgrade(data[:size], self._settings)
+            if upgrade is not None:
+                self.request = _accepted(upgrade, now)
+                return data[size:]
+            self._protocol = self._library()
+        seen = self._head_end + data
+        end = seen.find(_END_OF_HEAD)
+        size = len(data) if end < 0 else end + len(_END_OF_HEAD) - len(self._head_end)
+        self._head_end = seen[1 - len(_END_OF_HEAD) :]
+        self._take(self._protocol, data[:size])
+        return data[size:]
+
+    def caller(self, request: ValidRequest, now: Instant) -> Caller:
+        """Returns who sent a request; raises SignalingError where nobody is let in with what it shows."""
+        credentials = credentials_from(request.authorization, request.subprotocols, self._client.certificate_subject)
+        return Caller(self._authenticator.authenticate(credentials, now), self._client.address, request.user_agent)
+
+    def refuse(self, error: SignalingError) -> bytes:
+        """Returns the response that refuses a valid request."""
+        unauthenticated = error.code is Code.UNAUTHENTICATED
+        response = self._library().reject(401 if unauthenticated else 503, f"{error.message}\n")
+        if unauthenticated:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response.serialize()
+
+    def _library(self) -> ServerProtocol:
+        settings = self._settings
+        return ServerProtocol(
+            # A client that is no web page sends no origin.
+            origins=[None, *map(Origin, settings.allowed_origins)] if settings.allowed_origins else None,
+            extensions=OFFERED if settings.websocket_compression else None,
+            select_subprotocol=_select_subprotocol,
+            logger=_library_logger,
+        )
+
+    def _take(self, protocol: ServerProtocol, head: bytes) -> None:
+        """Gives the library bytes of the request, and looks at what it makes of them."""
+        protocol.receive_data(head)
+        if isinstance(protocol.handshake_exc, InvalidMessage):
+            # To what is no HTTP the library gives no answer.
+            self.refusal = protocol.reject(400, "Not an HTTP request\n").serialize()
+            return
+        for event in protocol.events_received():
+            if isinstance(event, Request):
+                self._judge(protocol, event)
+                return
+        self.refusal = b"".join(protocol.data_to_send())
+
+    def _judge(self, protocol: ServerProtocol, request: Request) -> None:
+        """Lets the library judge a whole request."""
+        response = protocol.accept(request)
+        if response.status_code != 101:
+            self.origin_refused = response.status_code == 403
+            self.refusal = response.serialize()
+            return
+        headers = request.headers
+        agents = headers.get_all("User-Agent")
+        self.request = ValidRequest(
+            [utf8_of_latin1(value) for value in headers.get_all("Authorization")],
+            headers.get_all("Sec-WebSocket-Protocol"),
+            agents[0] if agents else "",
+            response.serialize(),
+        )
+        for extension in protocol.extensions:
+            self.request.compression = Compression(extension)
 
 
-def _subprotocol_token(protocols: Sequence[str]) -> str | None:
-    names = [name.strip() for value in protocols for name in value.split(",")]
-    encoded = [name[len(BEARER_PREFIX) :] for name in names if _holds_token(name)]
-    if len(encoded) != 1:
-        return None
-    try:
-        return base64.b64decode(encoded[0] + "=" * (-len(encoded[0]) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        return None
+def _accepted(upgrade: Upgrade, now: Instant) -> ValidRequest:
+    chosen = select_subprotocol(upgrade.subprotocols)
+    response = upgrade_response(upgrade.key, chosen, now.unix)
+    return ValidRequest(upgrade.authorization, upgrade.subprotocols, upgrade.user_agent, response)
 
 
-class SessionProtocol(ServerProtocol):
-    """The library's protocol machine, whose close frames say our words and which remembers why it failed."""
-
-    failure: DisconnectReason | None = None
-
-    def fail(self, code: CloseCode | int, reason: str = "") -> None:
-        """Fail the connection (RFC 6455, section 7.1.7); the library's own text would tell of its inside."""
-        self.failure = FAILURES.get(int(code))
-        super().fail(code, self.failure.word if self.failure is not None else reason)
-
-    def send_eof(self) -> None:
-        """End the stream; to what was no HTTP request the library gives no answer by itself."""
-        if isinstance(self.handshake_exc, InvalidMessage):
-            self.writes.append(self.reject(400, "Not an HTTP request\n").serialize())
-        super().send_eof()
+def _select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Chooses as `select_subprotocol` does, where the library asks."""
+    name = select_subprotocol(offered)
+    return None if name is None else Subprotocol(name)

@@ -1,4 +1,4 @@
-"""The ordinary opening handshake, read and answered here in a fraction of the time that the library takes.
+"""The ordinary opening handshake, read and accepted here in a fraction of the time that the library takes.
 
 Rule 1: what is read here the library would accept, and take the same out of it. Rule 2: what is not written as clients
 usually write it, and what would be refused, is left to the library, whole. Source: RFC 6455, section 4.
@@ -10,6 +10,8 @@ import re
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
+
+from sigbridge.settings import Settings
 
 MAX_ORDINARY_BYTES: Final = 4096
 """Of a request's head; far below the library's own bounds of lines."""
@@ -27,24 +29,20 @@ _names: Final = re.compile(rf"{_TOKEN}(?:, ?{_TOKEN})*+").fullmatch
 class Upgrade:
     """What an ordinary request for a WebSocket says."""
 
-    __slots__ = ("authorization", "extended", "key", "origin", "protocols", "user_agent")
+    __slots__ = ("authorization", "key", "subprotocols", "user_agent")
 
     def __init__(self, key: str, fields: dict[str, str]) -> None:
+        authorization = fields.get("authorization")
+        subprotocols = fields.get("sec-websocket-protocol")
         self.key = key
-        self.origin = fields.get("origin")
-        self.authorization = fields.get("authorization")
-        self.protocols = fields.get("sec-websocket-protocol")
+        self.authorization = [] if authorization is None else [authorization]
+        self.subprotocols = [] if subprotocols is None else [name.strip() for name in subprotocols.split(",")]
+        """The subprotocols that it offers, in the client's order."""
         self.user_agent = fields.get("user-agent", "")
-        self.extended = "sec-websocket-extensions" in fields
-        """Whether it offers extensions, of whatever kind."""
-
-    def offered(self) -> list[str]:
-        """The subprotocols, in the client's order."""
-        return [] if self.protocols is None else [name.strip() for name in self.protocols.split(",")]
 
 
-def read_upgrade(head: bytes) -> Upgrade | None:
-    """What an ordinary request says, of which this is the whole head; `None` where the library must look at it."""
+def fast_upgrade(head: bytes, settings: Settings) -> Upgrade | None:
+    """Returns what an ordinary request says, whose whole head this is; None where the library must look at it."""
     if len(head) > MAX_ORDINARY_BYTES or not head.isascii():
         return None
     text = head.decode("ascii")
@@ -61,22 +59,26 @@ def read_upgrade(head: bytes) -> Upgrade | None:
             return None
         fields[name] = value.strip(" ")
     key = fields.get("sec-websocket-key", "")
-    protocols = fields.get("sec-websocket-protocol")
+    subprotocols = fields.get("sec-websocket-protocol")
+    origin = fields.get("origin")
     if (
         fields.get("upgrade", "").lower() != "websocket"
         or fields.get("connection", "").lower() not in ("upgrade", "keep-alive, upgrade")
         or fields.get("sec-websocket-version") != "13"
         or _key(key) is None
-        or (protocols is not None and _names(protocols) is None)
+        or (subprotocols is not None and _names(subprotocols) is None)
         or "content-length" in fields
         or "transfer-encoding" in fields
+        # Whose origin is not allowed is refused; whoever offers extensions may get compression.
+        or (origin is not None and settings.allowed_origins and origin not in settings.allowed_origins)
+        or (settings.websocket_compression and "sec-websocket-extensions" in fields)
     ):
         return None
     return Upgrade(key, fields)
 
 
 def upgrade_response(key: str, subprotocol: str | None, unix: float) -> bytes:
-    """The response that accepts; byte for byte the library's."""
+    """Returns the response that accepts, byte for byte the library's."""
     accept = binascii.b2a_base64(hashlib.sha1((key + _GUID).encode()).digest(), newline=False)  # noqa: S324 - as RFC 6455 has it
     chosen = b"" if subprotocol is None else b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode()
     return (

@@ -162,7 +162,9 @@ def test_every_other_measurement_is_there(whole_run):
     assert all(record.server_cpu > 0 for record in without_io)
     (echo,) = of(file, records.Echo)
     assert echo.messages == 640
-    assert echo.load_cpu > 0
+    # So short a run may be less than what a busy machine counts of CPU time.
+    assert echo.load_cpu >= 0
+    assert echo.seconds > 0
 
 
 def test_the_tables_end_a_run_and_come_again_from_its_file(whole_run):

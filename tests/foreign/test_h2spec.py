@@ -42,7 +42,6 @@ class HelloWire:
     Answers take a moment, so that what h2spec does to a stream finds it open.
     """
 
-    settled = False
     successor = None
 
     def __init__(self, now: Instant) -> None:
@@ -68,6 +67,9 @@ class HelloWire:
         self._http2.send_headers(stream_id, ((b":status", b"200"),))
         self._http2.send_data(stream_id, b"hello")
         self._http2.send_trailers(stream_id, ((b"bye", b"bye"),))
+
+    def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
+        return None
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         output = self._http2.output(most)

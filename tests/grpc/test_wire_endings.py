@@ -231,6 +231,7 @@ def test_an_idle_connection_ends_with_its_goodbye(clock: Clock) -> None:
     line.call(CHECK, b"")
     clock.advance(51)
     line.wire.expire(clock.now)
+    assert line.wire.fast_output(line.most, clock.now) is None
     while line.wire.take_output(line.most, clock.now):
-        assert not line.wire.settled
+        assert line.wire.fast_output(line.most, clock.now) is None
     assert line.wire.finished

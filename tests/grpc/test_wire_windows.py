@@ -198,17 +198,17 @@ def test_no_work_for_streams_that_say_nothing(server: WiredServer, monkeypatch: 
     assert len(looked) <= 4
 
 
-def test_a_wire_that_has_more_to_write_is_not_settled(server):
-    """The carrier asks a settled wire for nothing more, so the rest of a large message would stay."""
+def test_a_wire_that_has_more_to_write_has_no_fast_output(server):
+    """The carrier asks for nothing more behind it, so the rest of a large message would stay."""
     line = server.line()
     alice, bob = line.session("alice"), line.session("bob")
-    assert line.wire.settled
+    assert line.wire.fast_output(100, line.clock.now) == []
     request = pb.SignalingRequest(offer=pb.OfferRequest(to_peer_id="bob", sdp="v=0" + "s" * 1000))
     line.http2.send_data(alice.stream_id, framed(request.SerializeToString()))
     line.push(line.http2.data_to_send())
     line.most = 100
-    while line.pull():
-        assert line.wire.settled is not line.wire._http2.wants_write
+    assert line.wire.fast_output(100, line.clock.now) is None
+    line.pump()
     assert bob.answer.responses[-1].notification.offer.sdp == request.offer.sdp
 
 

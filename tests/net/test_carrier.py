@@ -103,7 +103,7 @@ class Noting:
     """A wire that keeps what it is given, and says nothing."""
 
     due = float("inf")
-    finished = aborted = settled = False
+    finished = aborted = False
     successor = None
 
     def __init__(self) -> None:
@@ -119,6 +119,9 @@ class Noting:
 
     def connection_lost(self, now):
         self.ends.append("lost")
+
+    def fast_output(self, most, now):
+        return None
 
     def take_output(self, most, now):
         return []
@@ -216,7 +219,7 @@ class Broken:
     """A wire that fails at everything."""
 
     due = 0.0
-    finished = aborted = settled = False
+    finished = aborted = False
     successor = None
 
     def __init__(self, where: str):
@@ -225,10 +228,10 @@ class Broken:
     def __getattr__(self, name):
         if name == self.where:
             raise RuntimeError("broken")
-        return lambda *_: [] if name == "take_output" else True
+        return lambda *_: {"fast_output": None, "take_output": []}.get(name, True)
 
 
-@pytest.mark.parametrize("where", ["receive", "take_output", "expire", "receive_eof", "reading"])
+@pytest.mark.parametrize("where", ["receive", "fast_output", "take_output", "expire", "receive_eof", "reading"])
 async def test_a_wire_that_fails_costs_its_own_connection(serving, read_rest, where, caplog):
     async with serving(ping_interval_seconds=0.2) as served:
         port = await served.carrier.listen("127.0.0.1:0", lambda *_: Broken(where))

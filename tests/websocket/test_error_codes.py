@@ -4,7 +4,7 @@ import pytest
 
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code
-from sigbridge_websocket.error_codes import CLOSE_CODES, FAILURES, jsonrpc_code
+from sigbridge_websocket.error_codes import CLOSE_CODES, jsonrpc_code
 
 
 @pytest.mark.parametrize("code", Code)
@@ -33,7 +33,3 @@ def test_close_codes_are_the_protocols():
     assert words == {word: code for word, code in published.items() if word in words}
     untold = {DisconnectReason.KEEPALIVE_TIMEOUT, DisconnectReason.CONNECTION_LOST}
     assert set(DisconnectReason) - set(CLOSE_CODES) == untold
-
-
-def test_what_the_library_fails_for_is_closed_with_the_same_code():
-    assert all(CLOSE_CODES[reason] == code for code, reason in FAILURES.items())

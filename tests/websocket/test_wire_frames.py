@@ -10,8 +10,7 @@ from websockets.frames import PING, PONG
 
 from clock import Clock
 from sigbridge import Hub, Settings, outbox
-from sigbridge_websocket.encoding import text_frame
-from sigbridge_websocket.wire import READ_AHEAD_PONGS, WebSocketWire
+from sigbridge_websocket.wire import READ_AHEAD_PONGS
 from websocket_lines import HANDSHAKE, LIST, WebSocketLine, ended, masked
 
 TEXT, BINARY, CONT, CLOSE = 1, 2, 0, 8
@@ -66,37 +65,29 @@ FRAMES = st.builds(
 )
 
 
+def outcome(parts: list[bytes], crowd: int):
+    """What comes of bytes that arrive in parts, where a session is crowded by so many messages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox, "CROWDED_MESSAGES", crowd)
+        clock = Clock()
+        hub = Hub(Settings(max_message_bytes=65_536), clock.now)
+        line = WebSocketLine(hub, clock)
+        for part in parts:
+            line.feed(part)
+        line.pump()
+        pongs = [bytes(one.data) for one in line.frames if one.opcode is PONG]
+        return line.heard(), pongs, line.closed, hub.counters.requests, hub.counters.disconnects
+
+
 @given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 3000), max_size=6), st.integers(1, 16))
-def test_what_is_cut_out_by_us_is_what_the_library_makes_of_it(frames, cuts, crowd):
+def test_what_waits_or_comes_in_parts_is_taken_all_the_same(frames, cuts, crowd):
     data = b""
     for opcode, payload, fin, rsv, mask in frames:
         one = masked(opcode, payload, fin=fin, rsv=rsv)
         data += one if mask else one[:1] + bytes([one[1] & 0x7F]) + one[2:]
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    outcomes = []
-    for plain in (True, False):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(outbox, "CROWDED_MESSAGES", crowd)
-            if not plain:
-                patch.setattr(WebSocketWire, "_look", lambda self: None)
-            clock = Clock()
-            hub = Hub(Settings(max_message_bytes=65_536), clock.now)
-            line = WebSocketLine(hub, clock)
-            seen_plain = line.wire._plain
-            for start, end in pairwise(edges):
-                line.feed(data[start:end])
-            line.pump()
-            pongs = [bytes(one.data) for one in line.frames if one.opcode is PONG]
-            outcomes.append((line.heard(), pongs, line.closed, hub.counters.requests, hub.counters.disconnects))
-            assert seen_plain is plain
-    assert outcomes[0] == outcomes[1]
-
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 70000])
-def test_frames_of_ours_are_the_librarys(size):
-    from websockets.frames import Frame, Opcode
-
-    assert text_frame(b"x" * size) == Frame(Opcode.TEXT, b"x" * size).serialize(mask=False)
+    parts = [data[start:end] for start, end in pairwise(edges)]
+    assert outcome(parts, crowd) == outcome([data], 10**6)
 
 
 def test_binary_frames_are_accepted(connect, frame):

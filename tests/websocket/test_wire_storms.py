@@ -7,6 +7,7 @@ from clock import NOW
 from sigbridge import Hub, Instant, Settings
 from sigbridge.disconnects import DisconnectReason
 from sigbridge_net.wire import Client
+from sigbridge_websocket.closing import OPEN
 from sigbridge_websocket.wire import websocket_wires
 from websocket_lines import HANDSHAKE, LIST, OFFER
 
@@ -99,11 +100,12 @@ class Storm:
     def check(self) -> None:
         wire = self.wire
         session = wire._session
-        assert not (wire._backlog and wire.reading() and session.end_reason is None)
+        state = wire._closing.state
+        assert not (state == OPEN and wire.reading() and not wire._frames.exhausted)
+        assert (state == OPEN) is (session is not None and session.end_reason is None)
         if session is None or session.end_reason is not None or wire.finished:
             assert self.hub.session_count == 0
-        if wire._close_written:
-            assert session.end_reason is not None
+        if session is not None and wire._closing.is_said:
             count = len(self.written)
             self.feed(b"\x89\x80\0\0\0\0")
             self.take()

@@ -38,6 +38,7 @@ def test_nothing_is_read_while_an_answer_is_awaited(slow, clock, frame):
         woken = alice.woken
         deferral.complete(now=clock.now)
         assert alice.woken > woken
+        alice.pull()
     alice.pump()
     assert alice.wire.reading()
     assert [one["id"] for one in alice.heard()] == [2, 9]

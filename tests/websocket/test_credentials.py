@@ -12,7 +12,7 @@ from clock import NOW
 from sigbridge import Hub, Settings
 from sigbridge.auth import ALLOW_ALL, Credentials, Identity, StaticTokens
 from sigbridge_net.wire import Client
-from sigbridge_websocket.handshake import credentials_of, select_subprotocol
+from sigbridge_websocket.credentials import credentials_from, select_subprotocol
 from sigbridge_websocket.wire import websocket_wires
 
 TOKEN = "s3cret"
@@ -23,7 +23,8 @@ def encoded(token: str) -> str:
 
 
 def shown(*pairs: tuple[str, str]) -> str | None:
-    return credentials_of(Headers(pairs), None).token
+    headers = Headers(pairs)
+    return credentials_from(headers.get_all("Authorization"), headers.get_all("Sec-WebSocket-Protocol"), None).token
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_no_subprotocol_fails(text):
 
 
 def test_the_certificate_comes_along():
-    assert credentials_of(Headers(), "device-1") == Credentials(None, "device-1")
+    assert credentials_from([], [], "device-1") == Credentials(None, "device-1")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_the_certificate_comes_along():
     ],
 )
 def test_a_token_is_never_the_chosen_subprotocol(offered, chosen):
-    assert select_subprotocol(None, offered) == chosen
+    assert select_subprotocol(offered) == chosen
 
 
 # On the wire.

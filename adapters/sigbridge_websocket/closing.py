@@ -1,0 +1,87 @@
+"""The states of a WebSocket connection, from its opening handshake to its end, without I/O.
+
+               accepted              the hub ends the session            our close frame is out
+     OPENING ───────────▶ OPEN ────────────────────────────▶ ENDING ────────────────────────────▶ CLOSING
+        │                  │                                   │                                     │
+        │ refused          │ the client ends                   │ the client ends                     │ the client ends
+        │                  ▼                                   │                                     │
+        │              ANSWERING ◀─────────────────────────────┘                                     │
+        │                  │ our close frame is out, where there is one                              │
+        └──────────────────┴────────────▶ CLOSED ◀───────────────────────────────────────────────────┘
+
+A client ends by a close frame, by a fault, or by the end of what it sends. What was said to it before goes out before
+our close frame, and nothing goes out behind it. Until the client has ended, its frames are read: in ENDING and CLOSING
+for the sake of its close frame.
+Source: RFC 6455, section 7.
+"""
+
+from typing import Final
+
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.instant import NEVER
+from sigbridge_websocket.error_codes import CLOSE_CODES
+from sigbridge_websocket.frames import CLOSE, close_payload, control_frame
+
+OPENING: Final = 0
+OPEN: Final = 1
+ENDING: Final = 2
+CLOSING: Final = 3
+ANSWERING: Final = 4
+CLOSED: Final = 5
+
+# What follows in each state.
+# fmt: off
+#                         opening  open       ending     closing  answering  closed
+_ON_END: Final =         [CLOSED,  ENDING,    ENDING,    CLOSING, ANSWERING, CLOSED]
+_ON_CLIENT_END: Final =  [CLOSED,  ANSWERING, ANSWERING, CLOSED,  ANSWERING, CLOSED]
+_ON_ALL_OUT: Final =     [OPENING, OPEN,      CLOSING,   CLOSING, CLOSED,    CLOSED]
+# fmt: on
+
+
+class Closing:
+    """One connection's state, and what there is to say at its end."""
+
+    __slots__ = ("_frame", "deadline", "reason", "state")
+
+    def __init__(self) -> None:
+        self.state = OPENING
+        self.reason: DisconnectReason | None = None
+        """Why the session has ended."""
+        self.deadline = NEVER
+        """When the connection is dropped, whatever its client does (monotonic seconds)."""
+        self._frame = b""
+        """Our close frame; empty where there is nobody to read it."""
+
+    def open(self) -> None:
+        """Begins the session, since the handshake is accepted."""
+        self.state = OPEN
+
+    def end(self, reason: DisconnectReason) -> None:
+        """Ends the connection from our side; where its client has ended it before, that is what is answered."""
+        self.reason = reason
+        if self.state == OPEN:
+            self._frame = frame_for(reason)
+        self.state = _ON_END[self.state]
+
+    @property
+    def is_said(self) -> bool:
+        """True when nothing may be said any more."""
+        return self.state in (CLOSING, CLOSED)
+
+    def answer(self, frame: bytes) -> None:
+        """Ends the connection from the client's side, with this for our close frame; empty where it gave no cause."""
+        if self.state <= ENDING:
+            self._frame = frame or self._frame
+        self.state = _ON_CLIENT_END[self.state]
+
+    def last_words(self) -> bytes:
+        """Returns our close frame, since all that was to be said before it is out; empty where none is due."""
+        frame, self._frame = self._frame, b""
+        self.state = _ON_ALL_OUT[self.state]
+        return frame
+
+
+def frame_for(reason: DisconnectReason) -> bytes:
+    """Returns the close frame that says a reason; empty for one that leaves nobody to tell."""
+    code = CLOSE_CODES.get(reason)
+    return b"" if code is None else control_frame(CLOSE, close_payload(code, reason.word))

@@ -1,0 +1,41 @@
+"""permessage-deflate on one connection; the negotiation and the compressor are the library's.
+
+Rule 1: what a client has compressed is inflated a frame at a time, when it is asked for, and never to more than fits.
+Source: RFC 7692.
+"""
+
+from typing import Final
+
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
+
+from sigbridge.disconnects import DisconnectReason
+from sigbridge_websocket.error_codes import Fault
+
+OFFERED: Final = [ServerPerMessageDeflateFactory()]
+"""The extensions that a handshake negotiates, where compression is allowed."""
+
+
+class Compression:
+    """One connection's compression, as it was negotiated."""
+
+    __slots__ = ("_extension",)
+
+    def __init__(self, extension: Extension) -> None:
+        self._extension = extension
+
+    def inflate(self, first: int, payload: bytes, max_bytes: int) -> bytes:
+        """Returns what a data frame with that first byte holds; raises Fault for what is no deflate, or too much."""
+        frame = Frame(Opcode(first & 0x0F), payload, bool(first & 0x80), bool(first & 0x40))
+        try:
+            return bytes(self._extension.decode(frame, max_size=max_bytes).data)
+        except PayloadTooBig:
+            raise Fault(DisconnectReason.MESSAGE_TOO_BIG) from None
+        except ProtocolError:
+            raise Fault(DisconnectReason.PROTOCOL_ERROR) from None
+
+    def deflate(self, text: bytes) -> bytes:
+        """Returns what a frame holds that has the whole of a text."""
+        return bytes(self._extension.encode(Frame(Opcode.TEXT, text)).data)

@@ -1,0 +1,43 @@
+"""What a client shows of itself in its opening handshake: its token.
+
+Rule 1: the `Authorization` header counts where there is one; browsers, which cannot set it, offer the subprotocol
+`bearer.` + base64url(token) without padding, beside `jsonrpc`. Rule 2: a subprotocol that holds a token never comes
+back. Rule 3: two of a kind prove nothing. Source: `docs/security.md`.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+from sigbridge.auth import Credentials
+from sigbridge_net.credentials import bearer_token
+
+BEARER_PREFIX = "bearer."
+
+
+def credentials_from(
+    authorization: Sequence[str], subprotocols: Sequence[str], certificate_subject: str | None
+) -> Credentials:
+    """Returns what these headers show: the values of each, as text."""
+    token = bearer_token(authorization) if authorization else _subprotocol_token(subprotocols)
+    return Credentials(token=token, certificate_subject=certificate_subject)
+
+
+def select_subprotocol(offered: Sequence[str]) -> str | None:
+    """Returns the first subprotocol that holds no token; clients already deployed may insist on theirs."""
+    return next((name for name in offered if not _holds_token(name)), None)
+
+
+def _holds_token(name: str) -> bool:
+    return name.lower().startswith(BEARER_PREFIX)
+
+
+def _subprotocol_token(subprotocols: Sequence[str]) -> str | None:
+    names = [name.strip() for value in subprotocols for name in value.split(",")]
+    encoded = [name[len(BEARER_PREFIX) :] for name in names if _holds_token(name)]
+    if len(encoded) != 1:
+        return None
+    try:
+        return base64.b64decode(encoded[0] + "=" * (-len(encoded[0]) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,297 @@
+"""The frames of WebSocket, without I/O: a client's are cut from its bytes and checked, and ours are written.
+
+Rule 1: a frame is taken when it is whole; where its head alone breaks a rule, it is refused by that. Rule 2: a frame's
+first byte says what it is; each state of the reader has a table of those that it allows. Rule 3: behind a fault nothing
+may be read any more. Rule 4: what has come waits as it is, masked and compressed, until it is asked for.
+
+The states of a reader, and the frames that lead from one to another; control frames leave it in its state:
+
+    a whole message               a message's first frame               a middle frame
+       ┌────────────▶ BETWEEN ─────────────────────────────▶ WITHIN ◀────────────┐
+       └───────────────┘ ▲                                   │    └──────────────┘
+                         └──────── a message's last frame ───┘
+
+Source: RFC 6455, sections 5 and 7.4; RFC 7692, section 6.
+"""
+
+import codecs
+from typing import Final
+
+from websockets.speedups import apply_mask
+
+from sigbridge.disconnects import DisconnectReason
+from sigbridge_websocket.compression import Compression
+from sigbridge_websocket.error_codes import Fault
+
+# Opcodes (RFC 6455, section 5.2).
+CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+
+# Bits of a frame's first byte, and the highest of its second.
+FIN: Final = 0x80
+RSV1: Final = 0x40
+OPCODE_BITS: Final = 0x0F
+MASK: Final = 0x80
+
+MAX_CONTROL_BYTES: Final = 125
+"""Most bytes of a control frame's payload, and of any that has its size in the second byte (RFC 6455, section 5.2)."""
+MASKED_HEAD_BYTES: Final = 6
+"""Bytes before the payload of a client's short frame: two of head and four of mask."""
+
+# States of a reader.
+BETWEEN: Final = 0
+WITHIN: Final = 1
+
+# What a first byte says.
+_REFUSED: Final = 0
+_MESSAGE: Final = 1
+_FRAGMENT: Final = 2
+_CONTROL: Final = 3
+
+_unmask: Final = apply_mask
+
+
+def _meanings(*, rsv1: bool) -> list[bytes]:
+    """The tables: in each state, what every first byte says; with RSV1 where messages may be compressed."""
+    beginnings = {FIN | TEXT: _MESSAGE, FIN | BINARY: _MESSAGE, TEXT: _FRAGMENT, BINARY: _FRAGMENT}
+    if rsv1:
+        # Only the first frame of a message says that it is compressed (RFC 7692, section 6).
+        beginnings |= {RSV1 | first: meaning for first, meaning in beginnings.items()}
+    continuations = {CONTINUATION: _FRAGMENT, FIN | CONTINUATION: _FRAGMENT}
+    controls = {FIN | opcode: _CONTROL for opcode in (CLOSE, PING, PONG)}
+    return [
+        bytes((allowed | controls).get(first, _REFUSED) for first in range(256))
+        for allowed in (beginnings, continuations)
+    ]
+
+
+_PLAIN: Final = _meanings(rsv1=False)
+_COMPRESSED: Final = _meanings(rsv1=True)
+
+
+class Frame:
+    """One message, of however many frames, or one control frame: its opcode, and its payload, unmasked and inflated.
+
+    The payload of a `TEXT` is UTF-8; that of a `CLOSE` is empty, or a code that may be sent and a reason.
+    """
+
+    __slots__ = ("opcode", "payload")
+
+    def __init__(self, opcode: int, payload: bytes) -> None:
+        self.opcode = opcode
+        self.payload = payload
+
+
+class _Fragments:
+    """A message of several frames, as far as it has come; a text is checked as it comes (RFC 6455, section 8.1)."""
+
+    __slots__ = ("_decoder", "data", "opcode")
+
+    def __init__(self, opcode: int) -> None:
+        self.opcode = opcode
+        self.data = bytearray()
+        # A character may be cut between two frames.
+        self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
+
+    def add(self, payload: bytes, *, last: bool) -> None:
+        """Adds a frame's payload; raises Fault where a text is none."""
+        self.data += payload
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(payload, last)
+            except UnicodeDecodeError:
+                raise Fault(DisconnectReason.NOT_UTF8) from None
+
+
+class FrameReader:
+    """The reader of one client's bytes, whose messages have at most `max_bytes`."""
+
+    __slots__ = (
+        "_at",
+        "_data",
+        "_fragments",
+        "_max_bytes",
+        "_meanings",
+        "_needs",
+        "_rest",
+        "_room",
+        "_state",
+        "compression",
+    )
+
+    def __init__(self, max_bytes: int, compression: Compression | None = None) -> None:
+        self.compression = compression
+        """The compression that was negotiated, if any."""
+        self._max_bytes = max_bytes
+        self._meanings = _PLAIN if compression is None else _COMPRESSED
+        self._state = BETWEEN
+        self._data = b""
+        """What has come and may hold a whole frame; what is before `_at` has been taken."""
+        self._at = 0
+        self._rest: bytearray | None = None
+        """The beginning of a frame of which more must come."""
+        self._needs = 0
+        """How long that must be before it is looked at again: a long frame may come byte by byte."""
+        self._fragments: _Fragments | None = None
+        self._room = max_bytes
+        """How many bytes may still come of the present message."""
+
+    @property
+    def exhausted(self) -> bool:
+        """True when nothing has come that `next_frame` has not looked at."""
+        return not self._data
+
+    def feed(self, data: bytes) -> None:
+        """Takes bytes that arrived, in any pieces."""
+        rest = self._rest
+        if rest is not None:
+            rest += data
+            if len(rest) >= self._needs:
+                self._data = bytes(rest)
+                self._rest = None
+        elif self._data:
+            self._data = self._data[self._at :] + data
+            self._at = 0
+        else:
+            self._data = data
+
+    def next_frame(self) -> Frame | None:
+        """Returns the next message or control frame; None where more must come first. Raises Fault."""
+        while True:
+            data, at = self._data, self._at
+            left = len(data) - at
+            if left < 2:
+                self._wait(2)
+                return None
+            first, size = data[at], data[at + 1] - MASK
+            meaning = self._meanings[self._state][first]
+            if meaning == _REFUSED or size < 0 or (meaning == _CONTROL and size > MAX_CONTROL_BYTES):
+                raise Fault(DisconnectReason.PROTOCOL_ERROR)
+            start = at + MASKED_HEAD_BYTES
+            if size > MAX_CONTROL_BYTES:
+                # It is in the next two bytes, or in the next eight.
+                wide = 2 if size == MAX_CONTROL_BYTES + 1 else 8
+                if left < 2 + wide:
+                    self._wait(2 + wide)
+                    return None
+                size = int.from_bytes(data[at + 2 : at + 2 + wide], "big")
+                start += wide
+            if size > self._room and meaning != _CONTROL:
+                raise Fault(DisconnectReason.MESSAGE_TOO_BIG)
+            end = start + size
+            if len(data) < end:
+                self._wait(end - at)
+                return None
+            payload = _unmask(data[start:end], data[start - 4 : start])
+            self._at = end
+            if len(data) == end:
+                self._data = b""
+                self._at = 0
+            opcode = first & OPCODE_BITS
+            if meaning == _CONTROL:
+                if opcode == CLOSE:
+                    check_close(payload)
+                return Frame(opcode, payload)
+            if self.compression is not None:
+                payload = self.compression.inflate(first, payload, self._room)
+            if meaning == _FRAGMENT:
+                message = self._take_fragment(opcode, payload, last=first >= FIN)
+                if message is None:
+                    continue
+                return message
+            if opcode == TEXT and not payload.isascii():
+                _check_utf8(payload)
+            return Frame(opcode, payload)
+
+    def _wait(self, needs: int) -> None:
+        """Keeps the beginning of a frame until so many bytes of it have come."""
+        if self._data:
+            self._rest = bytearray(self._data[self._at :])
+            self._needs = needs
+            self._data = b""
+            self._at = 0
+
+    def _take_fragment(self, opcode: int, payload: bytes, *, last: bool) -> Frame | None:
+        """Takes one frame of a message of several; returns the message with its last (RFC 6455, section 5.4)."""
+        fragments = self._fragments
+        if fragments is None:
+            fragments = self._fragments = _Fragments(opcode)
+            self._state = WITHIN
+        fragments.add(payload, last=last)
+        self._room -= len(payload)
+        if not last:
+            return None
+        self._fragments = None
+        self._state = BETWEEN
+        self._room = self._max_bytes
+        return Frame(fragments.opcode, bytes(fragments.data))
+
+
+def _check_utf8(text: bytes) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        raise Fault(DisconnectReason.NOT_UTF8) from None
+
+
+# Close frames (RFC 6455, sections 5.5.1 and 7.4).
+
+
+def check_close(payload: bytes) -> None:
+    """Checks the payload of a client's close frame: nothing, or a code and a reason. Raises Fault."""
+    if not payload:
+        return
+    _check_utf8(payload[2:])
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) < 2 or not (code in _CODES_OF_THE_PROTOCOL or 3000 <= code < 5000):
+        raise Fault(DisconnectReason.PROTOCOL_ERROR)
+
+
+_CODES_OF_THE_PROTOCOL: Final = frozenset({*range(1000, 1004), *range(1007, 1015)})
+"""Codes below 3000 that a close frame may have: those registered, without the three that are never sent."""
+
+
+def close_payload(code: int, reason: str) -> bytes:
+    """Returns the payload of a close frame."""
+    return code.to_bytes(2, "big") + reason.encode()
+
+
+# Writing.
+
+
+_SHORT_TEXT_HEADS: Final = [bytes((FIN | TEXT, size)) for size in range(MAX_CONTROL_BYTES + 1)]
+
+
+def text_frame(payload: bytes) -> bytes:
+    """Returns a whole text message in one frame, unmasked as a server's frames are."""
+    size = len(payload)
+    if size <= MAX_CONTROL_BYTES:
+        return b"%b%b" % (_SHORT_TEXT_HEADS[size], payload)
+    return b"%b%b" % (_head(FIN | TEXT, size), payload)
+
+
+def data_frame(first: int, payload: bytes) -> bytes:
+    """Returns a frame of a message with that first byte."""
+    return b"%b%b" % (_head(first, len(payload)), payload)
+
+
+def control_frame(opcode: int, payload: bytes) -> bytes:
+    """Returns a control frame; its payload has at most `MAX_CONTROL_BYTES`."""
+    return b"%c%c%b" % (FIN | opcode, len(payload), payload)
+
+
+def text_of(frame: bytes) -> bytes:
+    """Returns the text in a frame that `text_frame` has made."""
+    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
+
+
+def _head(first: int, size: int) -> bytes:
+    if size <= MAX_CONTROL_BYTES:
+        return b"%c%c" % (first, size)
+    if size < 65536:
+        return b"%c\x7e%b" % (first, size.to_bytes(2, "big"))
+    return b"%c\x7f%b" % (first, size.to_bytes(8, "big"))

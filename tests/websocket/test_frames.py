@@ -1,0 +1,225 @@
+"""Frames alone: what is cut is what the library cuts from the same bytes, and what is written is what it writes."""
+
+import codecs
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.exceptions import ProtocolError
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Close, Opcode
+from websockets.frames import Frame as LibraryFrame
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from sigbridge.disconnects import DisconnectReason
+from sigbridge_websocket.compression import Compression
+from sigbridge_websocket.error_codes import CLOSE_CODES, Fault
+from sigbridge_websocket.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    FIN,
+    PING,
+    PONG,
+    TEXT,
+    FrameReader,
+    check_close,
+    close_payload,
+    control_frame,
+    data_frame,
+    text_frame,
+    text_of,
+)
+from websocket_lines import masked
+
+MAX_BYTES = 2000
+REASONS = {code: reason for reason, code in CLOSE_CODES.items()}
+
+
+def deflate() -> PerMessageDeflate:
+    return PerMessageDeflate(False, False, 15, 15)
+
+
+def cut(parts: list[bytes], compression: Compression | None = None, max_bytes: int = MAX_BYTES):
+    """All frames in bytes that arrive in parts, up to the first fault or close frame, and the reason of that fault."""
+    reader = FrameReader(max_bytes, compression)
+    frames = []
+    try:
+        for part in parts:
+            reader.feed(part)
+            while (frame := reader.next_frame()) is not None:
+                frames.append((frame.opcode, frame.payload))
+                if frame.opcode == CLOSE:
+                    return frames, None
+            assert reader.exhausted
+    except Fault as fault:
+        return frames, fault.reason
+    return frames, None
+
+
+def cut_by_library(parts: list[bytes], extension: PerMessageDeflate | None = None):
+    """The same by the library, which neither joins the frames of a message nor looks into a text."""
+    protocol = ServerProtocol(state=State.OPEN, max_size=MAX_BYTES)
+    if extension is not None:
+        protocol.extensions = [extension]
+    frames = []
+    message, opcode, decoder = b"", TEXT, codecs.getincrementaldecoder("utf-8")()
+    for part in parts:
+        protocol.receive_data(part)
+    try:
+        for frame in protocol.events_received():
+            data = bytes(frame.data)
+            if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+                message, opcode = b"", int(frame.opcode)
+                decoder.reset()
+            elif frame.opcode is not Opcode.CONT:
+                frames.append((int(frame.opcode), data))
+                continue
+            message += data
+            if opcode == TEXT:
+                decoder.decode(data, frame.fin)
+            if frame.fin:
+                frames.append((opcode, message))
+    except UnicodeDecodeError:
+        return frames, DisconnectReason.NOT_UTF8
+    received, sent = protocol.close_rcvd, protocol.close_sent
+    if received is not None:
+        # The library refuses a close frame within a message. It may come at any time (RFC 6455, section 5.5.1), and is
+        # how a client leaves.
+        if not frames or frames[-1][0] != CLOSE:
+            frames.append((CLOSE, b"" if received.code == 1005 else received.serialize()))
+        return frames, None
+    return frames, None if sent is None else REASONS[int(sent.code)]
+
+
+def packed(payload: bytes) -> bytes:
+    """A payload as the first message of a client that compresses."""
+    return bytes(deflate().encode(LibraryFrame(Opcode.TEXT, payload)).data)
+
+
+PAYLOADS = st.one_of(
+    st.binary(max_size=130),
+    st.sampled_from([b"", b"\x03\xe8", b"\x03\xed", "é😀".encode(), "é😀".encode()[:4], b"\xff", packed(b"{}" * 60)]),
+    st.integers(MAX_BYTES - 1, MAX_BYTES + 1).map(lambda size: b"x" * size),
+)
+FRAMES = st.tuples(
+    st.sampled_from([TEXT] * 4 + [BINARY, CONTINUATION, CONTINUATION, CONTINUATION, PING, PONG, CLOSE, 3, 15]),
+    PAYLOADS,
+    st.sampled_from([True, True, False]),
+    st.sampled_from([0] * 20 + [4, 4, 1, 2, 7]),
+    st.sampled_from([bytes(4)] * 3 + [b"mask", b"\xff\0\xff\0"] * 3 + [None]),
+)
+
+
+def written(opcode: int, payload: bytes, fin: bool, rsv: int, mask: bytes | None) -> bytes:
+    """A client's frame, valid or not."""
+    frame = masked(opcode, payload, fin=fin, rsv=rsv)
+    head = frame[: len(frame) - len(payload) - 4]
+    if mask is None:
+        return head[:1] + bytes([head[1] & 0x7F]) + head[2:] + payload
+    return head + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+
+
+@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 3000), max_size=6), st.booleans())
+def test_what_is_cut_is_what_the_library_cuts(frames, cuts, compressed):
+    data = b"".join(written(*frame) for frame in frames)
+    edges = sorted({0, len(data), *(at for at in cuts if at < len(data))})
+    parts = [data[start:end] for start, end in pairwise(edges)]
+    ours = cut(parts, Compression(deflate()) if compressed else None)
+    librarys = cut_by_library([data], deflate() if compressed else None)
+    both = {DisconnectReason.PROTOCOL_ERROR, DisconnectReason.MESSAGE_TOO_BIG}
+    if ours != librarys and {ours[1], librarys[1]} == both:
+        # A frame may break two rules at once; the library looks at its size first.
+        assert ours[0] == librarys[0]
+    else:
+        assert ours == librarys
+
+
+@pytest.mark.parametrize("first", range(256))
+@pytest.mark.parametrize("within", [False, True])
+def test_every_first_byte_is_judged_as_the_library_judges_it(first, within):
+    data = (masked(TEXT, b"a", fin=False) if within else b"") + bytes((first, 0x82)) + bytes(4) + b"\x03\xe8"
+    for extension in (None, deflate()):
+        ours = cut([data], None if extension is None else Compression(deflate()))
+        assert ours == cut_by_library([data], extension)
+
+
+def test_a_fault_is_seen_in_the_head_of_a_frame():
+    """Nothing of a payload is waited for that nobody will look at."""
+    assert cut([b"\x83\x80"]) == ([], DisconnectReason.PROTOCOL_ERROR)
+    assert cut([b"\x81\x05"]) == ([], DisconnectReason.PROTOCOL_ERROR)
+    assert cut([b"\x89\xfe"]) == ([], DisconnectReason.PROTOCOL_ERROR)
+    assert cut([b"\x81\xff" + (2**63).to_bytes(8, "big")]) == ([], DisconnectReason.MESSAGE_TOO_BIG)
+
+
+def test_a_text_of_several_frames_is_refused_with_the_first_that_is_none():
+    assert (
+        cut([masked(TEXT, b"\xc3", fin=False), masked(CONTINUATION, b"x", fin=False)])[1] is DisconnectReason.NOT_UTF8
+    )
+
+
+@pytest.mark.parametrize("fragments", [1, 3])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_what_fits_is_the_bytes_of_the_whole_message(fragments, compressed):
+    def outcome(size: int):
+        data, piece = b"x" * size, size // fragments + 1
+        parts = [data[at : at + piece] for at in range(0, size, piece)]
+        extension = deflate()
+        frames = []
+        for number, part in enumerate(parts):
+            opcode = CONTINUATION if number else TEXT
+            fin = number == len(parts) - 1
+            payload = bytes(extension.encode(LibraryFrame(Opcode(opcode), part, fin)).data) if compressed else part
+            frames.append(masked(opcode, payload, fin=fin, rsv=4 if compressed and not number else 0))
+        return cut(frames, Compression(deflate()) if compressed else None)
+
+    assert outcome(MAX_BYTES) == ([(TEXT, b"x" * MAX_BYTES)], None)
+    assert outcome(MAX_BYTES + 1) == ([], DisconnectReason.MESSAGE_TOO_BIG)
+
+
+@pytest.mark.parametrize("size", [3, 126, 70_000])
+def test_a_frame_may_come_byte_by_byte(size):
+    payload = b"x" * size
+    data = masked(TEXT, payload) + masked(PING, b"")
+    parts = [data[at : at + 1] for at in range(len(data))]
+    assert cut(parts, max_bytes=10**6) == ([(TEXT, payload), (PING, b"")], None)
+
+
+def test_a_long_frame_that_comes_byte_by_byte_is_looked_at_when_it_is_whole(monkeypatch):
+    """Else a megabyte would be copied a million times."""
+    reader = FrameReader(10**6)
+    data = masked(TEXT, b"x" * 10_000)
+    looked = 0
+    for at in range(len(data)):
+        reader.feed(data[at : at + 1])
+        looked += not reader.exhausted
+        frame = reader.next_frame()
+    assert frame is not None
+    assert looked <= 4
+
+
+@pytest.mark.parametrize("payload", [b"", *(code.to_bytes(2, "big") + b"bye" for code in range(5100))])
+def test_close_frames_are_judged_as_the_library_judges_them(payload):
+    try:
+        Close.parse(payload)
+    except ProtocolError:
+        with pytest.raises(Fault, match="protocol_error"):
+            check_close(payload)
+    else:
+        check_close(payload)
+
+
+def test_the_payload_of_a_close_frame():
+    assert close_payload(1012, "draining") == Close(1012, "draining").serialize()
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 70000])
+def test_frames_of_ours_are_the_librarys(size):
+    payload = b"x" * size
+    assert text_frame(payload) == LibraryFrame(Opcode.TEXT, payload).serialize(mask=False)
+    assert text_of(text_frame(payload)) == payload
+    assert data_frame(FIN | BINARY, payload) == LibraryFrame(Opcode.BINARY, payload).serialize(mask=False)
+    if size < 126:
+        assert control_frame(PONG, payload) == LibraryFrame(Opcode.PONG, payload).serialize(mask=False)
