@@ -6,7 +6,8 @@ Source: `docs/protocol.md`, section "The gRPC contract"; https://protobuf.dev/pr
 from sigbridge.messages import Event
 from sigbridge.session import Outcome, RequestId
 from sigbridge_grpc.framing import PREFIX_BYTES, framed
-from sigbridge_grpc.relay_encoding import event_bytes, response_bytes, sequence_field
+from sigbridge_grpc.relay_encoding import fast_event, fast_response, sequence_field
+from sigbridge_grpc.translate import event_to_proto, response_to_proto
 
 
 class ProtobufEncoding:
@@ -14,7 +15,7 @@ class ProtobufEncoding:
 
     def encode_event(self, event: Event) -> bytes:
         """The event, as it goes into an outbox."""
-        return event_bytes(event)
+        return _event_bytes(event)
 
     def number_event(self, frame: bytes, number: int) -> bytes:
         """The event's message with `SignalingResponse.seq`, which comes before the fields of events."""
@@ -22,7 +23,7 @@ class ProtobufEncoding:
 
     def encode_response(self, outcome: Outcome, request_id: RequestId) -> bytes:
         """The response to the request of that id, which is text, as it goes into an outbox."""
-        return response_bytes(outcome, request_id)
+        return _response_bytes(outcome, request_id)
 
 
 class FramedProtobufEncoding(ProtobufEncoding):
@@ -30,7 +31,7 @@ class FramedProtobufEncoding(ProtobufEncoding):
 
     def encode_event(self, event: Event) -> bytes:
         """The event, as it goes into an outbox."""
-        return framed(event_bytes(event))
+        return framed(_event_bytes(event))
 
     def number_event(self, frame: bytes, number: int) -> bytes:
         """The event's frame with `SignalingResponse.seq`; its prefix is made anew."""
@@ -38,7 +39,17 @@ class FramedProtobufEncoding(ProtobufEncoding):
 
     def encode_response(self, outcome: Outcome, request_id: RequestId) -> bytes:
         """The response to the request of that id, which is text, as it goes into an outbox."""
-        return framed(response_bytes(outcome, request_id))
+        return framed(_response_bytes(outcome, request_id))
+
+
+def _event_bytes(event: Event) -> bytes:
+    data = fast_event(event)
+    return event_to_proto(event).SerializeToString() if data is None else data
+
+
+def _response_bytes(outcome: Outcome, request_id: RequestId) -> bytes:
+    data = fast_response(outcome, request_id)
+    return response_to_proto(outcome, request_id).SerializeToString() if data is None else data
 
 
 PROTOBUF = ProtobufEncoding()

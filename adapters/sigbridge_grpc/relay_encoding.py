@@ -3,14 +3,14 @@
 The library takes two microseconds to read a relay and three to write one, most of it for objects that are looked at
 once. Rule 1: what is written are the bytes that the library gives for the same message, to the letter. Rule 2: what is
 read is a relay as every library writes it, each field once and in the order of their numbers; of everything else
-`read_relay` says `None`, and the library reads it and judges it. Tests compare both with the library, for any text and
-any bytes. Source: https://protobuf.dev/programming-guides/encoding; field numbers of
-`protos/webrtc_signaling.proto`.
+`fast_request` returns None, and the library reads it and judges it.
+Source: https://protobuf.dev/programming-guides/encoding; field numbers of `protos/webrtc_signaling.proto`.
 """
 
 from functools import lru_cache
 from typing import Final
 
+from sigbridge.fast_paths import is_on
 from sigbridge.messages import (
     Answer,
     AnswerReceived,
@@ -24,8 +24,11 @@ from sigbridge.messages import (
 )
 from sigbridge.results import acknowledgement, result_json
 from sigbridge.session import Outcome
-from sigbridge_grpc import translate
 from sigbridge_grpc.framing import BYTE
+
+_FAST_EVENT: Final = is_on("fast_event")
+_FAST_RESPONSE: Final = is_on("fast_response")
+_FAST_REQUEST: Final = is_on("fast_request")
 
 _KNOWN_PEERS: Final = 4096
 """Of so many peers the acknowledgement of what is relayed to them is kept; all of one peer's are alike."""
@@ -81,25 +84,29 @@ _ICE_CANDIDATE_TAG: Final = 0x6A
 # Writing.
 
 
-def event_bytes(event: Event) -> bytes:
-    """The `SignalingResponse` of an event."""
+def fast_event(event: Event) -> bytes | None:
+    """Returns the `SignalingResponse` of a relay; None for other events."""
+    if not _FAST_EVENT:
+        return None
     if type(event) is IceCandidateReceived:
         return _ice_candidate(event)
     if type(event) is OfferReceived:
         return _offer(event)
     if type(event) is AnswerReceived:
         return _answer(event)
-    return translate.event_to_proto(event).SerializeToString()
+    return None
 
 
-def response_bytes(outcome: Outcome, request_id: str) -> bytes:
-    """The `SignalingResponse` of an outcome to the request of that id."""
+def fast_response(outcome: Outcome, request_id: str) -> bytes | None:
+    """Returns the `SignalingResponse` that acknowledges the relay of that id; None for other outcomes."""
+    if not _FAST_RESPONSE:
+        return None
     if type(outcome) is Relayed:
         ack = _relayed(outcome.to_peer_id)
     elif type(outcome) is OfferRelayed:
         ack = _ack(outcome)
     else:
-        return translate.response_to_proto(outcome, request_id).SerializeToString()
+        return None
     if not request_id:
         return ack
     number = request_id.encode()
@@ -185,8 +192,10 @@ def _notification(heads: list[bytes], body: bytes) -> bytes:
 # Reading.
 
 
-def read_relay(data: bytes) -> tuple[str, Offer | Answer | IceCandidate] | None:
-    """The request id and relay in a `SignalingRequest`; `None` where it is another, or written in another way."""
+def fast_request(data: bytes) -> tuple[str, Offer | Answer | IceCandidate] | None:
+    """Returns the request id and relay in a `SignalingRequest`; None where it is another, or written in another way."""
+    if not _FAST_REQUEST:
+        return None
     request_id = ""
     at = 0
     try:

@@ -19,7 +19,7 @@ from sigbridge.session import Caller, Session
 from sigbridge_grpc import translate
 from sigbridge_grpc.encoding import PROTOBUF, ProtobufEncoding
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.relay_encoding import read_relay
+from sigbridge_grpc.relay_encoding import fast_request
 
 _Question = TypeVar("_Question", bound=Message)
 
@@ -48,11 +48,12 @@ class SignalingService:
         if len(message) > self._max_message_bytes:
             self.hub.end(session, DisconnectReason.MESSAGE_TOO_BIG, now)
             return
-        relay = read_relay(message)
+        relay = fast_request(message)
         if relay is None:
             self._signal_any(session, message, now)
         else:
-            self.hub.apply(session, relay[1], relay[0], now)
+            request_id, request = relay
+            self.hub.apply(session, request, request_id, now)
 
     def _signal_any(self, session: Session, message: bytes, now: Instant) -> None:
         """Take a message that the library reads."""

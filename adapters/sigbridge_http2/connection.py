@@ -15,6 +15,7 @@ What may come next is a state, too:
 Source: RFC 9113.
 """
 
+import os
 from typing import Final
 
 from sigbridge_http2 import frames
@@ -56,6 +57,8 @@ _PRIORITY_BYTES: Final = 5
 _PING_BYTES: Final = 8
 _GOAWAY_BYTES: Final = 8
 _NUMBER_BYTES: Final = 4
+
+_FAST_DATA: Final = "_FAST_DATA" not in os.environ.get("SIGBRIDGE_FAST_PATHS", "")
 
 
 class _HeaderBlock:
@@ -108,7 +111,6 @@ class Connection(Sender):
             data = self._unread + data
         at, end = 0, len(data)
         self._now = now
-        active, window = self._active, self._receive_window
         try:
             if self._expected == _PREFACE:
                 at = self._receive_preface(data)
@@ -125,17 +127,12 @@ class Connection(Sender):
                 kind, flags = data[at + 3], data[at + 4]
                 stream_id = (data[at + 5] & 0x7F) << 24 | data[at + 6] << 16 | data[at + 7] << 8 | data[at + 8]
                 at = stop
-                if kind == DATA and not flags and size and self._expected == _ANY_FRAME:
-                    stream = active.get(stream_id)
-                    if stream is not None and stream.takes_plain_data:
-                        stream.receivable -= size
-                        window.left -= size
-                        if stream.receivable < 0 or window.left < 0:
-                            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
-                        self._floods.empty_frames = 0
-                        events.append(DataReceived(stream_id, data[start:stop], False))
-                        continue
-                self._receive_frame(kind, flags, stream_id, data[start:stop], events)
+                payload = data[start:stop]
+                plain = self.fast_data(kind, flags, stream_id, payload)
+                if plain is not None:
+                    events.append(plain)
+                else:
+                    self._receive_frame(kind, flags, stream_id, payload, events)
             if self._floods.unwritten_bytes:
                 self._floods.check_unwritten()
         except ConnectionFault as fault:
@@ -146,6 +143,24 @@ class Connection(Sender):
         if self._windows.may_have_opened:
             self._windows.tell_opened(events)
         return events
+
+    def fast_data(self, kind: int, flags: int, stream_id: int, payload: bytes) -> DataReceived | None:
+        """Returns what DATA without flags means on a stream that takes it; None for every other frame, and every fault."""
+        if kind != DATA or flags or not _FAST_DATA:
+            return None
+        stream, window, size = self._active.get(stream_id), self._receive_window, len(payload)
+        if (
+            stream is None
+            or not stream.takes_plain_data
+            or self._expected != _ANY_FRAME
+            or not 0 < size <= stream.receivable
+            or size > window.left
+        ):
+            return None
+        stream.receivable -= size
+        window.left -= size
+        self._floods.empty_frames = 0
+        return DataReceived(stream_id, payload, False)
 
     def _receive_preface(self, data: bytes) -> int:
         """Compares what there is of the preface; returns where frames begin, 0 where they do not (section 3.4)."""

@@ -17,6 +17,7 @@ Leaving and client leaving are over when their last stream is closed, broken at 
 looked at. Only behind our own GOAWAY are new streams ignored; a client's own does not bind it (section 6.8).
 """
 
+import os
 from collections.abc import Iterable
 from typing import Final
 
@@ -51,6 +52,8 @@ _ON_GOAWAY_SENT: Final = [LEAVING, LEAVING, LEAVING, LEAVING, BROKEN, BROKEN]
 ON_GOAWAY_RECEIVED: Final = [CLIENT_LEAVING, CLIENT_LEAVING, CLIENT_LEAVING, LEAVING, BROKEN_UNSAID, BROKEN]
 
 _PING: Final = frames.frame(frames.PING, 0, 0, b"sigbridg")
+
+_FAST_SEND: Final = "_FAST_SEND" not in os.environ.get("SIGBRIDGE_FAST_PATHS", "")
 
 
 class Sender:
@@ -172,7 +175,8 @@ class Sender:
             self._send_opened()
         size = len(data)
         if (
-            size <= stream.send_window + windows.initial
+            _FAST_SEND
+            and size <= stream.send_window + windows.initial
             and size <= windows.left
             and size <= MAX_FRAME_BYTES
             and not (end or stream.unsent)

@@ -18,7 +18,10 @@ from typing import Any, Final, NamedTuple, TextIO
 import structlog
 from structlog.types import EventDict, Processor
 
+from sigbridge.fast_paths import is_on
 from sigbridge.settings import Settings
+
+_FAST_LINE: Final = is_on("fast_line")
 
 MAX_LEARNED: Final = 256
 """So many kinds of lines are kept; then all are forgotten, since some logger seems to write new ones without end."""
@@ -135,22 +138,27 @@ class LearningFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
+        line = self.fast_line(record)
+        return self._whole.format(record) if line is None else line
+
+    def fast_line(self, record: logging.LogRecord) -> str | None:
+        """Returns an ordinary line, as it was learned; None where the other formatter must make it."""
         members = record.__dict__
         message = record.msg
-        if record.args or record.exc_info or record.stack_info or type(message) is not str:
-            return self._whole.format(record)
+        if not _FAST_LINE or record.args or record.exc_info or record.stack_info or type(message) is not str:
+            return None
         if len(message) > MAX_LEARNED_CHARACTERS:
-            return self._whole.format(record)
+            return None
         key = (message, record.levelname, record.name, *members)
         try:
             line = self._lines[key]
         except KeyError:
             line = self._learn(key, record)
         if line is None:
-            return self._whole.format(record)
+            return None
         values = [members[name] for name in line.names]
         if not _PLAIN.issuperset(map(type, values)):
-            return self._whole.format(record)
+            return None
         texts = list(map(self._written, values))
         texts.insert(line.stamped_at, self._stamp.now())
         return line.template % tuple(texts)

@@ -76,17 +76,12 @@ class Conversation:
 
     def receive(self, text: bytes, now: Instant) -> None:
         """Process one message, which must be UTF-8 where it was a text frame."""
-        if not self.fast_receive(text, now):
-            self._receive_any(text, now)
-
-    def fast_receive(self, text: bytes, now: Instant) -> bool:
-        """Process one message on the fast path; returns False where it is for the general path, and untouched."""
         call = self._encoding.dialect.fast_call(text)
         if call is None:
-            return False
-        request, call_id, traceparent = call
-        self._hub.apply(self._session, request, call_id, now, traceparent=traceparent)
-        return True
+            self._receive_any(text, now)
+        else:
+            request, call_id, traceparent = call
+            self._hub.apply(self._session, request, call_id, now, traceparent=traceparent)
 
     def resume(self, now: Instant) -> None:
         """Go on with the batch, if there is one, whose element's outcome was awaited."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from sigbridge.errors import SignalingError
+from sigbridge.fast_paths import is_on
 from sigbridge.messages import (
     AnswerReceived,
     Event,
@@ -32,6 +33,9 @@ from sigbridge_websocket.translate import REQUESTS, request_from_call, request_f
 DISCOVER_METHOD = "rpc.discover"
 DISCOVER = "discover"
 """The kind under which `rpc.discover` is counted."""
+
+_FAST_CALL: Final = is_on("fast_call")
+_FAST_RESULT: Final = is_on("fast_result")
 
 _KNOWN_PEERS: Final = 4096
 """Number of results kept of what is relayed, one for each target peer; all of one peer's are alike."""
@@ -57,10 +61,9 @@ class Dialect:
         """The kind under which each method is counted, by the method's name."""
 
     def fast_call(self, text: bytes) -> tuple[Request, CallId, str] | None:
-        """The request, id and trace context of a call that is written as nearly all are; `None` for the general path.
-
-        What it takes is UTF-8, and means what the general path reads in it.
-        """
+        """Returns the request, id and trace context of a call as nearly all are written; None for the general path."""
+        if not _FAST_CALL:
+            return None
         try:
             call = _decode(text)
             return request_from_call(call), call.id, call.traceparent
@@ -73,7 +76,7 @@ class Dialect:
 
     def response(self, outcome: Reply | SignalingError, request_id: RequestId) -> bytes:
         """The text of the response to a request, or to what is no request at all (`NoRequest`)."""
-        if type(outcome) is _relayed:
+        if _FAST_RESULT and type(outcome) is _relayed:
             result = _relayed_result(outcome.to_peer_id)
         elif isinstance(outcome, SignalingError):
             if isinstance(outcome, NoRequest):

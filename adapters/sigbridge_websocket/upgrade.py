@@ -11,11 +11,14 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
 
+from sigbridge.fast_paths import is_on
 from sigbridge.settings import Settings
 
 MAX_ORDINARY_BYTES: Final = 4096
 """Of a request's head; far below the library's own bounds of lines."""
 MAX_ORDINARY_LINES: Final = 64
+
+_FAST_UPGRADE: Final = is_on("fast_upgrade")
 
 _GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = r"[-!#$%&'*+.^_`|~0-9A-Za-z]++"  # noqa: S105 - of RFC 9110, section 5.6.2
@@ -43,7 +46,7 @@ class Upgrade:
 
 def fast_upgrade(head: bytes, settings: Settings) -> Upgrade | None:
     """Returns what an ordinary request says, whose whole head this is; None where the library must look at it."""
-    if len(head) > MAX_ORDINARY_BYTES or not head.isascii():
+    if not _FAST_UPGRADE or len(head) > MAX_ORDINARY_BYTES or not head.isascii():
         return None
     text = head.decode("ascii")
     if _head(text) is None:

@@ -28,6 +28,7 @@ raises them catches them, and one that gets out is a bug:
     ├── ConnectionFault                 sigbridge_http2.errors
     ├── StreamFault                     sigbridge_http2.errors
     ├── MalformedFields                 sigbridge_http2.errors
+    ├── Fault                           sigbridge_websocket.error_codes
     └── NotCompiledError                hatch_build
 """
 

@@ -35,7 +35,7 @@ from sigbridge_bench.pair_statistics import Pair, estimate, overall
 from sigbridge_bench.servers import Server
 
 TIME_LIMIT_SECONDS = 400
-"""Of a command that takes 20 s on a quiet machine, and several times that where others work on it."""
+"""Of a command that takes a fraction of it on a quiet machine."""
 HERE = sys.prefix
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="the load needs a C compiler: gcc and libc6-dev"

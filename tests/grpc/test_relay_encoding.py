@@ -29,8 +29,9 @@ from sigbridge.messages import (
     Request,
 )
 from sigbridge_grpc import translate
+from sigbridge_grpc.encoding import PROTOBUF
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.relay_encoding import event_bytes, read_relay, response_bytes
+from sigbridge_grpc.relay_encoding import fast_event, fast_request, fast_response
 
 TEXT = st.text(max_size=300) | st.sampled_from(["", "x" * 127, "x" * 128, "é" * 64, "x" * 16384, "\0", "\r\n😀\u2028"])
 MAYBE_TEXT = st.none() | TEXT
@@ -42,34 +43,39 @@ RELAYS = st.one_of(
 )
 
 
+@pytest.mark.fast_paths
 @given(RELAYS)
 @example(IceCandidateReceived("", "", "", 0, ""))
 @example(IceCandidateReceived("", ""))
 @example(OfferReceived("a", "b", "x" * 131072, "offer"))
 def test_a_relay_is_what_the_library_writes(event: Event) -> None:
-    assert event_bytes(event) == translate.event_to_proto(event).SerializeToString()
+    assert fast_event(event) == translate.event_to_proto(event).SerializeToString()
 
 
+@pytest.mark.fast_paths
 @given(st.builds(Relayed, TEXT) | st.builds(OfferRelayed, TEXT, TEXT), TEXT)
 def test_an_acknowledgement_is_what_the_library_writes(reply: Relayed | OfferRelayed, request_id: str) -> None:
-    assert response_bytes(reply, request_id) == translate.response_to_proto(reply, request_id).SerializeToString()
+    assert fast_response(reply, request_id) == translate.response_to_proto(reply, request_id).SerializeToString()
 
 
 @pytest.mark.parametrize(
     "event", [PeerJoined("a", NO_CAPABILITIES, {"k": "v"}), PeerLeft("a"), PeerDisconnected("a")], ids=lambda e: e.kind
 )
 def test_other_events_are_the_librarys(event: Event) -> None:
-    assert event_bytes(event) == translate.event_to_proto(event).SerializeToString()
+    assert fast_event(event) is None
+    assert PROTOBUF.encode_event(event) == translate.event_to_proto(event).SerializeToString()
 
 
 @pytest.mark.parametrize("reply", [Announced("a", 1, ("b",)), PeerList((), 0), Health("healthy", 1, 2, {})])
 def test_other_replies_are_the_librarys(reply) -> None:
-    assert response_bytes(reply, "7") == translate.response_to_proto(reply, "7").SerializeToString()
+    assert fast_response(reply, "7") is None
+    assert PROTOBUF.encode_response(reply, "7") == translate.response_to_proto(reply, "7").SerializeToString()
 
 
 def test_an_error_is_the_librarys() -> None:
     error = peer_not_found("a")
-    assert response_bytes(error, "7") == translate.response_to_proto(error, "7").SerializeToString()
+    assert fast_response(error, "7") is None
+    assert PROTOBUF.encode_response(error, "7") == translate.response_to_proto(error, "7").SerializeToString()
 
 
 REQUESTS = st.one_of(
@@ -88,13 +94,14 @@ def read_by_the_library(data: bytes) -> tuple[str, Request] | None:
         return None
 
 
+@pytest.mark.fast_paths
 @given(REQUESTS, TEXT)
 @example(IceCandidate("", "", "", 0, ""), "")
 @example(IceCandidate("", ""), "")
 @example(Offer("a", "x" * 131072, "offer"), "1")
 def test_a_relay_is_read_as_the_library_reads_it(request: Request, request_id: str) -> None:
     data = translate.request_to_proto(request, request_id).SerializeToString()
-    read = read_relay(data)
+    read = fast_request(data)
     if read is None:
         # Numbers of more than three bytes are the library's.
         assert isinstance(request, IceCandidate)
@@ -130,7 +137,7 @@ def odd_bytes(draw: st.DrawFn) -> bytes:
 @example(b"Z\x05\n\x01a2\x00")
 @example(b"Z\x03\n\x01a\n\x011")
 def test_what_is_read_at_all_is_read_as_the_library_reads_it(data: bytes) -> None:
-    read = read_relay(data)
+    read = fast_request(data)
     if read is not None:
         assert read_by_the_library(data) == read
 
@@ -139,4 +146,4 @@ def test_what_is_read_at_all_is_read_as_the_library_reads_it(data: bytes) -> Non
     "request_", [Announce("a", NO_CAPABILITIES, {"k": "v"}), Disconnect("a"), ListPeers()], ids=lambda r: r.kind
 )
 def test_other_requests_are_the_librarys(request_: Request) -> None:
-    assert read_relay(translate.request_to_proto(request_, "7").SerializeToString()) is None
+    assert fast_request(translate.request_to_proto(request_, "7").SerializeToString()) is None

@@ -198,6 +198,7 @@ def test_no_work_for_streams_that_say_nothing(server: WiredServer, monkeypatch: 
     assert len(looked) <= 4
 
 
+@pytest.mark.fast_paths
 def test_a_wire_that_has_more_to_write_has_no_fast_output(server):
     """The carrier asks for nothing more behind it, so the rest of a large message would stay."""
     line = server.line()

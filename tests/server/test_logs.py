@@ -289,6 +289,7 @@ def test_what_was_learned_is_what_structlog_says(lines, as_json, colours):
             assert said(learning, record) == said(learning._whole, record)
 
 
+@pytest.mark.fast_paths
 @pytest.mark.parametrize("as_json", [True, False])
 def test_the_lines_of_sessions_are_learned(log, as_json, monkeypatch):
     lines = log(json_logging=as_json)

@@ -16,6 +16,9 @@ ADDRESS = "192.0.2.1"
 class Line:
     """A client's end; `most` is what a carrier would take at once, `piece` the size in which input arrives, 0 for whole."""
 
+    fast = True
+    """Whether it asks for `fast_output` first, as a carrier does."""
+
     def __init__(self, wires: WireFactory, clock: Clock, *, most: int = 65536, piece: int = 0) -> None:
         self.clock = clock
         self.most = most
@@ -38,7 +41,7 @@ class Line:
     def pull(self) -> bool:
         """Takes once what the wire has to say; returns whether there was something, or it wants to be asked again."""
         wire, woken = self.wire, self.woken
-        pieces = wire.fast_output(self.most, self.clock.now)
+        pieces = wire.fast_output(self.most, self.clock.now) if self.fast else None
         if pieces is None:
             pieces = wire.take_output(self.most, self.clock.now)
         else:

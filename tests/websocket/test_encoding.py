@@ -146,6 +146,7 @@ def test_what_is_no_request_has_a_code_of_its_own_and_no_data():
         assert response == {"jsonrpc": "2.0", "error": {"code": code, "message": text}, "id": None}
 
 
+@pytest.mark.fast_paths
 @pytest.mark.parametrize(
     ("text", "taken"),
     [
@@ -166,6 +167,7 @@ def test_the_fast_path_takes_what_nearly_all_write(text, taken):
     assert (BARE_JSON.dialect.fast_call(text) is not None) is taken
 
 
+@pytest.mark.fast_paths
 def test_a_call_of_the_fast_path_keeps_its_id_and_its_trace():
     offer = b'{"jsonrpc":"2.0","method":"offer","params":{"to_peer_id":"b","sdp":"x"}%b}'
     request, request_id, traceparent = BARE_JSON.dialect.fast_call(offer % b',"id":"7","traceparent":"t"')

@@ -137,13 +137,13 @@ def test_what_is_cut_is_what_the_library_cuts(frames, cuts, compressed):
         assert ours == librarys
 
 
-@pytest.mark.parametrize("first", range(256))
 @pytest.mark.parametrize("within", [False, True])
-def test_every_first_byte_is_judged_as_the_library_judges_it(first, within):
-    data = (masked(TEXT, b"a", fin=False) if within else b"") + bytes((first, 0x82)) + bytes(4) + b"\x03\xe8"
-    for extension in (None, deflate()):
-        ours = cut([data], None if extension is None else Compression(deflate()))
-        assert ours == cut_by_library([data], extension)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_every_first_byte_is_judged_as_the_library_judges_it(within, compressed):
+    for first in range(256):
+        data = (masked(TEXT, b"a", fin=False) if within else b"") + bytes((first, 0x82)) + bytes(4) + b"\x03\xe8"
+        ours = cut([data], Compression(deflate()) if compressed else None)
+        assert ours == cut_by_library([data], deflate() if compressed else None), hex(first)
 
 
 def test_a_fault_is_seen_in_the_head_of_a_frame():
@@ -200,15 +200,15 @@ def test_a_long_frame_that_comes_byte_by_byte_is_looked_at_when_it_is_whole(monk
     assert looked <= 4
 
 
-@pytest.mark.parametrize("payload", [b"", *(code.to_bytes(2, "big") + b"bye" for code in range(5100))])
-def test_close_frames_are_judged_as_the_library_judges_them(payload):
-    try:
-        Close.parse(payload)
-    except ProtocolError:
-        with pytest.raises(Fault, match="protocol_error"):
+def test_close_frames_are_judged_as_the_library_judges_them():
+    for payload in (b"", *(code.to_bytes(2, "big") + b"bye" for code in range(5100))):
+        try:
+            Close.parse(payload)
+        except ProtocolError:
+            with pytest.raises(Fault, match="protocol_error"):
+                check_close(payload)
+        else:
             check_close(payload)
-    else:
-        check_close(payload)
 
 
 def test_the_payload_of_a_close_frame():

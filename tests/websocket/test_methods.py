@@ -562,10 +562,11 @@ def test_both_paths_are_one(said):
 @given(messages(), st.integers(0), st.integers(128, 255))
 def test_the_fast_path_takes_nothing_that_is_no_utf8(text, at, byte):
     text = text[: at % len(text)] + bytes([byte]) + text[at % len(text) :]
-    if ThreeSessions().conversations[2].fast_receive(text, NOW):
+    if BARE_JSON.dialect.fast_call(text) is not None:
         text.decode()
 
 
+@pytest.mark.fast_paths
 def test_the_usual_takes_the_fast_path(talk, monkeypatch):
     talk("bob")
     alice = talk("alice")

@@ -48,6 +48,7 @@ def written(fields: dict[str, str], path: str = "/ws?x=1") -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
+@pytest.mark.fast_paths
 @pytest.mark.parametrize("fields", [ORDINARY, BROWSER, {name.lower(): value for name, value in ORDINARY.items()}])
 def test_ordinary_requests_are_read(fields):
     upgrade = fast_upgrade(written(fields), Settings())
@@ -211,6 +212,7 @@ def test_it_is_as_the_library_does_it(head, rest, cut, compression, origins, doo
     assert ours == librarys
 
 
+@pytest.mark.fast_paths
 @pytest.mark.parametrize("fields", [ORDINARY, BROWSER])
 def test_the_ordinary_never_sees_the_library(fields):
     (said, shown, _), without = handshake(written(fields) + PING, 0, Settings(), Anybody(), ours=True)
