@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from sigbridge_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from sigbridge_bench import pair
+    from sigbridge_bench import pair_plan
     from sigbridge_bench.records import Protocol, Record
     from sigbridge_bench.run import Profile
     from sigbridge_bench.servers import AttachedServer, Subject
@@ -320,12 +320,12 @@ def print_comparison(options: argparse.Namespace) -> int:
 
 def print_pairs(options: argparse.Namespace) -> int:
     """Measure two builds beside each other and print their ratios; returns the exit code."""
-    from sigbridge_bench import pair
+    from sigbridge_bench import pair_records, pair_report
     from sigbridge_bench.load import LoadError, build
+    from sigbridge_bench.pair import Comparison
+    from sigbridge_bench.pair_builds import build_at
 
-    comparison = pair.Comparison(
-        builds={"A": pair.build_at(options.a), "B": pair.build_at(options.b)}, plan=_pair_plan(options)
-    )
+    comparison = Comparison(builds={"A": build_at(options.a), "B": build_at(options.b)}, plan=_pair_plan(options))
     comparison.check()
     try:
         build()
@@ -333,36 +333,36 @@ def print_pairs(options: argparse.Namespace) -> int:
         print(f"sigbridge: {error}", file=sys.stderr)
         return 2
     if options.json:
-        pair.keep(Path(options.json), [])  # a file that cannot be written is found now, and not after minutes
+        pair_records.keep(Path(options.json), [])  # a file that cannot be written is found now, and not after minutes
     signal.signal(signal.SIGTERM, _end)
-    print(pair.heading(comparison), end="\n\n", flush=True)
+    print(pair_report.heading(comparison), end="\n\n", flush=True)
     try:
         samples = comparison.measure()
     except LoadError as error:
         print(f"sigbridge: {error}", file=sys.stderr)
         return 1
-    found = pair.estimates(samples)
-    print(pair.tables(samples, found), end="")
+    found = pair_report.estimates(samples)
+    print(pair_report.tables(samples, found), end="")
     if options.json:
-        pair.keep(Path(options.json), pair.records(comparison, samples, found))
-    too_slow = [] if options.limit is None else pair.slower(found, options.limit)
+        pair_records.keep(Path(options.json), pair_records.records(comparison, samples, found))
+    too_slow = [] if options.limit is None else pair_report.slower(found, options.limit)
     for figure in too_slow:
         print(f"sigbridge: {figure}: B takes more than {options.limit:g} % more than A", file=sys.stderr)
     return 1 if too_slow else 0
 
 
-def _pair_plan(options: argparse.Namespace) -> "pair.Plan":
+def _pair_plan(options: argparse.Namespace) -> "pair_plan.Plan":
     """The plan that was asked for; raises BenchError for what there is not."""
-    from sigbridge_bench import pair
+    from sigbridge_bench import pair_plan
 
     if not sys.platform.startswith("linux"):
         raise BenchError("the benchmark asks Linux's kernel for CPU time and memory, and this is none")
-    if options.engine not in pair.ENGINES:
-        raise BenchError(f"--engine is {options.engine!r}: expected one of {', '.join(pair.ENGINES)}")
-    plan = pair.planned(options.engine, quick=options.quick)
+    if options.engine not in pair_plan.ENGINES:
+        raise BenchError(f"--engine is {options.engine!r}: expected one of {', '.join(pair_plan.ENGINES)}")
+    plan = pair_plan.planned(options.engine, quick=options.quick)
     plan = replace(
         plan,
-        only=cast("list[pair.What]", _chosen("--only", options.only, pair.WHATS)),
+        only=cast("list[pair_plan.What]", _chosen("--only", options.only, pair_plan.WHATS)),
         ways=_chosen("--pairings", options.pairings, plan.ways),
     )
     for name in ("generations", "rounds", "messages", "sessions"):
