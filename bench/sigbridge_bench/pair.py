@@ -15,9 +15,10 @@ the run; no slice is repeated or left out.
 import secrets
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeVar, cast
 
 from sigbridge_bench.errors import BenchError
@@ -42,6 +43,8 @@ REST_LIMIT_SECONDS = 10.0
 
 Samples = Mapping[Figure, list[list[Pair]]]
 """The pairs of each figure, by generation; CPU seconds of a message or a session, or bytes of a session."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(kw_only=True)
@@ -108,9 +111,7 @@ class _Generation:
         """The pairs of every figure. Raises LoadError; its text says of what and of which build."""
         # Relays come first: sessions whose memory is measured are left open, since those that close leave gaps for the
         # next to fill. Others come last.
-        relays = [figure for figure in self._pairs if figure.what == "relays"]
-        if relays:
-            self._relays(relays)
+        self._relays([figure for figure in self._pairs if figure.what == "relays"])
         for opening in _alternating(self._plan.kept, self._at):
             self._memory(opening)
         # Another comes first in each generation, so that each row meets servers of all ages.
@@ -121,82 +122,88 @@ class _Generation:
         return self._pairs
 
     def _relays(self, figures: Sequence[Figure]) -> None:
-        plan = self._plan
-        peers: dict[tuple[Name, str], Pairs] = {}
-        for way in dict.fromkeys(figure.way for figure in figures):
-            for name in self._order(0):
-                with self._naming(name, f"connecting {way_text(way)}"):
-                    peers[name, way] = Pairs(self._load, self._servers[name], way, PEER_PAIRS)
-                    peers[name, way].connect()
+        """Takes pairs of slices of messages, one of each figure in turn."""
+        ways = dict.fromkeys(figure.way for figure in figures)
+        peers = {way: self._on_both(f"connecting {way_text(way)}", partial(self._connected, way)) for way in ways}
         for figure in figures:
-            for name in self._order(0):
-                with self._naming(name, f"warming up {figure}"):
-                    _relay(peers[name, figure.way], figure, plan.warm_up)
-        for turn in range(plan.rounds):
+            warm_up = partial(_relay, peers[figure.way], figure, self._plan.warm_up)
+            self._on_both(f"warming up {figure}", warm_up)
+        for turn in range(self._plan.rounds):
             for figure in figures:
-                cost: dict[Name, float] = {}
-                for name in self._order(turn):
-                    with self._naming(name, str(figure)):
-                        before = _rested_cpu(self._servers[name])
-                        count = _relay(peers[name, figure.way], figure, plan.messages)
-                        cost[name] = _cpu_since(before, self._servers[name]) / count
-                self._pairs[figure].append(Pair(cost["A"], cost["B"]))
+                self._pair_of_slices(turn, figure, partial(_relay, peers[figure.way], figure, self._plan.messages))
 
     def _memory(self, opening: Opening) -> None:
-        """Open sessions, and leave them open: what each costs in memory."""
+        """Opens sessions, and leaves them open: what each costs in memory."""
+        figure = opening.figure("memory")
         counted = self._plan.slice_sessions * self._plan.rounds
         sessions = self._first_sessions(opening)
-        grown: dict[Name, float] = {}
-        for name in self._order(0):
-            with self._naming(name, str(opening.figure("memory"))):
-                before = _rested_memory(self._servers[name])
-                sessions[name].open(counted)
-                grown[name] = (_rested_memory(self._servers[name]) - before) / counted
-                if grown[name] <= 0:
-                    raise LoadError(f"{counted} sessions made it no larger: take more by --sessions")
-        self._pairs[opening.figure("memory")] = [Pair(grown["A"], grown["B"])]
+
+        def grow(name: Name) -> float:
+            before = _rested_memory(self._servers[name])
+            sessions[name].open(counted)
+            grown = (_rested_memory(self._servers[name]) - before) / counted
+            if grown <= 0:
+                raise LoadError(f"{counted} sessions made it no larger: take more by --sessions")
+            return grown
+
+        grown = self._on_both(str(figure), grow)
+        self._pairs[figure].append(Pair(grown["A"], grown["B"]))
 
     def _set_up(self, opening: Opening) -> None:
-        """Open sessions in slices: what each costs to set up. Then all of them are closed."""
-        plan = self._plan
+        """Opens sessions in slices: what each costs to set up. Then all of them are closed."""
         setup, together = (opening.figure("setup", of) for of in (SLICES, TOGETHER))
         sessions = self._first_sessions(opening)
-        for turn in range(plan.rounds):
-            cost: dict[Name, float] = {}
-            for name in self._order(turn):
-                with self._naming(name, str(setup)):
-                    before = _rested_cpu(self._servers[name])
-                    sessions[name].open(plan.slice_sessions)
-                    cost[name] = _cpu_since(before, self._servers[name]) / plan.slice_sessions
-            self._pairs[setup].append(Pair(cost["A"], cost["B"]))
+        for turn in range(self._plan.rounds):
+            self._pair_of_slices(turn, setup, lambda name: sessions[name].open(self._plan.slice_sessions))
         means = (statistics.fmean(values) for values in zip(*self._pairs[setup], strict=True))
         self._pairs[together].append(Pair(*means))
-        for name in self._order(0):
-            with self._naming(name, f"closing sessions, {opening}"):
-                sessions[name].close()
+        self._on_both(f"closing sessions, {opening}", lambda name: sessions[name].close())
+
+    def _connected(self, way: str, name: Name) -> Pairs:
+        """Peers of a pairing, which have announced themselves to the server of a build."""
+        peers = Pairs(self._load, self._servers[name], way, PEER_PAIRS)
+        peers.connect()
+        return peers
 
     def _first_sessions(self, opening: Opening) -> "Mapping[Name, _Sessions]":
         """Sessions of both builds, of which those are open that do not count."""
-        sessions: dict[Name, _Sessions] = {}
-        for name in self._order(0):
-            with self._naming(name, f"first sessions, {opening}"):
-                endpoint = self._servers[name].endpoints[opening.protocol]._replace(client=opening.headers or USUAL)
-                sessions[name] = _Sessions(self._load, endpoint, self._plan.all_sessions)
-                sessions[name].open(self._plan.first_sessions)
-        return sessions
+
+        def first(name: Name) -> _Sessions:
+            endpoint = self._servers[name].endpoints[opening.protocol]._replace(client=opening.headers or USUAL)
+            sessions = _Sessions(self._load, endpoint, self._plan.all_sessions)
+            sessions.open(self._plan.first_sessions)
+            return sessions
+
+        return self._on_both(f"first sessions, {opening}", first)
+
+    def _pair_of_slices(self, turn: int, figure: Figure, work: Callable[[Name], int]) -> None:
+        """Takes a pair of slices of a figure: CPU seconds by how many messages or sessions the work says it was."""
+
+        def cost(name: Name) -> float:
+            before = _rested_cpu(self._servers[name])
+            count = work(name)
+            return _cpu_since(before, self._servers[name]) / count
+
+        costs = self._on_both(str(figure), cost, turn)
+        self._pairs[figure].append(Pair(costs["A"], costs["B"]))
+
+    def _on_both(self, doing: str, do: Callable[[Name], _T], turn: int = 0) -> Mapping[Name, _T]:
+        """Does the same with both builds, in the turn's order, and returns what came of it.
+
+        Raises LoadError, which says which build did what, and how its server has ended if it has.
+        """
+        done: dict[Name, _T] = {}
+        for name in self._order(turn):
+            try:
+                done[name] = do(name)
+            except (LoadError, OSError) as error:
+                ended = self._servers[name].ended()
+                raise LoadError(f"{name}: {doing}: {error}{f'; {ended}' if ended else ''}") from None
+        return done
 
     def _order(self, turn: int) -> Sequence[Name]:
         """Returns both names; the first alternates with the turns, and with the generations."""
         return _alternating(("A", "B"), turn + self._at)
-
-    @contextmanager
-    def _naming(self, name: Name, doing: str) -> Iterator[None]:
-        """Says of what goes wrong which build did what, and whether its server is still there."""
-        try:
-            yield
-        except (LoadError, OSError) as error:
-            ended = self._servers[name].ended()
-            raise LoadError(f"{name}: {doing}: {error}{f'; {ended}' if ended else ''}") from None
 
 
 class _Sessions:
@@ -208,30 +215,31 @@ class _Sessions:
         self._first, *_ = [load.open(endpoint, hello(endpoint.kind, f"{room}-a", room)) for room in rooms]
         self._next = self._first
 
-    def open(self, count: int) -> None:
-        """Connect and announce so many more, one after the other: many at once are served in batches that vary."""
+    def open(self, count: int) -> int:
+        """Connects and announces so many more, one after the other, and returns how many.
+
+        Many at once would be served in batches that vary.
+        """
         self._load.setup(self._next, count, at_once=1)
         self._next += count
+        return count
 
     def close(self) -> None:
-        """Close those that are open."""
+        """Closes those that are open."""
         self._load.close(self._first, self._next - self._first)
 
 
-def _relay(peers: Pairs, figure: Figure, messages: int) -> int:
-    """Let so many messages through, or a few more; returns how many. Raises LoadError where some are missing."""
+def _relay(peers: Mapping[Name, Pairs], figure: Figure, messages: int, name: Name) -> int:
+    """Lets a build relay so many messages or a few more; returns how many. Raises LoadError where some are missing."""
     message = cast(Literal["offer", "candidate"], figure.of)
-    relayed = peers.run(message, figure.in_flight, messages).messages
-    sent = peers.count * peers.steps(message, messages)
+    relayed = peers[name].run(message, figure.in_flight, messages).messages
+    sent = peers[name].count * peers[name].steps(message, messages)
     if relayed != sent:
         raise LoadError(f"{sent} messages were sent and {relayed} relayed")
     return relayed
 
 
-_T = TypeVar("_T")
-
-
-def _alternating(of: "Sequence[_T]", turn: int) -> "Sequence[_T]":
+def _alternating(of: Sequence[_T], turn: int) -> Sequence[_T]:
     return of[::-1] if turn % 2 else of
 
 
