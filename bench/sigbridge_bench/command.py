@@ -6,6 +6,7 @@ read by the `sigbridge` command; what they need is loaded when they are said.
 """
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ examples:
   sigbridge bench report bench-results.jsonl --html report.html
   sigbridge bench compare before.jsonl after.jsonl
   sigbridge bench pair /tmp/before /tmp/after
+  sigbridge bench pair /tmp/after /tmp/after --set-b SIGNALING_LOG_LEVEL=warn
 
 The load is a program in C, built when it is first needed: a C compiler must be here (Debian: gcc libc6-dev). It speaks
 no TLS: a server that does is reached by its plain address only."""
@@ -87,9 +89,18 @@ def add_words(bench: argparse.ArgumentParser) -> None:
 def _add_pair(pair: argparse.ArgumentParser) -> None:
     pair.description = """\
 Let two installed builds serve at once on one core, alternate slices of load between them, and print the ratio of what
-they cost, with its interval at 90 %. A and B are virtual environments that hold bin/sigbridge."""
+they cost, with its interval at 90 %. A and B are virtual environments that hold bin/sigbridge; they may be one and the
+same, with variables that are set for one server only."""
     pair.add_argument("a", metavar="A", help="the environment of one build")
     pair.add_argument("b", metavar="B", help="that of the other, whose figures are divided by A's")
+    for name in "ab":
+        pair.add_argument(
+            f"--set-{name}",
+            metavar="NAME=VALUE",
+            action="append",
+            default=[],
+            help=f"set an environment variable for {name.upper()}'s server; may be repeated",
+        )
     pair.add_argument("--quick", action="store_true", help="a first look: fewer generations, smaller slices")
     pair.add_argument("--only", metavar="NAME,…", help="some of relays, setup, memory")
     pair.add_argument("--pairings", metavar="NAME,…", help="only relays of these pairings: grpc-websocket, …")
@@ -325,7 +336,11 @@ def print_pairs(options: argparse.Namespace) -> int:
     from sigbridge_bench.pair import Comparison
     from sigbridge_bench.pair_builds import build_at
 
-    comparison = Comparison(builds={"A": build_at(options.a), "B": build_at(options.b)}, plan=_pair_plan(options))
+    comparison = Comparison(
+        plan=_pair_plan(options),
+        variables={"A": _variables("--set-a", options.set_a), "B": _variables("--set-b", options.set_b)},
+        builds={"A": build_at(options.a), "B": build_at(options.b)},
+    )
     comparison.check()
     try:
         build()
@@ -410,6 +425,19 @@ def _chosen(option: str, text: str | None, known: Sequence[str]) -> list[str]:
     if unknown or not asked:
         raise BenchError(f"{option} is {text!r}: expected some of {', '.join(known)}")
     return asked
+
+
+def _variables(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Environment variables of NAME=VALUE words; raises BenchError for a word that is none."""
+    variables = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise BenchError(f"{option} is {text!r}: expected NAME=VALUE, the name of letters, digits and _")
+        if not value.isprintable():
+            raise BenchError(f"{option} is {text!r}: expected a value that can be printed in a line")
+        variables[name] = value
+    return variables
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

@@ -6,10 +6,10 @@ them: some thousand messages to A and right after as many to B, then first B and
 cancels. What is kept is each pair's ratio; `pair_statistics` says how these become one, and its interval.
 
 Rule 1: a build is a black box: `bin/sigbridge serve` of its environment, settings in the environment variables, and
-both protocols; so older and newer builds can be compared. Rule 2: both are restarted for every generation, at once and
-in alternating order, with one hash seed, another in each generation. Rule 3: only one of both is loaded at any moment,
-and its CPU time is read from the kernel when it rests, before and after. Rule 4: whatever goes wrong in a slice ends
-the run; no slice is repeated or left out.
+both protocols; so older and newer builds can be compared, and one build with itself under another setting. Rule 2: both
+are restarted for every generation, at once and in alternating order, with one hash seed, another in each generation.
+Rule 3: only one of both is loaded at any moment, and its CPU time is read from the kernel when it rests, before and
+after. Rule 4: whatever goes wrong in a slice ends the run; no slice is repeated or left out.
 """
 
 import secrets
@@ -52,6 +52,8 @@ class Comparison:
     """Two builds and where they are measured."""
 
     builds: Mapping[Name, Build]
+    variables: Mapping[Name, Mapping[str, str]] = field(default_factory=lambda: {"A": {}, "B": {}})
+    """Environment variables that are set for the server of one build; they replace the benchmark's own."""
     plan: Plan
     cores: Cores = field(default_factory=Cores.chosen)
     began: str = field(default_factory=now)
@@ -86,11 +88,12 @@ class Comparison:
         return samples
 
     def subject(self, name: Name, generation: int) -> Subject:
-        """A build as the benchmark starts servers; its hash seed is the generation's."""
+        """A build as the benchmark starts servers, with its variables; its hash seed is the generation's."""
         command = (str(self.builds[name].program), "serve")
         subject = sigbridge_subject(name, self.plan.engine, command)
         seed = ("PYTHONHASHSEED", str(generation + 1))
-        return subject._replace(environment=(*subject.environment, *ALONE, seed))
+        environment = (*subject.environment, *ALONE, seed, *self.variables[name].items())
+        return subject._replace(environment=environment)
 
 
 class _Generation:

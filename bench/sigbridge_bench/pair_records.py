@@ -18,6 +18,8 @@ class PairRun(msgspec.Struct, tag_field="kind", tag="pair", kw_only=True, frozen
     """The time at which it began, ISO 8601 in UTC; its figures have the same."""
     builds: dict[str, str]
     """Environment and version of `A` and `B`."""
+    variables: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    """Environment variables that were set for the server of `A` and of `B`; older files have none."""
     machine: dict[str, str]
     engine: Engine
     generations: int
@@ -51,6 +53,7 @@ def records(comparison: Comparison, samples: Samples, found: Mapping[Figure, Est
     yield PairRun(
         run=run,
         builds={name: str(build) for name, build in comparison.builds.items()},
+        variables={name: dict(variables) for name, variables in comparison.variables.items()},
         machine=machine(comparison.cores),
         engine=plan.engine,
         generations=plan.generations,

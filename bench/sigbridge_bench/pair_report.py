@@ -4,6 +4,7 @@ Rule: no ratio stands without its interval.
 """
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 
 from sigbridge_bench.figures import NOTHING, RANGE, number, plain, session_text, way_text
@@ -27,9 +28,9 @@ def slower(found: Mapping[Figure, Estimate], limit_percent: float) -> list[Figur
 
 
 def heading(comparison: Comparison) -> str:
-    """Returns the lines above the tables: the builds, and how they are measured."""
+    """Returns the lines above the tables: the builds, what is set for each, and how they are measured."""
     plan, cores = comparison.plan, comparison.cores
-    lines = [f"{name}: {build}" for name, build in comparison.builds.items()]
+    lines = [f"{name}: {build}{_set(comparison.variables[name])}" for name, build in comparison.builds.items()]
     slices = [f"{plain(plan.messages)} messages"] if "relays" in plan.only else []
     slices += [f"{plain(plan.slice_sessions)} sessions"] if {"setup", "memory"} & set(plan.only) else []
     lines += [
@@ -37,6 +38,11 @@ def heading(comparison: Comparison) -> str:
         f"{plan.generations} generations of {plan.rounds} pairs; a slice is {' or '.join(slices)}",
     ]
     return "\n".join(lines)
+
+
+def _set(variables: Mapping[str, str]) -> str:
+    """Says what is set, as a shell would be told it; nothing where nothing is."""
+    return f", with {shlex.join(f'{name}={value}' for name, value in variables.items())}" if variables else ""
 
 
 _UNITS: Mapping[What, tuple[str, str, float]] = {

@@ -29,11 +29,12 @@ needs_compiler = pytest.mark.skipif(
 # The servers.
 
 BUILD = Build(HERE, "sigbridge 1", "Python 3")
+BUILDS = {"A": BUILD, "B": BUILD}
 TWO_CORES = Cores(0, 1)
 
 
 def comparison(cores=TWO_CORES, **changes):
-    return Comparison(builds={"A": BUILD, "B": BUILD}, plan=Plan(**changes), cores=cores)
+    return Comparison(builds=BUILDS, plan=Plan(**changes), cores=cores)
 
 
 def test_both_builds_are_started_alike_and_with_a_hash_seed_of_the_generation():
@@ -45,6 +46,15 @@ def test_both_builds_are_started_alike_and_with_a_hash_seed_of_the_generation():
     assert subject.command == (f"{HERE}/bin/sigbridge", "serve")
     assert dict(subject.environment)["GRPC_ENGINE"] == "native"
     assert dict(subject.environment)["PYTHONPATH"] == ""
+
+
+def test_what_is_set_is_set_for_one_build_and_replaces_the_benchmarks_own():
+    variables = {"A": {}, "B": {"SIGNALING_MAX_MESSAGE_BYTES": "7", "SIGNALING_LOG_LEVEL": "error", "EMPTY": ""}}
+    of = Comparison(builds=BUILDS, variables=variables, plan=Plan(), cores=TWO_CORES)
+    a, b = (dict(of.subject(name, 0).environment) for name in ("A", "B"))
+    assert {name: b[name] for name in variables["B"]} == variables["B"]
+    assert a["SIGNALING_LOG_LEVEL"] == "info"
+    assert b.keys() - a.keys() == {"SIGNALING_MAX_MESSAGE_BYTES", "EMPTY"}
 
 
 def test_one_core_is_too_few():
@@ -117,6 +127,13 @@ LITTLE = ("--generations", "2", "--rounds", "2", "--messages", "40", "--sessions
         ((HERE, HERE, "--engine", "steam"), "--engine is 'steam': expected one of native, grpcio"),
         ((HERE, HERE, "--engine", "native,grpcio"), "expected one of native, grpcio"),
         ((HERE, HERE, "--engine", "grpcio", "--pairings", "websocket-websocket"), "expected some of grpc-grpc,"),
+        ((HERE, HERE, "--set-b", "SOME"), "--set-b is 'SOME': expected NAME=VALUE, the name of letters, digits and _"),
+        ((HERE, HERE, "--set-a", "=off"), "--set-a is '=off': expected NAME=VALUE,"),
+        ((HERE, HERE, "--set-a", "ONE=1", "--set-a", "SO ME=1"), "--set-a is 'SO ME=1': expected NAME=VALUE,"),
+        (
+            (HERE, HERE, "--set-b", "SOME=a\nb"),
+            r"--set-b is 'SOME=a\nb': expected a value that can be printed in a line",
+        ),
         ((HERE, HERE, "--generations", "1"), "--generations is 1: an interval needs two or more"),
         ((HERE, HERE, "--json", "/nowhere/file"), "No such file"),
     ],
@@ -138,6 +155,15 @@ def test_a_build_that_does_not_serve_ends_it_with_a_line(tmp_path):
 
 
 @needs_compiler
+def test_a_variable_that_a_build_refuses_ends_it_with_a_line():
+    done = pair(HERE, HERE, *LITTLE, "--set-b", "SIGNALING_MAX_MESSAGE_BYTES=much")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("sigbridge: B does not listen: it ended with exit code 1: ")
+    assert "SIGNALING_MAX_MESSAGE_BYTES is 'much'" in last
+
+
+@needs_compiler
 def test_a_refusal_ends_it_with_a_line(tmp_path):
     mean = environment_with(
         tmp_path,
@@ -155,11 +181,14 @@ def test_a_refusal_ends_it_with_a_line(tmp_path):
 @needs_compiler
 def test_this_environment_is_compared_with_itself(tmp_path):
     file = tmp_path / "pairs.jsonl"
-    done = pair(HERE, HERE, *LITTLE, "--json", file, "--limit", "100000")
+    given = ("--set-b", "SIGNALING_MAX_MESSAGE_BYTES=100000", "--set-b", "SOME=a=b c")
+    done = pair(HERE, HERE, *LITTLE, *given, "--json", file, "--limit", "100000")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"A: {HERE}: sigbridge ")
     assert lines[1].startswith(f"B: {HERE}: sigbridge ")
+    assert ", with " not in lines[0]
+    assert lines[1].endswith(", with SIGNALING_MAX_MESSAGE_BYTES=100000 'SOME=a=b c'")
     assert lines[2].startswith("engine native; both servers on core ")
     assert lines[3] == "2 generations of 2 pairs; a slice is 40 messages or 50 sessions"
     for title in ("server CPU per relay, µs", "server CPU per session set up, µs", "memory per idle session, KiB"):
@@ -167,6 +196,7 @@ def test_this_environment_is_compared_with_itself(tmp_path):
     head, *figures = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
     assert head["kind"] == "pair"
     assert {"run", "builds", "machine", "engine", "generations"} <= head.keys()
+    assert head["variables"] == {"A": {}, "B": {"SIGNALING_MAX_MESSAGE_BYTES": "100000", "SOME": "a=b c"}}
     assert len(figures) == 16 + 12 + 2
     assert {figure["headers"] for figure in figures} == {"", *CLIENTS}
     for figure in figures:

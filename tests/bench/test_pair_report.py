@@ -48,9 +48,19 @@ def test_the_limit_asks_for_the_whole_interval_of_a_relay():
     assert slower(unsure, 2) == []
 
 
-def test_a_build_says_that_it_is_not_compiled():
+def comparison(**changes):
     plan = Plan(only=("relays",))
-    said = heading(Comparison(builds={"A": BUILD, "B": BUILD}, plan=plan, cores=Cores(0, 1)))
+    return Comparison(builds={"A": BUILD, "B": BUILD}, plan=plan, cores=Cores(0, 1), **changes)
+
+
+def test_a_build_says_that_it_is_not_compiled():
+    said = heading(comparison())
     assert "A: /here: sigbridge 1, not compiled, Python 3" in said
     assert "a slice is 2,000 messages" in said
     assert "not compiled" not in str(BUILD._replace(version="sigbridge 1 (compiled)"))
+
+
+def test_the_heading_says_what_is_set_for_which_build():
+    a, b, *_ = heading(comparison(variables={"A": {}, "B": {"ONE": "off", "TWO": "a b"}})).splitlines()
+    assert a == "A: /here: sigbridge 1, not compiled, Python 3"
+    assert b == "B: /here: sigbridge 1, not compiled, Python 3, with ONE=off 'TWO=a b'"
