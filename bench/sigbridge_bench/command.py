@@ -6,6 +6,7 @@ read by the `sigbridge` command; what they need is loaded when they are said.
 """
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from sigbridge_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from sigbridge_bench import pair
+    from sigbridge_bench import pair_plan
     from sigbridge_bench.records import Protocol, Record
     from sigbridge_bench.run import Profile
     from sigbridge_bench.servers import AttachedServer, Subject
@@ -39,6 +40,7 @@ examples:
   sigbridge bench report bench-results.jsonl --html report.html
   sigbridge bench compare before.jsonl after.jsonl
   sigbridge bench pair /tmp/before /tmp/after
+  sigbridge bench pair /tmp/after /tmp/after --set-b SIGNALING_LOG_LEVEL=warn
 
 The load is a program in C, built when it is first needed: a C compiler must be here (Debian: gcc libc6-dev). It speaks
 no TLS: a server that does is reached by its plain address only."""
@@ -87,9 +89,18 @@ def add_words(bench: argparse.ArgumentParser) -> None:
 def _add_pair(pair: argparse.ArgumentParser) -> None:
     pair.description = """\
 Let two installed builds serve at once on one core, alternate slices of load between them, and print the ratio of what
-they cost, with its interval at 90 %. A and B are virtual environments that hold bin/sigbridge."""
+they cost, with its interval at 90 %. A and B are virtual environments that hold bin/sigbridge; they may be one and the
+same, with variables that are set for one server only."""
     pair.add_argument("a", metavar="A", help="the environment of one build")
     pair.add_argument("b", metavar="B", help="that of the other, whose figures are divided by A's")
+    for name in "ab":
+        pair.add_argument(
+            f"--set-{name}",
+            metavar="NAME=VALUE",
+            action="append",
+            default=[],
+            help=f"set an environment variable for {name.upper()}'s server; may be repeated",
+        )
     pair.add_argument("--quick", action="store_true", help="a first look: fewer generations, smaller slices")
     pair.add_argument("--only", metavar="NAME,…", help="some of relays, setup, memory")
     pair.add_argument("--pairings", metavar="NAME,…", help="only relays of these pairings: grpc-websocket, …")
@@ -320,11 +331,15 @@ def print_comparison(options: argparse.Namespace) -> int:
 
 def print_pairs(options: argparse.Namespace) -> int:
     """Measure two builds beside each other and print their ratios; returns the exit code."""
-    from sigbridge_bench import pair
+    from sigbridge_bench import pair_records, pair_report
     from sigbridge_bench.load import LoadError, build
+    from sigbridge_bench.pair import Comparison
+    from sigbridge_bench.pair_builds import build_at
 
-    comparison = pair.Comparison(
-        builds={"A": pair.build_at(options.a), "B": pair.build_at(options.b)}, plan=_pair_plan(options)
+    comparison = Comparison(
+        plan=_pair_plan(options),
+        variables={"A": _variables("--set-a", options.set_a), "B": _variables("--set-b", options.set_b)},
+        builds={"A": build_at(options.a), "B": build_at(options.b)},
     )
     comparison.check()
     try:
@@ -333,36 +348,36 @@ def print_pairs(options: argparse.Namespace) -> int:
         print(f"sigbridge: {error}", file=sys.stderr)
         return 2
     if options.json:
-        pair.keep(Path(options.json), [])  # a file that cannot be written is found now, and not after minutes
+        pair_records.keep(Path(options.json), [])  # a file that cannot be written is found now, and not after minutes
     signal.signal(signal.SIGTERM, _end)
-    print(pair.heading(comparison), end="\n\n", flush=True)
+    print(pair_report.heading(comparison), end="\n\n", flush=True)
     try:
         samples = comparison.measure()
     except LoadError as error:
         print(f"sigbridge: {error}", file=sys.stderr)
         return 1
-    found = pair.estimates(samples)
-    print(pair.tables(samples, found), end="")
+    found = pair_report.estimates(samples)
+    print(pair_report.tables(samples, found), end="")
     if options.json:
-        pair.keep(Path(options.json), pair.records(comparison, samples, found))
-    too_slow = [] if options.limit is None else pair.slower(found, options.limit)
+        pair_records.keep(Path(options.json), pair_records.records(comparison, samples, found))
+    too_slow = [] if options.limit is None else pair_report.slower(found, options.limit)
     for figure in too_slow:
         print(f"sigbridge: {figure}: B takes more than {options.limit:g} % more than A", file=sys.stderr)
     return 1 if too_slow else 0
 
 
-def _pair_plan(options: argparse.Namespace) -> "pair.Plan":
+def _pair_plan(options: argparse.Namespace) -> "pair_plan.Plan":
     """The plan that was asked for; raises BenchError for what there is not."""
-    from sigbridge_bench import pair
+    from sigbridge_bench import pair_plan
 
     if not sys.platform.startswith("linux"):
         raise BenchError("the benchmark asks Linux's kernel for CPU time and memory, and this is none")
-    if options.engine not in pair.ENGINES:
-        raise BenchError(f"--engine is {options.engine!r}: expected one of {', '.join(pair.ENGINES)}")
-    plan = pair.planned(options.engine, quick=options.quick)
+    if options.engine not in pair_plan.ENGINES:
+        raise BenchError(f"--engine is {options.engine!r}: expected one of {', '.join(pair_plan.ENGINES)}")
+    plan = pair_plan.planned(options.engine, quick=options.quick)
     plan = replace(
         plan,
-        only=cast("list[pair.What]", _chosen("--only", options.only, pair.WHATS)),
+        only=cast("list[pair_plan.What]", _chosen("--only", options.only, pair_plan.WHATS)),
         ways=_chosen("--pairings", options.pairings, plan.ways),
     )
     for name in ("generations", "rounds", "messages", "sessions"):
@@ -410,6 +425,19 @@ def _chosen(option: str, text: str | None, known: Sequence[str]) -> list[str]:
     if unknown or not asked:
         raise BenchError(f"{option} is {text!r}: expected some of {', '.join(known)}")
     return asked
+
+
+def _variables(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Environment variables of NAME=VALUE words; raises BenchError for a word that is none."""
+    variables = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise BenchError(f"{option} is {text!r}: expected NAME=VALUE, the name of letters, digits and _")
+        if not value.isprintable():
+            raise BenchError(f"{option} is {text!r}: expected a value that can be printed in a line")
+        variables[name] = value
+    return variables
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
