@@ -4,8 +4,7 @@ Rule 1: each type of frame has one method, which is named for it; what a frame m
 tables of `streams.py`. Rule 2: a fault is raised where it is seen, and ends the stream or the connection in one place,
 `receive`: nothing is raised to the user. What came before a fault was received; what comes behind it is not looked at.
 Rule 3: a header block is decoded whatever it is for, since the client's table and ours must stay the same
-(RFC 7541, section 2.2). Rule 4: nearly every frame is DATA without flags on a stream that takes it; that is the fast
-path, and all else the general path.
+(RFC 7541, section 2.2).
 
 What may come next is a state, too:
 
@@ -15,7 +14,6 @@ What may come next is a state, too:
 Source: RFC 9113.
 """
 
-import os
 from typing import Final
 
 from sigbridge_http2 import frames
@@ -57,8 +55,6 @@ _PRIORITY_BYTES: Final = 5
 _PING_BYTES: Final = 8
 _GOAWAY_BYTES: Final = 8
 _NUMBER_BYTES: Final = 4
-
-_FAST_DATA: Final = "_FAST_DATA" not in os.environ.get("SIGBRIDGE_FAST_PATHS", "")
 
 
 class _HeaderBlock:
@@ -127,12 +123,7 @@ class Connection(Sender):
                 kind, flags = data[at + 3], data[at + 4]
                 stream_id = (data[at + 5] & 0x7F) << 24 | data[at + 6] << 16 | data[at + 7] << 8 | data[at + 8]
                 at = stop
-                payload = data[start:stop]
-                plain = self.fast_data(kind, flags, stream_id, payload)
-                if plain is not None:
-                    events.append(plain)
-                else:
-                    self._receive_frame(kind, flags, stream_id, payload, events)
+                self._receive_frame(kind, flags, stream_id, data[start:stop], events)
             if self._floods.unwritten_bytes:
                 self._floods.check_unwritten()
         except ConnectionFault as fault:
@@ -143,24 +134,6 @@ class Connection(Sender):
         if self._windows.may_have_opened:
             self._windows.tell_opened(events)
         return events
-
-    def fast_data(self, kind: int, flags: int, stream_id: int, payload: bytes) -> DataReceived | None:
-        """Returns what DATA without flags means on a stream that takes it; None for every other frame, and every fault."""
-        if kind != DATA or flags or not _FAST_DATA:
-            return None
-        stream, window, size = self._active.get(stream_id), self._receive_window, len(payload)
-        if (
-            stream is None
-            or not stream.takes_plain_data
-            or self._expected != _ANY_FRAME
-            or not 0 < size <= stream.receivable
-            or size > window.left
-        ):
-            return None
-        stream.receivable -= size
-        window.left -= size
-        self._floods.empty_frames = 0
-        return DataReceived(stream_id, payload, False)
 
     def _receive_preface(self, data: bytes) -> int:
         """Compares what there is of the preface; returns where frames begin, 0 where they do not (section 3.4)."""
@@ -247,7 +220,6 @@ class Connection(Sender):
 
     def _end_receiving(self, stream: Stream) -> None:
         stream.state = ON_END_RECEIVED[stream.state]
-        stream.takes_plain_data = False
         if stream.state == CLOSED:
             self._close(stream)
 

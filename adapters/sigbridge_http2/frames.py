@@ -38,6 +38,12 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
     )  # fmt: skip
 
 
+def data_frame(stream_number: bytes, data: bytes, *, end: bool) -> bytes:
+    """Returns a DATA frame of at most `MAX_FRAME_BYTES`, on the stream whose id that is (section 6.1)."""
+    size = len(data)
+    return b"\0%b%b\0%b%b%b" % (BYTE[size >> 8], BYTE[size & 255], BYTE[end], stream_number, data)
+
+
 def header_frames(stream_id: int, block: bytes, *, end: bool) -> bytes:
     """Returns a HEADERS frame and as many of CONTINUATION as the block needs (sections 6.2 and 6.10)."""
     end_stream = END_STREAM if end else 0

@@ -17,7 +17,6 @@ Leaving and client leaving are over when their last stream is closed, broken at 
 looked at. Only behind our own GOAWAY are new streams ignored; a client's own does not bind it (section 6.8).
 """
 
-import os
 from collections.abc import Iterable
 from typing import Final
 
@@ -25,7 +24,7 @@ from sigbridge_http2 import frames
 from sigbridge_http2.errors import ErrorCode
 from sigbridge_http2.events import Header
 from sigbridge_http2.floods import FRAME_COST_BYTES, FloodLimits
-from sigbridge_http2.frames import BYTE, MAX_FRAME_BYTES
+from sigbridge_http2.frames import MAX_FRAME_BYTES
 from sigbridge_http2.literals import TABLE_SIZE_ZERO, header_block
 from sigbridge_http2.settings import greeting
 from sigbridge_http2.streams import (
@@ -52,8 +51,6 @@ _ON_GOAWAY_SENT: Final = [LEAVING, LEAVING, LEAVING, LEAVING, BROKEN, BROKEN]
 ON_GOAWAY_RECEIVED: Final = [CLIENT_LEAVING, CLIENT_LEAVING, CLIENT_LEAVING, LEAVING, BROKEN_UNSAID, BROKEN]
 
 _PING: Final = frames.frame(frames.PING, 0, 0, b"sigbridg")
-
-_FAST_SEND: Final = "_FAST_SEND" not in os.environ.get("SIGBRIDGE_FAST_PATHS", "")
 
 
 class Sender:
@@ -170,26 +167,18 @@ class Sender:
         stream = self._active.get(stream_id)
         if stream is None or stream.state == HALF_CLOSED_LOCAL:
             return 0
-        windows = self._windows
-        if windows.opened:
+        if self._windows.opened:
             self._send_opened()
-        size = len(data)
-        if (
-            _FAST_SEND
-            and size <= stream.send_window + windows.initial
-            and size <= windows.left
-            and size <= MAX_FRAME_BYTES
-            and not (end or stream.unsent)
-        ):
-            stream.send_window -= size
-            windows.left -= size
-            frame = b"\0%b%b\0\0%b%b" % (BYTE[size >> 8], BYTE[size & 255], stream.number, data)
-            if self._next:
-                self._put(frame)
-            else:
-                self._next = frame
-            return 0
-        return self._send_rest(stream, data, b"" if end else None)
+        if stream.ending is not None:
+            # The end was said, and only waits for a window.
+            return len(stream.unsent)
+        ending = b"" if end else None
+        if stream.unsent:
+            stream.unsent += data
+            stream.ending = ending
+        else:
+            self._send(stream, data, ending)
+        return len(stream.unsent)
 
     def send_trailers(self, stream_id: int, headers: Iterable[Header]) -> None:
         """Ends a response with trailers, behind what is kept of its body (section 8.1)."""
@@ -211,39 +200,35 @@ class Sender:
         if end:
             self._end_sending(stream)
 
-    def _send_rest(self, stream: Stream, data: bytes, ending: bytes | None) -> int:
-        """Sends what windows allow of data that is no single plain frame; returns how much is kept."""
-        if stream.ending is not None:
-            # The end was said, and only waits for a window.
-            return len(stream.unsent)
-        blocked = bool(stream.unsent)
-        stream.unsent += data
-        stream.ending = ending
-        if not blocked:
-            self._send_unsent(stream)
-        return len(stream.unsent)
-
-    def _send_unsent(self, stream: Stream) -> None:
-        """Sends what windows allow of what is kept, and what comes behind it (section 6.9.1)."""
+    def _send(self, stream: Stream, data: bytes, ending: bytes | None) -> None:
+        """Sends what windows allow of data and what comes behind it, and keeps the rest (section 6.9.1)."""
         windows = self._windows
-        while stream.unsent:
-            size = min(len(stream.unsent), MAX_FRAME_BYTES, stream.send_window + windows.initial, windows.left)
-            if size <= 0:
+        while data:
+            room = stream.send_window + windows.initial
+            room = min(room, windows.left)
+            room = min(room, MAX_FRAME_BYTES)
+            if room <= 0:
+                stream.unsent = data
+                stream.ending = ending
                 windows.block(stream)
                 return
-            part, stream.unsent = stream.unsent[:size], stream.unsent[size:]
-            stream.send_window -= size
-            windows.left -= size
-            last = not stream.unsent and stream.ending == b""
-            self._put(frames.frame(frames.DATA, frames.END_STREAM if last else 0, stream.id, part))
-            if last:
+            part = data if len(data) <= room else data[:room]
+            data = data[len(part) :]
+            stream.send_window -= len(part)
+            windows.left -= len(part)
+            if not data and ending == b"":
+                stream.unsent = b""
+                self._put(frames.data_frame(stream.number, part, end=True))
                 self._end_sending(stream)
                 return
-        if stream.ending == b"":
-            self._put_caused(frames.frame(frames.DATA, frames.END_STREAM, stream.id, b""))
+            self._put(frames.data_frame(stream.number, part, end=False))
+        stream.unsent = b""
+        stream.ending = None
+        if ending == b"":
+            self._put_caused(frames.data_frame(stream.number, b"", end=True))
             self._end_sending(stream)
-        elif stream.ending is not None:
-            self._put_headers(stream, stream.ending, True)
+        elif ending is not None:
+            self._put_headers(stream, ending, True)
 
     def _send_opened(self) -> None:
         """Lets blocked streams send; one that cannot send all that it has waits behind the others."""
@@ -254,7 +239,7 @@ class Sender:
                 break
             if stream.send_window + windows.initial > 0:
                 windows.unblock(stream)
-                self._send_unsent(stream)
+                self._send(stream, stream.unsent, stream.ending)
                 self.resumed.append(stream.id)
 
     def unsent(self, stream_id: int) -> int:

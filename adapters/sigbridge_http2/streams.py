@@ -68,7 +68,6 @@ class Stream:
         "send_window",
         "state",
         "taken",
-        "takes_plain_data",
         "unsent",
     )
 
@@ -79,8 +78,6 @@ class Stream:
         self.state = state
         self.body_left = body_left
         """The bytes of the body that are to come by its `content-length`; UNKNOWN_LENGTH where it promises nothing."""
-        self.takes_plain_data = state == OPEN and body_left == UNKNOWN_LENGTH
-        """True while a DATA frame without flags needs nothing but its windows."""
         self.receivable = RECEIVE_WINDOW_BYTES
         """The bytes that the client may send."""
         self.taken = 0

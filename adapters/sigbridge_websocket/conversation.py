@@ -31,7 +31,6 @@ QUESTIONS = ("list_peers", "health_check", DISCOVER_METHOD)
 UNKNOWN = "unknown"
 """The kind under which a message is counted that is no request of ours."""
 
-# A name of this module's own, which compiled code finds without asking a dictionary.
 _unset: Final = UNSET
 
 

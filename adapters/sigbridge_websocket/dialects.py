@@ -6,7 +6,6 @@ Rule 2: a session may change its dialect, and its encoding with it, while it liv
 nothing differs. Source: `docs/protocol.md`, section "JSON-RPC over WebSocket".
 """
 
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +20,6 @@ from sigbridge.messages import (
     PeerDisconnected,
     PeerJoined,
     PeerLeft,
-    Relayed,
     Reply,
     Request,
 )
@@ -35,16 +33,10 @@ DISCOVER = "discover"
 """The kind under which `rpc.discover` is counted."""
 
 _FAST_CALL: Final = is_on("fast_call")
-_FAST_RESULT: Final = is_on("fast_result")
 
-_KNOWN_PEERS: Final = 4096
-"""Number of results kept of what is relayed, one for each target peer; all of one peer's are alike."""
-
-# Names of this module's own, which compiled code finds without asking a dictionary.
 _decode: Final = decode_call
 _encode: Final = encode_json
 _joined: Final = PeerJoined
-_relayed: Final = Relayed
 
 _heads: Final[dict[type[Any], bytes]] = {
     event: b'{"jsonrpc":"2.0","method":"%b","params":' % event.kind.encode()
@@ -76,16 +68,13 @@ class Dialect:
 
     def response(self, outcome: Reply | SignalingError, request_id: RequestId) -> bytes:
         """The text of the response to a request, or to what is no request at all (`NoRequest`)."""
-        if _FAST_RESULT and type(outcome) is _relayed:
-            result = _relayed_result(outcome.to_peer_id)
-        elif isinstance(outcome, SignalingError):
+        if isinstance(outcome, SignalingError):
             if isinstance(outcome, NoRequest):
                 error = ErrorObject(outcome.jsonrpc_code, outcome.message)
             else:
                 error = ErrorObject(jsonrpc_code(outcome.code), outcome.message, outcome.data())
             return _encode(ErrorResponse("2.0", error, request_id))
-        else:
-            result = _encode(result_object(outcome))
+        result = _encode(result_object(outcome))
         number = str(request_id).encode() if type(request_id) is int else _encode(request_id)
         return b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (result, number)
 
@@ -99,11 +88,6 @@ class Dialect:
                 "metadata": event.metadata,
             }
         return b"%b%b}" % (_heads[type(event)], _encode(params))
-
-
-@lru_cache(_KNOWN_PEERS)
-def _relayed_result(to_peer_id: str) -> bytes:
-    return _encode(Relayed(to_peer_id))
 
 
 PLAIN = Dialect()

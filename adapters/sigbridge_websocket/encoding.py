@@ -12,7 +12,6 @@ from sigbridge.session import Outcome, RequestId
 from sigbridge_websocket.dialects import PLAIN, Dialect
 from sigbridge_websocket.frames import text_frame, text_of
 
-# A name of this module's own, which compiled code finds without asking a dictionary.
 _no_response: Final = UNSET
 
 

@@ -55,7 +55,6 @@ from sigbridge_websocket.shapes import (
     encode_json,
 )
 
-# A name of this module's own, which compiled code finds without asking a dictionary.
 _announce: Final = StrictAnnounce
 
 

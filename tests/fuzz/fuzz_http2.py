@@ -133,7 +133,6 @@ class Play:
             assert stream.send_window + server._windows.initial <= MAX_WINDOW_BYTES
             assert bool(stream.unsent) == (stream in blocked)
             assert stream.body_left == UNKNOWN_LENGTH or stream.body_left >= 0
-            assert not stream.takes_plain_data or (stream.state != HALF_CLOSED_REMOTE)
         assert all(server._active.get(stream.id) is stream for stream in blocked)
         window = server._receive_window
         untaken = sum(stream.untaken for stream in server._active.values())
