@@ -180,21 +180,14 @@ class Connection(Sender):
                 events.append(StreamReset(fault.stream_id, int(fault.code)))
             self._put_reset(fault.stream_id, fault.code)
 
-    def _is_taken(self, kind: int, stream_id: int) -> bool:
-        """Returns whether a frame is taken in its stream's state, or ignored; ConnectionFault where it is a fault."""
-        verdict = ON_FRAME[kind][self._streams.state_of(stream_id)]
-        if verdict >= 0:
-            raise ConnectionFault(ErrorCode(verdict))
-        return verdict == TAKEN
-
     # Bodies.
 
     def _receive_data(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         """Section 6.1."""
         size = len(payload)
-        taken = self._is_taken(DATA, stream_id)
         stream = self._active.get(stream_id)
-        if stream is None or not taken:
+        state = self._streams.state_of(stream_id) if stream is None else stream.state
+        if not _is_taken(DATA, state) or stream is None:
             self._receive_window.use_for_nothing(size)
             self._credit(0)
             return
@@ -232,7 +225,7 @@ class Connection(Sender):
             if size == 0:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
             self._windows.widen_connection(size)
-        elif self._is_taken(frames.WINDOW_UPDATE, stream_id):
+        elif _is_taken(frames.WINDOW_UPDATE, self._streams.state_of(stream_id)):
             if size == 0:
                 raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
             self._windows.widen_stream(self._active[stream_id], size, events)
@@ -249,7 +242,7 @@ class Connection(Sender):
         if stream_id & 1 == 0:
             # Section 5.1.1: these are a server's.
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
-        self._is_taken(frames.HEADERS, stream_id)
+        _is_taken(frames.HEADERS, self._streams.state_of(stream_id))
         end = flags & frames.END_STREAM != 0
         if flags & frames.END_HEADERS:
             self._receive_block(stream_id, payload, end, events)
@@ -326,7 +319,7 @@ class Connection(Sender):
         """Section 6.4."""
         if len(payload) != _NUMBER_BYTES:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR)
-        if self._is_taken(frames.RST_STREAM, stream_id):
+        if _is_taken(frames.RST_STREAM, self._streams.state_of(stream_id)):
             self._close(self._active[stream_id])
             events.append(StreamReset(stream_id, frames.number_at(payload, 0)))
             self._floods.glitch(self._now)
@@ -374,6 +367,14 @@ class Connection(Sender):
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR)
         self._state = ON_GOAWAY_RECEIVED[self._state]
         events.append(GoAwayReceived(frames.number_at(payload, 4)))
+
+
+def _is_taken(kind: int, state: int) -> bool:
+    """Returns whether a frame is taken in its stream's state, or ignored; ConnectionFault where it is a fault."""
+    verdict = ON_FRAME[kind][state]
+    if verdict >= 0:
+        raise ConnectionFault(ErrorCode(verdict))
+    return verdict == TAKEN
 
 
 def _unpadded(payload: bytes) -> bytes:

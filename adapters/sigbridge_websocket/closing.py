@@ -20,7 +20,7 @@ from typing import Final
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.instant import NEVER
 from sigbridge_websocket.error_codes import CLOSE_CODES
-from sigbridge_websocket.frames import CLOSE, close_payload, control_frame
+from sigbridge_websocket.frames import CLOSE, FIN, close_payload, frame
 
 OPENING: Final = 0
 OPEN: Final = 1
@@ -68,20 +68,20 @@ class Closing:
         """True when nothing may be said any more."""
         return self.state in (CLOSING, CLOSED)
 
-    def answer(self, frame: bytes) -> None:
+    def answer(self, close_frame: bytes) -> None:
         """Ends the connection from the client's side, with this for our close frame; empty where it gave no cause."""
         if self.state <= ENDING:
-            self._frame = frame or self._frame
+            self._frame = close_frame or self._frame
         self.state = _ON_CLIENT_END[self.state]
 
     def last_words(self) -> bytes:
         """Returns our close frame, since all that was to be said before it is out; empty where none is due."""
-        frame, self._frame = self._frame, b""
+        close_frame, self._frame = self._frame, b""
         self.state = _ON_ALL_OUT[self.state]
-        return frame
+        return close_frame
 
 
 def frame_for(reason: DisconnectReason) -> bytes:
     """Returns the close frame that says a reason; empty for one that leaves nobody to tell."""
     code = CLOSE_CODES.get(reason)
-    return b"" if code is None else control_frame(CLOSE, close_payload(code, reason.word))
+    return b"" if code is None else frame(FIN | CLOSE, close_payload(code, reason.word))

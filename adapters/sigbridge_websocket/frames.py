@@ -178,7 +178,9 @@ class FrameReader:
                 if left < 2 + wide:
                     self._wait(2 + wide)
                     return None
-                size = int.from_bytes(data[at + 2 : at + 2 + wide], "big")
+                size = data[at + 2] << 8 | data[at + 3]
+                if wide == 8:
+                    size = int.from_bytes(data[at + 2 : at + 10], "big")
                 start += wide
             if size > self._room and meaning != _CONTROL:
                 raise Fault(DisconnectReason.MESSAGE_TOO_BIG)
@@ -260,38 +262,26 @@ def close_payload(code: int, reason: str) -> bytes:
     return code.to_bytes(2, "big") + reason.encode()
 
 
-# Writing.
+# Writing: a server's frames are not masked (RFC 6455, section 5.2).
+
+_BYTE: Final = [bytes((number,)) for number in range(256)]
 
 
-_SHORT_TEXT_HEADS: Final = [bytes((FIN | TEXT, size)) for size in range(MAX_CONTROL_BYTES + 1)]
+def text_frame(text: bytes) -> bytes:
+    """Returns a whole text message in one frame."""
+    return frame(FIN | TEXT, text)
 
 
-def text_frame(payload: bytes) -> bytes:
-    """Returns a whole text message in one frame, unmasked as a server's frames are."""
+def frame(first: int, payload: bytes) -> bytes:
+    """Returns a frame with that first byte; a control frame's payload has at most `MAX_CONTROL_BYTES`."""
     size = len(payload)
     if size <= MAX_CONTROL_BYTES:
-        return b"%b%b" % (_SHORT_TEXT_HEADS[size], payload)
-    return b"%b%b" % (_head(FIN | TEXT, size), payload)
-
-
-def data_frame(first: int, payload: bytes) -> bytes:
-    """Returns a frame of a message with that first byte."""
-    return b"%b%b" % (_head(first, len(payload)), payload)
-
-
-def control_frame(opcode: int, payload: bytes) -> bytes:
-    """Returns a control frame; its payload has at most `MAX_CONTROL_BYTES`."""
-    return b"%c%c%b" % (FIN | opcode, len(payload), payload)
+        return b"%b%b%b" % (_BYTE[first], _BYTE[size], payload)
+    if size < 65536:
+        return b"%b\x7e%b%b" % (_BYTE[first], size.to_bytes(2, "big"), payload)
+    return b"%b\x7f%b%b" % (_BYTE[first], size.to_bytes(8, "big"), payload)
 
 
 def text_of(frame: bytes) -> bytes:
     """Returns the text in a frame that `text_frame` has made."""
     return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
-
-
-def _head(first: int, size: int) -> bytes:
-    if size <= MAX_CONTROL_BYTES:
-        return b"%c%c" % (first, size)
-    if size < 65536:
-        return b"%c\x7e%b" % (first, size.to_bytes(2, "big"))
-    return b"%c\x7f%b" % (first, size.to_bytes(8, "big"))

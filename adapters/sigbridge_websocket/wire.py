@@ -32,8 +32,7 @@ from sigbridge_websocket.frames import (
     TEXT,
     Frame,
     FrameReader,
-    control_frame,
-    data_frame,
+    frame,
 )
 from sigbridge_websocket.handshake import Handshake, ValidRequest
 
@@ -43,7 +42,7 @@ READ_AHEAD_PONGS = 64
 """A client that is owed more than this many pongs must read before more of its input is taken."""
 
 _FAST_OUTPUT: Final = is_on("fast_output")
-_EMPTY_PING: Final = control_frame(PING, b"")
+_EMPTY_PING: Final = frame(FIN | PING, b"")
 
 
 class WebSocketWire:
@@ -142,7 +141,7 @@ class WebSocketWire:
         messages = session.outbox.take(most)
         compression = self._frames.compression
         if compression is not None:
-            messages = [data_frame(FIN | RSV1 | TEXT, compression.deflate(text)) for text in messages]
+            messages = [frame(FIN | RSV1 | TEXT, compression.deflate(text)) for text in messages]
         output += messages
         if closing.state != OPEN and session.outbox.peek() is None:
             # What the session still holds back for a response that will not come is not said any more.
@@ -240,22 +239,22 @@ class WebSocketWire:
             while closing.state <= CLOSING:
                 if closing.state == OPEN and (session.awaiting or (session.outbox.crowded and not last)):
                     return
-                frame = self._frames.next_frame()
-                if frame is None:
+                received = self._frames.next_frame()
+                if received is None:
                     return
-                if frame.opcode > BINARY:
-                    self._take_control(frame, now)
+                if received.opcode > BINARY:
+                    self._take_control(received, now)
                 elif closing.state == OPEN:
-                    conversation.receive(frame.payload, now)
+                    conversation.receive(received.payload, now)
         except Fault as fault:
             self._end_from_client(frame_for(fault.reason), fault.reason, now)
 
-    def _take_control(self, frame: Frame, now: Instant) -> None:
+    def _take_control(self, control: Frame, now: Instant) -> None:
         """Takes a control frame; a pong has said all there is to it by having come."""
-        if frame.opcode == PING and not self._closing.is_said:
-            self._ahead.append(control_frame(PONG, frame.payload))
-        elif frame.opcode == CLOSE:
-            self._end_from_client(control_frame(CLOSE, frame.payload), DisconnectReason.CLIENT_LEFT, now)
+        if control.opcode == PING and not self._closing.is_said:
+            self._ahead.append(frame(FIN | PONG, control.payload))
+        elif control.opcode == CLOSE:
+            self._end_from_client(frame(FIN | CLOSE, control.payload), DisconnectReason.CLIENT_LEFT, now)
 
     def _on_ready(self, now: Instant) -> None:
         """Goes on, since an awaited response is queued; the next frames are taken when the carrier asks for output."""
@@ -273,9 +272,9 @@ class WebSocketWire:
         self.due = 0.0
         self._wake()
 
-    def _end_from_client(self, frame: bytes, reason: DisconnectReason, now: Instant) -> None:
-        """Ends the connection from the client's side, with `frame` for our close frame."""
-        self._closing.answer(frame)
+    def _end_from_client(self, close_frame: bytes, reason: DisconnectReason, now: Instant) -> None:
+        """Ends the connection from the client's side, with this for our close frame."""
+        self._closing.answer(close_frame)
         if self._session is not None:
             self._hub.end(self._session, reason, now)
         self._limit_end(now)

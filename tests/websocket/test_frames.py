@@ -27,8 +27,7 @@ from sigbridge_websocket.frames import (
     FrameReader,
     check_close,
     close_payload,
-    control_frame,
-    data_frame,
+    frame,
     text_frame,
     text_of,
 )
@@ -220,6 +219,6 @@ def test_frames_of_ours_are_the_librarys(size):
     payload = b"x" * size
     assert text_frame(payload) == LibraryFrame(Opcode.TEXT, payload).serialize(mask=False)
     assert text_of(text_frame(payload)) == payload
-    assert data_frame(FIN | BINARY, payload) == LibraryFrame(Opcode.BINARY, payload).serialize(mask=False)
+    assert frame(FIN | BINARY, payload) == LibraryFrame(Opcode.BINARY, payload).serialize(mask=False)
     if size < 126:
-        assert control_frame(PONG, payload) == LibraryFrame(Opcode.PONG, payload).serialize(mask=False)
+        assert frame(FIN | PONG, payload) == LibraryFrame(Opcode.PONG, payload).serialize(mask=False)
