@@ -31,7 +31,7 @@ AT_ONCE := --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test test-fast coverage square scripts fuzz lint format types walls proto check-proto settings-page check-settings-page traces check-traces compiled bench bench-report clean
+.PHONY: help serve demo test test-fast coverage square scripts fuzz autobahn lint format types walls proto check-proto settings-page check-settings-page traces check-traces compiled bench bench-report clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,7 +68,7 @@ serve: $(RUNTIME)  ## serve gRPC on 127.0.0.1:50051 and WebSocket on 127.0.0.1:8
 demo: $(DEMO)  ## let two WebRTC peers, one on each protocol, call each other (PAIRING=grpc-grpc, …)
 	@$(BIN)/sigbridge demo --pairing $(PAIRING)
 
-test: $(DEV)  ## run the tests: all but the full square of ways in, and fuzzing, which .ci/run does too
+test: $(DEV)  ## run the tests: all but the longest, which .ci/run plays too: the full square of ways in, fuzzing, compression
 	$(PYTEST) $(AT_ONCE) $(PYTEST_ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no process and open no socket, in some seconds
@@ -85,6 +85,9 @@ scripts: $(DEV)  ## compare N random scripts on every way in with the bare hub (
 
 fuzz: $(DEV)  ## fuzz the gRPC wire for so many seconds (SECONDS=60)
 	SIGBRIDGE_FUZZ_SECONDS=$(SECONDS) $(PYTEST) -m fuzz $(PYTEST_ARGS)
+
+autobahn: $(DEV)  ## play every case of Autobahn's test suite against an echo on our WebSocket
+	$(PYTEST) $(AT_ONCE) -m "" tests/foreign/test_autobahn.py $(PYTEST_ARGS)
 
 lint: $(DEV) check-settings-page check-traces  ## check style and format
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ FIRST = (
     *(pattern for patterns in TOGETHER.values() for pattern in patterns),
     "tests/foreign/test_h2spec.py::*",
     "tests/foreign/test_frames.py::*",
+    "tests/foreign/test_autobahn.py::*",
     "tests/wheel/*",
     "tests/bench/*",
     "tests/deploy/test_prometheus.py::*",
