@@ -1,80 +1,112 @@
 """A WebSocket server that sends back what it is sent, as a program for Autobahn's test suite: `python websocket_echo.py`.
 
 It listens on 127.0.0.1, on a port that the system chooses, prints that port, and serves until it is killed. It stands on
-the websockets library's protocol without I/O.
+the handshake, frames, compression and closing of `sigbridge_websocket`, and on the carrier.
 """
 
 import asyncio
+from collections.abc import Callable
 
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.frames import BINARY, CLOSE, CONT, TEXT, Frame, Opcode
-from websockets.http11 import Request
-from websockets.protocol import SEND_EOF
-from websockets.server import ServerProtocol
+from sigbridge import Instant, Settings
+from sigbridge.auth import ALLOW_ALL
+from sigbridge_net.carrier import Carrier
+from sigbridge_net.wire import Client
+from sigbridge_websocket.closing import CLOSED, CLOSING, OPEN, OPENING, Closing, frame_for
+from sigbridge_websocket.error_codes import Fault
+from sigbridge_websocket.frames import BINARY, CLOSE, FIN, PING, RSV1, FrameReader, frame
+from sigbridge_websocket.handshake import Handshake
 
 MAX_MESSAGE_BYTES = 2**25
 """The suite's largest messages have 16 MiB."""
+SETTINGS = Settings(websocket_compression=True)
 
 
-class _EchoProtocol(ServerProtocol):
-    """Answers each message before what came behind it is looked at."""
+class EchoWire:
+    """One connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
-    def __init__(self) -> None:
-        super().__init__(extensions=[ServerPerMessageDeflateFactory()], max_size=MAX_MESSAGE_BYTES)
-        self._kind: Opcode = TEXT
-        self._fragments: list[bytes | bytearray | memoryview] = []
+    successor = None
+    aborted = False
 
-    def recv_frame(self, frame: Frame) -> None:
-        if frame.opcode is CLOSE:
-            # A message that is not whole ends with its connection. The library takes that for an error.
-            self.current_size = None
-        super().recv_frame(frame)
-        if frame.opcode not in (TEXT, BINARY, CONT):
-            return
-        if frame.opcode is not CONT:
-            self._kind = frame.opcode
-        self._fragments.append(frame.data)
-        if not frame.fin:
-            return
-        message = b"".join(self._fragments)
-        self._fragments.clear()
-        if self._kind is TEXT:
-            # Raises UnicodeDecodeError, for which the library closes as it should.
-            message.decode()
-            self.send_text(message)
-        else:
-            self.send_binary(message)
+    def __init__(self, client: Client, wake: Callable[[], None], now: Instant) -> None:
+        self.due = float("inf")
+        self._handshake = Handshake(SETTINGS, client, ALLOW_ALL)
+        self._closing = Closing()
+        self._frames = FrameReader(MAX_MESSAGE_BYTES)
+        self._output: list[bytes] = []
 
+    @property
+    def finished(self) -> bool:
+        return self._closing.state == CLOSED
 
-class _Connection(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._protocol = _EchoProtocol()
+    def receive(self, data: bytes, now: Instant) -> None:
+        if self._closing.state == OPENING:
+            data = self._shake_hands(data, now)
+        if data and self._closing.state <= CLOSING:
+            self._frames.feed(data)
+            self._echo()
 
-    def data_received(self, data: bytes) -> None:
-        self._protocol.receive_data(data)
-        for event in self._protocol.events_received():
-            if isinstance(event, Request):
-                self._protocol.send_response(self._protocol.accept(event))
-        self._write()
+    def _shake_hands(self, data: bytes, now: Instant) -> bytes:
+        rest = self._handshake.receive(data, now)
+        request = self._handshake.request
+        if request is not None:
+            self._frames = FrameReader(MAX_MESSAGE_BYTES, request.compression)
+            self._output.append(request.response)
+            self._closing.open()
+        elif self._handshake.refusal:
+            self._output.append(self._handshake.refusal)
+            self._closing.answer(b"")
+        return rest
 
-    def eof_received(self) -> None:
-        self._protocol.receive_eof()
-        self._write()
+    def _echo(self) -> None:
+        compression = self._frames.compression
+        try:
+            while self._closing.state <= CLOSING:
+                received = self._frames.next_frame()
+                if received is None:
+                    return
+                opcode, payload = received.opcode, received.payload
+                if opcode == CLOSE:
+                    self._closing.answer(frame(FIN | CLOSE, payload))
+                elif opcode == PING:
+                    self._output.append(frame(FIN | opcode + 1, payload))
+                elif opcode <= BINARY and compression is None:
+                    self._output.append(frame(FIN | opcode, payload))
+                elif opcode <= BINARY and compression is not None:
+                    self._output.append(frame(FIN | RSV1 | opcode, compression.deflate(payload)))
+        except Fault as fault:
+            self._closing.answer(frame_for(fault.reason))
 
-    def _write(self) -> None:
-        for output in self._protocol.data_to_send():
-            if output is SEND_EOF:
-                self._transport.close()
-            else:
-                self._transport.write(output)
+    def receive_eof(self, now: Instant) -> None:
+        self._closing.answer(b"")
+
+    def connection_lost(self, now: Instant) -> None:
+        pass
+
+    def drain(self, now: Instant) -> None:
+        pass
+
+    def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
+        return None
+
+    def take_output(self, most: int, now: Instant) -> list[bytes]:
+        output, self._output = self._output, []
+        if self._closing.state not in (OPENING, OPEN):
+            last = self._closing.last_words()
+            if last:
+                output.append(last)
+        return output
+
+    def reading(self) -> bool:
+        return True
+
+    def expire(self, now: Instant) -> None:
+        pass
 
 
 async def _main() -> None:
-    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    carrier = Carrier(Settings())
+    print(await carrier.listen("127.0.0.1:0", EchoWire), flush=True)
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
