@@ -178,9 +178,7 @@ class FrameReader:
                 if left < 2 + wide:
                     self._wait(2 + wide)
                     return None
-                size = data[at + 2] << 8 | data[at + 3]
-                if wide == 8:
-                    size = int.from_bytes(data[at + 2 : at + 10], "big")
+                size = _number_at(data, at + 2, wide)
                 start += wide
             if size > self._room and meaning != _CONTROL:
                 raise Fault(DisconnectReason.MESSAGE_TOO_BIG)
@@ -231,6 +229,11 @@ class FrameReader:
         self._state = BETWEEN
         self._room = self._max_bytes
         return Frame(fragments.opcode, bytes(fragments.data))
+
+
+def _number_at(data: bytes, at: int, size: int) -> int:
+    """Returns the two or eight bytes there as a number."""
+    return data[at] << 8 | data[at + 1] if size == 2 else int.from_bytes(data[at : at + size], "big")
 
 
 def _check_utf8(text: bytes) -> None:
