@@ -64,8 +64,8 @@ class Closing:
         self.state = _ON_END[self.state]
 
     @property
-    def is_said(self) -> bool:
-        """True when nothing may be said any more."""
+    def is_silent(self) -> bool:
+        """True when nothing is said any more: the close frame is out, or nobody would read one."""
         return self.state in (CLOSING, CLOSED)
 
     def answer(self, close_frame: bytes) -> None:

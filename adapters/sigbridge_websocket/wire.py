@@ -101,12 +101,12 @@ class WebSocketWire:
             self._advance(now)
 
     def receive_eof(self, now: Instant) -> None:
-        """Takes that the client will send no more: without a close frame before it, the connection is lost."""
+        """Ends the connection, since the client will send no more: without a close frame before that it is lost."""
         self._advance(now, last=True)
         self._end_from_client(b"", DisconnectReason.CONNECTION_LOST, now)
 
     def connection_lost(self, now: Instant) -> None:
-        """Takes that the connection is gone."""
+        """Ends what there is of the connection, since it is gone."""
         self.receive_eof(now)
 
     def drain(self, now: Instant) -> None:
@@ -136,7 +136,7 @@ class WebSocketWire:
             self._advance(now)
         output, self._ahead = self._ahead, []
         session, closing = self._session, self._closing
-        if session is None or closing.is_said:
+        if session is None or closing.is_silent:
             return output
         messages = session.outbox.take(most)
         compression = self._frames.compression
@@ -251,7 +251,7 @@ class WebSocketWire:
 
     def _take_control(self, control: Frame, now: Instant) -> None:
         """Takes a control frame; a pong has said all there is to it by having come."""
-        if control.opcode == PING and not self._closing.is_said:
+        if control.opcode == PING and not self._closing.is_silent:
             self._ahead.append(frame(FIN | PONG, control.payload))
         elif control.opcode == CLOSE:
             self._end_from_client(frame(FIN | CLOSE, control.payload), DisconnectReason.CLIENT_LEFT, now)

@@ -105,7 +105,7 @@ class Storm:
         assert (state == OPEN) is (session is not None and session.end_reason is None)
         if session is None or session.end_reason is not None or wire.finished:
             assert self.hub.session_count == 0
-        if session is not None and wire._closing.is_said:
+        if session is not None and wire._closing.is_silent:
             count = len(self.written)
             self.feed(b"\x89\x80\0\0\0\0")
             self.take()
