@@ -20,7 +20,7 @@ NOTICE: Final = 2
 """Responses, and events about the room, which cannot be refused, may fill it twice."""
 
 
-def _nobody() -> None:
+def nobody() -> None:
     """Nobody is listening yet."""
 
 
@@ -53,7 +53,7 @@ class Outbox:
         self._free_bytes = 0
         self._before_roster = 0
         """Messages that leave before the roster does; -1 while that is held back."""
-        self.wake: Callable[[], None] = _nobody
+        self.wake: Callable[[], None] = nobody
         """Called whenever the outbox has something to take; set by the session's wire. Must not put anything."""
 
     def __len__(self) -> int:
