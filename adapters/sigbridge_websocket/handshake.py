@@ -2,7 +2,7 @@
 
 Rule 1: an ordinary request is read and accepted by `upgrade.py`; the library reads every other, negotiates compression,
 and words the refusals. Rule 2: the library is given the request and nothing behind it, and is forgotten with the
-handshake. Source: RFC 6455, section 4.
+handshake, for which it takes a `let_go`. Source: RFC 6455, section 4.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from sigbridge_net.credentials import utf8_of_latin1
 from sigbridge_net.wire import Client
 from sigbridge_websocket.compression import Compression
 from sigbridge_websocket.credentials import credentials_from, select_subprotocol
-from sigbridge_websocket.negotiation import negotiator
+from sigbridge_websocket.negotiation import negotiator, release
 from sigbridge_websocket.upgrade import Upgrade, fast_upgrade, upgrade_response
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
@@ -96,10 +96,17 @@ class Handshake:
     def refuse(self, error: SignalingError) -> bytes:
         """Returns the response that refuses a valid request."""
         unauthenticated = error.code is Code.UNAUTHENTICATED
-        response = negotiator(self._settings).reject(401 if unauthenticated else 503, f"{error.message}\n")
+        machine = negotiator(self._settings)
+        response = machine.reject(401 if unauthenticated else 503, f"{error.message}\n")
+        release(machine)
         if unauthenticated:
             response.headers["WWW-Authenticate"] = "Bearer"
         return response.serialize()
+
+    def let_go(self) -> None:
+        """Forgets what has come of the request: it is answered, or its client is gone."""
+        if self._protocol is not None:
+            release(self._protocol)
 
     def _take(self, protocol: ServerProtocol, head: bytes) -> None:
         """Gives the library bytes of the request, and looks at what it makes of them."""

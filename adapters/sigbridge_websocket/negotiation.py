@@ -1,6 +1,7 @@
 """The library's machine for unusual opening handshakes: the origins and subprotocols it takes, and what it negotiates.
 
-Rule 1: this file is not compiled: the library binds functions as methods, which compiled ones do not let it.
+Rule 1: this file is not compiled: the library binds functions as methods, which compiled ones do not let it. Rule 2: who
+is done with a machine releases it, since it holds itself.
 """
 
 import logging
@@ -27,6 +28,16 @@ def negotiator(settings: Settings) -> ServerProtocol:
         select_subprotocol=_select,
         logger=_library_logger,
     )
+
+
+def release(machine: ServerProtocol) -> None:
+    """Lets a machine be freed: its reader, the error that it may have met, and our choice hold it."""
+    machine.parser.close()
+    error, machine.handshake_exc = machine.handshake_exc, None
+    if error is not None:
+        # The request holds it, too.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+    vars(machine).pop("select_subprotocol", None)
 
 
 def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
