@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from sigbridge.settings import SettingError, Settings, unknown_variables
 from sigbridge_server.logs import configure_logging
+from sigbridge_server.memory import keep_for_ever
 from sigbridge_server.server import Server
 
 logger = logging.getLogger("sigbridge.server")
@@ -35,6 +36,7 @@ async def _serve_until_told(settings: Settings) -> None:
         loop.add_signal_handler(number, told.put_nowait, number.name)
     server = Server(settings)
     await server.start()
+    keep_for_ever()
     loop.add_signal_handler(signal.SIGHUP, _reload_certificates, server)
     for name, address, port in (
         ("gRPC", settings.grpc_bind_address, server.grpc_port),
