@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import ssl
-import stat
 import struct
 import sys
 from collections import Counter
@@ -21,6 +20,7 @@ from sigbridge_net.carrier import (
     ACCEPTS_PER_TURN,
     DEFAULT_BACKLOG,
     READ_BYTES,
+    SYSTEM_BACKLOG,
     Carrier,
     Connection,
     system_backlog,
@@ -276,6 +276,9 @@ def loops():
     return pytest.mark.parametrize("loop_factory", [asyncio.SelectorEventLoop, "uvloop"])
 
 
+SYSTEM_ALLOWS = int(SYSTEM_BACKLOG.read_text())
+
+
 def on_loop(loop_factory, coroutine):
     if loop_factory == "uvloop":
         loop_factory = pytest.importorskip("uvloop").Loop
@@ -291,12 +294,12 @@ def backlog_of(sock) -> int:
 def listening(port: int) -> list[socket.socket]:
     """This process's sockets that listen on a port, each opened once more."""
     found = []
-    for name in os.listdir("/proc/self/fd"):
+    for opened in list(Path("/proc/self/fd").iterdir()):
         # The descriptor of the list itself is closed by now.
         with contextlib.suppress(OSError):
-            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+            if not opened.is_socket():
                 continue
-            sock = socket.socket(fileno=os.dup(int(name)))
+            sock = socket.socket(fileno=os.dup(int(opened.name)))
             if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and sock.getsockname()[1] == port:
                 found.append(sock)
             else:
@@ -317,7 +320,7 @@ async def _as_many_as_the_system_allows() -> None:
     for sock in found:
         sock.close()
     await carrier.close(0)
-    assert backlogs == {int(Path("/proc/sys/net/core/somaxconn").read_text())}
+    assert backlogs == {SYSTEM_ALLOWS}
     # An event loop closes what it listens to in one of its next turns.
     await until(lambda: not listening(port))
 
