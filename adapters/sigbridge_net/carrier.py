@@ -55,6 +55,8 @@ class Carrier:
         self._refused = 0
         """Connections that were refused since the log said so."""
         self._warn_at = float("-inf")
+        self.begun_count = 0
+        """Connections that there have been, those that are open included."""
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._to_flush: list[Connection] = []
@@ -150,6 +152,7 @@ class Carrier:
 
     def _opened(self, connection: "Connection") -> None:
         self._connections.add(connection)
+        self.begun_count += 1
 
     def _gone(self, connection: "Connection") -> None:
         self._connections.discard(connection)
