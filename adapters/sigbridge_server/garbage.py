@@ -5,13 +5,13 @@ Python begins one whenever there is a quarter more to look at, so that clients t
 several, each longer than the one before. They find nothing: what has ended leaves garbage.
 
 Rule 1: it is for a process of our own; what a host does with its garbage is the host's. Rule 2: garbage has a bound:
-of how many connections it may be, the table below says. Rule 3: what was there before the first client is looked at
-once.
+of how many connections it may be, and for how long, the table below says. Rule 3: what was there before the first
+client is looked at once.
 
     ended since the last one                                   what is done
     fewer than LEAST_ENDED, or than a quarter of those open    nothing
-    more                                                       a collection, in the first quiet second
-    PATIENCE times as many                                     a collection
+    more                                                       a collection, in the first quiet second, or where none
+                                                               comes, after PATIENCE_SECONDS
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from typing import NamedTuple
 CHECK_SECONDS = 1.0
 LEAST_ENDED = 1000
 ENDED_SHARE = 0.25
-PATIENCE = 4
+PATIENCE_SECONDS = 10
 QUIET_BEGUN = 100
 """A second is quiet where no more than so many have begun."""
 YOUNG_COLLECTIONS = 1000
@@ -53,6 +53,8 @@ class GarbageWatch:
         self._begun = 0
         self._ended = 0
         """Of them, those whose garbage is collected."""
+        self._waited = 0
+        """Seconds for which enough have ended, and none was quiet."""
 
     def start(self) -> None:
         """Takes over from Python, on the running event loop."""
@@ -75,8 +77,12 @@ class GarbageWatch:
         census = self._census()
         begun, self._begun = census.begun - self._begun, census.begun
         ended = census.ended - self._ended
-        enough = max(LEAST_ENDED, census.open * ENDED_SHARE)
-        if ended >= enough and (begun <= QUIET_BEGUN or ended >= PATIENCE * enough):
+        if ended < max(LEAST_ENDED, census.open * ENDED_SHARE):
+            self._waited = 0
+        elif begun > QUIET_BEGUN and self._waited < PATIENCE_SECONDS:
+            self._waited += 1
+        else:
+            self._waited = 0
             self._ended = census.ended
             self._collect()
 
