@@ -41,6 +41,8 @@ logger = logging.getLogger("sigbridge.grpc")
 
 SEND_AHEAD_BYTES: Final = 16384
 """The bytes of a call's body that are given to HTTP/2 before its window is known to take it."""
+UNWRITTEN_BYTES: Final = 262144
+"""The bytes that windows have let out and nobody has written, above which no call that was held back goes on."""
 
 
 class Exchange(Agenda):
@@ -94,6 +96,12 @@ class Exchange(Agenda):
             self.touch(call)
         else:
             self._advance(call, now)
+
+    def _may_resume(self, call: StreamCall) -> bool:
+        """Returns whether a call that was held back may go on now; else it waits for the next turn."""
+        turn = self._turn
+        # Windows may be as wide as they like: what is not written is nobody's, and no outbox bounds it.
+        return turn.rest(call) if self._http2.unwritten_bytes > UNWRITTEN_BYTES else turn.may_resume(call)
 
     def _advance(self, call: StreamCall, now: Instant) -> None:
         """Gives a method the messages that have arrived, as far as it is ready for them."""

@@ -60,6 +60,10 @@ class TurnBudget:
             self._resumed += 1
             self.is_spent = True
             return True
+        return self.rest(call)
+
+    def rest(self, call: StreamCall) -> bool:
+        """Lets a call wait for the next turn; returns False."""
         self.resting[call] = None
         return False
 

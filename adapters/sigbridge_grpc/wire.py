@@ -204,7 +204,7 @@ class GrpcWire(Exchange):
             if call.state == GONE:
                 continue
             if call.held_back:
-                if self._turn.may_resume(call):
+                if self._may_resume(call):
                     self._advance(call, now)
             elif call.deframer.buffer or call.client_side == HALF_CLOSED:
                 self._advance(call, now)

@@ -261,3 +261,23 @@ def test_a_reflection_call_goes_on_when_its_answers_are_read(clock: Clock) -> No
     assert (len(line.answers[stream].messages), line.answers[stream].status) == (100, 0)
     everything_is_given_back(line)
     nothing_is_left(line)
+
+
+@pytest.mark.parametrize("window", [1000, WIDE])
+def test_listings_of_a_session_are_bounded_by_its_outbox(clock: Clock, window: int) -> None:
+    server = full_server(clock)
+    line = server.line(window=window)
+    widen_connection(line)
+    call = line.session()
+    question = framed(pb.SignalingRequest(request_id="1", list_peers=pb.ListPeersRequest()).SerializeToString())
+    line.http2.send_data(call.stream_id, question * 400)
+    line.push(line.http2.data_to_send())
+    outbox = line.wire._calls[call.stream_id].method.outbox
+    assert CROWDED_BYTES <= outbox.queued_bytes <= CROWDED_BYTES + PAGE
+    taken = carried_out(server)
+    # A carrier that may write no more asks for nothing more.
+    for _ in range(3):
+        line.wire.take_output(1000, clock.now)
+    http2 = line.wire._http2
+    assert outbox.queued_bytes + http2.unsent(call.stream_id) + http2.unwritten_bytes <= 3 * CROWDED_BYTES
+    assert carried_out(server) - taken <= 2 * CROWDED_BYTES // PAGE
