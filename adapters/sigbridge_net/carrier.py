@@ -7,8 +7,8 @@ ended by telling (the end of the stream, then waiting for the client to close) a
 Rule 5: of what one client sends, a wire is given a little at a time, and everybody else has a turn between.
 Rule 6: above the limit of connections a new one is closed before anything is made for it.
 Rule 7: as many connections may wait to be accepted as the system lets, and a few are accepted in each turn of the loop.
-Rule 8: a connection that is lost lets go of its wire, which holds the connection's `wake`: what a client has left behind
-is freed at once, and waits for no cyclic collector.
+Rule 8: a connection that is lost lets go of its wire, which holds the connection's `wake`: what a client has left
+behind is freed at once, and waits for no cyclic collector.
 """
 
 import asyncio
