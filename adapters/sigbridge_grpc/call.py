@@ -86,7 +86,7 @@ class StreamCall:
         self.stream_id = stream_id
         self.deframer = deframer
         self.method: Method | None = None
-        """The method, or None while it is being made."""
+        """The method, or None while it is being made and when the call is gone."""
         self.state = ACCEPTED
         self.client_side = OPEN
         self.unacknowledged = 0

@@ -211,8 +211,9 @@ class Exchange(Agenda):
         self._release(call, now)
 
     def _release(self, call: StreamCall, now: Instant) -> None:
-        """Keeps nothing of a call any more."""
+        """Keeps nothing of a call any more, nor lets it keep its method, which holds it."""
         call.state = GONE
+        call.method = None
         self._acknowledge_all(call, now)
         self._turn.forget(call)
         self._calls.pop(call.stream_id, None)
@@ -233,6 +234,7 @@ class Exchange(Agenda):
         for call in calls.values():
             call.state = GONE
             self._cancel(call, reason, now)
+            call.method = None
         self.first_touched = None
         self._turn.resting.clear()
         self._long.clear()

@@ -166,7 +166,7 @@ class MountedSignaling:
         try:
             return method(message, _caller(context), self._clock())
         except SignalingError as refusal:
-            error = refusal
+            error = refusal.bare()
         except Exception:
             logger.exception("%s failed", method.__name__)
             error = errors.internal_error()

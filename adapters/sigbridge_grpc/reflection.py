@@ -106,13 +106,14 @@ class ReflectionMethod(SessionlessMethod):
     def _add_file(self, response: Any, file: Any) -> None:
         """A file and all that it imports, each before those that need it."""
         found: dict[str, bytes] = {}
-
-        def add(one: Any) -> None:
-            if one.name not in found:
-                for dependency in one.dependencies:
-                    add(dependency)
-                found[one.name] = one.serialized_pb
-
-        add(file)
+        _collect(file, found)
         # Tools take the first for the file that they asked for.
         response.file_descriptor_response.file_descriptor_proto.extend(reversed(found.values()))
+
+
+def _collect(file: Any, found: dict[str, bytes]) -> None:
+    """Adds all that a file imports to those found, by name, and then the file."""
+    if file.name not in found:
+        for dependency in file.dependencies:
+            _collect(dependency, found)
+        found[file.name] = file.serialized_pb

@@ -157,6 +157,8 @@ class HttpWire:
                 else:
                     break
         except h11.RemoteProtocolError as error:
+            # The library raises it from a method of its own, whose local in the traceback would hold it, and us.
+            error.__traceback__ = None
             if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 self._refuse(error.error_status_hint)
         if self._connection.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):

@@ -7,6 +7,8 @@ ended by telling (the end of the stream, then waiting for the client to close) a
 Rule 5: of what one client sends, a wire is given a little at a time, and everybody else has a turn between.
 Rule 6: above the limit of connections a new one is closed before anything is made for it.
 Rule 7: as many connections may wait to be accepted as the system lets, and a few are accepted in each turn of the loop.
+Rule 8: a connection that is lost lets go of its wire, which holds the connection's `wake`: what a client has left behind
+is freed at once, and waits for no cyclic collector.
 """
 
 import asyncio
@@ -15,14 +17,14 @@ import socket
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sigbridge.counters import Counters
 from sigbridge.instant import Instant
 from sigbridge.settings import Settings, parse_address
 from sigbridge_net.clock import read_clock
 from sigbridge_net.errors import ListenError
-from sigbridge_net.wire import Client, Wire, WireFactory
+from sigbridge_net.wire import Client, GoneWire, Wire, WireFactory
 
 logger = logging.getLogger("sigbridge.net")
 
@@ -40,6 +42,8 @@ DEFAULT_BACKLOG = 4096
 
 WARNING_PAUSE_SECONDS = 10.0
 """Between two lines of the log about connections that are refused."""
+
+_GONE: Final[Wire] = GoneWire()
 
 _SWEEPS_PER_TIMEOUT = 4
 _LONGEST_SWEEP_SECONDS = 0.5
@@ -277,6 +281,7 @@ class Connection:
         try:
             self.wire.connection_lost(read_clock())
         finally:
+            self.wire = _GONE
             self._carrier._gone(self)
 
     def pause_writing(self) -> None:

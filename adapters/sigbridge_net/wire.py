@@ -7,7 +7,7 @@ touches a socket, so it can be tested byte by byte.
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
-from sigbridge.instant import Instant
+from sigbridge.instant import NEVER, Instant
 
 
 class Wire(Protocol):
@@ -56,6 +56,44 @@ class Wire(Protocol):
 
     def expire(self, now: Instant) -> None:
         """Do what is due."""
+
+
+class GoneWire:
+    """The wire of a connection that is gone: nothing is due, and nothing is kept."""
+
+    __slots__ = ()
+
+    due = NEVER
+    finished = True
+    aborted = False
+    successor: Wire | None = None
+
+    def receive(self, data: bytes, now: Instant) -> None:
+        """Drops what has arrived."""
+
+    def receive_eof(self, now: Instant) -> None:
+        """Does nothing."""
+
+    def connection_lost(self, now: Instant) -> None:
+        """Does nothing."""
+
+    def drain(self, now: Instant) -> None:
+        """Does nothing."""
+
+    def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
+        """Returns that there is nothing to write."""
+        return []
+
+    def take_output(self, most: int, now: Instant) -> list[bytes]:
+        """Returns that there is nothing to write."""
+        return []
+
+    def reading(self) -> bool:
+        """Returns False."""
+        return False
+
+    def expire(self, now: Instant) -> None:
+        """Does nothing."""
 
 
 class Client(NamedTuple):

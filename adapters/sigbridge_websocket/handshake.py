@@ -2,17 +2,15 @@
 
 Rule 1: an ordinary request is read and accepted by `upgrade.py`; the library reads every other, negotiates compression,
 and words the refusals. Rule 2: the library is given the request and nothing behind it, and is forgotten with the
-handshake. Source: RFC 6455, section 4.
+handshake, for which it takes a `let_go`. Source: RFC 6455, section 4.
 """
 
-import logging
 from collections.abc import Sequence
 from typing import Final
 
 from websockets.exceptions import InvalidMessage
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
-from websockets.typing import Origin, Subprotocol
 
 from sigbridge.auth import Authenticator
 from sigbridge.errors import Code, SignalingError
@@ -21,13 +19,10 @@ from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_net.credentials import utf8_of_latin1
 from sigbridge_net.wire import Client
-from sigbridge_websocket.compression import OFFERED, Compression
+from sigbridge_websocket.compression import Compression
 from sigbridge_websocket.credentials import credentials_from, select_subprotocol
+from sigbridge_websocket.negotiation import negotiator, release
 from sigbridge_websocket.upgrade import Upgrade, fast_upgrade, upgrade_response
-
-# The library logs headers at DEBUG and a line per connection at INFO; the hub has lines of its own.
-_library_logger = logging.getLogger("sigbridge.websocket.library")
-_library_logger.setLevel(logging.ERROR)
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
@@ -85,7 +80,7 @@ class Handshake:
             if upgrade is not None:
                 self.request = _accepted(upgrade, now)
                 return data[size:]
-            self._protocol = self._library()
+            self._protocol = negotiator(self._settings)
         seen = self._head_end + data
         end = seen.find(_END_OF_HEAD)
         size = len(data) if end < 0 else end + len(_END_OF_HEAD) - len(self._head_end)
@@ -101,20 +96,17 @@ class Handshake:
     def refuse(self, error: SignalingError) -> bytes:
         """Returns the response that refuses a valid request."""
         unauthenticated = error.code is Code.UNAUTHENTICATED
-        response = self._library().reject(401 if unauthenticated else 503, f"{error.message}\n")
+        machine = negotiator(self._settings)
+        response = machine.reject(401 if unauthenticated else 503, f"{error.message}\n")
+        release(machine)
         if unauthenticated:
             response.headers["WWW-Authenticate"] = "Bearer"
         return response.serialize()
 
-    def _library(self) -> ServerProtocol:
-        settings = self._settings
-        return ServerProtocol(
-            # A client that is no web page sends no origin.
-            origins=[None, *map(Origin, settings.allowed_origins)] if settings.allowed_origins else None,
-            extensions=OFFERED if settings.websocket_compression else None,
-            select_subprotocol=_select_subprotocol,
-            logger=_library_logger,
-        )
+    def let_go(self) -> None:
+        """Forgets what has come of the request: it is answered, or its client is gone."""
+        if self._protocol is not None:
+            release(self._protocol)
 
     def _take(self, protocol: ServerProtocol, head: bytes) -> None:
         """Gives the library bytes of the request, and looks at what it makes of them."""
@@ -152,9 +144,3 @@ def _accepted(upgrade: Upgrade, now: Instant) -> ValidRequest:
     chosen = select_subprotocol(upgrade.subprotocols)
     response = upgrade_response(upgrade.key, chosen, now.unix)
     return ValidRequest(upgrade.authorization, upgrade.subprotocols, upgrade.user_agent, response)
-
-
-def _select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Chooses as `select_subprotocol` does, where the library asks."""
-    name = select_subprotocol(offered)
-    return None if name is None else Subprotocol(name)

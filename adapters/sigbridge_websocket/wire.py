@@ -108,6 +108,7 @@ class WebSocketWire:
     def connection_lost(self, now: Instant) -> None:
         """Ends what there is of the connection, since it is gone."""
         self.receive_eof(now)
+        self._end_handshake()
 
     def drain(self, now: Instant) -> None:
         """Ends a handshake, since the server shuts down; sessions are ended by the hub."""
@@ -213,13 +214,18 @@ class WebSocketWire:
         if compression is not None:
             self._frames = FrameReader(settings.max_message_bytes, compression)
         self._ahead.append(request.response)
-        self._handshake = None
+        self._end_handshake()
         self._closing.open()
         self.due = now.monotonic + settings.ping_interval_seconds
 
+    def _end_handshake(self) -> None:
+        if self._handshake is not None:
+            self._handshake.let_go()
+            self._handshake = None
+
     def _refuse(self, response: bytes, now: Instant) -> None:
         self._ahead.append(response)
-        self._handshake = None
+        self._end_handshake()
         self._closing.answer(b"")
         self._limit_end(now)
 

@@ -33,7 +33,7 @@ raises them catches them, and one that gets out is a bug:
 """
 
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 MAX_UINT32: Final = 0xFFFFFFFF
 UINT32_EXPECTED: Final = f"must be a whole number from 0 to {MAX_UINT32}"
@@ -69,6 +69,14 @@ class SignalingError(SigbridgeError):
         self.code = code
         self.message = message
         self.extra = extra
+
+    def bare(self) -> Self:
+        """Returns the error without its traceback, and what led to it, for those who keep it.
+
+        A traceback holds every function on the way, and its locals: where one of these holds the error, they stay.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
 
     def data(self) -> dict[str, Any]:
         """The JSON object that accompanies the error on both protocols."""

@@ -236,7 +236,9 @@ class Hub:
                 session, reason = self._to_end.popleft()
                 if session.end_reason is None:
                     self._end_one(session, reason, now)
-                    session.on_end(reason)
+                    on_end = session.on_end
+                    session.let_go()
+                    on_end(reason)
         finally:
             self._ending = False
 
@@ -293,7 +295,7 @@ class Hub:
             else:
                 outcome = self._apply_in_span(self._tracer, session, request, now, traceparent)
         except SignalingError as error:
-            outcome = error
+            outcome = error.bare()
         except Exception:
             logger.exception("%s failed", tally.kind, extra={"session": session.id})
             outcome = errors.internal_error()
@@ -312,7 +314,7 @@ class Hub:
             try:
                 return self._rules[type(request)](session, request, now)
             except SignalingError as error:
-                return error
+                return error.bare()
 
     def _await(
         self,
@@ -373,7 +375,7 @@ class Hub:
         try:
             self._limiter.take(session.holder, kind, now.monotonic)
         except SignalingError as too_many:
-            outcome = too_many
+            outcome = too_many.bare()
         self._finish(session, self.counters.tally(session.protocol, kind), outcome, request_id, now, sink)
 
     def put_array(self, session: Session, frame: bytes | None, now: Instant) -> None:
@@ -407,7 +409,7 @@ class Hub:
         try:
             self._limiter.take(caller.holder, kind, now.monotonic)
         except SignalingError as too_many:
-            error = too_many
+            error = too_many.bare()
         self.counters.refused_requests[protocol, kind, error.code.name] += 1
         return error
 

@@ -21,7 +21,7 @@ NOTICE: Final = 2
 """Responses, and events about the room, which cannot be refused, may fill it twice."""
 
 
-def _nobody() -> None:
+def nobody() -> None:
     """Nobody is listening yet."""
 
 
@@ -60,7 +60,7 @@ class Outbox:
         self._array_bytes = 0
         self._array_end = 0
         """Messages up to the last array and with it; of no meaning while there is none."""
-        self.wake: Callable[[], None] = _nobody
+        self.wake: Callable[[], None] = nobody
         """Called whenever the outbox has something to take; set by the session's wire. Must not put anything."""
 
     def __len__(self) -> int:

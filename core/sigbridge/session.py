@@ -8,7 +8,8 @@ The states of a session, and what leads from one to the next:
 
     open ──Hub.apply──► awaiting ──Pending resolves──► open        one request at a time waits for another node's word
       │                    │
-      └──────Hub.end───────┴──► ended                              for one `DisconnectReason`, told once by `on_end`
+      └──────Hub.end───────┴──► ended                              for one `DisconnectReason`, told once by `on_end`;
+                                                                   then it lets go of its carrier
 
 An open session is announced while it has a peer; an announce gives it one, leaving and its end take it away.
 """
@@ -24,7 +25,7 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.messages import Event, PeerInfo, PeerJoined, Reply
-from sigbridge.outbox import Outbox
+from sigbridge.outbox import Outbox, nobody
 
 ProtocolName: TypeAlias = str
 """The name of a way in, for counters, logs and health: `grpc`, `websocket`, or an adapter's that comes later."""
@@ -88,7 +89,7 @@ ANYWHERE = Caller()
 
 
 def no_end(reason: DisconnectReason) -> None:
-    """An `on_end` for a session whose carrier is gone."""
+    """An `on_end` for a session whose carrier is gone, or has been told."""
 
 
 def not_ready(now: Instant) -> None:
@@ -159,6 +160,12 @@ class Session:
     def open(self) -> bool:
         """Whether the session has not ended yet."""
         return self.end_reason is None
+
+    def let_go(self) -> None:
+        """Forgets its carrier, which holds it: a session that has ended would keep both from being freed."""
+        self.on_end = no_end
+        self.on_ready = not_ready
+        self.outbox.wake = nobody
 
     @property
     def holder(self) -> str:

@@ -11,11 +11,13 @@ import grpc.aio
 import pytest
 
 from channels import ended_grpc, listening_client
+from clock import NOW
 from directories import Elsewhere
+from leavings import left_behind
 from sigbridge import Hub, Settings
 from sigbridge.outbox import CROWDED_MESSAGES
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
-from sigbridge_grpc.mount import server_options
+from sigbridge_grpc.mount import MountedSignaling, server_options
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
 from waiting import until
@@ -244,3 +246,37 @@ def test_the_options_say_what_the_settings_say() -> None:
     assert options["grpc.so_reuseport"] == 0
     assert dict(server_options(Settings(handshake_timeout_seconds=2)))["grpc.server_handshake_timeout_ms"] == 2000
     assert "grpc.max_connection_age_ms" not in dict(server_options(Settings(grpc_max_connection_age_seconds=0)))
+
+
+class Aborted(Exception):
+    """Stands for what the library raises to end a call."""
+
+
+class RefusedContext:
+    """Stands for the context of a call that will be refused."""
+
+    def invocation_metadata(self):
+        return ()
+
+    def auth_context(self):
+        return {}
+
+    def peer(self):
+        return "ipv4:192.0.2.1:5"
+
+    async def abort(self, code, message, trailers):
+        raise Aborted(message)
+
+
+async def test_a_refused_question_leaves_nothing_behind():
+    mounted = MountedSignaling(Hub(Settings(), NOW), clock=lambda: NOW, run_timer=False)
+
+    async def ask() -> None:
+        with pytest.raises(Aborted):
+            await mounted.get_peers(b"\xff" * 1000, RefusedContext())
+
+    await ask()
+    with left_behind() as leavings:
+        await ask()
+    assert not leavings.kept, leavings.kept
+    assert not leavings.cycles, leavings.cycles

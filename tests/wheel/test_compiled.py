@@ -42,6 +42,7 @@ SAME_TESTS = (
     "tests/http2",
     "tests/net/test_carrier.py",
     "tests/net/test_clock.py",
+    "tests/net/test_fast_output.py",
     "tests/net/test_keepalive.py",
     "tests/websocket",
     "tests/fuzz/test_fuzz.py",

@@ -104,7 +104,7 @@ class AnnounceRule:
             self._check_free(request)
             return self._admit(session, request, now)
         except SignalingError as error:
-            return error
+            return error.bare()
         except Exception:
             logger.exception("announce failed", extra={"session": session.id})
             return errors.internal_error()

@@ -1,0 +1,45 @@
+"""The library's machine for unusual opening handshakes: the origins and subprotocols it takes, and what it negotiates.
+
+Rule 1: this file is not compiled: the library binds functions as methods, which compiled ones do not let it. Rule 2: who
+is done with a machine releases it, since it holds itself.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from websockets.server import ServerProtocol
+from websockets.typing import Origin, Subprotocol
+
+from sigbridge.settings import Settings
+from sigbridge_websocket.compression import OFFERED
+from sigbridge_websocket.credentials import select_subprotocol
+
+# The library logs headers at DEBUG and a line per connection at INFO; the hub has lines of its own.
+_library_logger = logging.getLogger("sigbridge.websocket.library")
+_library_logger.setLevel(logging.ERROR)
+
+
+def negotiator(settings: Settings) -> ServerProtocol:
+    """Returns a machine of the library's for one opening handshake."""
+    return ServerProtocol(
+        # A client that is no web page sends no origin.
+        origins=[None, *map(Origin, settings.allowed_origins)] if settings.allowed_origins else None,
+        extensions=OFFERED if settings.websocket_compression else None,
+        select_subprotocol=_select,
+        logger=_library_logger,
+    )
+
+
+def release(machine: ServerProtocol) -> None:
+    """Lets a machine be freed: its reader, the error that it may have met, and our choice hold it."""
+    machine.parser.close()
+    error, machine.handshake_exc = machine.handshake_exc, None
+    if error is not None:
+        # The request holds it, too.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+    vars(machine).pop("select_subprotocol", None)
+
+
+def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    name = select_subprotocol(offered)
+    return None if name is None else Subprotocol(name)
