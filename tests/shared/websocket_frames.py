@@ -74,6 +74,9 @@ def cut_by_library(parts: list[bytes], extension: PerMessageDeflate | None = Non
                 frames.append((int(frame.opcode), data))
                 continue
             message += data
+            if len(message) > max_bytes:
+                # Where nothing more fits, the library inflates without a bound what its decoder still holds.
+                return frames, DisconnectReason.MESSAGE_TOO_BIG
             if opcode == TEXT:
                 decoder.decode(data, frame.fin)
             if frame.fin:

@@ -1,5 +1,6 @@
 """Frames alone: what is cut is what the library cuts from the same bytes, and what is written is what it writes."""
 
+import zlib
 from itertools import pairwise
 
 import pytest
@@ -101,6 +102,15 @@ def test_what_fits_is_the_bytes_of_the_whole_message(fragments, compressed):
 
     assert outcome(MAX_BYTES) == ([(TEXT, b"x" * MAX_BYTES)], None)
     assert outcome(MAX_BYTES + 1) == ([], DisconnectReason.MESSAGE_TOO_BIG)
+
+
+def test_nothing_is_inflated_into_a_message_that_is_full():
+    """The decoder holds more than the first frame may have, and none of its bytes are left for the second."""
+    compressor = zlib.compressobj(9, wbits=-15)
+    packed = compressor.compress(b"x" * (MAX_BYTES + 1000)) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    for size in range(1, len(packed)):
+        parts = [masked(TEXT, packed[:size], fin=False, rsv=4), masked(CONTINUATION, b"")]
+        assert alike(cut(parts, Compression(deflate())), cut_by_library(parts, deflate())), size
 
 
 @pytest.mark.parametrize("size", [3, 126, 70_000])
