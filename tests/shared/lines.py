@@ -14,12 +14,18 @@ ADDRESS = "192.0.2.1"
 
 
 class Line:
-    """A client's end; `most` is what a carrier would take at once, `piece` the size in which input arrives, 0 for whole."""
+    """A client's end; `most` is what a carrier would take at once, `piece` the size in which input arrives, 0 for whole.
 
-    def __init__(self, wires: WireFactory, clock: Clock, *, most: int = 65536, piece: int = 0) -> None:
+    Where it is not `fast`, it asks for output as a carrier does that is held up.
+    """
+
+    def __init__(
+        self, wires: WireFactory, clock: Clock, *, most: int = 65536, piece: int = 0, fast: bool = True
+    ) -> None:
         self.clock = clock
         self.most = most
         self.piece = piece
+        self.fast = fast
         self.woken = 0
         self.output = b""
         """All that the wire has said."""
@@ -38,7 +44,7 @@ class Line:
     def pull(self) -> bool:
         """Takes once what the wire has to say; returns whether there was something, or it wants to be asked again."""
         wire, woken = self.wire, self.woken
-        pieces = wire.fast_output(self.most, self.clock.now)
+        pieces = wire.fast_output(self.most, self.clock.now) if self.fast else None
         if pieces is None:
             pieces = wire.take_output(self.most, self.clock.now)
         else:

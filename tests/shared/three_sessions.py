@@ -21,7 +21,7 @@ class ThreeSessions:
     """Alice and Bob, who are peers, and Carol, who is none yet."""
 
     def __init__(self, settings: Settings = SETTINGS, deferral: Deferral | None = None) -> None:
-        """Begin; with a deferral the two become peers when it has completed both claims."""
+        """Begins; with a deferral the two become peers when it has completed both claims."""
         self.hub = Hub(settings, NOW, directory=deferral, bus=deferral)
         if deferral is not None:
             deferral.attach(self.hub)

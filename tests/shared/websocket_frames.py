@@ -3,10 +3,14 @@
 import codecs
 from typing import TypeAlias
 
+from websockets.exceptions import PayloadTooBig
+from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.frames import Frame, Opcode
+from websockets.frames import CTRL_OPCODES, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+from websockets.speedups import apply_mask
+from websockets.typing import ExtensionName
 
 from sigbridge.disconnects import DisconnectReason
 from sigbridge_websocket.compression import Compression
@@ -54,11 +58,40 @@ def cut(parts: list[bytes], compression: Compression | None = None, max_bytes: i
     return frames, None
 
 
+class _Bound(Extension):
+    """The bound of a message, around the compression if there is any.
+
+    The library's own counts control frames as if they belonged to the message, and is none where no more bytes may come.
+    """
+
+    name = ExtensionName("bound")
+
+    def __init__(self, max_bytes: int, extension: Extension | None) -> None:
+        self._max_bytes = max_bytes
+        self._extension = extension
+        self._size = 0
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        if frame.opcode in CTRL_OPCODES:
+            return frame
+        room = self._max_bytes - (self._size if frame.opcode is Opcode.CONT else 0)
+        size = len(frame.data)
+        if size <= room and self._extension is not None:
+            frame = self._extension.decode(frame, max_size=room or 1)
+            size = len(frame.data)
+        if size > room:
+            raise PayloadTooBig(size, room)
+        self._size = self._max_bytes - room + size
+        return frame
+
+    def encode(self, frame: Frame) -> Frame:
+        return frame
+
+
 def cut_by_library(parts: list[bytes], extension: PerMessageDeflate | None = None, max_bytes: int = MAX_BYTES) -> Cut:
     """Returns what the library cuts from them, which neither joins the frames of a message nor looks into a text."""
-    protocol = ServerProtocol(state=State.OPEN, max_size=max_bytes)
-    if extension is not None:
-        protocol.extensions = [extension]
+    protocol = ServerProtocol(state=State.OPEN, max_size=(None, max_bytes))
+    protocol.extensions = [_Bound(max_bytes, extension)]
     frames = []
     message, opcode, decoder = b"", TEXT, codecs.getincrementaldecoder("utf-8")()
     for part in parts:
@@ -74,9 +107,6 @@ def cut_by_library(parts: list[bytes], extension: PerMessageDeflate | None = Non
                 frames.append((int(frame.opcode), data))
                 continue
             message += data
-            if len(message) > max_bytes:
-                # Where nothing more fits, the library inflates without a bound what its decoder still holds.
-                return frames, DisconnectReason.MESSAGE_TOO_BIG
             if opcode == TEXT:
                 decoder.decode(data, frame.fin)
             if frame.fin:
@@ -105,4 +135,4 @@ def written(opcode: int, payload: bytes, fin: bool, rsv: int, mask: bytes | None
     head = frame[: len(frame) - len(payload) - 4]
     if mask is None:
         return head[:1] + bytes([head[1] & 0x7F]) + head[2:] + payload
-    return head + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+    return head + mask + apply_mask(payload, mask)
