@@ -1,7 +1,7 @@
 """The library's machine for unusual opening handshakes: the origins and subprotocols it takes, and what it negotiates.
 
-Rule 1: this file is not compiled: the library binds functions as methods, which compiled ones do not let it. Rule 2: who
-is done with a machine releases it, since it holds itself.
+Rule 1: this file is not compiled: the library binds functions as methods, which compiled ones do not let it.
+Rule 2: who is done with a machine releases it, since it holds itself.
 """
 
 import logging
