@@ -1,7 +1,8 @@
 """`sigbridge serve`: one server, from its start until a signal ends it.
 
 Rule 1: what other programs read (the listening lines) goes to stdout and is flushed; the log goes to stderr. Rule 2:
-the first SIGINT or SIGTERM drains, a second one stops at once; SIGHUP reads the certificates again.
+the first SIGINT or SIGTERM drains, a second one stops at once; SIGHUP reads the certificates again. Rule 3: when the
+garbage of the whole process is looked for, is decided here, as the process is ours.
 """
 
 import asyncio
@@ -12,8 +13,8 @@ import sys
 from collections.abc import Mapping
 
 from sigbridge.settings import SettingError, Settings, unknown_variables
+from sigbridge_server.garbage import GarbageWatch
 from sigbridge_server.logs import configure_logging
-from sigbridge_server.memory import keep_for_ever
 from sigbridge_server.server import Server
 
 logger = logging.getLogger("sigbridge.server")
@@ -36,7 +37,8 @@ async def _serve_until_told(settings: Settings) -> None:
         loop.add_signal_handler(number, told.put_nowait, number.name)
     server = Server(settings)
     await server.start()
-    keep_for_ever()
+    garbage = GarbageWatch(server.census)
+    garbage.start()
     loop.add_signal_handler(signal.SIGHUP, _reload_certificates, server)
     for name, address, port in (
         ("gRPC", settings.grpc_bind_address, server.grpc_port),
@@ -57,6 +59,7 @@ async def _serve_until_told(settings: Settings) -> None:
         await asyncio.gather(stopping, return_exceptions=True)
         ended = await server.stop(grace_seconds=0)
     again.cancel()
+    garbage.stop()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Everybody has been told; a signal that comes now must not make a failure of an orderly end.
         loop.remove_signal_handler(number)

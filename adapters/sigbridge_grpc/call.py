@@ -58,6 +58,14 @@ class Agenda:
             call.touched = True
             call.next_touched, self.first_touched = self.first_touched, call
 
+    def may_respond(self, call: "StreamCall") -> bool:
+        """Returns whether a call may make a response now; see `sigbridge_grpc.method.Call`."""
+        return True
+
+    def hold(self, call: "StreamCall", size: int) -> None:
+        """Counts a response that begins to wait in a call's outbox."""
+        call.held += size
+
 
 class StreamCall:
     """A call; see `sigbridge_grpc.method.Call` for what its method sees."""
@@ -69,6 +77,7 @@ class StreamCall:
         "deframer",
         "end_by",
         "ending",
+        "held",
         "held_back",
         "let_in",
         "method",
@@ -97,6 +106,8 @@ class StreamCall:
         """The bytes of the response that no window had let out when that was last asked."""
         self.unsent_since = 0.0
         """The moment since which these have not become fewer."""
+        self.held = 0
+        """The bytes of responses without a session that wait in its outbox, or for a window."""
         self.held_back = False
         """True while its method is not ready for the next message."""
         self.deadline: float | None = None
@@ -112,6 +123,14 @@ class StreamCall:
             if not self.touched:
                 self._agenda.touch(self)
             self._agenda.wake()
+
+    def may_respond(self) -> bool:
+        """Returns whether a response may be made now; where not, the call goes on when it may."""
+        return self._agenda.may_respond(self)
+
+    def hold(self, size: int) -> None:
+        """Counts a response that begins to wait in its outbox."""
+        self._agenda.hold(self, size)
 
     def finish(self, ending: Ending) -> None:
         """Ends the call, after what is queued; a second end is ignored."""

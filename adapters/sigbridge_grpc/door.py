@@ -14,6 +14,7 @@ from sigbridge.instant import Instant
 from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_grpc.access import open_prefixes
+from sigbridge_grpc.backlog import TotalBacklog
 from sigbridge_grpc.framing import timeout_seconds
 from sigbridge_grpc.method import MethodFactory
 from sigbridge_http2.events import Header
@@ -100,12 +101,14 @@ class Admission:
 class Door:
     """The methods of a listener, and whom it lets in; one for all of its connections."""
 
-    __slots__ = ("_authenticator", "_methods", "_open_prefixes", "settings")
+    __slots__ = ("_authenticator", "_methods", "_open_prefixes", "backlog", "settings")
 
     def __init__(
         self, methods: Mapping[str, MethodFactory], settings: Settings, authenticator: Authenticator = ALLOW_ALL
     ) -> None:
         self.settings = settings
+        self.backlog = TotalBacklog(settings)
+        """The responses without a session that wait to be written, on all connections."""
         self._methods = methods
         self._authenticator = authenticator
         self._open_prefixes = open_prefixes(reflection_requires_token=settings.reflection_requires_auth)

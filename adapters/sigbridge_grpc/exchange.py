@@ -5,6 +5,7 @@ more, beyond what its window takes. How long these wait is bounded as the age of
 Rule 2: what a client sends is acknowledged, and so more of it let in, only when its method is ready for it. Rule 3: a
 call ends with trailers after what is queued; a client that does not read gets a reset instead, and where that was its
 last call the connection goes too. Rule 4: a fault in a method ends its call, and keeps none of the others from theirs.
+Rule 5: responses without a session count in the backlog until the carrier has taken them (`backlog.py`).
 """
 
 import logging
@@ -14,6 +15,7 @@ from typing import Final
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
+from sigbridge_grpc.backlog import Backlog, TotalBacklog
 from sigbridge_grpc.call import (
     ACCEPTED,
     CONCLUDED,
@@ -39,20 +41,32 @@ logger = logging.getLogger("sigbridge.grpc")
 
 SEND_AHEAD_BYTES: Final = 16384
 """The bytes of a call's body that are given to HTTP/2 before its window is known to take it."""
+UNWRITTEN_BYTES: Final = 262144
+"""The bytes that windows have let out and nobody has written, above which no call that was held back goes on."""
 
 
 class Exchange(Agenda):
     """The calls of one connection; `sigbridge_grpc.wire.GrpcWire` is the whole."""
 
-    __slots__ = ("_calls", "_http2", "_lifetime", "_long", "_send_seconds", "_settling", "_turn")
+    __slots__ = ("_backlog", "_calls", "_http2", "_lifetime", "_long", "_send_seconds", "_settling", "_total", "_turn")
 
-    def __init__(self, http2: Connection, lifetime: Lifetime, wake: Callable[[], None], send_seconds: float) -> None:
+    def __init__(
+        self,
+        http2: Connection,
+        lifetime: Lifetime,
+        wake: Callable[[], None],
+        send_seconds: float,
+        total: TotalBacklog,
+    ) -> None:
         """Begins without calls. `send_seconds` bounds how long a client may not read, or not end a long message."""
         super().__init__(wake)
         self._http2 = http2
         self._lifetime = lifetime
         self._calls: dict[int, StreamCall] = {}
         self._turn = TurnBudget()
+        self._total = total
+        self._backlog: Backlog[StreamCall] | None = None
+        """The backlog, made with the first call that has no session: most connections have none."""
         self._send_seconds = send_seconds
         self._long = LongMessages(http2, wake, send_seconds)
         self._settling = False
@@ -82,6 +96,12 @@ class Exchange(Agenda):
             self.touch(call)
         else:
             self._advance(call, now)
+
+    def _may_resume(self, call: StreamCall) -> bool:
+        """Returns whether a call that was held back may go on now; else it waits for the next turn."""
+        turn = self._turn
+        # Windows may be as wide as they like: what is not written is nobody's, and no outbox bounds it.
+        return turn.rest(call) if self._http2.unwritten_bytes > UNWRITTEN_BYTES else turn.may_resume(call)
 
     def _advance(self, call: StreamCall, now: Instant) -> None:
         """Gives a method the messages that have arrived, as far as it is ready for them."""
@@ -199,11 +219,16 @@ class Exchange(Agenda):
 
     def _cancel(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:
         """Tells a method that its call has ended; what that method does about it must not keep the others from it."""
-        if call.method is not None and call.ending is None:
+        method = call.method
+        if method is not None and call.ending is None:
+            dropped = min(call.held, method.outbox.queued_bytes)
             try:
-                call.method.cancel(reason, now)
+                method.cancel(reason, now)
             except Exception:
                 logger.exception("a method failed")
+            if dropped and self._backlog is not None:
+                call.held -= dropped
+                self._backlog.give_back(dropped)
 
     def _lose(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:
         """Lets go of a call whose client has cancelled it."""
@@ -216,11 +241,62 @@ class Exchange(Agenda):
         call.method = None
         self._acknowledge_all(call, now)
         self._turn.forget(call)
+        self._give_back(call)
         self._calls.pop(call.stream_id, None)
         if not self._calls:
             self._settling = False
             self._lifetime.become_idle(now)
             self.due = 0.0
+
+    # Responses without a session.
+
+    def may_respond(self, call: StreamCall) -> bool:
+        """Returns whether a call may make a response now; where not, it waits in the backlog."""
+        backlog = self._backlog
+        if backlog is None:
+            backlog = self._backlog = Backlog(self._total, self.wake)
+        if backlog.may_respond(call, spent=not self._turn.may_respond()):
+            return True
+        # Until it goes on, all is looked at before each output.
+        self._settling = False
+        return False
+
+    def hold(self, call: StreamCall, size: int) -> None:
+        """Counts a response that begins to wait in a call's outbox."""
+        call.held += size
+        self._turn.count_response(size)
+        self._settling = False
+        if self._backlog is not None:
+            self._backlog.hold(size)
+
+    def _respond_more(self, backlog: Backlog[StreamCall], now: Instant) -> None:
+        """Lets calls go on that wait in the backlog, as far as there is room, and time in this turn."""
+        while self._turn.may_respond():
+            call = backlog.next_waiting()
+            if call is None:
+                break
+            self._advance(call, now)
+        backlog.rest()
+
+    def _let_go(self, call: StreamCall) -> None:
+        """Counts what has left a call, and is still to be written."""
+        method, backlog = call.method, self._backlog
+        if method is not None and backlog is not None:
+            waits = method.outbox.queued_bytes + call.unsent
+            if waits < call.held:
+                backlog.let_go(call.held - waits)
+                call.held = waits
+                self._settling = False
+
+    def _give_back(self, call: StreamCall) -> None:
+        """Counts that nothing waits in a call any more: it is gone."""
+        backlog = self._backlog
+        if backlog is not None:
+            if call.held:
+                self._let_go(call)
+                backlog.give_back(call.held)
+                call.held = 0
+            backlog.forget(call)
 
     # The end of the connection.
 
@@ -234,6 +310,7 @@ class Exchange(Agenda):
         for call in calls.values():
             call.state = GONE
             self._cancel(call, reason, now)
+            self._give_back(call)
             call.method = None
         self.first_touched = None
         self._turn.resting.clear()

@@ -3,7 +3,8 @@
 Rule 1: no I/O and no HTTP/2: a method sees its `Call` and nothing of what carries it. Rule 2: a method that cannot
 begin raises SignalingError or CallRefused, and the call ends with its status before anything is kept. Rule 3: a method
 says when it takes no more messages for now (`ready`); the client is held back meanwhile. Rule 4: what a method has to
-say waits in its outbox, with gRPC's prefix, and the wire takes it from there.
+say waits in its outbox, with gRPC's prefix, and the wire takes it from there. Rule 5: a method without a session takes
+nothing while too much of what such methods have said waits to be written (`Call.may_respond`), and counts what it says.
 """
 
 from abc import ABC, abstractmethod
@@ -50,6 +51,12 @@ class Call(Protocol):
     def finish(self, ending: Ending) -> None:
         """Ends the call, after what is queued; a second end is ignored."""
 
+    def may_respond(self) -> bool:
+        """Returns whether a response may be made now; where not, the method is asked again when it may."""
+
+    def hold(self, size: int) -> None:
+        """Counts a response that begins to wait in the method's outbox."""
+
 
 class Method(ABC):
     """The work of one call."""
@@ -93,13 +100,13 @@ class SessionlessMethod(Method):
     """A method without a session."""
 
     def __init__(self, call: Call) -> None:
-        # Its client is held back where it does not read, and so nothing need be refused.
+        # Its client is held back where it does not read, and so nothing need be refused; the backlog bounds the rest.
         super().__init__(Outbox(max_messages=_NO_LIMIT, max_bytes=_NO_LIMIT))
         self._call = call
 
     def ready(self) -> bool:
-        """Returns whether the client reads what it is told."""
-        return not self.outbox.crowded
+        """Returns whether the client reads what it is told, and not too much waits for others."""
+        return not self.outbox.crowded and self._call.may_respond()
 
     def cancel(self, reason: DisconnectReason, now: Instant) -> None:
         """Keeps nothing."""
@@ -113,8 +120,10 @@ class SessionlessMethod(Method):
         """Does nothing: one question and its answer end by themselves."""
 
     def _send(self, message: bytes) -> None:
+        frame = framed(message)
         # Nobody asks how old it is.
-        self.outbox.put_response(framed(message), 0.0)
+        self.outbox.put_response(frame, 0.0)
+        self._call.hold(len(frame))
         self._call.wake()
 
     def _refuse(self, error: SignalingError) -> None:

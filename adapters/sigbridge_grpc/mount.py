@@ -6,7 +6,8 @@ session, what waits for its client is written first where the client reads, and 
 trailers of the reason. Rule 4: no text of an exception leaves the server.
 
 A client that does not read blocks its writer, and no call of grpc.aio ends that. The hub forgets its peer at the send
-deadline all the same; the call itself ends with its connection, by age at the latest.
+deadline all the same; the call itself ends with its connection, by age at the latest. Unary calls of such a client wait
+before they are carried out (`unary_backlog.py`).
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from sigbridge.settings import Settings
 from sigbridge_grpc import status
 from sigbridge_grpc.interceptors import caller_of
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
+from sigbridge_grpc.unary_backlog import UnaryBacklog
 from sigbridge_net.clock import HubTimer, read_clock
 
 logger = logging.getLogger("sigbridge.grpc")
@@ -108,6 +110,7 @@ class MountedSignaling:
         self._clock = clock
         self._timer = HubTimer(hub) if run_timer else None
         self._streams: set[asyncio.Task[Any]] = set()
+        self._unary = UnaryBacklog(hub.settings)
 
     @property
     def stream_count(self) -> int:
@@ -164,7 +167,7 @@ class MountedSignaling:
             # Its callers count against limits, too, and must be forgotten again.
             self._timer.start()
         try:
-            return method(message, _caller(context), self._clock())
+            return await self._unary.carry_out(context, lambda: method(message, _caller(context), self._clock()))
         except SignalingError as refusal:
             error = refusal.bare()
         except Exception:

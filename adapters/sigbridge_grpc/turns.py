@@ -1,8 +1,9 @@
 """The cost of one connection in one turn of the event loop, beyond what its bytes are worth.
 
-Compressed messages and calls that were held back cost far more than the bytes that were sent for them: a byte may hold
-a thousand, and one frame may let a hundred calls go on that have each kept a window full. Of these a little is looked
-at in one turn, and the rest waits for the next.
+Compressed messages, calls that were held back, and responses without a session cost far more than the bytes that were
+sent for them: a byte may hold a thousand, one frame may let a hundred calls go on that have each kept a window full,
+and a question of ten bytes may be answered with half a megabyte. Of these a little is looked at in one turn, and the
+rest waits for the next.
 """
 
 from sigbridge_grpc.call import Agenda, StreamCall
@@ -11,24 +12,40 @@ INFLATED_BYTES = 262144
 """The bytes of decompressed messages after which the rest waits for the next turn."""
 HELD_BACK_CALLS = 8
 """The calls that were held back that may go on in one turn."""
+RESPONSE_BYTES = 65536
+"""The bytes of responses without a session after which further calls wait for the next turn."""
+RESPONSES = 32
+"""The number of such responses after which they do."""
 
 
 class TurnBudget:
     """The cost of a turn, and the calls that wait for the next."""
 
-    __slots__ = ("_inflated", "_resumed", "is_spent", "resting")
+    __slots__ = ("_inflated", "_response_bytes", "_responses", "_resumed", "is_spent", "resting")
 
     def __init__(self) -> None:
         self.is_spent = False
         """True when anything was counted."""
         self._inflated = 0
         self._resumed = 0
+        self._responses = 0
+        self._response_bytes = 0
         self.resting: dict[StreamCall, None] = {}
 
     def count_inflated(self, size: int) -> None:
         """Counts the bytes that a message was decompressed to."""
         self._inflated += size
         self.is_spent = True
+
+    def count_response(self, size: int) -> None:
+        """Counts a response without a session."""
+        self._responses += 1
+        self._response_bytes += size
+        self.is_spent = True
+
+    def may_respond(self) -> bool:
+        """Returns whether there may be another one."""
+        return self._responses < RESPONSES and self._response_bytes < RESPONSE_BYTES
 
     def may_inflate(self, call: StreamCall) -> bool:
         """Returns whether a call's next message may be decompressed now; else it rests."""
@@ -43,6 +60,10 @@ class TurnBudget:
             self._resumed += 1
             self.is_spent = True
             return True
+        return self.rest(call)
+
+    def rest(self, call: StreamCall) -> bool:
+        """Lets a call wait for the next turn; returns False."""
         self.resting[call] = None
         return False
 
@@ -53,7 +74,7 @@ class TurnBudget:
 
     def begin(self) -> None:
         """Begins the next turn."""
-        self._inflated = self._resumed = 0
+        self._inflated = self._resumed = self._responses = self._response_bytes = 0
         self.is_spent = False
 
     def wake_resting(self, agenda: Agenda) -> None:

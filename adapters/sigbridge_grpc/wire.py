@@ -3,8 +3,8 @@
 Rule 1: every wait has a deadline, of which `due` tells the carrier. Rule 2: a fault in a method ends its call, and no
 text of it leaves the server. Rule 3: a call that was begun and cancelled in one go never was.
 What a call is stands in `call.py`, what it says and hears and how it ends in `exchange.py`, who may begin one in
-`door.py`, what a turn may cost in `turns.py`, what is kept of long messages in `long_messages.py`, and how long the
-connection lives in `lifetime.py`.
+`door.py`, what a turn may cost in `turns.py`, what is kept of long messages in `long_messages.py`, what waits of
+responses without a session in `backlog.py`, and how long the connection lives in `lifetime.py`.
 Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md; RFC 9113.
 """
 
@@ -63,7 +63,8 @@ class GrpcWire(Exchange):
         http2 = Connection(
             max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES, most_header_bytes=MOST_HEADER_BYTES
         )
-        super().__init__(http2, Lifetime(http2, door.settings, now), wake, door.settings.send_deadline_seconds)
+        life = Lifetime(http2, door.settings, now)
+        super().__init__(http2, life, wake, door.settings.send_deadline_seconds, door.backlog)
         self._door = door
         self._client = client
         self.due = now.monotonic + door.settings.handshake_timeout_seconds
@@ -129,12 +130,14 @@ class GrpcWire(Exchange):
 
     def receive_eof(self, now: Instant) -> None:
         """Closes, since the client will send no more: gRPC has no use for half a connection."""
-        self.connection_lost(now)
+        self._lose_all(DisconnectReason.CONNECTION_LOST, now)
         self._close(now)
 
     def connection_lost(self, now: Instant) -> None:
         """Loses all calls: the connection is gone."""
         self._lose_all(DisconnectReason.CONNECTION_LOST, now)
+        if self._backlog is not None:
+            self._backlog.close()
 
     def drain(self, now: Instant) -> None:
         """Takes no more calls, since the server is shutting down; the connection goes when the last one has ended."""
@@ -164,22 +167,31 @@ class GrpcWire(Exchange):
         life, turn, http2 = self._lifetime, self._turn, self._http2
         life.stalled_since = NEVER
         output = b""
+        backlog = self._backlog
+        if backlog is not None and backlog.waiting:
+            self._respond_more(backlog, now)
         while not output and (self.first_touched is not None or http2.wants_write):
             self._look_at_touched(now)
             output = http2.output(most)
             if http2.resumed:
                 # Windows that opened may have let out what calls had given, so that they may give more.
                 self._touch_resumed()
+        backlog = self._backlog
+        if backlog is not None and backlog.leaving:
+            backlog.count_unwritten(http2.unwritten_bytes)
         if output:
             return [output]
         if life.state < CLOSING and http2.over:
             self._break(now)
         life.conclude()
-        self._settling = life.state <= SERVING and not turn.resting
+        waits = backlog is not None and bool(backlog.waiting)
+        self._settling = life.state <= SERVING and not turn.resting and not waits
         # All that can be said now is said: the carrier asks again in the next turn, if something waits for that.
         turn.begin()
         if turn.resting:
             turn.wake_resting(self)
+            self.wake()
+        if waits and backlog is not None and backlog.has_room():
             self.wake()
         return []
 
@@ -192,11 +204,13 @@ class GrpcWire(Exchange):
             if call.state == GONE:
                 continue
             if call.held_back:
-                if self._turn.may_resume(call):
+                if self._may_resume(call):
                     self._advance(call, now)
             elif call.deframer.buffer or call.client_side == HALF_CLOSED:
                 self._advance(call, now)
             self._push(call, now)
+            if call.held:
+                self._let_go(call)
 
     def _touch_resumed(self) -> None:
         for stream_id in self._http2.resumed:

@@ -1,13 +1,21 @@
 """HTTP/1.1 on one connection, without I/O: a few pages that are made when asked for, and, where given, a service.
 
-The rules of RFC 9112 are h11's. Rule 1: one request at a time; the next is looked at when the answer to the last has
-been taken. Rule 2: what a request carries is kept for a service only, and no more of it than that takes; else it is
-read and forgotten. Rule 3: a connection is dropped where a request is not whole within the handshake's time limit,
-counted from the answer to the one before: bytes alone buy no time.
+The rules of RFC 9112 are h11's. Rule 1: one request at a time; the next is looked at when all of the answer to the last
+has been taken, and in another turn of the loop. So one answer waits at most, and a client that pipelines lets others
+have their turn. Rule 2: what a request carries is kept for a service only, and no more of it than that takes; else it
+is read and forgotten. Rule 3: a connection is dropped where a request is not whole within the handshake's time limit,
+counted from the answer to the one before: bytes alone buy no time; nor do answers that are not taken.
+
+Its states:
+
+    listening ──answer──▶ answering ──rest──▶ resting ──listen──▶ listening
+                              └────────────────listen─────────────────▲
+
+Resting, it has the next request already, and answers it in the next turn.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import h11
 
@@ -17,6 +25,16 @@ from sigbridge_net.wire import Client, WireFactory
 
 MAX_HEADER_BYTES = 16384
 NOBODY = Client("")
+
+LISTENING: Final = 0
+ANSWERING: Final = 1
+RESTING: Final = 2
+
+# What follows in each state.
+#              listening  answering  resting
+_ON_ANSWER: Final = (ANSWERING, ANSWERING, RESTING)
+_ON_REST: Final = (LISTENING, RESTING, RESTING)
+_ON_LISTEN: Final = (LISTENING, LISTENING, LISTENING)
 
 
 class Page:
@@ -89,7 +107,9 @@ class HttpWire:
         self._wake = wake
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
         self._request: h11.Request | None = None
-        self._output: list[bytes] = []
+        self._state = LISTENING
+        self._output = b""
+        """The rest of the answer that is being taken."""
 
     def receive(self, data: bytes, now: Instant) -> None:
         """Take bytes that arrived."""
@@ -119,21 +139,30 @@ class HttpWire:
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now."""
-        output, self._output = self._output, []
-        if output and not self.finished and self._connection.our_state is h11.DONE:
-            if self._connection.their_state is h11.DONE:
-                self.due = now.monotonic + self._idle_seconds
-                self._request = None
-                self._body.clear()
-                self._connection.start_next_cycle()
-                self._advance()
-        elif self._connection.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
+        if self._state == RESTING:
+            self._state = _ON_LISTEN[self._state]
+            self._now = now
+            self._advance()
+        if self._output:
+            piece, self._output = self._output[:most], self._output[most:]
+            self.due = now.monotonic + self._idle_seconds
+            return [piece]
+        if self._connection.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
             self.finished = True
-        return output
+        elif self._state == ANSWERING and self._connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+            self._request = None
+            self._body.clear()
+            self._connection.start_next_cycle()
+            if any(self._connection.trailing_data):
+                self._state = _ON_REST[self._state]
+                self._wake()
+            else:
+                self._state = _ON_LISTEN[self._state]
+        return []
 
     def reading(self) -> bool:
         """Whether more input is welcome."""
-        return not self._output
+        return self._state == LISTENING
 
     def expire(self, now: Instant) -> None:
         """Drop a connection that asks for nothing."""
@@ -142,7 +171,7 @@ class HttpWire:
     def _advance(self) -> None:
         """Look at what has arrived, up to the end of one request."""
         try:
-            while not self._output:
+            while self._state == LISTENING:
                 event = self._connection.next_event()
                 if isinstance(event, h11.Request):
                     self._request = event
@@ -202,6 +231,7 @@ class HttpWire:
             *page.headers,
             *(headers or ()),
         ]
+        self._state = _ON_ANSWER[self._state]
         response = h11.Response(status_code=page.status, headers=all_headers)
         self._put(self._connection.send(response))
         if self._request is None or self._request.method != b"HEAD":
@@ -210,7 +240,7 @@ class HttpWire:
 
     def _put(self, data: bytes | None) -> None:
         if data:
-            self._output.append(data)
+            self._output += data
 
 
 def _size(request: h11.Request) -> int:

@@ -100,6 +100,11 @@ class Sender:
         """True when there is something to write that windows allow."""
         return bool(self._next) or self._windows.opened
 
+    @property
+    def unwritten_bytes(self) -> int:
+        """The bytes that windows have let out, and that are not written."""
+        return len(self._next) + (sum(map(len, self._more)) if self._more is not None else 0)
+
     def can_write_all(self, most: int) -> bool:
         """Returns whether `output` would return all that there is to write, in at most so many bytes."""
         if self._windows.opened:

@@ -5,9 +5,10 @@ once. Rule 2: the transport's own buffer stays near a fixed mark; what does not 
 counts against its bound. Rule 3: one sweep for all connections, not a timer or a task each. Rule 4: a connection is
 ended by telling (the end of the stream, then waiting for the client to close) and, where that takes too long, by force.
 Rule 5: of what one client sends, a wire is given a little at a time, and everybody else has a turn between.
-Rule 6: above the limit of connections a new one is closed before anything is made for it. Rule 7: a connection that is
-lost lets go of its wire, which holds the connection's `wake`: what a client has left behind is freed at once, and waits
-for no cyclic collector.
+Rule 6: above the limit of connections a new one is closed before anything is made for it.
+Rule 7: as many connections may wait to be accepted as the system lets, and a few are accepted in each turn of the loop.
+Rule 8: a connection that is lost lets go of its wire, which holds the connection's `wake`: what a client has left
+behind is freed at once, and waits for no cyclic collector.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, cast
 
 from sigbridge.counters import Counters
@@ -30,6 +32,13 @@ WRITE_BUFFER_BYTES = 65536
 """The mark up to which a transport's own buffer is filled."""
 READ_BYTES = 16384
 """What a wire is given of one client's bytes in one loop tick: of the smallest frames, some milliseconds of work."""
+
+ACCEPTS_PER_TURN = 16
+"""Connections that one address accepts in one turn of asyncio's loop; uvloop's accepts one."""
+SYSTEM_BACKLOG = Path("/proc/sys/net/core/somaxconn")
+"""Where Linux says how many connections may wait to be accepted; it cuts what a program asks for."""
+DEFAULT_BACKLOG = 4096
+"""The same where nothing says it."""
 
 WARNING_PAUSE_SECONDS = 10.0
 """Between two lines of the log about connections that are refused."""
@@ -50,6 +59,8 @@ class Carrier:
         self._refused = 0
         """Connections that were refused since the log said so."""
         self._warn_at = float("-inf")
+        self.begun_count = 0
+        """Connections that there have been, those that are open included."""
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._to_flush: list[Connection] = []
@@ -86,7 +97,8 @@ class Carrier:
                 ssl=tls,
                 ssl_handshake_timeout=self._settings.handshake_timeout_seconds if tls else None,
                 ssl_shutdown_timeout=self._settings.close_timeout_seconds if tls else None,
-                backlog=1024,
+                # What asyncio accepts in one turn, too, with everybody else waiting.
+                backlog=ACCEPTS_PER_TURN,
                 start_serving=True,
             )
         except OSError as error:
@@ -96,6 +108,7 @@ class Carrier:
             self._sweep()
         # Asyncio's are a tuple, uvloop's a list.
         sockets: Sequence[socket.socket] = cast(Any, server).sockets
+        _let_wait(sockets, system_backlog(SYSTEM_BACKLOG))
         return int(sockets[0].getsockname()[1])
 
     async def stop_listening(self) -> None:
@@ -143,6 +156,7 @@ class Carrier:
 
     def _opened(self, connection: "Connection") -> None:
         self._connections.add(connection)
+        self.begun_count += 1
 
     def _gone(self, connection: "Connection") -> None:
         self._connections.discard(connection)
@@ -375,6 +389,22 @@ class Connection:
         """A fault of ours costs its own connection and no other."""
         logger.exception("a wire failed")
         self.abort()
+
+
+def system_backlog(path: Path) -> int:
+    """Connections that the system lets wait at one address, as a file says; `DEFAULT_BACKLOG` where none does."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return DEFAULT_BACKLOG
+
+
+def _let_wait(sockets: Sequence[socket.socket], count: int) -> None:
+    """Lets so many connections wait at sockets that listen already: a second `listen` changes nothing else."""
+    for sock in sockets:
+        # What a loop gives is no socket of its own, and cannot listen.
+        with socket.fromfd(sock.fileno(), sock.family, sock.type) as twin:
+            twin.listen(count)
 
 
 def _client(transport: asyncio.Transport) -> Client:

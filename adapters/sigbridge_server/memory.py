@@ -50,16 +50,6 @@ def give_back() -> None:
         trim(0)
 
 
-def keep_for_ever() -> None:
-    """Keeps the cyclic collector from all that there is now; for a process that is a server, once it has started.
-
-    A full collection looks at every object, and everybody waits for it. Most of those of a server that has just started
-    are modules, classes and functions, which stay until it ends. What is no longer needed goes before.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 class MemoryWatch:
     """Looks at the memory once a second, where there is a limit."""
 

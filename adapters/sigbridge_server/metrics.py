@@ -101,6 +101,11 @@ class HubCollector(Collector):
         for labels, count in self._hub.counters.refusals.items():
             refusals.add_metric(labels, count)
         yield refusals
+        yield CounterMetricFamily(
+            "sigbridge_ignored_responses",
+            "JSON-RPC results and errors that clients sent, which were ignored",
+            value=self._hub.counters.ignored_responses,
+        )
 
     def _queue_metrics(self) -> Iterator[Metric]:
         queued = self._hub.queued()

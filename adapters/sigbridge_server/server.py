@@ -29,6 +29,7 @@ from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import ServerTls, server_tls
 from sigbridge_net.wire import WireFactory
 from sigbridge_server.front import front_wires
+from sigbridge_server.garbage import Census
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
 from sigbridge_server.web_service import WebService
@@ -161,6 +162,15 @@ class Server:
         if self._tracer is not None:
             self._tracer.finish()
         return ended
+
+    def census(self) -> Census:
+        """Returns how many connections and sessions there have been, and are."""
+        carriers = (self._carrier, self._operators_carrier)
+        sessions = self.hub.session_count
+        return Census(
+            sum(carrier.begun_count for carrier in carriers) + self.hub.counters.disconnects.total() + sessions,
+            sum(carrier.connection_count for carrier in carriers) + sessions,
+        )
 
     def reload_certificates(self) -> None:
         """Read the certificate files again, for new connections; SettingError where one is no good."""

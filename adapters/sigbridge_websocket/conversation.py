@@ -3,7 +3,8 @@
 Rule 1: calls that are written as nearly all are take the fast path, decoded in one pass; everything else takes the
 general path, where jsonrpcserver dispatches one request at a time. What one accepts the other answers alike, and what
 the fast path does not take it has not touched. Rule 2: a batch is processed in order; what it causes for its own sender
-follows the array. Rule 3: no text of an exception reaches a client.
+follows the array. Rule 3: no text of an exception reaches a client. Rule 4: once the responses to a batch are over
+their bound, nothing more of it is carried out: the rest is refused, in which a response is little more than its id.
 Source: `docs/protocol.md`, section "JSON-RPC over WebSocket"; https://www.jsonrpc.org/specification.
 """
 
@@ -14,12 +15,10 @@ import msgspec
 from msgspec import UNSET
 
 from sigbridge import errors
-from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
-from sigbridge.outbox import NOTICE
-from sigbridge.session import Outcome, RequestId, Session, Sink
+from sigbridge.session import Outcome, RequestId, Session
 from sigbridge_websocket.dialects import DISCOVER_METHOD
 from sigbridge_websocket.encoding import BareJson
 from sigbridge_websocket.error_codes import INVALID_REQUEST, PARSE_ERROR, NoRequest
@@ -37,25 +36,40 @@ _unset: Final = UNSET
 class Batch:
     """A batch on its way: a sink for the hub's responses, and the elements that are left."""
 
-    __slots__ = ("_encoding", "left", "responses", "size")
+    __slots__ = ("_encoding", "_most", "_responses", "_size", "left")
 
-    def __init__(self, elements: list[Any], encoding: BareJson) -> None:
+    def __init__(self, elements: list[Any], encoding: BareJson, most: int) -> None:
         self._encoding = encoding
+        self._most = most
+        self._responses: list[bytes] = []
+        self._size = 1
+        """Bytes of the array so far."""
         self.left = deque(elements)
-        self.responses: list[bytes] = []
-        self.size = 0
-        """Bytes of the responses."""
+
+    @property
+    def full(self) -> bool:
+        """True once its responses are over their bound: nothing more of it is carried out."""
+        return self._size > self._most
+
+    def too_much(self) -> SignalingError:
+        """The error that refuses what is left of a batch that is full."""
+        return errors.limit_exceeded(
+            "Too many bytes of responses in this batch",
+            "SIGNALING_MAX_BATCH_RESPONSE_BYTES",
+            self._most,
+            "send it again in another batch",
+        )
 
     def respond(self, outcome: Outcome, request_id: RequestId, now: Instant) -> None:
         """Keep the response to an element; a notification gets none."""
         if request_id is not _unset:
             text = self._encoding.dialect.response(outcome, request_id)
-            self.responses.append(text)
-            self.size += len(text)
+            self._responses.append(text)
+            self._size += len(text) + 1
 
     def array(self) -> bytes | None:
         """The responses as one array; `None` where all elements were notifications."""
-        return b"[%b]" % b",".join(self.responses) if self.responses else None
+        return b"[%b]" % b",".join(self._responses) if self._responses else None
 
 
 class Conversation:
@@ -102,7 +116,8 @@ class Conversation:
         if 0 < len(message) <= most:
             # What the batch causes for its own sender follows the array.
             self._session.outbox.hold()
-            self._process_batch(Batch(message, self._encoding), now)
+            batch = Batch(message, self._encoding, self._hub.settings.max_batch_response_bytes)
+            self._process_batch(batch, now)
         else:
             self._invalid(f"a batch of more than {most}" if message else "an empty batch", None, now, None)
 
@@ -111,18 +126,13 @@ class Conversation:
         self._batch = batch
         while batch.left:
             self._take(batch.left.popleft(), now, batch)
-            # A small batch may ask for far more than its sender can take: a listing for each element.
-            if batch.size > NOTICE * self._hub.settings.outbox_max_bytes:
-                self._batch = None
-                self._hub.end(self._session, DisconnectReason.SLOW_CONSUMER, now)
-                return
             if self._session.awaiting:
                 return
         self._batch = None
         text = batch.array()
-        self._hub.put_response(self._session, None if text is None else self._encoding.frame(text), now)
+        self._hub.put_array(self._session, None if text is None else self._encoding.frame(text), now)
 
-    def _take(self, request: Any, now: Instant, sink: Sink | None) -> None:
+    def _take(self, request: Any, now: Instant, sink: Batch | None) -> None:
         """Check one element as a request, and dispatch it."""
         if not isinstance(request, dict):
             self._invalid("not an object", None, now, sink)
@@ -145,11 +155,14 @@ class Conversation:
         else:
             self._dispatch(request, method, now, sink)
 
-    def _dispatch(self, request: dict[str, Any], method: str, now: Instant, sink: Sink | None) -> None:
+    def _dispatch(self, request: dict[str, Any], method: str, now: Instant, sink: Batch | None) -> None:
         """Carry out a valid request, or refuse what is no method or has no object of params."""
         call_id: CallId = request.get("id", UNSET)
         kind = self._encoding.dialect.kinds.get(method)
-        if kind is None:
+        if sink is not None and sink.full:
+            # A small batch may ask for far more than anybody wants to be sent at once: a listing for each element.
+            self._hub.respond(self._session, kind or UNKNOWN, sink.too_much(), call_id, now, sink=sink)
+        elif kind is None:
             self._refuse(errors.method_not_found(method), call_id, now, sink)
         elif isinstance(request.get("params"), list):
             error = errors.invalid_params("params", "must be an object")
@@ -163,9 +176,9 @@ class Conversation:
             call.traceparent = traceparent if isinstance(traceparent, str) else ""
             dispatch(request, call)
 
-    def _invalid(self, why: str, request_id: CallId, now: Instant, sink: Sink | None) -> None:
+    def _invalid(self, why: str, request_id: CallId, now: Instant, sink: Batch | None) -> None:
         self._refuse(NoRequest(INVALID_REQUEST, f"Invalid Request: {why}"), request_id, now, sink)
 
-    def _refuse(self, error: SignalingError, request_id: CallId, now: Instant, sink: Sink | None) -> None:
+    def _refuse(self, error: SignalingError, request_id: CallId, now: Instant, sink: Batch | None) -> None:
         """Refuse what is no request of ours."""
         self._hub.respond(self._session, UNKNOWN, error, request_id, now, sink=sink)

@@ -59,6 +59,7 @@ def add_words(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--pairs", type=_positive, metavar="N", help="pairs of peers that send each other (8)")
     bench.add_argument("--messages", type=_positive, metavar="N", help="messages behind a figure of CPU time (3000)")
     bench.add_argument("--sessions", type=_positive, metavar="N", help="idle sessions behind a figure of memory (1000)")
+    bench.add_argument("--storm", type=_positive, metavar="N", help="sessions that connect at once (8000)")
     bench.add_argument("--room", type=_positive, metavar="N", help="sessions in the room that one joins (2000)")
     bench.add_argument("--rates", type=_rates, metavar="N,…", help="messages per second, for latency (1000,4000)")
     bench.add_argument("--output", metavar="FILE", default=OUTPUT, help=f"where figures are appended ({OUTPUT})")
@@ -161,16 +162,22 @@ def _measure(options: argparse.Namespace, only: Sequence[str], names: Sequence[s
     profile = _profile(options)
     if not {"sigbridge", ATTACHED} & {subject.name for subject in subjects}:
         left_out += [
-            f"{name}: a measurement of sigbridge only" for name in ("without-io", "disturbance") if name in only
+            f"{name}: a measurement of sigbridge only"
+            for name in ("without-io", "storm", "disturbance")
+            if name in only
         ]
-    elif attached is not None and "without-io" in only:
-        left_out.append("without-io: a measurement of a server that is started here")
+    elif attached is not None:
+        left_out += [
+            f"{name}: a measurement of a server that is started here"
+            for name in ("without-io", "storm")
+            if name in only
+        ]
     if "join" in only and "sigbridge-grpcio" in {subject.name for subject in subjects}:
         left_out.append(
             "sigbridge-grpcio, join: its engine writes each event by itself, and takes minutes to fill a room"
         )
     most = run.most_sessions()
-    for name, wanted in (("sessions", 2 * profile.sessions), ("join", profile.room)):
+    for name, wanted in (("sessions", 2 * profile.sessions), ("join", profile.room), ("storm", profile.storm)):
         if name in only and wanted > most:
             left_out.append(f"{name}: {wanted} sessions, and only {most} files may be open at once (ulimit -Hn)")
             only = [other for other in only if other != name]
@@ -189,6 +196,7 @@ def _measure(options: argparse.Namespace, only: Sequence[str], names: Sequence[s
         "rates": [f"{rate:g}" for rate in profile.rates],
         "sessions": profile.sessions,
         "room": profile.room,
+        "storm": profile.storm,
     }
     head = run.begin(bench, left_out, asked)
     return run.write(bench, head, bench.phases(only), Path(options.output))
@@ -198,7 +206,7 @@ def _profile(options: argparse.Namespace) -> "Profile":
     from sigbridge_bench.run import FULL, QUICK
 
     profile = QUICK if options.quick else FULL
-    for name in ("pairs", "messages", "sessions", "room", "rates"):
+    for name in ("pairs", "messages", "sessions", "room", "storm", "rates"):
         if getattr(options, name):
             profile = replace(profile, **{name: getattr(options, name)})
     if options.rounds:

@@ -55,6 +55,8 @@ _MEASURES = (
     figures.SET_UP_CPU,
     figures.JOIN_TIME,
     figures.JOIN_CPU,
+    figures.STORM_TIME,
+    figures.STORM_P99,
     figures.CALL_P50,
     figures.CALL_P99,
     figures.DISTURBED_P50,

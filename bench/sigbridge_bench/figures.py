@@ -20,6 +20,7 @@ from sigbridge_bench.records import (
     Record,
     Run,
     Sessions,
+    Storm,
     WholeCall,
     WithoutIo,
 )
@@ -52,6 +53,7 @@ class Measure(NamedTuple):
 _CLOSED = ("{} in flight", "{} pairs")
 _OPEN = ("{}/s",)
 _MANY = ("{} sessions",)
+_STORM = ("{} sessions", "{}/s")
 
 CPU = Measure("server CPU per relay", "µs", 1e6, amounts=_CLOSED)
 RELAYS = Measure("relays", "1,000/s", 1e-3, lower_is_better=False, amounts=_CLOSED)
@@ -73,6 +75,10 @@ SET_UPS = Measure("set-ups per second", "1/s", lower_is_better=False, amounts=_M
 SET_UP_CPU = Measure("server CPU per set-up", "µs", 1e6, amounts=_MANY)
 JOIN_TIME = Measure("join, until the last one knows", "ms", 1e3, amounts=_MANY)
 JOIN_CPU = Measure("server CPU per join", "ms", 1e3, amounts=_MANY)
+STORM_TIME = Measure("storm, until the last one is in", "s", amounts=_STORM)
+STORM_P50 = Measure("beside a storm, 50th percentile", "ms", 1e3, follows_machine=False, amounts=_STORM)
+STORM_P99 = Measure("beside a storm, 99th percentile", "ms", 1e3, follows_machine=False, amounts=_STORM)
+STORM_BEHIND = Measure("load behind its plan in a storm", "ms", 1e3, follows_machine=False, amounts=_STORM)
 CALL_P50 = Measure("whole call, 50th percentile", "ms", 1e3, amounts=("{} calls",))
 CALL_P99 = Measure("whole call, 99th percentile", "ms", 1e3, amounts=("{} calls",))
 DISTURBED_P50 = Measure("beside another client, 50th percentile", "ms", 1e3, follows_machine=False, amounts=_OPEN)
@@ -190,7 +196,7 @@ def figures(records: Iterable[Record]) -> Figures:
     return found
 
 
-_Measurement = Cpu | Latency | Ceiling | Sessions | Join | WholeCall | Disturbance | Echo | WithoutIo
+_Measurement = Cpu | Latency | Ceiling | Sessions | Join | Storm | WholeCall | Disturbance | Echo | WithoutIo
 
 
 def _measured(record: _Measurement) -> tuple[Key, dict[Measure, float | None]]:
@@ -225,6 +231,13 @@ def _measured(record: _Measurement) -> tuple[Key, dict[Measure, float | None]]:
         case Join():
             key = Key(record.protocol, "", (record.sessions,), record.server)
             return key, {JOIN_TIME: record.seconds, JOIN_CPU: record.server_cpu}
+        case Storm():
+            return Key(record.protocol, "", (record.sessions, record.rate), record.server), {
+                STORM_TIME: record.seconds,
+                STORM_P50: record.p50,
+                STORM_P99: record.p99,
+                STORM_BEHIND: record.load_behind,
+            }
         case WholeCall():
             key = Key(record.pairing, "", (record.calls,), record.server)
             return key, {CALL_P50: record.p50, CALL_P99: record.p99}

@@ -15,6 +15,8 @@
 //                                                   only when all are connected, and then all together
 //   run FIRST COUNT BURST STEPS\n                   closed loop: each lane sends BURST steps, awaits all, sends the next
 //   pace FIRST COUNT RATE SECONDS ATTACK CONNECTION open loop: steps leave at their times; ATTACK: none, resets, pings
+//   storm FIRST COUNT LANE LANES RATE\n             COUNT connect and say hello at once, while LANES send as in an open loop;
+//                                                   ends when the last has its acknowledgement
 //   join CONNECTION FIRST COUNT\n                   one says hello; wait until COUNT others have heard of it
 //   calls FIRST COUNT CALLS PHASES N…\n             calls from hello to last step, in PHASES of N steps each
 //   close FIRST COUNT\n                             close connections
@@ -48,6 +50,7 @@
 
 #define STALL_NS 20000000000ull     // nothing happened for so long: give up
 #define REFUSED_NS 10000000000ull   // the greetings of a call were refused for so long: that is meant
+#define STORM_NS 60000000000ull     // a storm lasts for so long: give up
 #define DRAIN_NS 2000000000ull      // how long an open loop waits for what is still under way
 #define WINDOW (1u << 20)           // HTTP/2 receive window, of the stream and of the connection
 #define CONNECTIONS 65536
@@ -125,7 +128,7 @@ static uint64_t *latencies;
 static size_t latency_count, latency_room;
 
 // What is going on.
-static enum { IDLE, SETUP, RUN, PACE, JOIN, CALLS } mode;
+static enum { IDLE, SETUP, RUN, PACE, STORM, JOIN, CALLS } mode;
 static uint32_t setup_next, setup_end, unfinished;
 static uint32_t burst;
 static uint64_t in_flight, heard;
@@ -423,7 +426,7 @@ static void connected(Connection *c) {
 
 static void greeted(Connection *c) {
     c->state = READY;
-    if (mode == SETUP) {
+    if (mode == SETUP || mode == STORM) {
         next_of_setup();
     } else if (mode == JOIN) {
         unfinished--;
@@ -1019,6 +1022,44 @@ static void command_pace(void) {
     attacker = NULL;
 }
 
+static void command_storm(void) {
+    uint32_t first = number(), count = number(), lane = number(), width = number();
+    double rate = strtod(word(), NULL);
+    if (first + count > connection_count) fail("no such connections");
+    take_up(lane, width);
+    mode = STORM;
+    setup_next = setup_end = first + count;  // all are begun below
+    unfinished = count;
+    start_clock();
+    uint64_t sent = 0, behind = 0, end = began_at + STORM_NS, last = 0;
+    for (uint32_t begun = 0; unfinished || in_flight;) {
+        uint64_t now = now_ns(), due = began_at + (uint64_t)((double)sent / rate * 1e9);
+        if (now > end) fail("%u of %u were not let in", unfinished, count);
+        if (!unfinished && !last) last = now;
+        if (unfinished && due <= now) {
+            if (now - due > behind) behind = now - due;
+            flush(step(lane_of(lane + (uint32_t)(sent % width)), due));
+            sent++;
+            if (sent % 32) continue;
+        }
+        // A few at a time, so that the lanes are not late.
+        for (uint32_t some = 0; some < 8 && begun < count; some++) begin(&connections[first + begun++]);
+        turn(begun < count ? 0 : 1);
+    }
+    uint64_t seconds = (last ? last : now_ns()) - began_at;
+    mode = IDLE;
+    qsort(latencies, latency_count, sizeof *latencies, by_size);
+    answer(", \"messages\": %zu, \"p50\": %.9f, \"p99\": %.9f, \"load_behind\": %.9f, \"last_in\": %.9f", latency_count,
+        percentile(0.5), percentile(0.99), (double)behind / 1e9, (double)seconds / 1e9);
+    // What is still under way must not be taken for what is sent next.
+    for (uint64_t give_up = now_ns() + STALL_NS; ; turn(10)) {
+        uint64_t outstanding = 0;
+        for (uint32_t i = lane; i < lane + width; i++) outstanding += lane_of(i)->outstanding;
+        if (!outstanding) break;
+        if (now_ns() > give_up) fail("%" PRIu64 " answers never came", outstanding);
+    }
+}
+
 static void command_join(void) {
     Connection *c = connection_of(number());
     uint32_t first = number(), count = number();
@@ -1168,8 +1209,8 @@ int main(int count, char **arguments) {
     polling = count > 1 && !strcmp(arguments[1], "--polling");
     static const struct { const char *name; void (*run)(void); } commands[] = {
         {"open", command_open}, {"message", command_message}, {"lane", command_lane}, {"setup", command_setup},
-        {"run", command_run}, {"pace", command_pace}, {"join", command_join}, {"calls", command_calls},
-        {"close", command_close},
+        {"run", command_run}, {"pace", command_pace}, {"storm", command_storm}, {"join", command_join},
+        {"calls", command_calls}, {"close", command_close},
     };
     char *line = NULL;
     size_t room = 0;

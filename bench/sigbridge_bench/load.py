@@ -65,6 +65,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     undelivered: int = 0
     load_behind: float = 0.0
     cut_off: int = 0
+    last_in: float = 0.0
+    """Of a storm, until its last connection was greeted."""
 
 
 def build() -> Path:
@@ -140,6 +142,10 @@ class Load(AbstractContextManager["Load"]):
     ) -> Answer:
         """Open loop: steps leave at their times over all lanes in turn, whatever became of earlier ones."""
         return self._ask(f"pace {first} {count} {rate} {seconds} {attack[0]} {attack[1]}")
+
+    def storm(self, first: int, count: int, lanes: tuple[int, int], rate: float) -> Answer:
+        """Let so many connect and say hello at once; meanwhile lanes (the first, how many) send as in `pace`."""
+        return self._ask(f"storm {first} {count} {lanes[0]} {lanes[1]} {rate}")
 
     def join(self, connection: int, first: int, count: int) -> Answer:
         """Let one say hello; until so many others have heard of it."""

@@ -25,6 +25,7 @@ from sigbridge_bench.records import (
     Latency,
     Protocol,
     Sessions,
+    Storm,
     WholeCall,
     WithoutIo,
 )
@@ -34,6 +35,8 @@ CALL_PHASES = (1, 1, 2 * CANDIDATES_PER_SIDE)
 """The steps of a call that wait for each other: the offer, the answer, and then all candidates."""
 LIMIT_SECONDS = 0.010
 """A server is above its ceiling when the 99th percentile is."""
+STORM_WARM_UP = 1000
+"""Messages of a pair before a storm comes over it."""
 ATTACKS: Mapping[str, str] = {"nobody": "none", "resets": "resets", "pings": "pings"}
 """Who disturbs, in the load's words."""
 
@@ -225,6 +228,28 @@ class Crowd:
     def _next(self, number: int) -> int:
         peer_id = f"{secrets.token_hex(6)}-{number}"
         return _open(self._load, self._server.endpoints[self._protocol], peer_id, self._room)
+
+
+def storm(load: Load, server: Server, mark: Mark, protocol: Protocol, count: int, rate: float) -> Storm:
+    """So many connect and announce at once; a pair of the same protocol signals meanwhile, warmed up before."""
+    pair = Pairs(load, server, f"{protocol}-{protocol}", 1)
+    pair.connect()
+    pair.run("candidate", 1, STORM_WARM_UP)
+    rooms = [secrets.token_hex(6) for _ in range(count)]
+    first, *_ = [_open(load, server.endpoints[protocol], f"{room}-a", room) for room in rooms]
+    answer = load.storm(first, count, (pair.lanes("candidate"), 1), rate)
+    load.close(first, count)
+    return Storm(
+        **mark,
+        protocol=protocol,
+        sessions=count,
+        rate=rate,
+        seconds=answer.last_in,
+        messages=answer.messages,
+        p50=answer.p50,
+        p99=answer.p99,
+        load_behind=answer.load_behind,
+    )
 
 
 def whole_call(load: Load, pair: Pairs, mark: Mark, calls: int) -> WholeCall:

@@ -111,6 +111,22 @@ class Join(_Measured, tag_field="kind", tag="join", kw_only=True, frozen=True):
     server_cpu: float | None
 
 
+class Storm(_Measured, tag_field="kind", tag="storm", kw_only=True, frozen=True):
+    """So many connect and announce at once, a room each, beside as few as a pair, which signals meanwhile."""
+
+    protocol: Protocol
+    sessions: int
+    rate: float
+    """Planned candidates per second of the pair."""
+    seconds: float
+    """Until the last has been let in and its announce acknowledged."""
+    messages: int
+    p50: float
+    p99: float
+    """Latencies of the pair, as in `Latency`."""
+    load_behind: float
+
+
 class WholeCall(_Measured, tag_field="kind", tag="whole_call", kw_only=True, frozen=True):
     """Calls from announce to last candidate: both announce, offer, answer, eight candidates from each side."""
 
@@ -148,7 +164,7 @@ class WithoutIo(_Measured, tag_field="kind", tag="without_io", kw_only=True, fro
     server_cpu: float
 
 
-Record = Run | Cpu | Latency | Ceiling | Sessions | Join | WholeCall | Disturbance | Echo | WithoutIo
+Record = Run | Cpu | Latency | Ceiling | Sessions | Join | Storm | WholeCall | Disturbance | Echo | WithoutIo
 
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 

@@ -198,6 +198,11 @@ number of sessions; 1 KiB is 1,024 bytes. Ratios are to the baseline of the same
 `grpc.aio` for `sigbridge-grpcio`.""",
     "join": """\
 One peer joins a room full of sessions: from its announce until the last of them has heard of it.""",
+    "storm": """\
+So many sessions connect and announce at once, a room each, as when a proxy restarts: until the last has its
+acknowledgement. A pair of the same protocol, which is there already, signals meanwhile, in an open loop.
+
+The kernel drops those that find the queue of a listening socket full; these try again after a second, then three.""",
     "whole-call": """\
 From the first announce to the last candidate: both announce, offer, answer, eight candidates from each side. Ratios are
 those of CPU per relay.""",
@@ -257,6 +262,7 @@ def sections(records: Sequence[Record]) -> list[Section]:
         _wire(found),
         _sessions(found),
         _join(found),
+        _storm(found),
         _whole_call(found),
         _disturbance(found),
         _echo(found),
@@ -450,6 +456,18 @@ def _join(found: Figures) -> Section:
     rows = keys(found, figures.JOIN_TIME)
     words = (_amounts("in the room"), _PROTOCOL, _SERVER)
     return _section("join", "Joining a full room", [_rows("", rows, words, values)])
+
+
+def _storm(found: Figures) -> Section:
+    values = (
+        _value(found, figures.STORM_TIME, "until the last one is in"),
+        _value(found, figures.STORM_P50, "p50 of the pair"),
+        _value(found, figures.STORM_P99, "p99 of the pair"),
+        ("load late, ms", _worst(found, figures.STORM_BEHIND)),
+    )
+    rows = keys(found, figures.STORM_TIME)
+    words = (_amounts("at once"), _amounts("rate of the pair, 1/s", at=1), _PROTOCOL, _SERVER)
+    return _section("storm", "A storm of connections", [_rows("", rows, words, values)])
 
 
 def _whole_call(found: Figures) -> Section:

@@ -24,7 +24,7 @@ from sigbridge_bench.progress import Progress
 from sigbridge_bench.records import Protocol, Record, Run, append
 from sigbridge_bench.servers import AttachedServer, Server, StartedServer, Subject, bare_echo, pairings
 
-MEASUREMENTS = ("without-io", "cpu", "latency", "ceiling", "sessions", "join", "calls", "disturbance")
+MEASUREMENTS = ("without-io", "cpu", "latency", "ceiling", "sessions", "join", "storm", "calls", "disturbance")
 """In their order. The echo takes part in every run."""
 
 SPARE_FILES = 200
@@ -52,6 +52,8 @@ class Profile:
     bisections: int = 3
     sessions: int = 1000
     room: int = 2000
+    storm: int = 8000
+    storm_rate: float = 500.0
     calls: int = 200
     disturbed_rate: float = 1000.0
     without_io: int = 10000
@@ -66,6 +68,7 @@ FULL = Profile(
         "ceiling": 2,
         "sessions": 3,
         "join": 3,
+        "storm": 3,
         "calls": 3,
         "disturbance": 3,
     }
@@ -82,6 +85,7 @@ QUICK = Profile(
     bisections=1,
     sessions=50,
     room=50,
+    storm=200,
     calls=8,
     without_io=500,
 )
@@ -142,6 +146,7 @@ class Bench:
             "ceiling": Phase("ceiling", self._ceiling_cells(), tries, self._ceiling),
             "sessions": Phase("sessions", self._session_cells(), 1.0 + profile.sessions * 1e-3, self._sessions),
             "join": Phase("join", self._join_cells(), profile.room * 1e-3, self._join),
+            "storm": Phase("storm", self._storm_cells(), 1.0 + profile.storm * 1e-3, self._storm),
             "calls": Phase("calls", self._call_cells(), profile.calls * 4e-3, self._calls),
             "disturbance": Phase("disturbance", self._disturbed_cells(), profile.pace_seconds, self._disturbance),
         }
@@ -229,6 +234,11 @@ class Bench:
             if subject.name in ("sigbridge", "tcp") or not subject.command
             for protocol in subject.protocols
         ]
+
+    def _storm_cells(self) -> list[Cell]:
+        # Over a server that somebody uses, none is raised.
+        ours = [subject for subject in self.subjects if subject.name == "sigbridge" and subject.command]
+        return [Cell(subject, protocol) for subject in ours for protocol in subject.protocols]
 
     def _call_cells(self) -> list[Cell]:
         return [Cell(subject, way) for subject in self._talkers() for way in self._ways(subject)]
@@ -379,6 +389,26 @@ class Bench:
         def measure(cell: Cell, number: int) -> Record:
             with _said_of(cell, servers[cell.subject.name]):
                 return crowds[cell].join(self._mark(cell, number))
+
+        return measure
+
+    def _storm(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        profile = self.profile
+
+        def measure(cell: Cell, number: int) -> Record:
+            # As after a restart: nothing is left of others.
+            with ExitStack() as own:
+                load, servers = self._all(own, [cell], say)
+                server = servers[cell.subject.name]
+                with _said_of(cell, server):
+                    return measurements.storm(
+                        load,
+                        server,
+                        self._mark(cell, number),
+                        cast(Protocol, cell.way),
+                        profile.storm,
+                        profile.storm_rate,
+                    )
 
         return measure
 

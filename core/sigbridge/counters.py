@@ -94,7 +94,7 @@ class Counters:
         self.refusals: Counter[tuple[str, str]] = Counter({CONNECTIONS_REFUSED: 0})
         """Clients that were not let in, by (protocol, reason): each of `REFUSAL_REASONS`, and `CONNECTIONS_REFUSED`."""
         self.ignored_responses = 0
-        """JSON-RPC results and errors that clients sent us."""
+        """JSON-RPC results and errors that clients sent us, which nobody had asked for; on gRPC there are none."""
 
     def know(self, protocol: str) -> None:
         """Show the counts of a protocol from now on, at 0 where nothing has happened; a second time changes nothing."""

@@ -96,7 +96,10 @@ class Delivery:
         if not session.outbox.put_response(frame, now.monotonic):
             self.slow.append(session)
 
-    def put_response(self, session: Session, frame: bytes | None, now: Instant) -> None:
-        """Queue a response that an adapter has encoded: a batch, or the response to a request that only it knows."""
-        if session.end_reason is None and not session.outbox.put_response(frame, now.monotonic):
+    def put_array(self, session: Session, frame: bytes | None, now: Instant) -> None:
+        """Queues the responses to a batch, which an adapter has encoded as one array; `None` where it has none."""
+        if session.end_reason is not None:
+            return
+        outbox, moment = session.outbox, now.monotonic
+        if not (outbox.put_response(None, moment) if frame is None else outbox.put_array(frame, moment)):
             self.slow.append(session)

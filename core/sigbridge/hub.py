@@ -378,9 +378,12 @@ class Hub:
             outcome = too_many.bare()
         self._finish(session, self.counters.tally(session.protocol, kind), outcome, request_id, now, sink)
 
-    def put_response(self, session: Session, frame: bytes | None, now: Instant) -> None:
-        """Queue a response that an adapter has encoded by itself, `None` where none is due."""
-        self._delivery.put_response(session, frame, now)
+    def put_array(self, session: Session, frame: bytes | None, now: Instant) -> None:
+        """Queues the responses to a batch, which an adapter has encoded as one array; `None` where it has none.
+
+        Its adapter bounds it, by `max_batch_response_bytes`.
+        """
+        self._delivery.put_array(session, frame, now)
         if self._delivery.slow:
             self._end_queued(now)
 

@@ -5,7 +5,8 @@ sender (`follow_up`) waits until its response is put, and while something waits,
 behind it. Rule 3: a relay is refused at the bound; what cannot be refused may use as much again.
 Rule 4: the roster that a newcomer is told counts against no bound, since a room may hold more peers than an outbox
 messages; it is bounded by the room's own limit. Rule 5: a session whose outbox is `crowded` is not listened to: it must
-read before more of its requests are taken.
+read before more of its requests are taken. Rule 6: the array of a batch counts against no bound, either, since it has
+one of its own; one that comes although others alone make the outbox crowded counts like any response.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,8 @@ class Outbox:
     """A bounded first-in-first-out queue of encoded messages, with the age of its oldest entry."""
 
     __slots__ = (
+        "_array_bytes",
+        "_array_end",
         "_before_roster",
         "_bytes",
         "_frames",
@@ -53,6 +56,10 @@ class Outbox:
         self._free_bytes = 0
         self._before_roster = 0
         """Messages that leave before the roster does; -1 while that is held back."""
+        # The same of the arrays of batches (Rule 6).
+        self._array_bytes = 0
+        self._array_end = 0
+        """Messages up to the last array and with it; of no meaning while there is none."""
         self.wake: Callable[[], None] = nobody
         """Called whenever the outbox has something to take; set by the session's wire. Must not put anything."""
 
@@ -79,7 +86,7 @@ class Outbox:
     def _fits(self, size: int, bounds: int) -> bool:
         return (
             len(self) - self._free_messages < bounds * self._max_messages
-            and self._bytes - self._free_bytes + size <= bounds * self._max_bytes
+            and self._bytes - self._free_bytes - self._array_bytes + size <= bounds * self._max_bytes
         )
 
     def put_event(self, frame: bytes, now: float, bounds: int) -> bool:
@@ -117,6 +124,24 @@ class Outbox:
             self.wake()
         return True
 
+    def put_array(self, frame: bytes, now: float) -> bool:
+        """Queues the array of a batch, and lets go of what was held back for it.
+
+        Returns whether it was taken, which it is for a client that reads; where it was not, nothing has changed.
+        """
+        if self._array_bytes >= CROWDED_BYTES:
+            return self.put_response(frame, now)
+        self._array_bytes += len(frame)
+        self._bytes += len(frame)
+        self._frames.append(frame)
+        self._put_at.append(now)
+        self._array_end = len(self._frames)
+        if self._held is None:
+            self.wake()
+        else:
+            self._release(now)
+        return True
+
     def hold(self) -> None:
         """Hold back whatever comes until a response is put."""
         if self._held is None:
@@ -151,6 +176,8 @@ class Outbox:
         frame = self._frames.pop(0)
         del self._put_at[0]
         self._bytes -= len(frame)
+        if self._array_bytes:
+            self._take_arrays(1)
         if self._free_messages:
             self._take_free([frame])
         return frame
@@ -161,7 +188,7 @@ class Outbox:
         if self._bytes <= max_bytes and self._held is None:
             self._frames = []
             self._put_at.clear()
-            self._bytes = self._free_bytes = self._free_messages = self._before_roster = 0
+            self._bytes = self._free_bytes = self._free_messages = self._before_roster = self._array_bytes = 0
             return frames
         size = count = 0
         for frame in frames:
@@ -172,9 +199,17 @@ class Outbox:
         taken = frames[:count]
         del frames[:count], self._put_at[:count]
         self._bytes -= size
+        if self._array_bytes:
+            self._take_arrays(count)
         if self._free_messages:
             self._take_free(taken)
         return taken
+
+    def _take_arrays(self, count: int) -> None:
+        """Counts messages that were taken; until the last array is among them, all arrays count against no bound."""
+        self._array_end -= count
+        if self._array_end <= 0:
+            self._array_bytes = 0
 
     def _take_free(self, taken: list[bytes]) -> None:
         """Count what was taken of the roster, which is behind what was queued before it."""
@@ -190,4 +225,4 @@ class Outbox:
         self._frames.clear()
         self._put_at.clear()
         self._held = None
-        self._bytes = self._free_bytes = self._free_messages = self._before_roster = 0
+        self._bytes = self._free_bytes = self._free_messages = self._before_roster = self._array_bytes = 0

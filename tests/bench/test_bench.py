@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
 TIME_LIMIT_SECONDS = 100
 RUN_SECONDS = 400
 """The most seconds for the run of everything: it takes 15 where nothing else runs, and minutes where much does."""
-LITTLE = ("--quick", "--messages", "64", "--pairs", "2", "--sessions", "6", "--room", "5")
+LITTLE = ("--quick", "--messages", "64", "--pairs", "2", "--sessions", "6", "--room", "5", "--storm", "20")
 PAIRINGS = ["grpc-grpc", "grpc-websocket", "websocket-grpc", "websocket-websocket"]
 GRPCIO = PAIRINGS[:3]
 
@@ -147,6 +147,16 @@ def test_every_other_measurement_is_there(whole_run):
         ("tcp", "tcp"),
     }
     assert all(record.sessions == 5 and record.seconds > 0 for record in joins)
+    storms = of(file, records.Storm)
+    assert {(record.server, record.protocol) for record in storms} == {
+        ("sigbridge", "grpc"),
+        ("sigbridge", "websocket"),
+    }
+    for record in storms:
+        assert record.sessions == 20
+        assert record.seconds > 0
+        assert record.messages > 0
+        assert 0 < record.p50 <= record.p99
 
     calls = of(file, records.WholeCall)
     assert ways(calls, "sigbridge") == PAIRINGS

@@ -21,6 +21,7 @@ from sigbridge_bench.records import (
     Record,
     Run,
     Sessions,
+    Storm,
     WholeCall,
     WithoutIo,
 )
@@ -143,6 +144,18 @@ def a_run(rounds: int = 3) -> list[Record]:
                 WholeCall(server=server, pairing="websocket-websocket", calls=50, p50=0.0015, p99=0.0035, **common),
             ]
         records += [
+            Storm(
+                server="sigbridge",
+                protocol="grpc",
+                sessions=8000,
+                rate=500,
+                seconds=2.5 + number_of_round,
+                messages=1000,
+                p50=0.001,
+                p99=0.02,
+                load_behind=0.0004,
+                **common,
+            ),
             Echo(server="echo", messages=100_000, seconds=0.5, load_cpu=0.4, **common),
             WithoutIo(
                 server="sigbridge",
@@ -302,6 +315,9 @@ def test_every_section_says_its_figures() -> None:
     assert "| 1,000 | WebSocket | sigbridge | 20.0 | 2.00x |" in part(page, "Sessions")
     assert "| 1,000 | WebSocket | sigbridge | 2,000 | 250 | 1.00x |" in part(page, "Sessions")
     assert "| 1,000 | WebSocket | sigbridge | 22.5 | 1.00x |" in part(page, "Joining a full room")
+    assert "| 8,000 | 500 | gRPC | sigbridge | 3.50 (2.50-4.50) | 1.00 | 20.0 | 0.40 |" in part(
+        page, "A storm of connections"
+    )
     assert "| 50 | WebSocket → WebSocket | sigbridge | 1.50 | 1.00x | 3.50 |" in part(page, "A whole call")
     disturbed = part(page, "Beside a client that misbehaves")
     assert "| WebSocket → WebSocket | sigbridge | 1,000 | resets | 0.200 | 0.800 | 2.00x |" in disturbed

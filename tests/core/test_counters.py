@@ -116,7 +116,7 @@ def test_a_request_is_timed_from_its_beginning_to_its_response():
     assert (sum(histogram.counts), histogram.total) == (1, 0.003)
     # Nothing is timed twice, and a response that no request of the hub precedes is none.
     stopwatch.seconds = 5.0
-    hub.put_response(session, b"more", NOW)
+    hub.put_array(session, b"more", NOW)
     assert sum(histogram.counts) == 1
     # What is refused is timed like what is not.
     hub.apply(session, Announce("a"), [], NOW)
@@ -138,7 +138,7 @@ def test_each_request_of_a_batch_is_timed_by_itself():
         hub.apply(session, request, outcomes, NOW, sink=SlowSink())
         # Between one and the next is nobody's time.
         stopwatch.seconds += 100.0
-    hub.put_response(session, b"array", NOW)
+    hub.put_array(session, b"array", NOW)
     assert len(outcomes) == 3
     seconds = hub.counters.seconds
     assert {key: (sum(one.counts), one.total) for key, one in seconds.items()} == {

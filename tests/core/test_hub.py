@@ -81,7 +81,7 @@ def test_others_hear_before_the_newcomers_reply_is_queued(stage):
     assert alice.took() == joined("bob")
     assert bob.took() == []
     assert bob.wakes == 0
-    stage.hub.put_response(bob.session, b"reply Announced", stage.now)
+    stage.hub.put_array(bob.session, b"reply Announced", stage.now)
     assert bob.took() == ["Announced", *joined("alice")]
 
 
@@ -89,7 +89,7 @@ def test_what_others_cause_meanwhile_waits_behind_the_roster(stage):
     alice, bob = stage.open("alice"), stage.open()
     stage.hub.apply(bob.session, Announce("bob"), [], stage.now, sink=Recorder())
     alice.do(IceCandidate("bob", "early"))
-    stage.hub.put_response(bob.session, b"reply Announced", stage.now)
+    stage.hub.put_array(bob.session, b"reply Announced", stage.now)
     assert bob.took() == ["Announced", *joined("alice"), IceCandidateReceived("alice", "early")]
 
 
@@ -97,7 +97,7 @@ def test_a_notification_gets_the_roster_without_a_reply(stage):
     stage.open("alice")
     bob = stage.open()
     stage.hub.apply(bob.session, Announce("bob"), [], stage.now, sink=Recorder())
-    stage.hub.put_response(bob.session, None, stage.now)
+    stage.hub.put_array(bob.session, None, stage.now)
     assert bob.took() == joined("alice")
 
 
@@ -662,7 +662,7 @@ def test_an_empty_room_is_forgotten(stage):
 def test_a_reply_after_the_end_goes_nowhere(stage):
     alice = stage.open("alice")
     alice.close()
-    stage.hub.put_response(alice.session, b"late", stage.now)
+    stage.hub.put_array(alice.session, b"late", stage.now)
     stage.hub.respond(alice.session, "discover", Relayed("late"), [], stage.now)
     stage.hub.respond(alice.session, "unknown", errors.malformed_request(), [], stage.now)
     assert alice.took() == []

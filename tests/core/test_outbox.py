@@ -93,6 +93,38 @@ def test_the_bound_in_bytes():
     assert not outbox.put_event(b"x", 1.0, NOTICE)
 
 
+@pytest.mark.parametrize("leave", [1, 1000, 2**40])
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_the_array_of_a_batch_counts_against_no_bound(leave, one_by_one):
+    outbox = Outbox(max_messages=2, max_bytes=30)
+    assert outbox.put_event(b"e" * 20, 1.0, RELAY)
+    outbox.hold()
+    assert outbox.put_event(b"h", 1.0, NOTICE)
+    assert outbox.put_array(b"a" * 1000, 2.0)
+    assert (len(outbox), outbox.queued_bytes) == (3, 1021)
+    assert not outbox.put_event(b"r" * 10, 1.0, RELAY)
+    assert outbox.put_event(b"n" * 39, 1.0, NOTICE), "what comes behind it has its own bounds"
+    assert not outbox.put_response(b"p", 1.0)
+    taken = []
+    while len(outbox):
+        taken += [outbox.pop()] if one_by_one else outbox.take(leave)
+        if b"a" * 1000 in taken and len(outbox):
+            assert not outbox.put_event(b"x" * 60, 1.0, NOTICE), "it is gone, and so is what it was worth"
+    assert taken == [b"e" * 20, b"a" * 1000, b"h", b"n" * 39]
+
+
+def test_small_arrays_do_not_stand_in_the_way_of_a_large_one():
+    outbox = Outbox(max_messages=1, max_bytes=30)
+    for _ in range(5):
+        assert outbox.put_array(b"a" * 100, 1.0)
+    assert outbox.put_array(b"b" * 1_000_000, 1.0)
+    assert not outbox.put_array(b"c" * 100, 1.0), "who does not read has not been listened to since"
+    assert [len(frame) for frame in outbox.take(2**40)] == [*[100] * 5, 1_000_000]
+    assert outbox.put_array(b"c" * 1_000_000, 1.0)
+    outbox.clear()
+    assert outbox.put_array(b"c" * 1_000_000, 1.0)
+
+
 @pytest.mark.parametrize("bounds", [RELAY, NOTICE, None])
 def test_an_empty_outbox_takes_any_one_message(bounds):
     def put(outbox, frame):

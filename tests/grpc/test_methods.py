@@ -38,6 +38,12 @@ class FakeCall:
     def finish(self, ending: Ending) -> None:
         self.ending = self.ending or ending
 
+    def may_respond(self) -> bool:
+        return True
+
+    def hold(self, size: int) -> None:
+        pass
+
 
 @pytest.fixture
 def hub() -> Hub:

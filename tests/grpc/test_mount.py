@@ -280,3 +280,64 @@ async def test_a_refused_question_leaves_nothing_behind():
         await ask()
     assert not leavings.kept, leavings.kept
     assert not leavings.cycles, leavings.cycles
+
+
+async def metadata_of_all(served: Any, count: int) -> None:
+    """Fills a room: a listing of it has about so many times 15 kB."""
+    for number in range(count):
+        call = await served.call()
+        await call.send("1", announce=pb.AnnounceRequest(peer_id=str(number), metadata={"k": "x" * 15_000}))
+        assert (await call.receive()).request_id == "1"
+
+
+async def test_unary_calls_of_a_client_that_never_reads_wait(serve: Serve) -> None:
+    ngh2 = pytest.importorskip("ngh2", reason="the client is ngh2, which has no wheel for this platform")
+    served = await serve(max_unary_bytes=1_000_000)
+    await metadata_of_all(served, 33)
+    counters, unary = served.hub.counters, served.mounted._unary
+    counted = lambda: counters.tally("grpc", "list_peers").accepted  # noqa: E731
+    # Streams whose windows take little: the library may write no more of a response.
+    _reader, writer = await asyncio.open_connection(*served.target.split(":"))
+    http2 = ngh2.Connection(ngh2.Role.CLIENT, ngh2.Configuration(auto_window_update=False))
+    http2.initiate_connection({ngh2.Setting.INITIAL_WINDOW_SIZE: 100})
+
+    def ask() -> int:
+        fields = {":method": "POST", ":scheme": "http", ":path": f"/{SERVICE_NAME}/GetPeers", ":authority": "server"}
+        fields |= {"te": "trailers", "content-type": "application/grpc"}
+        stream_id = http2.send_request([(name.encode(), value.encode()) for name, value in fields.items()])
+        http2.send_data(stream_id, b"\0\0\0\0\0")
+        http2.end_stream(stream_id)
+        return stream_id
+
+    streams = [ask() for _ in range(50)]
+    writer.write(http2.data_to_send())
+    await until(lambda: unary.waiting_count + counted() == 50)
+    assert (counted(), unary.waiting_count) == (3, 47)
+    assert unary.held < 1_600_000
+    # Another connection is not kept waiting.
+    assert pb.GetPeersResponse.FromString(await served.unary(f"/{SERVICE_NAME}/GetPeers", b"")).count == 33
+    await until(lambda: unary.held < 1_600_000)
+    # Those that wait are never carried out where they are cancelled; and where one ends, the next one goes on.
+    for stream_id in streams[10:]:
+        http2.reset_stream(stream_id, 8)
+    writer.write(http2.data_to_send())
+    await until(lambda: unary.waiting_count == 7)
+    assert counted() == 4
+    http2.reset_stream(streams[0], 8)
+    writer.write(http2.data_to_send())
+    await until(lambda: unary.waiting_count == 6)
+    assert counted() == 5
+    # A lost connection gives back everything.
+    writer.close()
+    await until(lambda: (unary.held, unary.waiting_count, unary._backlogs) == (0, 0, {}))
+    assert counted() == 5
+
+
+async def test_unary_calls_that_wait_in_a_turn_are_all_answered(serve: Serve) -> None:
+    served = await serve()
+    await metadata_of_all(served, 10)
+    channel = served.channel()
+    method = channel.unary_unary(f"/{SERVICE_NAME}/GetPeers", response_deserializer=pb.GetPeersResponse.FromString)
+    pages = await asyncio.gather(*(method(b"") for _ in range(100)))
+    assert {page.count for page in pages} == {10}
+    await until(lambda: served.mounted._unary._backlogs == {})

@@ -338,3 +338,57 @@ def test_a_wire_by_itself():
     assert wire.reading()
     assert wire.take_output(1, Instant(0.0, 0.0)) == []
     assert (wire.finished, wire.aborted) == (False, False)
+
+
+# Clients that ask and do not read.
+
+
+def test_a_large_answer_leaves_in_pieces_and_what_comes_behind_it_waits():
+    made = []
+    line = HttpLine({"/large": lambda: made.append(1) or Page(200, b"x" * 150_000)})
+    line.push(get("/large") * 10)
+    # A carrier takes no more than it asks for, and while it may not write it asks for nothing.
+    for number in range(3):
+        assert len(made) == 1
+        assert not line.wire.reading()
+        (piece,) = line.wire.take_output(60_000, line.clock.now)
+        assert len(piece) <= 60_000, number
+        line.output += piece
+    woken = line.woken
+    assert line.wire.take_output(60_000, line.clock.now) == []
+    # The next one is answered in the next turn, for which the wire asks.
+    assert (len(made), line.woken, line.wire.reading()) == (1, woken + 1, False)
+    assert line.wire.take_output(60_000, line.clock.now) != []
+    assert len(made) == 2
+
+
+def test_pipelined_requests_are_answered_one_in_a_turn():
+    made = []
+    line = HttpLine({"/page": lambda: made.append(1) or Page(200, b"page\n")})
+    line.push(get("/page") * 50)
+    for turn in range(1, 51):
+        while output := line.wire.take_output(65536, line.clock.now):
+            line.output += b"".join(output)
+        assert len(made) == turn
+    assert [body for _, _, body in line.answers(*["GET"] * 50)] == [b"page\n"] * 50
+    assert line.wire.reading()
+    assert not line.pull()
+
+
+def test_a_client_that_takes_nothing_of_its_answer_is_dropped_and_one_that_does_is_not():
+    line = HttpLine({"/large": lambda: Page(200, b"x" * 150_000)})
+    line.push(get("/large"))
+    for _ in range(3):
+        assert line.wire.take_output(60_000, line.clock.now)
+        line.clock.advance(TIMEOUT - 1)
+        assert not line.sweep()
+    line.clock.advance(1)
+    assert line.sweep()
+
+
+def test_the_last_request_of_a_client_that_sends_no_more_is_answered():
+    line = HttpLine()
+    line.push(get("/metrics") * 3)
+    line.end_input()
+    assert [body for _, _, body in line.answers(*["GET"] * 3)] == [b"up 1\n"] * 3
+    assert line.wire.finished

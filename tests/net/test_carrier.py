@@ -6,13 +6,22 @@ import signal
 import socket
 import ssl
 import sys
+from collections import Counter
 
 import pytest
 
+from listening import SYSTEM_ALLOWS, backlogs
 from sigbridge import Code, ConnectionClosed, Hub, PeerJoined, PeerLeft, Settings, SignalingError
 from sigbridge.counters import Counters
 from sigbridge_client import connect
-from sigbridge_net.carrier import READ_BYTES, Carrier, Connection
+from sigbridge_net.carrier import (
+    ACCEPTS_PER_TURN,
+    DEFAULT_BACKLOG,
+    READ_BYTES,
+    Carrier,
+    Connection,
+    system_backlog,
+)
 from sigbridge_net.clock import read_clock
 from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import server_tls
@@ -259,6 +268,67 @@ async def test_a_taken_port_is_a_clear_error(serving):
         await carrier.close(0)
 
 
+def loops():
+    """Both event loops that a server may run on."""
+    return pytest.mark.parametrize("loop_factory", [asyncio.SelectorEventLoop, "uvloop"])
+
+
+def on_loop(loop_factory, coroutine):
+    if loop_factory == "uvloop":
+        loop_factory = pytest.importorskip("uvloop").Loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(coroutine)
+
+
+@loops()
+def test_as_many_connections_may_wait_as_the_system_allows(loop_factory):
+    on_loop(loop_factory, _as_many_as_the_system_allows())
+
+
+async def _as_many_as_the_system_allows() -> None:
+    carrier = Carrier(Settings())
+    port = await carrier.listen("localhost:0", lambda *_: Noting())
+    found = backlogs(port)
+    await carrier.close(0)
+    assert found == {SYSTEM_ALLOWS}
+    # An event loop closes what it listens to in one of its next turns.
+    await until(lambda: not backlogs(port))
+
+
+def test_what_cannot_be_read_of_the_system_has_a_default(tmp_path):
+    assert system_backlog(tmp_path / "missing") == DEFAULT_BACKLOG
+    for text, most in (("511\n", 511), ("", DEFAULT_BACKLOG), ("many", DEFAULT_BACKLOG)):
+        (tmp_path / "somaxconn").write_text(text)
+        assert system_backlog(tmp_path / "somaxconn") == most
+
+
+@loops()
+def test_many_that_wait_are_accepted_a_few_in_each_turn(loop_factory):
+    on_loop(loop_factory, _a_few_in_each_turn())
+
+
+async def _a_few_in_each_turn() -> None:
+    carrier = Carrier(Settings())
+    turn, begun_in = 0, []
+
+    def factory(*_):
+        begun_in.append(turn)
+        return Noting()
+
+    port = await carrier.listen("127.0.0.1:0", factory)
+    # They wait in the kernel: the loop has no turn meanwhile.
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(8 * ACCEPTS_PER_TURN)]
+    async with asyncio.timeout(20):
+        while len(begun_in) < len(clients):
+            turn += 1
+            await asyncio.sleep(0)
+    for client in clients:
+        client.close()
+    await until(lambda: carrier.connection_count == 0)
+    await carrier.close(0)
+    assert max(Counter(begun_in).values()) <= ACCEPTS_PER_TURN
+
+
 async def test_an_address_that_is_not_ours_is_a_clear_error():
     carrier = Carrier(Settings())
     with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:1"):
@@ -364,13 +434,10 @@ async def test_http_errors_reach_clients_that_go_on_sending(serving, read_rest):
         sock.close()
 
 
-@pytest.mark.parametrize("loop_factory", [asyncio.SelectorEventLoop, "uvloop"])
+@loops()
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_connection_above_the_limit_is_closed_at_once(certificate, caplog, loop_factory, encrypted):
-    if loop_factory == "uvloop":
-        loop_factory = pytest.importorskip("uvloop").Loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(_one_too_many(certificate if encrypted else None))
+    on_loop(loop_factory, _one_too_many(certificate if encrypted else None))
     warnings = [record for record in caplog.records if record.name == "sigbridge.net" and record.levelname == "WARNING"]
     assert [(record.limit, record.refused) for record in warnings] == [(3, 1)], "one line, however many are refused"
 

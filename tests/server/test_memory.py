@@ -1,7 +1,6 @@
 """The memory watch: degraded above the limit, healthy again only well below it."""
 
 import asyncio
-import gc
 import logging
 
 import pytest
@@ -111,15 +110,6 @@ def test_while_degraded_it_only_gives_back_what_was_freed():
     memory.clock.advance(FREEING_SECONDS)
     assert memory.check() == ["give back"]
     assert not memory.hub.degraded
-
-
-def test_what_is_there_at_the_start_is_looked_at_no_more():
-    before = gc.get_freeze_count()
-    try:
-        memory.keep_for_ever()
-        assert gc.get_freeze_count() > before
-    finally:
-        gc.unfreeze()
 
 
 def test_who_is_here_stays_and_nobody_is_let_in():

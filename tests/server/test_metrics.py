@@ -46,6 +46,7 @@ LABELS = {
     "sigbridge_request_seconds_sum": ("protocol", "method"),
     "sigbridge_disconnects_total": ("protocol", "reason"),
     "sigbridge_refusals_total": ("protocol", "reason"),
+    "sigbridge_ignored_responses_total": (),
     "sigbridge_outbox_messages": (),
     "sigbridge_outbox_bytes": (),
     "sigbridge_outbox_longest_messages": (),
@@ -63,6 +64,7 @@ TYPES = {
     "sigbridge_request_seconds": "histogram",
     "sigbridge_disconnects": "counter",
     "sigbridge_refusals": "counter",
+    "sigbridge_ignored_responses": "counter",
     "sigbridge_outbox_messages": "gauge",
     "sigbridge_outbox_bytes": "gauge",
     "sigbridge_outbox_longest_messages": "gauge",
@@ -103,7 +105,7 @@ class MeasuredHub:
     def do(self, session, request, seconds=0.0):
         outcomes = []
         self.hub.apply(session, request, outcomes, NOW, sink=SlowSink(self, seconds))
-        self.hub.put_response(session, b"reply", NOW)
+        self.hub.put_array(session, b"reply", NOW)
         session.outbox.take(2**40)
         return outcomes[0]
 
@@ -193,6 +195,14 @@ def test_every_protocol_that_is_known_is_shown():
     text, _ = metrics_text(registry)
     assert 'grpc_webrtc_signaling_messages_total{type="announce"} 1.0' in text.decode().splitlines()
     assert 'sigbridge_refusals_total{protocol="quic",reason="draining"} 0.0' in text.decode().splitlines()
+
+
+def test_results_and_errors_of_clients_are_shown(measured):
+    assert measured.samples("sigbridge_ignored_responses_total") == {(): 0}
+    conversation = Conversation(measured.hub, measured.open("websocket"), BARE_JSON)
+    for text in (b'{"jsonrpc":"2.0","result":1,"id":1}', b'[{"jsonrpc":"2.0","error":{},"id":null},{"result":2},3]'):
+        conversation.receive(text, NOW)
+    assert measured.samples("sigbridge_ignored_responses_total") == {(): 3}
 
 
 def test_values(busy):

@@ -155,12 +155,29 @@ def test_an_end_without_a_close_frame_is_a_lost_connection(connect, hub, clock, 
     assert ended(hub, "connection_lost") == 1
 
 
-def test_a_batch_with_huge_answers_ends_as_a_slow_consumer(connect, make_hub):
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_batch_with_huge_answers_ends_nothing(connect, make_hub, frame, compressed):
+    """The array is larger than both bounds of its outbox, in which something waits already."""
+    hub = make_hub(outbox_max_bytes=20_000, websocket_compression=compressed)
+    line = connect("alice", hub=hub, extensions=[ClientPerMessageDeflateFactory()] if compressed else None)
+    batch = [b'{"jsonrpc":"2.0","method":"list_peers","id":"%b"}' % (b"x" * 1000)] * 100
+    text = b"[%b]" % b",".join(batch)
+    line.feed((frame(TEXT, LIST % 1) + frame(TEXT, text)) * 3 + frame(TEXT, LIST % 2))
+    heard = line.heard()
+    assert [len(one) if isinstance(one, list) else one["id"] for one in heard] == [1, 100, 1, 100, 1, 100, 2]
+    assert line.closed is None
+
+
+def test_arrays_that_nobody_reads_have_a_bound(connect, make_hub, frame):
+    """Its client has ended its half of the connection, and everything that it had sent is processed."""
     hub = make_hub(outbox_max_bytes=20_000)
     line = connect("alice", hub=hub)
-    batch = [{"jsonrpc": "2.0", "method": "list_peers", "id": "x" * 1000}] * 100
-    assert line.say(batch) == []
-    assert line.closed == (4000, "slow_consumer")
+    batch = b"[%b]" % b",".join([b'{"jsonrpc":"2.0","method":"list_peers","id":"%b"}' % (b"x" * 100_000)] * 5)
+    session = line.session
+    line.wire.receive(frame(TEXT, batch) * 10, line.clock.now)
+    line.wire.receive_eof(line.clock.now)
+    assert session.end_reason is DisconnectReason.SLOW_CONSUMER
+    assert session.outbox.queued_bytes < 1_000_000
 
 
 # Keepalive.

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from directories import KnownAtOnce
-from sigbridge.outbox import CROWDED_MESSAGES
+from sigbridge.outbox import CROWDED_BYTES, CROWDED_MESSAGES
 from sigbridge_compat.deferred import Deferral
 from websocket_lines import LIST, OFFER
 
@@ -98,6 +98,22 @@ def test_who_does_not_read_is_not_read_from(connect, frame, clock):
     line.pump()
     assert [one["id"] for one in line.heard()] == list(range(500))
     assert wire.reading()
+
+
+def test_listings_of_who_does_not_read_are_bounded_by_the_outbox(make_hub, connect, frame, clock):
+    hub = make_hub()
+    peers = [connect(hub=hub) for _ in range(4)]
+    for number, peer in enumerate(peers):
+        peer.call("announce", peer_id=str(number), metadata={"k": "x" * 13_000})
+    line = connect("alice", hub=hub)
+    line.wire.receive(b"".join(frame(TEXT, LIST % i) for i in range(300)), clock.now)
+    page = 60_000
+    assert CROWDED_BYTES <= line.session.outbox.queued_bytes <= CROWDED_BYTES + page
+    # A carrier that may write no more asks for nothing more; what it has taken makes room for as much.
+    taken = sum(map(len, line.wire.take_output(65536, clock.now)))
+    assert taken <= 65536 + page
+    assert line.session.outbox.queued_bytes <= CROWDED_BYTES + page
+    assert not line.wire.reading()
 
 
 @pytest.mark.parametrize("replays", [True, False])

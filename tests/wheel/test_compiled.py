@@ -27,6 +27,7 @@ SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 
 SAME_TESTS = (
     "tests/core",
+    "tests/grpc/test_backlog.py",
     "tests/grpc/test_call.py",
     "tests/grpc/test_door.py",
     "tests/grpc/test_encoding.py",

@@ -18,6 +18,11 @@ class Messages(Subject):
     max_batch_requests: int = whole(
         1000, "SIGNALING_MAX_BATCH_REQUESTS", "requests in one JSON-RPC batch; a longer one is refused as a whole"
     )
+    max_batch_response_bytes: int = whole(
+        4194304,
+        "SIGNALING_MAX_BATCH_RESPONSE_BYTES",
+        "bytes of responses in the array that answers a JSON-RPC batch, beyond which the rest of the batch is refused",
+    )
     max_sdp_bytes: int = whole(131072, "SIGNALING_MAX_SDP_BYTES", "largest SDP, in bytes of UTF-8")
     max_candidate_bytes: int = whole(4096, "SIGNALING_MAX_CANDIDATE_BYTES", "largest ICE candidate, in bytes of UTF-8")
     max_metadata_bytes: int = whole(16384, "SIGNALING_MAX_METADATA_BYTES", "largest metadata, in bytes of compact JSON")
