@@ -19,8 +19,11 @@ Its client's side is the other half: open, then half-closed, and then its method
 from collections.abc import Callable
 from typing import Final
 
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.instant import Instant
 from sigbridge_grpc.framing import Deframer
 from sigbridge_grpc.method import Ending, Method
+from sigbridge_net.unfinished import Unfinished
 
 ACCEPTED: Final = 0
 RESPONDING: Final = 1
@@ -66,6 +69,9 @@ class Agenda:
         """Counts a response that begins to wait in a call's outbox."""
         call.held += size
 
+    def give_up(self, call: "StreamCall", reason: DisconnectReason, now: Instant) -> None:
+        """Ends a call for a message that is not whole, and keeps nothing of that."""
+
 
 class StreamCall:
     """A call; see `sigbridge_grpc.method.Call` for what its method sees."""
@@ -86,6 +92,7 @@ class StreamCall:
         "stream_id",
         "touched",
         "unacknowledged",
+        "unfinished",
         "unsent",
         "unsent_since",
     )
@@ -100,6 +107,8 @@ class StreamCall:
         self.client_side = OPEN
         self.unacknowledged = 0
         """The bytes of its body that have arrived and are not acknowledged."""
+        self.unfinished: Unfinished | None = None
+        """What has come of a message that is not whole, where all that came was looked at."""
         self.let_in = 0
         """The bytes of its long message, that is not whole yet, that were acknowledged all the same."""
         self.unsent = 0
@@ -131,6 +140,10 @@ class StreamCall:
     def hold(self, size: int) -> None:
         """Counts a response that begins to wait in its outbox."""
         self._agenda.hold(self, size)
+
+    def give_up(self, reason: DisconnectReason, now: Instant) -> None:
+        """Ends for its message that is not whole."""
+        self._agenda.give_up(self, reason, now)
 
     def finish(self, ending: Ending) -> None:
         """Ends the call, after what is queued; a second end is ignored."""

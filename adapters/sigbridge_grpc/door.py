@@ -19,6 +19,7 @@ from sigbridge_grpc.framing import timeout_seconds
 from sigbridge_grpc.method import MethodFactory
 from sigbridge_http2.events import Header
 from sigbridge_net.credentials import bearer_token
+from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import Client
 
 MAX_HEADER_BYTES: Final = 16384
@@ -101,14 +102,20 @@ class Admission:
 class Door:
     """The methods of a listener, and whom it lets in; one for all of its connections."""
 
-    __slots__ = ("_authenticator", "_methods", "_open_prefixes", "backlog", "settings")
+    __slots__ = ("_authenticator", "_methods", "_open_prefixes", "backlog", "settings", "unfinished")
 
     def __init__(
-        self, methods: Mapping[str, MethodFactory], settings: Settings, authenticator: Authenticator = ALLOW_ALL
+        self,
+        methods: Mapping[str, MethodFactory],
+        settings: Settings,
+        authenticator: Authenticator = ALLOW_ALL,
+        unfinished: TotalUnfinished | None = None,
     ) -> None:
         self.settings = settings
         self.backlog = TotalBacklog(settings)
         """The responses without a session that wait to be written, on all connections."""
+        self.unfinished = TotalUnfinished(settings) if unfinished is None else unfinished
+        """The messages that are not whole yet, on all connections."""
         self._methods = methods
         self._authenticator = authenticator
         self._open_prefixes = open_prefixes(reflection_requires_token=settings.reflection_requires_auth)

@@ -36,11 +36,16 @@ from sigbridge_grpc.responses import INTERNAL_ERROR, RESPONSE_HEADERS, trailers,
 from sigbridge_grpc.turns import TurnBudget
 from sigbridge_http2.connection import Connection
 from sigbridge_http2.errors import ErrorCode
+from sigbridge_net.unfinished import TotalUnfinished
 
 logger = logging.getLogger("sigbridge.grpc")
 
 SEND_AHEAD_BYTES: Final = 16384
 """The bytes of a call's body that are given to HTTP/2 before its window is known to take it."""
+GIVEN_UP_WORDS: Final = {
+    DisconnectReason.MESSAGE_TIMEOUT: "The message did not become whole in time",
+    DisconnectReason.OVERLOAD: "Too much is kept of messages that are not whole",
+}
 UNWRITTEN_BYTES: Final = 262144
 """The bytes that windows have let out and nobody has written, above which no call that was held back goes on."""
 
@@ -57,8 +62,9 @@ class Exchange(Agenda):
         wake: Callable[[], None],
         send_seconds: float,
         total: TotalBacklog,
+        unfinished: TotalUnfinished,
     ) -> None:
-        """Begins without calls. `send_seconds` bounds how long a client may not read, or not end a long message."""
+        """Begins without calls. `send_seconds` bounds how long a client may not read."""
         super().__init__(wake)
         self._http2 = http2
         self._lifetime = lifetime
@@ -68,7 +74,7 @@ class Exchange(Agenda):
         self._backlog: Backlog[StreamCall] | None = None
         """The backlog, made with the first call that has no session: most connections have none."""
         self._send_seconds = send_seconds
-        self._long = LongMessages(http2, wake, send_seconds)
+        self._long = LongMessages(http2, wake, unfinished)
         self._settling = False
         """True while nothing but messages has come and gone since all else was looked at."""
 
@@ -112,20 +118,21 @@ class Exchange(Agenda):
             while call.state < FINISHED and (deframer.buffer or call.client_side == HALF_CLOSED):
                 call.held_back = not method.ready()
                 if call.held_back:
-                    if self._long.calls:
-                        self._long.check(call, now)
+                    if call.unfinished is not None:
+                        call.unfinished.hold(now.monotonic)
                     return
                 if deframer.gzip and not self._turn.may_inflate(call):
                     return
                 message = deframer.next_message()
                 if message is not None:
+                    if call.unfinished is not None:
+                        self._long.leave(call, now)
                     method.receive(message, now)
                 elif call.client_side == HALF_CLOSED:
                     self._tell_half_close(call, method, now)
                     break
                 elif deframer.buffer:
-                    self._long.keep(call, now)
-                    self.due = min(self.due, self._long.first_by)
+                    self.due = min(self.due, self._long.keep(call, now))
                     return
         except MessageTooBig:
             method.fail(DisconnectReason.MESSAGE_TOO_BIG, "The message is larger than allowed", now)
@@ -143,8 +150,15 @@ class Exchange(Agenda):
         if call.unacknowledged:
             self._http2.acknowledge(call.stream_id, call.unacknowledged)
             call.unacknowledged = 0
-        if self._long.calls:
+        if call.unfinished is not None:
             self._long.leave(call, now)
+
+    def give_up(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:
+        """Ends a call for a message that is not whole, and keeps nothing of that."""
+        if call.method is not None:
+            call.method.fail(reason, GIVEN_UP_WORDS[reason], now)
+        call.deframer.clear()
+        self._acknowledge_all(call, now)
 
     def _tell_half_close(self, call: StreamCall, method: Method, now: Instant) -> None:
         call.client_side = HALF_CLOSE_TOLD
@@ -312,6 +326,9 @@ class Exchange(Agenda):
             self._cancel(call, reason, now)
             self._give_back(call)
             call.method = None
+            if call.unfinished is not None:
+                call.unfinished.leave(now)
+                call.unfinished = None
         self.first_touched = None
         self._turn.resting.clear()
         self._long.clear()

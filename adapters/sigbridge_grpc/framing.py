@@ -68,6 +68,12 @@ class Deframer:
         """True when part of a message has arrived, and not all of it."""
         return bool(self.buffer)
 
+    @property
+    def expected_bytes(self) -> int:
+        """The bytes of the message that has begun, prefix included; 0 where its prefix has not come."""
+        buffer = self.buffer
+        return PREFIX_BYTES + int.from_bytes(buffer[1:PREFIX_BYTES]) if len(buffer) >= PREFIX_BYTES else 0
+
     def feed(self, data: bytes) -> None:
         """Takes part of a body; nearly always it is one whole message, and stays where it is."""
         if not self.buffer:

@@ -20,6 +20,8 @@ _CODES = {
     DisconnectReason.SLOW_CONSUMER: Code.RESOURCE_EXHAUSTED,
     DisconnectReason.ANNOUNCE_TIMEOUT: Code.DEADLINE_EXCEEDED,
     DisconnectReason.MESSAGE_TOO_BIG: Code.RESOURCE_EXHAUSTED,
+    DisconnectReason.MESSAGE_TIMEOUT: Code.DEADLINE_EXCEEDED,
+    DisconnectReason.OVERLOAD: Code.RESOURCE_EXHAUSTED,
     # Bytes that are no UTF-8 are a bad request on gRPC and end nothing; the table is whole all the same.
     DisconnectReason.NOT_UTF8: Code.INVALID_ARGUMENT,
     DisconnectReason.PROTOCOL_ERROR: Code.INTERNAL,

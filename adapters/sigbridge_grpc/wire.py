@@ -3,8 +3,8 @@
 Rule 1: every wait has a deadline, of which `due` tells the carrier. Rule 2: a fault in a method ends its call, and no
 text of it leaves the server. Rule 3: a call that was begun and cancelled in one go never was.
 What a call is stands in `call.py`, what it says and hears and how it ends in `exchange.py`, who may begin one in
-`door.py`, what a turn may cost in `turns.py`, what is kept of long messages in `long_messages.py`, what waits of
-responses without a session in `backlog.py`, and how long the connection lives in `lifetime.py`.
+`door.py`, what a turn may cost in `turns.py`, what is kept of messages that are not whole in `long_messages.py`, what
+waits of responses without a session in `backlog.py`, and how long the connection lives in `lifetime.py`.
 Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md; RFC 9113.
 """
 
@@ -38,6 +38,7 @@ from sigbridge_http2.events import (
     TrailersReceived,
     WindowUpdated,
 )
+from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 from sigbridge_net.wire import Client, WireFactory
 
 logger = logging.getLogger("sigbridge.grpc")
@@ -55,7 +56,7 @@ _FAST_OUTPUT: Final = is_on("fast_output")
 class GrpcWire(Exchange):
     """A gRPC connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
-    __slots__ = ("_client", "_door")
+    __slots__ = ("_client", "_door", "_partial")
 
     successor = None
 
@@ -64,9 +65,11 @@ class GrpcWire(Exchange):
             max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES, most_header_bytes=MOST_HEADER_BYTES
         )
         life = Lifetime(http2, door.settings, now)
-        super().__init__(http2, life, wake, door.settings.send_deadline_seconds, door.backlog)
+        super().__init__(http2, life, wake, door.settings.send_deadline_seconds, door.backlog, door.unfinished)
         self._door = door
         self._client = client
+        self._partial: Unfinished | None = None
+        """What has come of a frame that is not whole."""
         self.due = now.monotonic + door.settings.handshake_timeout_seconds
 
     # What the carrier calls.
@@ -98,8 +101,40 @@ class GrpcWire(Exchange):
             else:
                 self._receive_others(events[at:], now)
                 break
-        if self._http2.broken:
+        http2 = self._http2
+        if self._partial is not None or http2.partial_bytes:
+            self._keep_partial(len(data), now)
+        if http2.broken:
             self._break(now)
+
+    def _keep_partial(self, came: int, now: Instant) -> None:
+        """Counts what has come of a frame that is not whole, and of headers that are not."""
+        partial, kept = self._partial, self._http2.partial_bytes
+        if partial is not None and kept != partial.kept + came:
+            # It has become whole, and what there is now is the beginning of another one.
+            partial.leave(now)
+            partial = self._partial = None
+        if kept and self._lifetime.state < CLOSING:
+            if partial is None:
+                partial = self._partial = Unfinished(
+                    self._door.unfinished, self._expire_soon, self._give_up_partial, now
+                )
+            partial.grow(kept, 0, now)
+            self.due = min(self.due, partial.due)
+
+    def _expire_soon(self) -> None:
+        """Looks again at what is due: the frame that is not whole has another deadline."""
+        self.due = 0.0
+
+    def _give_up_partial(self, reason: DisconnectReason, now: Instant) -> None:
+        """Ends all calls, since nothing of any of them can be read behind a frame without an end."""
+        self._partial = None
+        for call in list(self._calls.values()):
+            self.give_up(call, reason, now)
+        self._lifetime.leave(now, idle=not self._calls)
+        self._settling = False
+        self.due = 0.0
+        self.wake()
 
     def _receive_others(self, events: Sequence[Event], now: Instant) -> None:
         """Takes what is no data, and what came behind it."""
@@ -138,6 +173,9 @@ class GrpcWire(Exchange):
         self._lose_all(DisconnectReason.CONNECTION_LOST, now)
         if self._backlog is not None:
             self._backlog.close()
+        if self._partial is not None:
+            self._partial.leave(now)
+            self._partial = None
 
     def drain(self, now: Instant) -> None:
         """Takes no more calls, since the server is shutting down; the connection goes when the last one has ended."""
@@ -229,10 +267,11 @@ class GrpcWire(Exchange):
         if life.state == GREETING or life.state >= CLOSING:
             self.due = life.expire_end(now)
             return
-        late = self._long.overdue(now)
-        if late is not None and late.method is not None:
-            late.method.fail(DisconnectReason.MESSAGE_TOO_BIG, "The message did not end in time", now)
-            self._long.leave(late, now)
+        # Calls that end meanwhile, this connection's or another's doing, want to be looked at again.
+        self.due = NEVER
+        partial = self._partial
+        if partial is not None and partial.expire(now):
+            partial.end(DisconnectReason.MESSAGE_TIMEOUT, now)
         reason = life.expire(now, idle=not self._calls)
         if life.state > SERVING:
             # The carrier must look whether all is said.
@@ -246,7 +285,8 @@ class GrpcWire(Exchange):
         elif reason is not None:
             self._lose_all(reason, now)
         calls_due = self._expire_calls(now)
-        self.due = min(calls_due, self._long.first_by, life.due(now, idle=not self._calls))
+        partial_due = NEVER if self._partial is None else self._partial.due
+        self.due = min(self.due, calls_due, partial_due, life.due(now, idle=not self._calls))
         self.wake()
 
     def _expire_calls(self, now: Instant) -> float:
@@ -267,8 +307,13 @@ class GrpcWire(Exchange):
                     continue
                 due = min(due, end_by)
                 continue
+            message = call.unfinished
+            if message is not None and message.expire(now):
+                message.end(DisconnectReason.MESSAGE_TIMEOUT, now)
             stalled_by = call.unsent_since + self._send_seconds if call.unsent else NEVER
             call_due = min(stalled_by, NEVER if call.deadline is None else call.deadline)
+            if call.unfinished is not None:
+                due = min(due, call.unfinished.due)
             due = min(due, call_due)
             if moment < call_due:
                 continue
@@ -332,8 +377,15 @@ class GrpcWire(Exchange):
 
 
 def grpc_wires(
-    methods: Mapping[str, MethodFactory], settings: Settings, *, authenticator: Authenticator = ALLOW_ALL
+    methods: Mapping[str, MethodFactory],
+    settings: Settings,
+    *,
+    authenticator: Authenticator = ALLOW_ALL,
+    unfinished: TotalUnfinished | None = None,
 ) -> WireFactory:
-    """The wires of a listener that serves `methods` to those whom `authenticator` lets in."""
-    door = Door(methods, settings, authenticator)
+    """The wires of a listener that serves `methods` to those whom `authenticator` lets in.
+
+    What is `unfinished` counts together with that of the server's other listeners, where they are given the same.
+    """
+    door = Door(methods, settings, authenticator, unfinished)
     return lambda client, wake, now: GrpcWire(door, client, wake, now)

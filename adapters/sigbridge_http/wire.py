@@ -4,12 +4,17 @@ The rules of RFC 9112 are h11's. Rule 1: one request at a time; the next is look
 has been taken, and in another turn of the loop. So one answer waits at most, and a client that pipelines lets others
 have their turn. Rule 2: what a request carries is kept for a service only, and no more of it than that takes; else it
 is read and forgotten. Rule 3: a connection is dropped where a request is not whole within the handshake's time limit,
-counted from the answer to the one before: bytes alone buy no time; nor do answers that are not taken.
+counted from the answer to the one before: bytes alone buy no time; nor do answers that are not taken. Rule 4: what is
+kept of a body that is not whole counts among the server's unfinished messages; where it must stop, nothing more is
+read, and when it resumes its time begins anew.
 
 Its states:
 
     listening ──answer──▶ answering ──rest──▶ resting ──listen──▶ listening
-                              └────────────────listen─────────────────▲
+      │   ▲                   └────────────────listen─────────────────▲
+     stop │ listen
+      ▼   │
+     stopped ──answer──▶ answering
 
 Resting, it has the next request already, and answers it in the next turn.
 """
@@ -19,8 +24,10 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import h11
 
+from sigbridge.disconnects import DisconnectReason
 from sigbridge.instant import Instant
 from sigbridge.settings import Settings
+from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 from sigbridge_net.wire import Client, WireFactory
 
 MAX_HEADER_BYTES = 16384
@@ -29,12 +36,14 @@ NOBODY = Client("")
 LISTENING: Final = 0
 ANSWERING: Final = 1
 RESTING: Final = 2
+STOPPED: Final = 3
 
 # What follows in each state.
-#              listening  answering  resting
-_ON_ANSWER: Final = (ANSWERING, ANSWERING, RESTING)
-_ON_REST: Final = (LISTENING, RESTING, RESTING)
-_ON_LISTEN: Final = (LISTENING, LISTENING, LISTENING)
+#                    listening  answering  resting    stopped
+_ON_ANSWER: Final = (ANSWERING, ANSWERING, RESTING, ANSWERING)
+_ON_REST: Final = (LISTENING, RESTING, RESTING, STOPPED)
+_ON_LISTEN: Final = (LISTENING, LISTENING, LISTENING, LISTENING)
+_ON_STOP: Final = (STOPPED, ANSWERING, RESTING, STOPPED)
 
 
 class Page:
@@ -94,6 +103,7 @@ class HttpWire:
         now: Instant,
         client: Client = NOBODY,
         service: HttpService | None = None,
+        unfinished: TotalUnfinished | None = None,
     ) -> None:
         self.due = now.monotonic + settings.handshake_timeout_seconds
         self.finished = False
@@ -103,6 +113,9 @@ class HttpWire:
         self._service = service
         self._now = now
         self._body = bytearray()
+        self._total = TotalUnfinished(settings) if unfinished is None else unfinished
+        self._unfinished: Unfinished | None = None
+        """What is kept of a body that is not whole."""
         self._idle_seconds = settings.handshake_timeout_seconds
         self._wake = wake
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
@@ -127,6 +140,8 @@ class HttpWire:
 
     def connection_lost(self, now: Instant) -> None:
         """The connection is gone."""
+        self._now = now
+        self._forget_body()
 
     def drain(self, now: Instant) -> None:
         """The server is shutting down: a connection that is asking nothing has no more to say."""
@@ -139,6 +154,8 @@ class HttpWire:
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now."""
+        if self._unfinished is not None:
+            self._pace(self._unfinished, now)
         if self._state == RESTING:
             self._state = _ON_LISTEN[self._state]
             self._now = now
@@ -165,8 +182,39 @@ class HttpWire:
         return self._state == LISTENING
 
     def expire(self, now: Instant) -> None:
-        """Drop a connection that asks for nothing."""
-        self.aborted = True
+        """Drop a connection that asks for nothing; one that has stopped may have to give way."""
+        message = self._unfinished
+        if message is None or not message.is_stopped:
+            self.aborted = True
+            return
+        message.expire(now)
+        if self._unfinished is not None:
+            self._pace(message, now)
+            # Where it was resumed, it reads again.
+            self._wake()
+
+    def _pace(self, message: Unfinished, now: Instant) -> None:
+        """Stop and go on as all bodies and messages together let this one."""
+        if message.is_stopped:
+            self._state = _ON_STOP[self._state]
+            self.due = message.due
+        elif self._state == STOPPED:
+            self._state = _ON_LISTEN[self._state]
+            self.due = now.monotonic + self._idle_seconds
+
+    def _forget_body(self) -> None:
+        """Keep nothing of a body any more."""
+        self._body.clear()
+        message, self._unfinished = self._unfinished, None
+        if message is not None:
+            message.leave(self._now)
+
+    def _give_up(self, reason: DisconnectReason, now: Instant) -> None:
+        """Refuse a request whose body is the largest of too much that is not whole."""
+        self._now = now
+        self.due = now.monotonic + self._idle_seconds
+        self._refuse(503)
+        self._wake()
 
     def _advance(self) -> None:
         """Look at what has arrived, up to the end of one request."""
@@ -185,6 +233,10 @@ class HttpWire:
                     self._keep(event.data)
                 else:
                     break
+            if self._body and self._state == LISTENING:
+                if self._unfinished is None:
+                    self._unfinished = Unfinished(self._total, self._wake, self._give_up, self._now)
+                self._unfinished.grow(len(self._body), 0, self._now)
         except h11.RemoteProtocolError as error:
             # The library raises it from a method of its own, whose local in the traceback would hold it, and us.
             error.__traceback__ = None
@@ -221,7 +273,8 @@ class HttpWire:
             self._send(make())
 
     def _refuse(self, status: int) -> None:
-        self._send(Page(status, b"bad request\n"), [("connection", "close")])
+        text = b"try again later\n" if status == 503 else b"bad request\n"
+        self._send(Page(status, text), [("connection", "close")])
 
     def _send(self, page: Page, headers: list[tuple[str, str]] | None = None) -> None:
         all_headers = [
@@ -232,6 +285,7 @@ class HttpWire:
             *(headers or ()),
         ]
         self._state = _ON_ANSWER[self._state]
+        self._forget_body()
         response = h11.Response(status_code=page.status, headers=all_headers)
         self._put(self._connection.send(response))
         if self._request is None or self._request.method != b"HEAD":
@@ -248,6 +302,18 @@ def _size(request: h11.Request) -> int:
     return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
 
 
-def http_wires(pages: Pages, settings: Settings, *, service: HttpService | None = None) -> WireFactory:
-    """The wires of a listener that serves `pages`, and what else `service` answers."""
-    return lambda client, wake, now: HttpWire(pages, settings, wake=wake, now=now, client=client, service=service)
+def http_wires(
+    pages: Pages,
+    settings: Settings,
+    *,
+    service: HttpService | None = None,
+    unfinished: TotalUnfinished | None = None,
+) -> WireFactory:
+    """The wires of a listener that serves `pages`, and what else `service` answers.
+
+    What is `unfinished` counts together with that of the server's other listeners, where they are given the same.
+    """
+    total = TotalUnfinished(settings) if unfinished is None else unfinished
+    return lambda client, wake, now: HttpWire(
+        pages, settings, wake=wake, now=now, client=client, service=service, unfinished=total
+    )

@@ -98,6 +98,12 @@ class Connection(Sender):
         """The length that this must have before it is looked at again."""
         self._now = 0.0
 
+    @property
+    def partial_bytes(self) -> int:
+        """The bytes that have come of a frame that is not whole, and of a header block that is not."""
+        block = self._block
+        return len(self._unread) + (0 if block is None else len(block.data))
+
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Takes bytes in any fragmentation (`now` in monotonic seconds); returns what they mean."""
         events: list[Event] = []

@@ -73,6 +73,7 @@ class Carrier:
                 settings.ping_interval_seconds,
                 settings.ping_timeout_seconds,
                 settings.close_timeout_seconds,
+                settings.message_timeout_seconds,
             )
             / _SWEEPS_PER_TIMEOUT,
         )

@@ -27,6 +27,7 @@ from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import ServerTls, server_tls
+from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import WireFactory
 from sigbridge_server.front import front_wires
 from sigbridge_server.garbage import Census
@@ -86,6 +87,7 @@ class Server:
         self._registry = make_registry(self.hub, self._timer)
         self._pages = self._make_pages()
         self._health = HealthBoard()
+        self._unfinished = TotalUnfinished(settings)
         self._carrier = Carrier(settings, self.hub.counters)
         self._operators_carrier = Carrier(settings, self.hub.counters)
         """Of the operator's address, which goes on while the server drains: probes and a last scrape still ask."""
@@ -106,8 +108,15 @@ class Server:
         front = front_wires(
             settings,
             grpc=self._grpc_wires() if native else None,
-            websocket=websocket_wires(self.hub, authenticator=self._websocket_authenticator),
-            pages=http_wires({path: self._pages[path] for path in PROBE_PATHS}, settings, service=WebService(web)),
+            websocket=websocket_wires(
+                self.hub, authenticator=self._websocket_authenticator, unfinished=self._unfinished
+            ),
+            pages=http_wires(
+                {path: self._pages[path] for path in PROBE_PATHS},
+                settings,
+                service=WebService(web),
+                unfinished=self._unfinished,
+            ),
             paths=frozenset(path.encode() for path in (*PROBE_PATHS, *web.paths)),
         )
         try:
@@ -188,7 +197,10 @@ class Server:
 
         service = SignalingService(self.hub, encoding=FRAMED_PROTOBUF)
         return grpc_wires(
-            signaling_methods(service, self._health), self.settings, authenticator=self._grpc_authenticator
+            signaling_methods(service, self._health),
+            self.settings,
+            authenticator=self._grpc_authenticator,
+            unfinished=self._unfinished,
         )
 
     def _grpcio_engine(self) -> "GrpcioEngine":

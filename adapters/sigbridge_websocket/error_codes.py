@@ -32,6 +32,8 @@ CLOSE_CODES: dict[DisconnectReason, int] = {
     DisconnectReason.SLOW_CONSUMER: 4000,
     DisconnectReason.ANNOUNCE_TIMEOUT: 4002,
     DisconnectReason.MESSAGE_TOO_BIG: 1009,
+    DisconnectReason.MESSAGE_TIMEOUT: 4004,
+    DisconnectReason.OVERLOAD: 1013,
     DisconnectReason.NOT_UTF8: 1007,
     DisconnectReason.PROTOCOL_ERROR: 1002,
     DisconnectReason.MAX_AGE: 1012,

@@ -145,6 +145,34 @@ class FrameReader:
         """True when nothing has come that `next_frame` has not looked at."""
         return not self._data
 
+    @property
+    def is_unfinished(self) -> bool:
+        """True when a frame, or a message of several, is not whole, where all that came was looked at."""
+        return self._rest is not None or self._fragments is not None
+
+    @property
+    def is_within(self) -> bool:
+        """True within a message of several frames."""
+        return self._fragments is not None
+
+    @property
+    def kept_bytes(self) -> int:
+        """The bytes that are kept of what is unfinished."""
+        rest, fragments = self._rest, self._fragments
+        return (0 if rest is None else len(rest)) + (0 if fragments is None else len(fragments.data))
+
+    @property
+    def expected_bytes(self) -> int:
+        """The bytes that it has at least: those before its last frame, and what the head of that frame says."""
+        rest, fragments = self._rest, self._fragments
+        return (0 if rest is None else self._needs) + (0 if fragments is None else len(fragments.data))
+
+    def clear(self) -> None:
+        """Forgets all that has come: nothing more is read."""
+        self._data = b""
+        self._at = 0
+        self._rest = self._fragments = None
+
     def feed(self, data: bytes) -> None:
         """Takes bytes that arrived, in any pieces."""
         rest = self._rest

@@ -3,7 +3,7 @@
 Rule 1: what a frame is, `frames.py` says; how a connection ends, `closing.py`. Rule 2: an event is framed once for all
 its receivers, by the session's encoding; where compression was negotiated, each session's frames are its own.
 Rule 3: no message is taken while an answer is awaited or while the session's own answers pile up: what has come waits
-as it is, and the carrier stops reading. Rule 4: every wait has a deadline, of which `due` tells the carrier.
+as it is, and the carrier stops reading. Rule 4: every wait has a deadline (`waits.py`).
 """
 
 from collections.abc import Callable
@@ -14,82 +14,45 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.fast_paths import is_on
 from sigbridge.hub import Hub
-from sigbridge.instant import NEVER, Instant
-from sigbridge.session import Caller, Session
-from sigbridge_net.keepalive import Silence, closing_seconds, judge_silence, silence_due
+from sigbridge.instant import Instant
+from sigbridge.session import Caller
+from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import Client, WireFactory
-from sigbridge_websocket.closing import CLOSED, CLOSING, OPEN, OPENING, Closing, frame_for
+from sigbridge_websocket.closing import CLOSING, OPEN, frame_for
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.encoding import BARE_JSON, FRAMED_JSON
 from sigbridge_websocket.error_codes import Fault
-from sigbridge_websocket.frames import (
-    BINARY,
-    CLOSE,
-    FIN,
-    PING,
-    PONG,
-    RSV1,
-    TEXT,
-    Frame,
-    FrameReader,
-    frame,
-)
+from sigbridge_websocket.frames import BINARY, CLOSE, FIN, PING, PONG, RSV1, TEXT, Frame, FrameReader, frame
 from sigbridge_websocket.handshake import Handshake, ValidRequest
+from sigbridge_websocket.waits import Waits
 
 PROTOCOL = "websocket"
 
-READ_AHEAD_PONGS = 64
-"""A client that is owed more than this many pongs must read before more of its input is taken."""
-
 _FAST_OUTPUT: Final = is_on("fast_output")
-_EMPTY_PING: Final = frame(FIN | PING, b"")
 
 
-class WebSocketWire:
+class WebSocketWire(Waits):
     """One WebSocket connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
-    __slots__ = (
-        "_ahead",
-        "_closing",
-        "_conversation",
-        "_frames",
-        "_handshake",
-        "_heard_at",
-        "_hub",
-        "_pinged_at",
-        "_session",
-        "_wake",
-        "aborted",
-        "due",
-    )
+    __slots__ = ("_conversation", "_handshake")
 
     successor = None
 
     def __init__(
-        self, hub: Hub, client: Client, authenticator: Authenticator, wake: Callable[[], None], now: Instant
+        self,
+        hub: Hub,
+        client: Client,
+        authenticator: Authenticator,
+        wake: Callable[[], None],
+        now: Instant,
+        total: TotalUnfinished,
     ) -> None:
-        settings = hub.settings
-        self.due = now.monotonic + settings.handshake_timeout_seconds
-        self.aborted = False
-        self._hub = hub
-        self._wake = wake
-        self._closing = Closing()
-        self._handshake: Handshake | None = Handshake(settings, client, authenticator)
-        # What a session has, from the end of the handshake on.
-        self._session: Session | None = None
+        super().__init__(hub, wake, now, total)
+        self._handshake: Handshake | None = Handshake(hub.settings, client, authenticator)
         self._conversation: Conversation | None = None
-        self._frames = FrameReader(settings.max_message_bytes)
-        self._ahead: list[bytes] = []
-        """What goes out before what is in the outbox: the handshake's response, pings and pongs."""
-        self._heard_at = now.monotonic
-        self._pinged_at = -1.0
+        """The conversation of the session, from the end of the handshake on."""
 
     # What the carrier calls.
-
-    @property
-    def finished(self) -> bool:
-        """True when all is said."""
-        return self._closing.state == CLOSED
 
     def receive(self, data: bytes, now: Instant) -> None:
         """Takes bytes that arrived; what they cause is in the outbox afterwards."""
@@ -128,6 +91,7 @@ class WebSocketWire:
             or session.outbox.queued_bytes > most
             or not self._frames.exhausted
             or self._frames.compression is not None
+            or self._unfinished is not None
         ):
             return None
         return session.outbox.take(most)
@@ -151,41 +115,9 @@ class WebSocketWire:
             last = closing.last_words()
             if last:
                 output.append(last)
+        if self._unfinished is not None:
+            self._pace(self._unfinished, now)
         return output
-
-    def reading(self) -> bool:
-        """Returns whether more input is welcome."""
-        if len(self._ahead) > READ_AHEAD_PONGS:
-            return False
-        return self._closing.state != OPEN or (self._frames.exhausted and self._ready())
-
-    def expire(self, now: Instant) -> None:
-        """Does what is due: gives up a handshake or a closing one, pings a silent client, drops a dead one."""
-        closing = self._closing
-        if closing.state == OPENING:
-            self.aborted = True
-        elif closing.state != OPEN:
-            self._limit_end(now)
-            self.aborted = now.monotonic >= closing.deadline
-        elif not self._frames.exhausted or not self._ready():
-            # Its pongs are not read either; whether it reads is the outbox's age to say.
-            self._heard_at = now.monotonic
-            self.due = silence_due(self._hub.settings, self._heard_at, self._pinged_at)
-        else:
-            self._expire_silence(now)
-
-    def _expire_silence(self, now: Instant) -> None:
-        """Pings a silent client, and drops one that does not answer."""
-        settings = self._hub.settings
-        verdict = judge_silence(settings, self._heard_at, self._pinged_at, now.monotonic)
-        if verdict is Silence.END:
-            self._end_from_client(b"", DisconnectReason.KEEPALIVE_TIMEOUT, now)
-            self.aborted = True
-            return
-        if verdict is Silence.PING:
-            self._ahead.append(_EMPTY_PING)
-            self._pinged_at = now.monotonic
-        self.due = silence_due(settings, self._heard_at, self._pinged_at)
 
     # The beginning.
 
@@ -232,11 +164,6 @@ class WebSocketWire:
 
     # Frames.
 
-    def _ready(self) -> bool:
-        """Returns whether another message may be taken."""
-        session = self._session
-        return session is not None and not session.awaiting and not session.outbox.crowded
-
     def _advance(self, now: Instant, *, last: bool = False) -> None:
         """Takes the frames that have come, as far as the session is ready; the `last` also where it does not read."""
         session, conversation, closing = self._session, self._conversation, self._closing
@@ -248,7 +175,11 @@ class WebSocketWire:
                     return
                 received = self._frames.next_frame()
                 if received is None:
+                    if self._unfinished is not None or self._frames.is_unfinished:
+                        self._keep(now)
                     return
+                if self._unfinished is not None and not self._frames.is_within:
+                    self._forget(now)
                 if received.opcode > BINARY:
                     self._take_control(received, now)
                 elif closing.state == OPEN:
@@ -269,32 +200,14 @@ class WebSocketWire:
             self._conversation.resume(now)
         self._wake()
 
-    # The end.
 
-    def _on_end(self, reason: DisconnectReason) -> None:
-        """Says why the session has ended, where that can be said, and waits a while for the client to agree."""
-        self._closing.end(reason)
-        if reason is DisconnectReason.SLOW_CONSUMER and self._session is not None:
-            self._session.outbox.clear()
-        self.due = 0.0
-        self._wake()
+def websocket_wires(
+    hub: Hub, *, authenticator: Authenticator = ALLOW_ALL, unfinished: TotalUnfinished | None = None
+) -> WireFactory:
+    """Returns the wires of a listener whose sessions belong to `hub` and whose clients `authenticator` lets in.
 
-    def _end_from_client(self, close_frame: bytes, reason: DisconnectReason, now: Instant) -> None:
-        """Ends the connection from the client's side, with this for our close frame."""
-        self._closing.answer(close_frame)
-        if self._session is not None:
-            self._hub.end(self._session, reason, now)
-        self._limit_end(now)
-
-    def _limit_end(self, now: Instant) -> None:
-        """Gives the client its time to agree to the end, once."""
-        closing = self._closing
-        if closing.deadline == NEVER:
-            closing.deadline = now.monotonic + closing_seconds(self._hub.settings, closing.reason)
-        self.due = closing.deadline
-
-
-def websocket_wires(hub: Hub, *, authenticator: Authenticator = ALLOW_ALL) -> WireFactory:
-    """Returns the wires of a listener whose sessions belong to `hub` and whose clients `authenticator` lets in."""
+    What is `unfinished` counts together with that of the server's other listeners, where they are given the same.
+    """
     hub.counters.know(PROTOCOL)
-    return lambda client, wake, now: WebSocketWire(hub, client, authenticator, wake, now)
+    total = TotalUnfinished(hub.settings) if unfinished is None else unfinished
+    return lambda client, wake, now: WebSocketWire(hub, client, authenticator, wake, now, total)

@@ -14,6 +14,8 @@ class DisconnectReason(Enum):
     SLOW_CONSUMER = ("slow_consumer", True)
     ANNOUNCE_TIMEOUT = ("announce_timeout", True)
     MESSAGE_TOO_BIG = ("message_too_big", True)
+    MESSAGE_TIMEOUT = ("message_timeout", True)
+    OVERLOAD = ("overload", True)
     NOT_UTF8 = ("not_utf8", False)
     PROTOCOL_ERROR = ("protocol_error", False)
     MAX_AGE = ("max_age", True)

@@ -15,6 +15,8 @@ def test_who_should_come_back():
         "slow_consumer",
         "announce_timeout",
         "message_too_big",
+        "message_timeout",
+        "overload",
         "max_age",
         "internal_error",
     }

@@ -90,6 +90,13 @@ def test_what_is_made_in_code_is_checked_too():
     assert Settings().connection_limit == 41_000
     assert Settings(max_sessions=7).connection_limit == 1014
     assert Settings(max_sessions=7, max_connections=3).connection_limit == 3
+
+
+def test_unfinished_messages_have_a_quarter_of_the_memory_where_that_is_less():
+    assert Settings().unfinished_limit == 64 * 2**20
+    assert Settings(max_memory_mb=100).unfinished_limit == 25 * 2**20
+    assert Settings(max_memory_mb=1000).unfinished_limit == 64 * 2**20
+    assert Settings(max_memory_mb=100, max_unfinished_bytes=5).unfinished_limit == 5
     with pytest.raises(SettingError, match="SIGNALING_MAX_SESSIONS is 0: expected a whole number, at least 1"):
         Settings(max_sessions=0)
 

@@ -151,7 +151,10 @@ class Play:
         assert set(long._withheld) <= set(long.calls) <= calls
         let_in = sum(call.let_in for call in long.calls)
         assert long._let_in == let_in <= long_messages.UNFINISHED_BYTES + SETTINGS.max_message_bytes
-        assert (long.first_by == float("inf")) is (not long._withheld)
+        messages = [call.unfinished for call in calls if call.unfinished is not None]
+        partial = 0 if wire._partial is None else wire._partial.kept
+        assert wire._door.unfinished.kept == sum(message.kept for message in messages) + partial
+        assert set(long.calls) <= {call for call in calls if call.unfinished is not None}
         assert not any(call.state == GONE for call in calls)
         sessions = [call.method for call in calls if isinstance(call.method, SignalMethod)]
         assert self.hub.session_count == sum(method._session.end_reason is None for method in sessions)

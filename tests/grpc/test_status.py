@@ -17,6 +17,8 @@ from sigbridge_grpc import status
         (DisconnectReason.SLOW_CONSUMER, Code.RESOURCE_EXHAUSTED, "yes"),
         (DisconnectReason.ANNOUNCE_TIMEOUT, Code.DEADLINE_EXCEEDED, "yes"),
         (DisconnectReason.MESSAGE_TOO_BIG, Code.RESOURCE_EXHAUSTED, "yes"),
+        (DisconnectReason.MESSAGE_TIMEOUT, Code.DEADLINE_EXCEEDED, "yes"),
+        (DisconnectReason.OVERLOAD, Code.RESOURCE_EXHAUSTED, "yes"),
         (DisconnectReason.PROTOCOL_ERROR, Code.INTERNAL, "no"),
         (DisconnectReason.MAX_AGE, Code.UNAVAILABLE, "yes"),
         (DisconnectReason.INTERNAL_ERROR, Code.INTERNAL, "yes"),

@@ -11,6 +11,7 @@ from clock import Clock
 from lines import Line
 from sigbridge import Instant, Settings
 from sigbridge_http.wire import MAX_HEADER_BYTES, HttpWire, Page, http_wires
+from sigbridge_net.unfinished import TotalUnfinished
 
 PAGES = {
     "/metrics": lambda: Page(200, b"up 1\n", content_type="text/plain; version=1.0.0"),
@@ -392,3 +393,86 @@ def test_the_last_request_of_a_client_that_sends_no_more_is_answered():
     line.end_input()
     assert [body for _, _, body in line.answers(*["GET"] * 3)] == [b"up 1\n"] * 3
     assert line.wire.finished
+
+
+# Bodies that are not whole.
+
+
+class Echo:
+    """A service that says how long a body was."""
+
+    max_body_bytes = 500_000
+
+    def answer(self, request, now):
+        return Page(200, b"%d" % len(request.body)) if request.path == "/echo" else None
+
+
+class BodyLine(HttpLine):
+    """A client of that service, one of several that have a bound together."""
+
+    def __init__(self, total, clock):
+        Line.__init__(self, http_wires({}, Settings(), service=Echo(), unfinished=total), clock)
+
+    def send(self, size, *, whole=400_000):
+        self.feed(get("/echo", f"Content-Length: {whole}", method="POST"), b"x" * size)
+        return self
+
+
+@pytest.fixture
+def bodies():
+    """The unfinished bodies of a server, and a function that begins a connection."""
+    total, clock = TotalUnfinished(Settings(max_unfinished_bytes=500_000)), Clock()
+    return total, clock, lambda: BodyLine(total, clock)
+
+
+def test_what_is_kept_of_a_body_counts(bodies):
+    total, clock, connect = bodies
+    whole = connect().send(1000, whole=1000)
+    assert [answer[2] for answer in whole.answers("POST")] == [b"1000"]
+    lines = [connect().send(1000) for _ in range(4)]
+    assert total.kept == 4000
+    lines[0].wire.connection_lost(clock.now)
+    lines[1].end_input()
+    lines[2].feed(b"x" * 399_000)
+    assert [answer[2] for answer in lines[2].answers("POST")] == [b"400000"]
+    assert total.kept == 1000
+    clock.advance(TIMEOUT)
+    assert lines[3].sweep()
+    lines[3].wire.connection_lost(clock.now)
+    assert total.kept == 0
+
+
+def test_above_the_bound_nothing_more_is_read_of_the_largest_body(bodies):
+    total, clock, connect = bodies
+    large = connect().send(300_000)
+    other = connect().send(250_000)
+    large.pump()
+    assert (large.wire.reading(), other.wire.reading()) == (False, True)
+    clock.advance(9)
+    assert not large.sweep()
+    other.feed(b"x" * 150_000)
+    assert [answer[2] for answer in other.answers("POST")] == [b"400000"]
+    large.pump()
+    assert large.wire.reading()
+    # Its time begins anew.
+    clock.advance(9)
+    assert not large.sweep()
+    large.feed(b"x" * 100_000)
+    assert [answer[2] for answer in large.answers("POST")] == [b"400000"]
+    assert total.kept == 0
+
+
+def test_without_room_the_largest_body_is_refused(bodies):
+    total, clock, connect = bodies
+    large = connect().send(350_000)
+    other = connect().send(300_000)
+    large.pump()
+    clock.advance(29)
+    assert not large.sweep()
+    clock.advance(1)
+    assert not large.sweep()
+    large.pump()
+    assert [(answer[0], answer[2]) for answer in large.answers("POST")] == [(503, b"try again later\n")]
+    assert large.wire.finished
+    assert total.kept == 300_000
+    assert other.wire.reading()

@@ -17,6 +17,7 @@ from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.errors import ListenError
 from sigbridge_server.server import Server
 from waiting import TIME_LIMIT_SECONDS
+from websocket_lines import HANDSHAKE
 
 
 @pytest.fixture
@@ -201,3 +202,40 @@ async def test_a_stop_tells_everybody_and_gives_the_ports_back(start):
 
 async def test_a_server_that_was_not_started_may_be_stopped():
     await Server(Settings(**ANY_PORT)).stop()
+
+
+async def test_a_client_is_told_that_its_message_did_not_become_whole(start):
+    server = await start(message_timeout_seconds=0.2)
+
+    async def pieces():
+        yield "{"
+        await asyncio.Event().wait()
+
+    async with await connect(f"ws://127.0.0.1:{server.websocket_port}") as client, asyncio.timeout(TIME_LIMIT_SECONDS):
+        sending = asyncio.create_task(client._connection.send(pieces()))
+        assert [event async for event in client.events()] == []
+        with pytest.raises(ConnectionClosed) as closed:
+            await client.announce("alice")
+        assert (closed.value.reason, closed.value.reconnect) == ("message_timeout", True)
+        sending.cancel()
+
+
+async def test_unfinished_messages_have_one_bound_on_all_ways_in(start):
+    server = await start(message_timeout_seconds=0.2, max_unfinished_bytes=200_000)
+    body = (
+        b"POST /%b/GetPeers HTTP/1.1\r\nHost: x\r\nContent-Type: application/grpc-web+proto\r\n"
+        b"Content-Length: 100000\r\n\r\n" % SERVICE_NAME.encode()
+    )
+    web_reader, web = await asyncio.open_connection("127.0.0.1", server.grpc_port)
+    web.write(body + bytes(90_000))
+    # A frame of 300,000 bytes, as far as it comes.
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.websocket_port)
+    writer.write(HANDSHAKE + b"\x81\xff" + (300_000).to_bytes(8, "big") + bytes(4) + bytes(200_000))
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        assert (await reader.read()).endswith(b"\x88\x0a\x03\xf5overload")
+        # The smaller one goes on.
+        web.write(bytes(10_000))
+        assert (await web_reader.readline()).startswith(b"HTTP/1.1 200")
+    for one in (web, writer):
+        one.close()
+        await one.wait_closed()

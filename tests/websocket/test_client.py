@@ -6,8 +6,9 @@ import json
 import pytest
 from websockets.asyncio.server import serve
 
-from sigbridge import Code, ConnectionClosed, PeerLeft, SignalingError
+from sigbridge import Code, ConnectionClosed, DisconnectReason, PeerLeft, SignalingError
 from sigbridge_client import connect
+from sigbridge_websocket.error_codes import CLOSE_CODES
 from waiting import TIME_LIMIT_SECONDS
 
 
@@ -106,3 +107,16 @@ async def test_a_refused_handshake_says_its_status(scripted):
 async def test_nobody_there():
     with pytest.raises(ConnectionClosed, match="cannot connect"):
         await connect("ws://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize("reason", [reason for reason in DisconnectReason if reason in CLOSE_CODES])
+async def test_every_reason_is_read_back(scripted, reason):
+    async def script(connection):
+        await connection.recv()
+        await connection.close(CLOSE_CODES[reason], reason.word)
+
+    client = await connect(await scripted(script))
+    with pytest.raises(ConnectionClosed) as closed:
+        await client.answer("b", "v=0")
+    assert (closed.value.reason, closed.value.reconnect) == (reason.word, reason.reconnect)
+    await client.close()

@@ -23,6 +23,8 @@ def test_close_codes_are_the_protocols():
         "announce_timeout": 4002,
         "flooding": 4003,
         "message_too_big": 1009,
+        "message_timeout": 4004,
+        "overload": 1013,
         "not_utf8": 1007,
         "protocol_error": 1002,
         "max_age": 1012,

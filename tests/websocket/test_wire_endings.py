@@ -7,7 +7,7 @@ from websockets.frames import PING
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.outbox import CROWDED_MESSAGES
 from sigbridge_websocket.error_codes import CLOSE_CODES
-from sigbridge_websocket.wire import READ_AHEAD_PONGS
+from sigbridge_websocket.waits import READ_AHEAD_PONGS
 from websocket_lines import LIST, ended
 
 TEXT, CLOSE = 1, 8

@@ -10,7 +10,7 @@ from websockets.frames import PING, PONG
 
 from clock import Clock
 from sigbridge import Hub, Settings, outbox
-from sigbridge_websocket.wire import READ_AHEAD_PONGS
+from sigbridge_websocket.waits import READ_AHEAD_PONGS
 from websocket_lines import HANDSHAKE, LIST, WebSocketLine, ended, masked
 
 TEXT, BINARY, CONT, CLOSE = 1, 2, 0, 8

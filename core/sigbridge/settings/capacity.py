@@ -8,7 +8,7 @@ from sigbridge.settings.declare import Subject, whole
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity(Subject):
-    """The most sessions, connections and memory; beyond them nobody new is let in."""
+    """The most sessions, connections and memory, beyond which nobody new is let in; and of unfinished messages."""
 
     title: ClassVar[str] = "Capacity"
 
@@ -27,6 +27,20 @@ class Capacity(Subject):
         "0: no limit",
         least=0,
     )
+
+    max_unfinished_bytes: int = whole(
+        67108864,
+        "SIGNALING_MAX_UNFINISHED_BYTES",
+        "bytes of messages that are not whole yet, of all connections together, beyond which nothing more is read of "
+        "the largest; a quarter of GRPC_MAX_MEMORY_MB where that is set and less",
+    )
+
+    @property
+    def unfinished_limit(self) -> int:
+        """The number of bytes that all messages that are not whole yet may have together."""
+        if not self.max_memory_mb:
+            return self.max_unfinished_bytes
+        return min(self.max_unfinished_bytes, self.max_memory_mb * 2**20 // 4)
 
     @property
     def connection_limit(self) -> int:

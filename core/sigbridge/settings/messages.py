@@ -1,19 +1,25 @@
-"""Settings of messages: the sizes of what a client may send."""
+"""Settings of messages: the sizes of what a client may send, and the time it has for that."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sigbridge.settings.declare import Subject, whole
+from sigbridge.settings.declare import Subject, seconds, whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Messages(Subject):
-    """The sizes of a message and of its fields."""
+    """The sizes of a message and of its fields, and its time."""
 
     title: ClassVar[str] = "Messages"
 
     max_message_bytes: int = whole(
         1048576, "SIGNALING_MAX_MESSAGE_BYTES", "largest message of a client; a larger one ends its connection"
+    )
+    message_timeout_seconds: float = seconds(
+        30.0,
+        "SIGNALING_MESSAGE_TIMEOUT_SEC",
+        "how long a message may take from its first byte to its last, besides a second for each 8000 bytes of it; "
+        "time in which the server reads nothing of it does not count",
     )
     max_batch_requests: int = whole(
         1000, "SIGNALING_MAX_BATCH_REQUESTS", "requests in one JSON-RPC batch; a longer one is refused as a whole"

@@ -1,0 +1,178 @@
+"""The waits of one WebSocket connection, each with a deadline, of which `due` tells the carrier.
+
+Rule 1: a client is waited for while it shakes hands, while it is silent, while a message of it is not whole, and when
+its connection ends. Rule 2: what it cannot do because nothing is read of it, it is not blamed for.
+What may come and go meanwhile, `sigbridge_websocket.wire` says.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.hub import Hub
+from sigbridge.instant import NEVER, Instant
+from sigbridge.session import Session
+from sigbridge_net.keepalive import Silence, closing_seconds, judge_silence, silence_due
+from sigbridge_net.unfinished import TotalUnfinished, Unfinished
+from sigbridge_websocket.closing import CLOSED, OPEN, OPENING, Closing, frame_for
+from sigbridge_websocket.frames import FIN, MASKED_HEAD_BYTES, MAX_CONTROL_BYTES, PING, FrameReader, frame
+
+READ_AHEAD_PONGS = 64
+"""A client that is owed more than this many pongs must read before more of its input is taken."""
+
+_EMPTY_PING: Final = frame(FIN | PING, b"")
+
+
+class Waits:
+    """The state of one connection and its clocks; `sigbridge_websocket.wire.WebSocketWire` is the whole."""
+
+    __slots__ = (
+        "_ahead",
+        "_closing",
+        "_frames",
+        "_heard_at",
+        "_hub",
+        "_pinged_at",
+        "_session",
+        "_total",
+        "_unfinished",
+        "_wake",
+        "aborted",
+        "due",
+    )
+
+    def __init__(self, hub: Hub, wake: Callable[[], None], now: Instant, total: TotalUnfinished) -> None:
+        """Begins with the handshake, which has its time."""
+        self.due = now.monotonic + hub.settings.handshake_timeout_seconds
+        self.aborted = False
+        self._hub = hub
+        self._wake = wake
+        self._closing = Closing()
+        self._session: Session | None = None
+        """The session, from the end of the handshake on."""
+        self._frames = FrameReader(hub.settings.max_message_bytes)
+        self._total = total
+        self._unfinished: Unfinished | None = None
+        """What has come of a message that is not whole, where all that came was looked at."""
+        self._ahead: list[bytes] = []
+        """What goes out before what is in the outbox: the handshake's response, pings and pongs."""
+        self._heard_at = now.monotonic
+        self._pinged_at = -1.0
+
+    @property
+    def finished(self) -> bool:
+        """True when all is said."""
+        return self._closing.state == CLOSED
+
+    def reading(self) -> bool:
+        """Returns whether more input is welcome."""
+        if len(self._ahead) > READ_AHEAD_PONGS:
+            return False
+        return self._closing.state != OPEN or (self._frames.exhausted and self._ready())
+
+    def _ready(self) -> bool:
+        """Returns whether another message may be taken."""
+        session, message = self._session, self._unfinished
+        if message is not None and message.is_stopped:
+            return False
+        return session is not None and not session.awaiting and not session.outbox.crowded
+
+    def expire(self, now: Instant) -> None:
+        """Does what is due: gives up a handshake or a closing one, pings a silent client, drops a dead one."""
+        closing, message = self._closing, self._unfinished
+        if message is not None and closing.state == OPEN:
+            if not self.reading():
+                # Where a carrier cannot write, nobody has seen when that began.
+                message.hold(message.grown_at)
+            if message.expire(now):
+                message.end(DisconnectReason.MESSAGE_TIMEOUT, now)
+        if closing.state == OPENING:
+            self.aborted = True
+        elif closing.state != OPEN:
+            self._limit_end(now)
+            self.aborted = now.monotonic >= closing.deadline
+        elif not self._frames.exhausted or not self._ready():
+            # Its pongs are not read either; whether it reads is the outbox's age to say.
+            self._heard_at = now.monotonic
+            self.due = silence_due(self._hub.settings, self._heard_at, self._pinged_at)
+        else:
+            self._expire_silence(now)
+        if self._unfinished is not None:
+            self.due = min(self.due, self._unfinished.due)
+
+    def _expire_silence(self, now: Instant) -> None:
+        """Pings a silent client, and drops one that does not answer."""
+        settings = self._hub.settings
+        verdict = judge_silence(settings, self._heard_at, self._pinged_at, now.monotonic)
+        if verdict is Silence.END:
+            self._end_from_client(b"", DisconnectReason.KEEPALIVE_TIMEOUT, now)
+            self.aborted = True
+            return
+        if verdict is Silence.PING:
+            self._ahead.append(_EMPTY_PING)
+            self._pinged_at = now.monotonic
+        self.due = silence_due(settings, self._heard_at, self._pinged_at)
+
+    # What is unfinished.
+
+    def _keep(self, now: Instant) -> None:
+        """Counts what has come of a message that is not whole."""
+        frames = self._frames
+        if not frames.is_unfinished:
+            self._forget(now)
+            return
+        if self._closing.state != OPEN and frames.kept_bytes > MASKED_HEAD_BYTES + MAX_CONTROL_BYTES:
+            # It is no control frame: to hear the client agree to the end, a whole message would have to be taken in.
+            self._end_from_client(b"", DisconnectReason.CONNECTION_LOST, now)
+            return
+        message = self._unfinished
+        if message is None:
+            message = self._unfinished = Unfinished(self._total, self._wake, self._give_up, now)
+        message.grow(frames.kept_bytes, frames.expected_bytes, now)
+        self.due = min(self.due, message.due)
+
+    def _pace(self, message: Unfinished, now: Instant) -> None:
+        """Lets the time of a message run while its client is read from; where the end has come, there is none."""
+        if self._closing.state != OPEN:
+            self._keep(now)
+        elif self.reading():
+            message.go_on(now.monotonic)
+        else:
+            message.hold(now.monotonic)
+        self.due = min(self.due, message.due)
+
+    def _forget(self, now: Instant) -> None:
+        """Keeps account of no unfinished message any more."""
+        message, self._unfinished = self._unfinished, None
+        if message is not None:
+            message.leave(now)
+
+    def _give_up(self, reason: DisconnectReason, now: Instant) -> None:
+        """Ends the connection for its unfinished message."""
+        self._end_from_client(frame_for(reason) if self._closing.state == OPEN else b"", reason, now)
+
+    # The end.
+
+    def _on_end(self, reason: DisconnectReason) -> None:
+        """Says why the session has ended, where that can be said, and waits a while for the client to agree."""
+        self._closing.end(reason)
+        if reason is DisconnectReason.SLOW_CONSUMER and self._session is not None:
+            self._session.outbox.clear()
+        self.due = 0.0
+        self._wake()
+
+    def _end_from_client(self, close_frame: bytes, reason: DisconnectReason, now: Instant) -> None:
+        """Ends the connection from the client's side, with this for our close frame."""
+        self._closing.answer(close_frame)
+        self._frames.clear()
+        self._forget(now)
+        if self._session is not None:
+            self._hub.end(self._session, reason, now)
+        self._limit_end(now)
+
+    def _limit_end(self, now: Instant) -> None:
+        """Gives the client its time to agree to the end, once."""
+        closing = self._closing
+        if closing.deadline == NEVER:
+            closing.deadline = now.monotonic + closing_seconds(self._hub.settings, closing.reason)
+        self.due = closing.deadline
