@@ -32,7 +32,7 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.outbox import NOTICE, Outbox
 from sigbridge_compat.deferred import Deferral
 from sigbridge_net.wire import WireFactory
-from sigbridge_websocket import wire as wires
+from sigbridge_websocket import waits
 from sigbridge_websocket.closing import ANSWERING, CLOSED, ENDING, OPEN
 from sigbridge_websocket.compression import Compression
 from sigbridge_websocket.error_codes import Fault
@@ -520,7 +520,7 @@ def play_twice(data: bytes, flags: int) -> None:
     """Plays on a server with its fast paths and its input in pieces; one without them must say the same."""
     with (
         patch.multiple(outbox, CROWDED_MESSAGES=4, CROWDED_BYTES=700),
-        patch.multiple(wires, READ_AHEAD_PONGS=3),
+        patch.multiple(waits, READ_AHEAD_PONGS=3),
     ):
         said = play_server(data, flags, usual=True)
         if flags & 0x10:
