@@ -20,7 +20,6 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 N ?= 10000
 SEED ?=
-SECONDS ?= 60
 PAIRING ?= grpc-websocket
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -31,7 +30,7 @@ AT_ONCE := --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test test-fast coverage square scripts fuzz autobahn lint format types walls proto check-proto settings-page check-settings-page traces check-traces compiled bench bench-report clean
+.PHONY: help serve demo test test-fast coverage square scripts fuzz fuzz-corpus autobahn lint format types walls proto check-proto settings-page check-settings-page traces check-traces compiled bench bench-report clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,8 +82,13 @@ square: $(DEV)  ## play the scenarios on every pairing of two ways in that `test
 scripts: $(DEV)  ## compare N random scripts on every way in with the bare hub (N=10000; SEED=… plays the same again)
 	$(PYTEST) --numprocesses auto compat_tests/test_random_scripts.py --scripts=$(N) $(if $(SEED),--seed=$(SEED)) $(PYTEST_ARGS)
 
-fuzz: $(DEV)  ## fuzz the gRPC wire for so many seconds (SECONDS=60)
-	SIGBRIDGE_FUZZ_SECONDS=$(SECONDS) $(PYTEST) -m fuzz $(PYTEST_ARGS)
+fuzz: SECONDS ?= 60
+fuzz: $(DEV)  ## fuzz HTTP/2, the gRPC wire, WebSocket's handshake and frames, and JSON-RPC, each for so long (SECONDS=60)
+	SIGBRIDGE_FUZZ_SECONDS=$(SECONDS) $(PYTEST) --numprocesses 2 -m fuzz tests/fuzz $(PYTEST_ARGS)
+
+fuzz-corpus: SECONDS ?= 300
+fuzz-corpus: $(DEV)  ## fuzz for so long (SECONDS=300), and make the inputs anew that each fuzzer begins with
+	PYTHONPATH=tests/shared $(BIN)/python tests/fuzz/make_corpus.py $(SECONDS)
 
 autobahn: $(DEV)  ## play every case of Autobahn's test suite against an echo on our WebSocket
 	$(PYTEST) $(AT_ONCE) -m "" tests/foreign/test_autobahn.py $(PYTEST_ARGS)

@@ -8,7 +8,16 @@ from clock import Clock
 
 # Assertions in tests/shared say what they saw, like those of tests.
 pytest.register_assert_rewrite(
-    "lines", "grpc_lines", "websocket_lines", "channels", "waiting", "processes", "server_process", "stage"
+    "lines",
+    "grpc_lines",
+    "websocket_lines",
+    "websocket_frames",
+    "websocket_handshakes",
+    "channels",
+    "waiting",
+    "processes",
+    "server_process",
+    "stage",
 )
 
 # A run that a shell has put into the background ignores SIGINT, and so would every process that a test starts.

@@ -30,11 +30,15 @@ class Compression:
         """Returns what a data frame with that first byte holds; raises Fault for what is no deflate, or too much."""
         frame = Frame(Opcode(first & 0x0F), payload, bool(first & 0x80), bool(first & 0x40))
         try:
-            return bytes(self._extension.decode(frame, max_size=max_bytes).data)
+            # The library takes 0 for no bound.
+            data = bytes(self._extension.decode(frame, max_size=max_bytes or 1).data)
         except PayloadTooBig:
             raise Fault(DisconnectReason.MESSAGE_TOO_BIG) from None
         except ProtocolError:
             raise Fault(DisconnectReason.PROTOCOL_ERROR) from None
+        if len(data) > max_bytes:
+            raise Fault(DisconnectReason.MESSAGE_TOO_BIG)
+        return data
 
     def deflate(self, text: bytes) -> bytes:
         """Returns what a frame holds that has the whole of a text."""

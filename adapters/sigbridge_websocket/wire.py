@@ -116,6 +116,7 @@ class WebSocketWire:
     def drain(self, now: Instant) -> None:
         """Ends a handshake, since the server shuts down; sessions are ended by the hub."""
         if self._session is None:
+            self._end_handshake()
             self._end_from_client(b"", DisconnectReason.DRAINING, now)
 
     def fast_output(self, most: int, now: Instant) -> list[bytes] | None:

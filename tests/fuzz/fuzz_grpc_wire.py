@@ -6,13 +6,14 @@
 import gzip
 import struct
 import sys
+from pathlib import Path
 from unittest.mock import patch
 
 if __name__ == "__main__":
-    import atheris
+    sys.path.append(str(Path(__file__).parents[1] / "shared"))
+    import fuzzing
 
-    # Only what is ours: everything would take a minute before the first run.
-    with atheris.instrument_imports(include=["sigbridge", "sigbridge_grpc"]):
+    with fuzzing.instrumenting("sigbridge", "sigbridge_grpc"):
         import sigbridge_grpc.wire  # noqa: F401
 
 from sigbridge import Hub, Instant, Settings
@@ -234,5 +235,4 @@ def _play(data: bytes) -> None:  # noqa: C901 - one turn for each thing that can
 
 
 if __name__ == "__main__":
-    atheris.Setup(sys.argv, play)
-    atheris.Fuzz()
+    fuzzing.fuzz(play)

@@ -5,11 +5,13 @@
 
 import struct
 import sys
+from pathlib import Path
 
 if __name__ == "__main__":
-    import atheris
+    sys.path.append(str(Path(__file__).parents[1] / "shared"))
+    import fuzzing
 
-    with atheris.instrument_imports(include=["sigbridge_http2"]):
+    with fuzzing.instrumenting("sigbridge_http2"):
         import sigbridge_http2.connection  # noqa: F401
 
 from sigbridge_http2.connection import Connection
@@ -224,5 +226,4 @@ def play(data: bytes) -> None:  # noqa: C901 - one turn for each thing that can 
 
 
 if __name__ == "__main__":
-    atheris.Setup(sys.argv, play)
-    atheris.Fuzz()
+    fuzzing.fuzz(play)

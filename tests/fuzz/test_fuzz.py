@@ -1,10 +1,9 @@
-"""A short run of each fuzzer, of the HTTP/2 machine alone and of the gRPC wire; Hypothesis where there is no atheris."""
+"""A short run of each fuzzer, from its kept inputs and from random ones; Hypothesis where there is no atheris."""
 
 import importlib.util
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import time_limits
+from fuzzers import FOLDER, FUZZERS, command, corpus, kept_inputs
 
 SECONDS = int(os.environ.get("SIGBRIDGE_FUZZ_SECONDS", "5"))
 ENDING_SECONDS = 60
@@ -20,7 +20,7 @@ ENDING_SECONDS = 60
 
 
 def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -28,8 +28,19 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-FUZZERS = [_load("fuzz_http2"), _load("fuzz_grpc_wire")]
-each_fuzzer = pytest.mark.parametrize("fuzzer", FUZZERS, ids=lambda fuzzer: fuzzer.__name__)
+each_fuzzer = pytest.mark.parametrize("fuzzer", list(map(_load, FUZZERS)), ids=lambda fuzzer: fuzzer.__name__)
+
+
+@each_fuzzer
+def test_what_is_kept(fuzzer: ModuleType) -> None:
+    inputs = kept_inputs(fuzzer.__name__)
+    assert inputs
+    for path in inputs:
+        try:
+            fuzzer.play(path.read_bytes())
+        except BaseException as failure:
+            failure.add_note(f"playing {path}")
+            raise
 
 
 @each_fuzzer
@@ -49,14 +60,20 @@ def test_a_long_storm(fuzzer: ModuleType, seed: int) -> None:
 @each_fuzzer
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
 def test_it_finds_nothing(fuzzer: ModuleType, tmp_path: Path) -> None:
+    # What is found goes into the first folder, and is not kept.
     seeds = tmp_path / "seeds"
     seeds.mkdir()
     for seed in range(10):
         (seeds / str(seed)).write_bytes(random.Random(seed).randbytes(400))
     time_limits.allow(SECONDS + 2 * ENDING_SECONDS)
-    command = [sys.executable, str(fuzzer.__file__), f"-max_total_time={SECONDS}", "-max_len=2000", str(seeds)]
+    options = (f"-max_total_time={SECONDS}", "-max_len=2000", seeds, corpus(fuzzer.__name__))
     run = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS + ENDING_SECONDS, check=False
+        command(fuzzer.__name__, *options),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS + ENDING_SECONDS,
+        check=False,
     )
     assert run.returncode == 0, run.stderr[-4000:]
     assert "Done " in run.stderr

@@ -2,18 +2,16 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import ssl
-import struct
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from clock import Clock
+from listening import SYSTEM_ALLOWS, backlogs
 from sigbridge import Code, ConnectionClosed, Hub, PeerJoined, PeerLeft, Settings, SignalingError
 from sigbridge.counters import Counters
 from sigbridge_client import connect
@@ -23,7 +21,6 @@ from sigbridge_net.carrier import (
     FLUSH_SECONDS,
     FLUSHES_PER_LOOK,
     READ_BYTES,
-    SYSTEM_BACKLOG,
     WRITES_PER_FLUSH,
     Carrier,
     Connection,
@@ -403,35 +400,11 @@ def loops():
     return pytest.mark.parametrize("loop_factory", [asyncio.SelectorEventLoop, "uvloop"])
 
 
-SYSTEM_ALLOWS = int(SYSTEM_BACKLOG.read_text())
-
-
 def on_loop(loop_factory, coroutine):
     if loop_factory == "uvloop":
         loop_factory = pytest.importorskip("uvloop").Loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         return runner.run(coroutine)
-
-
-def backlog_of(sock) -> int:
-    """How many connections may wait at a listening socket; Linux says so in `tcpi_sacked`."""
-    return struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 28)[0]
-
-
-def listening(port: int) -> list[socket.socket]:
-    """This process's sockets that listen on a port, each opened once more."""
-    found = []
-    for opened in list(Path("/proc/self/fd").iterdir()):
-        # The descriptor of the list itself is closed by now.
-        with contextlib.suppress(OSError):
-            if not opened.is_socket():
-                continue
-            sock = socket.socket(fileno=os.dup(int(opened.name)))
-            if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and sock.getsockname()[1] == port:
-                found.append(sock)
-            else:
-                sock.close()
-    return found
 
 
 @loops()
@@ -442,14 +415,11 @@ def test_as_many_connections_may_wait_as_the_system_allows(loop_factory):
 async def _as_many_as_the_system_allows() -> None:
     carrier = Carrier(Settings())
     port = await carrier.listen("localhost:0", lambda *_: Noting())
-    found = listening(port)
-    backlogs = {backlog_of(sock) for sock in found}
-    for sock in found:
-        sock.close()
+    found = backlogs(port)
     await carrier.close(0)
-    assert backlogs == {SYSTEM_ALLOWS}
+    assert found == {SYSTEM_ALLOWS}
     # An event loop closes what it listens to in one of its next turns.
-    await until(lambda: not listening(port))
+    await until(lambda: not backlogs(port))
 
 
 def test_what_cannot_be_read_of_the_system_has_a_default(tmp_path):

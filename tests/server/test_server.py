@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from listening import SYSTEM_ALLOWS, backlogs
 from rights import FORBIDDEN, OnlyLobby
 from served import ANY_PORT, servers
 from sigbridge import Code, ConnectionClosed, OfferReceived, SettingError, Settings, SignalingError
@@ -44,6 +45,13 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+@pytest.mark.parametrize("engine", ["native", "grpcio"])
+async def test_as_many_connections_may_wait_at_each_address_as_the_system_allows(start, engine):
+    server = await start(grpc_engine=engine, http_bind_address="127.0.0.1:0")
+    for port in (server.grpc_port, server.websocket_port, server.http_port):
+        assert backlogs(port) == {SYSTEM_ALLOWS}
 
 
 async def test_both_protocols_meet_on_one_hub(start):

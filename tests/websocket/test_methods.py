@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import UNSET
 
 from clock import NOW
 from directories import KnownAtOnce
@@ -18,6 +17,7 @@ from sigbridge_compat.deferred import Deferral
 from sigbridge_websocket import dialects, methods, translate
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.encoding import BARE_JSON
+from three_sessions import ThreeSessions
 
 
 def request(method, params=None, **members):
@@ -528,26 +528,6 @@ def messages(draw):
         at = draw(st.integers(0, len(text) - 1))
         text = text[:at] + draw(st.binary(max_size=2)) + text[at + 1 :]
     return text
-
-
-class ThreeSessions:
-    """Alice and Bob, who are peers, and Carol, who is none yet; on a hub of their own."""
-
-    def __init__(self):
-        self.hub = Hub(Settings(max_sdp_bytes=200, max_candidate_bytes=200, max_metadata_bytes=200), NOW)
-        self.sessions = []
-        for name in ("alice", "bob", ""):
-            session = self.hub.open(protocol="websocket", encoding=BARE_JSON, on_end=lambda _: None, now=NOW)
-            if name:
-                self.hub.apply(session, translate.request_from_params("announce", {"peer_id": name}), UNSET, NOW)
-            self.sessions.append(session)
-        self.conversations = [Conversation(self.hub, session, BARE_JSON) for session in self.sessions]
-
-    def outcome(self):
-        texts = [session.outbox.take(2**40) for session in self.sessions]
-        offers = [key for key in (("", "alice", "bob"), ("", "bob", "alice")) if key in self.hub._offers]
-        peers = [None if one.peer is None else (one.peer.room.name, one.peer.info) for one in self.sessions]
-        return texts, offers, peers, self.hub.counters.requests, self.hub.counters.relays
 
 
 @given(st.lists(st.tuples(st.sampled_from([0, 2]), messages()), min_size=1, max_size=4))

@@ -1,51 +1,26 @@
 """The ordinary handshake: what is read and answered without the library is what the library makes of it."""
 
-import base64
-import re
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clock import NOW
-from sigbridge import Hub, Settings
-from sigbridge.auth import Identity, StaticTokens
-from sigbridge_net.wire import Client
-from sigbridge_websocket import handshake as handshakes
+from sigbridge import Settings
 from sigbridge_websocket.upgrade import MAX_ORDINARY_BYTES, fast_upgrade, upgrade_response
-from sigbridge_websocket.wire import websocket_wires
-
-TOKEN = "s3cret"
-ENCODED = base64.urlsafe_b64encode(TOKEN.encode()).decode().rstrip("=")
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-ORDINARY = {
-    "Host": "server:8080",
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Key": KEY,
-    "Sec-WebSocket-Version": "13",
-}
-BROWSER = {
-    "Host": "server:8080",
-    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
-    "Accept": "*/*",
-    "Accept-Language": "de,en-US;q=0.7,en;q=0.3",
-    "Accept-Encoding": "gzip, deflate, br, zstd",
-    "Sec-WebSocket-Version": "13",
-    "Origin": "https://example.org",
-    "Sec-WebSocket-Protocol": f"jsonrpc, bearer.{ENCODED}",
-    "Sec-WebSocket-Extensions": "permessage-deflate",
-    "Sec-WebSocket-Key": KEY,
-    "Connection": "keep-alive, Upgrade",
-    "Sec-Fetch-Mode": "websocket",
-    "Pragma": "no-cache",
-    "Upgrade": "websocket",
-}
-
-
-def written(fields: dict[str, str], path: str = "/ws?x=1") -> bytes:
-    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+from websocket_handshakes import (
+    BROWSER,
+    ENCODED,
+    KEY,
+    ORDINARY,
+    ORIGIN,
+    REPLACEMENTS,
+    REQUEST_LINES,
+    TOKEN,
+    Anybody,
+    Witness,
+    handshake,
+    pieces,
+    written,
+)
 
 
 @pytest.mark.fast_paths
@@ -94,27 +69,6 @@ def test_all_others_are_the_librarys(head):
 
 # Against the library.
 
-REPLACEMENTS = {
-    "Host": ["", "x: y", "x" * 5000, "ü", "a\0b", "a\rb", "a\nb", "\tx\t", "  x  "],
-    "Upgrade": ["WebSocket", "websocket, h2c", "h2c", "", "websocket/13", "websocket,", "web socket"],
-    "Connection": ["keep-alive, Upgrade", "UPGRADE", "close", "", "upgrade,close", "upgrade close", ",", "keep-alive,upgrade"],
-    "Sec-WebSocket-Key": [
-        KEY[:-1], KEY[1:], "A" * 24, "A" * 21 + "B==", "=" * 24, "*" * 22 + "==", KEY + "=", "", "A" * 23 + "=", f" {KEY} "
-    ],
-    "Sec-WebSocket-Version": ["8", "13, 8", "", "013", "1 3", " 13 "],
-    "Origin": ["https://example.org", "https://evil.example", "null", "", "HTTPS://example.org"],
-    "Authorization": [f"Bearer {TOKEN}", f"bearer  {TOKEN}", "Bearer wrong", "Basic x", TOKEN, "", "Bearer t\xc3\xb6k"],
-    "Sec-WebSocket-Protocol": [
-        "jsonrpc", f"jsonrpc, bearer.{ENCODED}", f"Bearer.{ENCODED},x", f"bearer.{ENCODED}", "bearer.a, bearer.b",
-        ",a", "a b", "a,,b", "a ,b", "a,  b", "bearer.=", "bearer", "", "\xe9", "a" * 300,
-    ],
-    "Sec-WebSocket-Extensions": ["permessage-deflate", "permessage-deflate; x", "foo", "", ";", "\xe9"],
-    "Content-Length": ["0", "5", "", "00"],
-    "Transfer-Encoding": ["chunked", "identity"],
-    "Cookie": ["a=b", ""],
-}  # fmt: skip
-LINES = ["GET / HTTP/1.1", "GET /a b HTTP/1.1", "get / HTTP/1.1", "POST / HTTP/1.1", "GET / HTTP/1.0", "GET  HTTP/1.1"]
-
 
 @st.composite
 def requests(draw):
@@ -129,7 +83,7 @@ def requests(draw):
     for name, value in draw(st.permutations(fields)):
         cased = draw(st.sampled_from([name, name, name.lower(), name.upper()]))
         lines.append(cased + draw(st.sampled_from([": "] * 8 + [":", ":  ", ":\t", " : "])) + value)
-    first = draw(st.sampled_from(LINES[:1] * 10 + LINES))
+    first = draw(st.sampled_from(REQUEST_LINES[:1] * 10 + REQUEST_LINES))
     head = "\r\n".join([first, *lines, "", ""]).encode("latin-1")
     if draw(st.integers(0, 9)) == 0:
         at = draw(st.integers(0, len(head) - 1))
@@ -139,53 +93,6 @@ def requests(draw):
             + head[at + 1 :]
         )
     return head
-
-
-class Witness:
-    """Lets in who shows the token, and remembers what was shown."""
-
-    def __init__(self):
-        self.shown = []
-        self._tokens = StaticTokens([TOKEN])
-
-    def authenticate(self, credentials, now):
-        self.shown.append(credentials)
-        return self._tokens.authenticate(credentials, now)
-
-
-class Anybody(Witness):
-    def authenticate(self, credentials, now):
-        self.shown.append(credentials)
-        return Identity(subject=credentials.token or "")
-
-
-def handshake(data: bytes, cut: int, settings: Settings, door: Witness, draining: bool = False, *, ours: bool):
-    """What comes of it: what was said and shown, and whether the library read nothing of it."""
-    hub = Hub(settings, NOW)
-    read_by_library = []
-    take = handshakes.Handshake._take
-
-    def counted(self, protocol, head):
-        read_by_library.append(head)
-        take(self, protocol, head)
-
-    if draining:
-        hub.leave()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(handshakes.Handshake, "_take", counted)
-        if not ours:
-            patch.setattr(handshakes, "fast_upgrade", lambda head, settings: None)
-        wire = websocket_wires(hub, authenticator=door)(Client("192.0.2.1", "device"), lambda: None, NOW)
-        output = b""
-        for part in (data[:cut], data[cut:]):
-            if part:
-                wire.receive(part, NOW)
-            while chunk := wire.take_output(65536, NOW):
-                output += b"".join(chunk)
-    said = re.sub(rb"Date: .*?\r\n", b"", output)
-    counted = hub.counters
-    state = (wire.finished, wire.aborted, hub.session_count, counted.refusals, counted.requests, counted.disconnects)
-    return (said, door.shown, state), not read_by_library
 
 
 PING = b"\x89\x82\0\0\0\0hi"
@@ -205,9 +112,10 @@ CALL = b"\x81\xae\0\0\0\0" + b'{"jsonrpc":"2.0","method":"list_peers","id":1}'
 @example(written(BROWSER), b"", 0, False, True, Witness, False)
 @example(written(BROWSER), b"", 0, True, True, Witness, False)
 def test_it_is_as_the_library_does_it(head, rest, cut, compression, origins, door, draining):
-    settings = Settings(websocket_compression=compression, allowed_origins=("https://example.org",) if origins else ())
-    ours, _ = handshake(head + rest, cut, settings, door(), draining, ours=True)
-    librarys, without = handshake(head + rest, cut, settings, door(), draining, ours=False)
+    settings = Settings(websocket_compression=compression, allowed_origins=(ORIGIN,) if origins else ())
+    parts = pieces(head + rest, [cut])
+    ours, _ = handshake(parts, settings, door(), draining=draining, ours=True)
+    librarys, without = handshake(parts, settings, door(), draining=draining, ours=False)
     assert not without
     assert ours == librarys
 
@@ -215,7 +123,7 @@ def test_it_is_as_the_library_does_it(head, rest, cut, compression, origins, doo
 @pytest.mark.fast_paths
 @pytest.mark.parametrize("fields", [ORDINARY, BROWSER])
 def test_the_ordinary_never_sees_the_library(fields):
-    (said, shown, _), without = handshake(written(fields) + PING, 0, Settings(), Anybody(), ours=True)
+    (said, shown, *_), without = handshake([written(fields) + PING], Settings(), Anybody(), ours=True)
     assert without
     assert said.startswith(b"HTTP/1.1 101 ")
     assert said.endswith(b"\r\n\r\n\x8a\x02hi")

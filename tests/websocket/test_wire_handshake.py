@@ -96,6 +96,18 @@ def test_a_draining_server_takes_nobody_in(connect, hub, clock):
     assert line.wire.finished
 
 
+@pytest.mark.parametrize("cut", [0, 1, 50, len(HANDSHAKE) - 1])
+def test_a_handshake_that_a_drain_has_ended_is_not_answered(connect, hub, clock, cut):
+    line = connect(shake_hands=False)
+    line.push(HANDSHAKE[:cut])
+    hub.drain(clock.now)
+    line.wire.drain(clock.now)
+    assert line.wire.finished
+    line.feed(HANDSHAKE[cut:])
+    assert line.output == b""
+    assert not +hub.counters.refusals
+
+
 def test_what_comes_with_the_handshake_is_answered_after_it(connect, frame):
     line = connect(shake_hands=False)
     line.client.handshake_exc = Exception("not in use")

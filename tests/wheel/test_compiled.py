@@ -45,6 +45,7 @@ SAME_TESTS = (
     "tests/net/test_clock.py",
     "tests/net/test_fast_output.py",
     "tests/net/test_keepalive.py",
+    "tests/server/test_left_behind.py",
     "tests/websocket",
     "tests/fuzz/test_fuzz.py",
 )

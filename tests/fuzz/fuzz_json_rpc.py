@@ -1,0 +1,277 @@
+"""Feeds JSON-RPC texts that nobody meant: both paths through it must come to the same, and answer every request.
+
+`python tests/fuzz/fuzz_json_rpc.py -max_total_time=60` fuzzes with atheris; `play` is one run of any input.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).parents[1] / "shared"))
+    import fuzzing
+
+    with fuzzing.instrumenting("sigbridge", "sigbridge_websocket"):
+        import sigbridge_websocket.conversation  # noqa: F401
+
+import msgspec
+
+from clock import NOW
+from instructions import instructions
+from logged_errors import objecting
+from sigbridge_compat.deferred import Deferral
+from three_sessions import SETTINGS, ThreeSessions
+
+MAX_BATCH = 6
+_USUAL = dataclasses.replace(SETTINGS, max_batch_requests=MAX_BATCH, max_capabilities_bytes=200, rate_per_second=0)
+_TIGHT = dataclasses.replace(_USUAL, rate_per_second=1.0, rate_burst=3, outbox_max_messages=4, outbox_max_bytes=1000)
+_NOBODY = object()
+"""Where a response is due to nobody."""
+
+_IDS = (
+    b"1",
+    b"1",
+    b'"x"',
+    b"null",
+    b"0",
+    b"-1",
+    b"9007199254740993",
+    b"18446744073709551616",
+    b"1" * 40,
+    b'"\\u00e9"',
+    b'"\\ud83d\\ude00"',
+)
+_VALUES = (
+    b'"bob"', b'"alice"', b'"carol"', b'"\\u0062ob"', b'""', b"null", b"true", b"false", b"0", b"1", b"-1", b"-0", b"1.0", b"1e2",
+    b"4294967295", b"4294967296", b"18446744073709551616", b"9" * 30, b"1e400", b"[]", b"{}", b"[1]", b'{"a":1}', b'"2.0"',
+    b'"\\ud800"', b'"\\u0000"', b'"\\n"', '"é😀"'.encode(), b'"\xff"', b'"\x00"', b'"' + b"x" * 201 + b'"', b'"' + b"y" * 257 + b'"',
+    b"[" * 33 + b"]" * 33, b'{"a":' * 32 + b"1" + b"}" * 32, b'{"a":' * 33 + b"1" + b"}" * 33, b"NaN", b"Infinity", b"01", b".5", b"",
+    b'{"audio":1}', b'{"audio":true,"x":[1]}', b'{"client":"\\u00e9"}', b'"YWZ0ZXI6MQ"', b"[" * 2000,
+)  # fmt: skip
+_NAMES = (
+    b'"jsonrpc"', b'"method"', b'"params"', b'"id"', b'"traceparent"', b'"result"', b'"error"', b'"peer_id"', b'"to_peer_id"', b'"sdp"',
+    b'"type"', b'"room"', b'"metadata"', b'"capabilities"', b'"page_size"', b'"call"', b'"self"', b'"params.x"', b'"\\u0069d"', b'""', b"1",
+)  # fmt: skip
+_RELAY = ((b'"to_peer_id"', b'"bob"'), (b'"sdp"', b'"v=0"'))
+_ANNOUNCE = ((b'"peer_id"', b'"carol"'), (b'"capabilities"', b'{"audio":true}'), (b'"metadata"', b"{}"))
+_METHODS: tuple[tuple[bytes, tuple[tuple[bytes, bytes], ...]], ...] = (
+    (b'"offer"', _RELAY),
+    (b'"offer"', _RELAY),
+    (b'"answer"', (*_RELAY, (b'"type"', b'"pranswer"'))),
+    (b'"ice_candidate"', ((b'"to_peer_id"', b'"bob"'), (b'"candidate"', b'"c"'), (b'"sdp_mid"', b'"0"'))),
+    (b'"ice_candidate"', ((b'"to_peer_id"', b'"alice"'), (b'"sdp_mline_index"', b"0"), (b'"username_fragment"', b'"u"'))),
+    (b'"announce"', _ANNOUNCE),
+    (b'"announce"', (*_ANNOUNCE, (b'"room"', b'"r"'))),
+    (b'"disconnect"', ((b'"peer_id"', b'"bob"'),)),
+    (b'"list_peers"', ((b'"page_size"', b"1"),)),
+    (b'"health_check"', ()),
+    (b'"rpc.discover"', ()),
+    (b'"rpc.\\u0064iscover"', ()),
+    (b'"nothing"', ()),
+)  # fmt: skip
+
+
+class Source:
+    """Bytes that choose what is written; where they end, what is usual."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def byte(self) -> int:
+        byte = self._data[self._at] if self._at < len(self._data) else 0
+        self._at += 1
+        return byte
+
+    def take(self, size: int) -> bytes:
+        data = self._data[self._at : self._at + size]
+        self._at += size
+        return data
+
+
+def _value(source: Source, usual: bytes) -> bytes:
+    choice = source.byte()
+    if choice < 150:
+        return usual
+    if choice < 160:
+        return source.take(source.byte() % 32)
+    return _VALUES[choice % len(_VALUES)]
+
+
+def _object(source: Source, usual: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """An object with these members, or nearly these."""
+    members = [(name, _value(source, value)) for name, value in usual]
+    choice = source.byte()
+    at = source.byte() if choice >= 100 else 0
+    if choice >= 220:
+        members.insert(at % (len(members) + 1), (_NAMES[at % len(_NAMES)], _VALUES[source.byte() % len(_VALUES)]))
+    elif choice >= 180 and members:
+        del members[at % len(members)]
+    elif choice >= 140:
+        members = members[at % len(members) :] + members[: at % len(members)] if members else members
+    elif choice >= 100:
+        members = members[::-1]
+    comma, colon = ((b",", b":"), (b" , ", b"\t:\n"))[choice & 1]
+    return b"{" + comma.join(name + colon + value for name, value in members) + b"}"
+
+
+def _call(source: Source) -> bytes:
+    method, params = _METHODS[source.byte() % len(_METHODS)]
+    usual = [(b'"jsonrpc"', b'"2.0"'), (b'"method"', method), (b'"params"', _object(source, params))]
+    choice = source.byte()
+    if choice < 200:
+        usual.append((b'"id"', _IDS[choice % len(_IDS)]))
+    return _object(source, tuple(usual))
+
+
+def _text(kind: int, length: int, payload: bytes) -> bytes:
+    """A message, as an instruction has it written."""
+    source = Source(payload)
+    match kind % 8:
+        case 0 | 1 | 2:
+            return _call(source)
+        case 3 | 4:
+            return b"[" + b",".join(_call(source) for _ in range(length % (MAX_BATCH + 2))) + b"]"
+        case 5:
+            text = _call(source)
+            at = source.byte() % len(text)
+            return text[:at] + source.take(source.byte() % 4) + text[at + 1 :]
+        case 6:
+            return b"[" + b",".join(_value(source, b"{}") for _ in range(length % MAX_BATCH)) + b"]"
+        case _:
+            return payload
+
+
+def _ids_due(text: bytes) -> Any:
+    """The id of the response that is due to a message, or the ids of a batch's; `_NOBODY` where none is."""
+    try:
+        msgspec.json.decode(text)
+        # Another reader of JSON, which takes whatever that one does.
+        message = json.loads(text.decode())
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(message, list):
+        return _id_due(message)
+    if not 0 < len(message) <= MAX_BATCH:
+        return None
+    ids = [due for one in message if (due := _id_due(one)) is not _NOBODY]
+    return ids or _NOBODY
+
+
+def _id_due(request: Any) -> Any:
+    if not isinstance(request, dict):
+        return None
+    if "method" not in request and ("result" in request or "error" in request):
+        return _NOBODY
+    request_id = request.get("id")
+    if type(request_id) not in (str, int, type(None)):
+        return None
+    valid = (
+        request.get("jsonrpc") == "2.0"
+        and isinstance(request.get("method"), str)
+        and isinstance(request.get("params", {}), dict | list)
+    )
+    return _NOBODY if valid and "id" not in request else request_id
+
+
+def _ids_in(texts: list[bytes]) -> list[Any]:
+    """The ids of the responses among what was said to a session, in their order."""
+    ids = []
+    for text in texts:
+        message = json.loads(text)
+        if isinstance(message, list):
+            assert message
+            ids.append([_response_id(one) for one in message])
+        elif "method" in message:
+            assert set(message) == {"jsonrpc", "method", "params"}
+        else:
+            ids.append(_response_id(message))
+    return ids
+
+
+def _response_id(response: Any) -> Any:
+    assert set(response) in ({"jsonrpc", "result", "id"}, {"jsonrpc", "error", "id"})
+    assert response["jsonrpc"] == "2.0"
+    assert response.get("result", response.get("error")) is not None
+    return response["id"]
+
+
+def play(data: bytes) -> None:
+    """Takes the bytes for one text, or for instructions that write some; the first says which, and to what hubs."""
+    first = data[0] if data else 0
+    settings = _TIGHT if first & 2 else _USUAL
+    with objecting():
+        worlds = []
+        for _ in range(2):
+            deferral = Deferral() if first & 1 else None
+            worlds.append((ThreeSessions(settings, deferral), deferral))
+        it = Play(*worlds[0], *worlds[1])
+        if first & 4:
+            it.say(2 if first & 8 else 0, data[1:])
+        else:
+            for kind, choice, length, payload in instructions(data[1:], longest=96):
+                if choice >= 200:
+                    it.complete(choice)
+                else:
+                    it.say((0, 0, 2, 1)[choice & 3], _text(kind, length, payload))
+        it.end()
+
+
+class Play:
+    """Two hubs alike, to one of which all comes by the fast path where that takes it."""
+
+    def __init__(
+        self, fast: ThreeSessions, deferral: Deferral | None, general: ThreeSessions, other: Deferral | None
+    ) -> None:
+        self.fast = fast
+        self.general = general
+        self.deferrals = [one for one in (deferral, other) if one is not None]
+        self.due: list[list[Any]] = [[] for _ in fast.sessions]
+        """The ids of the responses that are due to each."""
+        self.said: list[list[Any]] = [[] for _ in fast.sessions]
+        """Those that have been said."""
+        while self.complete(0):
+            pass
+
+    def say(self, speaker: int, text: bytes) -> None:
+        """Lets one say a text, where its session takes any."""
+        session = self.fast.sessions[speaker]
+        if session.awaiting or not session.open:
+            return
+        due = _ids_due(text)
+        if due is not _NOBODY:
+            self.due[speaker].append(due)
+        self.fast.conversations[speaker].receive(text, NOW)
+        self.general.conversations[speaker]._receive_any(text, NOW)
+        self.compare()
+
+    def complete(self, index: int) -> bool:
+        """Says another node's word, where one is awaited."""
+        if not self.deferrals or not self.deferrals[0].waiting:
+            return False
+        for deferral in self.deferrals:
+            deferral.complete(index % len(deferral.waiting), now=NOW)
+        self.compare()
+        return True
+
+    def compare(self) -> None:
+        """Asserts that both hubs have said, counted and kept the same."""
+        outcome = self.fast.outcome()
+        assert outcome == self.general.outcome()
+        for said, texts in zip(self.said, outcome[0], strict=True):
+            said.extend(_ids_in(texts))
+
+    def end(self) -> None:
+        """Asserts that every request was answered by its id, and nothing else."""
+        while self.complete(0):
+            pass
+        for session, said, due in zip(self.fast.sessions, self.said, self.due, strict=True):
+            assert not session.awaiting
+            if session.open:
+                assert repr(said) == repr(due), (said, due)
+
+
+if __name__ == "__main__":
+    fuzzing.fuzz(play)

@@ -1,0 +1,664 @@
+"""Feeds WebSocket bytes and splits that nobody meant: its reader must cut what the library cuts, its wire stay sound.
+
+`python tests/fuzz/fuzz_websocket_frames.py -max_total_time=60` fuzzes with atheris; `play` is one run of any input.
+"""
+
+import contextlib
+import dataclasses
+import re
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Self
+from unittest.mock import patch
+
+if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).parents[1] / "shared"))
+    import fuzzing
+
+    with fuzzing.instrumenting("sigbridge", "sigbridge_websocket"):
+        import sigbridge_websocket.wire  # noqa: F401
+
+import msgspec
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame, Opcode
+
+from clock import Clock
+from instructions import instructions
+from lines import Line
+from logged_errors import objecting
+from sigbridge import Hub, Settings, outbox
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.outbox import NOTICE, Outbox
+from sigbridge_compat.deferred import Deferral
+from sigbridge_net.wire import WireFactory
+from sigbridge_websocket import wire as wires
+from sigbridge_websocket.closing import ANSWERING, CLOSED, ENDING, OPEN
+from sigbridge_websocket.compression import Compression
+from sigbridge_websocket.error_codes import Fault
+from sigbridge_websocket.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    FIN,
+    MASKED_HEAD_BYTES,
+    MAX_CONTROL_BYTES,
+    PING,
+    PONG,
+    RSV1,
+    TEXT,
+    FrameReader,
+)
+from sigbridge_websocket.wire import WebSocketWire, websocket_wires
+from websocket_frames import MOST_HEAD_BYTES, alike, cut, cut_by_library, deflate, unread, written
+from websocket_lines import HANDSHAKE, LIST, masked
+
+
+def play(data: bytes) -> None:
+    """Takes the bytes for instructions: for a reader alone, or for a server and its clients."""
+    first = data[0] if data else 0
+    with objecting():
+        if first & 1:
+            play_reader(data[1:], compressed=bool(first & 2))
+        else:
+            play_twice(data[1:], first >> 1)
+
+
+# A reader alone.
+
+MAX_READ_BYTES = 300
+_CODES = (0, 999, 1000, 1003, 1004, 1005, 1006, 1007, 1011, 1014, 1015, 2999, 3000, 4999, 5000, 0xFFFF)
+_SIZES = (0, 1, 20, 100, 125, 126, 200, MAX_READ_BYTES - 1, MAX_READ_BYTES, MAX_READ_BYTES + 1, 2100, 65536)
+_LETTERS = "é😀\ud7ff\ue000".encode()
+_RESERVED = (3, 7, 11, 15)
+
+
+class Writer:
+    """Writes a client's frames: mostly such as may come next, some compressed, and what is none."""
+
+    def __init__(self, *, compressed: bool) -> None:
+        self._packer = deflate() if compressed else None
+        self._within = False
+        self._packed = False
+
+    def write(self, kind: int, choice: int, length: int, payload: bytes) -> bytes:
+        """Returns the frame that an instruction asks for."""
+        odd = choice >= 224
+        opcode = self._opcode(kind & 15 if odd else kind % 13, choice)
+        fin = not kind & 0x40
+        if opcode == CLOSE:
+            body = _CODES[choice % len(_CODES)].to_bytes(2, "big") + payload
+        else:
+            body = _body(choice & 7, length, payload)
+        if opcode in (PING, PONG, CLOSE):
+            fin, body, rsv = fin or not odd, body[: 125 + odd], 0
+        else:
+            body, rsv = self._pack(opcode, body, choice, fin=fin)
+            self._within = not fin
+        if odd and choice & 8:
+            # What is cut off comes with another frame, or never.
+            body = body[: length % 32]
+        if odd and length >= 250:
+            rsv ^= choice & 7
+        mask = None if choice == 255 else (bytes(4), b"mask")[kind >> 7]
+        frame = written(opcode, body, fin, rsv, mask)
+        return _wider(frame, choice) if odd and kind & 0x20 else frame
+
+    def _opcode(self, choice: int, other: int) -> int:
+        match choice:
+            case 9 | 10:
+                return PING
+            case 11:
+                return PONG
+            case 12:
+                return CLOSE
+            case 13:
+                return TEXT
+            case 14:
+                return CONTINUATION
+            case 15:
+                return _RESERVED[other & 3]
+            case _:
+                return CONTINUATION if self._within else BINARY if choice == 8 else TEXT
+
+    def _pack(self, opcode: int, body: bytes, choice: int, *, fin: bool) -> tuple[bytes, int]:
+        """Returns a data frame's body, compressed or not, and its reserved bits."""
+        begins = opcode != CONTINUATION
+        if begins:
+            self._packed = self._packer is not None and bool(choice & 8)
+        if self._packer is None or not self._packed:
+            return body, 0
+        frame = Frame(Opcode.TEXT if begins else Opcode.CONT, body, fin)
+        return bytes(self._packer.encode(frame).data), 4 if begins else 0
+
+
+def _body(choice: int, length: int, payload: bytes) -> bytes:
+    match choice:
+        case 0 | 1:
+            return bytes(byte & 0x7F for byte in payload)
+        case 2:
+            return payload
+        case 3:
+            return _LETTERS[: length % (len(_LETTERS) + 1)] if length < 128 else _LETTERS[length % len(_LETTERS) :]
+        case 4:
+            return b"{}" * (length % 64)
+        case 5 | 6:
+            return b"x" * _SIZES[length % len(_SIZES)]
+        case _:
+            return payload[:1].hex().encode() * (1 + length // 4)
+
+
+def play_reader(data: bytes, *, compressed: bool) -> None:
+    """Lets a reader cut frames from bytes that come in pieces, and in one; the library must cut the same from them."""
+    writer = Writer(compressed=compressed)
+    stream = b""
+    edges = {0}
+    for kind, choice, length, payload in instructions(data, longest=32):
+        frame = payload if kind == 255 else writer.write(kind, choice, length, payload)
+        edges.update(range(len(stream), len(stream) + len(frame), 1 + length))
+        stream += frame
+    parts = [stream[start:end] for start, end in pairwise(sorted(edges | {len(stream)}))]
+    ours = cut(parts, Compression(deflate()) if compressed else None, MAX_READ_BYTES)
+    whole = cut([stream], Compression(deflate()) if compressed else None, MAX_READ_BYTES)
+    assert ours == whole
+
+    if alike(ours, cut_by_library([stream], deflate() if compressed else None, MAX_READ_BYTES)):
+        return
+    # Ours may be the first to refuse a frame: by its head alone, or a control frame that says its size in more bytes than
+    # it takes, which the library does not mind (RFC 6455, section 5.5).
+    frames, reason = ours
+    assert reason is not None
+    head = _refused_head(stream, Compression(deflate()) if compressed else None)
+    rest = cut_by_library([stream + bytes(MAX_READ_BYTES)], deflate() if compressed else None, MAX_READ_BYTES)
+    if head and head[0] & CLOSE and head[1] & 0x7F > MAX_CONTROL_BYTES:
+        assert frames == rest[0][: len(frames)]
+    else:
+        assert alike(ours, rest), (ours, rest)
+
+
+def _refused_head(stream: bytes, compression: Compression | None) -> bytes:
+    """The first two bytes of the frame that our reader refuses."""
+    reader = FrameReader(MAX_READ_BYTES, compression)
+    reader.feed(stream)
+    with contextlib.suppress(Fault):
+        while reader.next_frame() is not None:
+            pass
+    return reader._data[reader._at : reader._at + 2]
+
+
+def _wider(frame: bytes, choice: int) -> bytes:
+    """A frame that says its size in more bytes than it takes, or another size."""
+    size, rest = frame[1] & 0x7F, frame[2:]
+    if size > 125:
+        return frame[:1] + bytes((frame[1] ^ 1,)) + rest
+    match choice & 3:
+        case 0:
+            return frame[:1] + b"\xfe" + size.to_bytes(2, "big") + rest
+        case 1:
+            return frame[:1] + b"\xff" + size.to_bytes(8, "big") + rest
+        case 2:
+            return frame[:1] + b"\xff" + (size | 1 << 63).to_bytes(8, "big") + rest
+        case _:
+            return frame[:1] + bytes((0x80 | choice & 0x7F,)) + rest
+
+
+# A server and its clients.
+
+MAX_BYTES = 500
+SETTINGS = Settings(
+    max_message_bytes=MAX_BYTES,
+    max_batch_requests=8,
+    max_sdp_bytes=250,
+    outbox_max_messages=6,
+    outbox_max_bytes=1500,
+    send_deadline_seconds=3,
+    max_sessions=5,
+    rate_per_second=0,
+)
+COMPRESSING = dataclasses.replace(SETTINGS, websocket_compression=True)
+_MOST_CLIENTS = 6
+_MOST_ROUNDS = 2000
+_PACKED_HANDSHAKE = HANDSHAKE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+_HANDSHAKES = (
+    HANDSHAKE,
+    HANDSHAKE,
+    _PACKED_HANDSHAKE,
+    _PACKED_HANDSHAKE,
+    HANDSHAKE.replace(b"13", b"8"),
+    b"GET /\r\n\r\n",
+)
+
+
+class Client(Line):
+    """One client's connection, and what its socket has not passed on."""
+
+    wire: WebSocketWire
+
+    def __init__(self, factory: WireFactory, clock: Clock, *, fast: bool) -> None:
+        super().__init__(factory, clock)
+        self.fast = fast
+        self.unsent = b""
+        """What it has sent and nobody has read, since its input was not welcome."""
+        self.pushed = 0
+        """Bytes that have come since all that had come was looked at."""
+        self.stalled = False
+        """True while nothing can be written to its socket."""
+        self.to_flush = False
+        self.lost = False
+        self.eof = False
+        self.over = False
+        """True once the wire was finished: a carrier writes nothing more."""
+        self.shaken = False
+        """True once it was told how its handshake went."""
+        self.closed = False
+        """True once it was told our close frame."""
+        self.rest_of_handshake = b""
+        self.packer: PerMessageDeflate | None = None
+        self._unpacker: PerMessageDeflate | None = None
+
+    @property
+    def wants_flush(self) -> bool:
+        return (self.to_flush or self.woken > 0) and not self.stalled and not self.lost
+
+    def push(self, data: bytes) -> bool:
+        if self.wire._frames.exhausted:
+            self.pushed = 0
+        self.pushed += len(data)
+        self.to_flush = True
+        return super().push(data)
+
+    def send(self, data: bytes, piece: int) -> None:
+        """Sends bytes, which arrive in pieces where input is welcome."""
+        if self.lost or self.eof:
+            return
+        self.piece = piece
+        if self.unsent or not self.wire.reading():
+            self.unsent += data[: 20_000 - len(self.unsent)]
+        else:
+            self.push(data)
+
+    def flush(self) -> None:
+        """Writes all that there is, and reads on where that is welcome again."""
+        self.to_flush = False
+        for _ in range(_MOST_ROUNDS):
+            self.woken = 0
+            if self.pull():
+                continue
+            if not self.unsent or not self.wire.reading():
+                break
+            data, self.unsent = self.unsent, b""
+            self.push(data)
+        else:
+            raise AssertionError("there is no end to what it says")
+        self.to_flush = False
+
+    def take(self, most: int, times: int) -> None:
+        """Writes a little, as to a socket that is full again."""
+        most, self.most = self.most, most
+        for _ in range(times):
+            if not self.pull():
+                break
+        self.most = most
+
+    def end_input(self) -> Self:
+        """Ends its half of the connection, behind all that it has sent."""
+        if not self.lost and not self.eof:
+            self.eof = self.to_flush = True
+            self._read_all()
+            self.wire.receive_eof(self.clock.now)
+        return self
+
+    def lose(self) -> None:
+        """Loses the connection."""
+        if not self.lost:
+            self._read_all()
+            self.lost = True
+            self.wire.connection_lost(self.clock.now)
+
+    def _read_all(self) -> None:
+        data, self.unsent = self.unsent, b""
+        self.push(data)
+
+    def expire(self) -> None:
+        if self.lost or self.wire.due > self.clock.now.monotonic:
+            return
+        super().expire()
+        if self.wire.aborted:
+            self.unsent = b""
+            self.lose()
+        else:
+            self.to_flush = True
+
+    def hear(self, output: bytes) -> None:
+        """Asserts that it is told whole frames, of which none follows our close frame."""
+        assert not self.over
+        if not self.shaken:
+            self.shaken = True
+            head, end, output = output.partition(b"\r\n\r\n")
+            assert end
+            if not head.startswith(b"HTTP/1.1 101 "):
+                self.closed = True
+                return
+            if b"permessage-deflate" in head:
+                self.packer, self._unpacker = deflate(), deflate()
+        while output:
+            assert not self.closed
+            first, size, start = output[0], output[1], 2
+            if size > 125:
+                start += 2 if size == 126 else 8
+                size = int.from_bytes(output[2:start], "big")
+            payload, output = output[start : start + size], output[start + size :]
+            assert len(payload) == size
+            self._hear_frame(first, payload)
+
+    def _hear_frame(self, first: int, payload: bytes) -> None:
+        if first == FIN | CLOSE:
+            self.closed = True
+            assert len(payload) <= MAX_CONTROL_BYTES
+        elif first in (FIN | PING, FIN | PONG):
+            assert len(payload) <= MAX_CONTROL_BYTES
+        elif self._unpacker is None:
+            assert first == FIN | TEXT
+            msgspec.json.decode(payload)
+        else:
+            assert first == FIN | RSV1 | TEXT
+            msgspec.json.decode(bytes(self._unpacker.decode(Frame(Opcode.TEXT, payload, rsv1=True)).data))
+
+    def check(self) -> None:
+        """Asserts all that must hold of one connection at any time."""
+        wire, session, state = self.wire, self.wire._session, self.wire._closing.state
+        is_open = session is not None and session.end_reason is None
+        assert (state == OPEN) is is_open
+        assert not (is_open and self.lost)
+        if state == OPEN and wire.reading():
+            assert wire._frames.exhausted
+        assert unread(wire._frames) <= MAX_BYTES + MOST_HEAD_BYTES + self.pushed
+        fragments = wire._frames._fragments
+        assert fragments is None or len(fragments.data) <= MAX_BYTES
+        assert len(wire._ahead) <= 100 + self.pushed // MASKED_HEAD_BYTES
+        assert wire.finished is (state == CLOSED)
+        if session is not None:
+            check_outbox(session.outbox)
+        self.over = wire.finished and not self.stalled
+        if self.lost:
+            assert state in (ANSWERING, CLOSED)
+        elif not self.stalled:
+            self._check_rest()
+
+    def _check_rest(self) -> None:
+        """Asserts that nothing is left to be said or read on a connection that nothing holds up."""
+        wire, session = self.wire, self.wire._session
+        assert not wire._ahead
+        assert wire._closing.state not in (ENDING, ANSWERING)
+        if session is not None and not session.awaiting:
+            assert not len(session.outbox)
+            assert wire.reading()
+            assert not self.unsent
+
+    def at_end(self) -> bool:
+        return self.lost or self.wire.finished
+
+
+def check_outbox(outbox: Outbox) -> None:
+    """Asserts that an outbox keeps its accounts, and its bounds."""
+    held = outbox._held or []
+    assert outbox.queued_bytes == sum(map(len, outbox._frames)) + sum(map(len, held))
+    assert len(outbox._put_at) == len(outbox._frames)
+    assert 0 <= outbox._free_messages <= len(outbox)
+    assert 0 <= outbox._free_bytes <= outbox.queued_bytes
+    counted = len(outbox) - outbox._free_messages
+    assert counted <= NOTICE * SETTINGS.outbox_max_messages
+    assert counted <= 1 or outbox.queued_bytes - outbox._free_bytes <= NOTICE * SETTINGS.outbox_max_bytes
+
+
+class Play:
+    """A server, its clients, and what is done to them."""
+
+    def __init__(self, flags: int, *, fast: bool) -> None:
+        self.fast = fast
+        self.clock = Clock()
+        self.deferral = Deferral() if flags & 1 else None
+        self.hub = Hub(
+            COMPRESSING if flags & 2 else SETTINGS, self.clock.now, directory=self.deferral, bus=self.deferral
+        )
+        if self.deferral is not None:
+            self.deferral.attach(self.hub)
+        self.factory = websocket_wires(self.hub)
+        self.clients: list[Client] = []
+        for number in range(3):
+            client = self.connect(_PACKED_HANDSHAKE if number < 2 else HANDSHAKE)
+            if number < 2 and flags & 4:
+                client.send(masked(TEXT, _message(number, 0, b"")), 0)
+        self.settle()
+
+    def connect(self, handshake: bytes) -> Client:
+        client = Client(self.factory, self.clock, fast=self.fast)
+        client.send(handshake, 0)
+        self.clients.append(client)
+        return client
+
+    def settle(self) -> None:
+        """Flushes whoever has something to be said or read, until nobody has."""
+        for _ in range(_MOST_ROUNDS):
+            clients = [client for client in self.clients if client.wants_flush]
+            if not clients:
+                return
+            for client in clients:
+                client.flush()
+        raise AssertionError("it does not come to rest")
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.hub.expire(self.clock.now)
+        for client in self.clients:
+            client.expire()
+
+    def complete(self, index: int) -> None:
+        """Says another node's word, where one is awaited."""
+        deferral = self.deferral
+        if deferral is not None and deferral.waiting:
+            deferral.complete(index % len(deferral.waiting), now=self.clock.now)
+
+    def drain(self) -> None:
+        self.hub.drain(self.clock.now)
+        for client in self.clients:
+            if not client.lost:
+                client.wire.drain(self.clock.now)
+                client.to_flush = True
+
+    def check(self) -> None:
+        """Asserts all that must hold at any time."""
+        sessions = []
+        for client in self.clients:
+            client.check()
+            session = client.wire._session
+            if session is not None and session.open:
+                sessions.append(session)
+        hub = self.hub
+        assert hub.session_count == hub.counters.sessions["websocket"] == len(sessions) <= SETTINGS.max_sessions
+        peers = [session.peer for session in sessions if session.peer is not None]
+        assert hub.peer_count == len(peers)
+        if self.deferral is not None:
+            assert {(peer.room.name, peer.peer_id) for peer in peers} <= self.deferral.owned
+
+    def end(self, *, by_itself: bool) -> None:
+        """Comes to an end, when all has been said or at once; nothing is left then."""
+        if by_itself:
+            for client in self.clients:
+                client.stalled, client.to_flush = False, True
+            self.settle()
+            self.check()
+            self._come_to_rest()
+            for _ in range(12):
+                self.advance(30.0)
+                self._come_to_rest()
+            assert all(client.at_end() for client in self.clients)
+        for client in self.clients:
+            client.lose()
+        while self.deferral is not None and self.deferral.waiting:
+            self.complete(0)
+        self.check()
+        hub = self.hub
+        assert hub.session_count == hub.peer_count == hub.room_count == hub.pending_offer_count == 0
+        assert not hub._announcing.claiming
+        assert self.deferral is None or not self.deferral.owned
+
+    def _come_to_rest(self) -> None:
+        """Lets other nodes say all that is awaited of them; asserts that nobody is held up then."""
+        while self.deferral is not None and self.deferral.waiting:
+            self.complete(0)
+            self.settle()
+            self.check()
+        self.settle()
+        self.check()
+        for client in self.clients:
+            session = client.wire._session
+            assert session is None or not session.awaiting
+
+
+def play_twice(data: bytes, flags: int) -> None:
+    """Plays on a server with its fast paths and its input in pieces; one without them must say the same."""
+    with (
+        patch.multiple(outbox, CROWDED_MESSAGES=4, CROWDED_BYTES=700),
+        patch.multiple(wires, READ_AHEAD_PONGS=3),
+    ):
+        said = play_server(data, flags, usual=True)
+        if flags & 0x10:
+            assert play_server(data, flags, usual=False) == said
+
+
+def play_server(data: bytes, flags: int, *, usual: bool) -> list[bytes]:  # noqa: C901 - one turn for each thing that can be done
+    """Does what the instructions say, and checks after each; returns what was said to each client."""
+    it = Play(flags, fast=usual)
+    for kind, choice, length, payload in instructions(data):
+        client = it.clients[choice % len(it.clients)]
+        piece = 1 + length // 4 if usual and length & 3 else 0
+        text = _message(length, choice, payload)
+        match kind % 20:
+            case 0 | 1 | 2 | 3 | 4 | 5:
+                _say(client, text, piece, packed=bool(kind & 0x80))
+            case 6:
+                _say_in_parts(client, text, 1 + length % 16, piece, ping=bool(kind & 0x80))
+            case 7:
+                client.send(written(PING + (choice >> 7), payload, True, 0, b"mask"), piece)
+            case 8:
+                client.send(written(PING, b"", True, 0, b"mask") * (choice // 8), piece)
+            case 9:
+                client.send(written(length & 15, payload, not choice & 0x80, choice >> 5, b"mask"), piece)
+            case 10:
+                client.send(payload, piece)
+            case 11:
+                client.send(
+                    written(CLOSE, payload[:2] if choice & 0x80 else b"\x03\xe8" + payload, True, 0, b"mask"), piece
+                )
+            case 12:
+                client.stalled, client.to_flush = not client.stalled, True
+            case 13:
+                if client.stalled and not client.lost:
+                    client.take(1 + choice * 4, 1 + length % 8)
+            case 14 | 15:
+                it.complete(choice)
+            case 16:
+                it.advance(choice / 16)
+            case 17:
+                if client.rest_of_handshake:
+                    rest, client.rest_of_handshake = client.rest_of_handshake, b""
+                    client.send(rest, piece)
+                elif len(it.clients) < _MOST_CLIENTS:
+                    handshake = _HANDSHAKES[choice % len(_HANDSHAKES)]
+                    at = len(handshake) if choice < 128 else length
+                    it.connect(handshake[:at]).rest_of_handshake = handshake[at:]
+            case 18:
+                if choice & 0xC0 == 0:
+                    client.end_input()
+                elif choice & 0xC0 == 0x40:
+                    client.lose()
+            case _:
+                _do_to_server(it, client, choice)
+        it.settle()
+        it.check()
+    it.end(by_itself=bool(flags & 8))
+    # The library has a clock of its own.
+    return [re.sub(rb"Date: .*?\r\n", b"", client.output, count=1) for client in it.clients]
+
+
+def _do_to_server(it: Play, client: Client, choice: int) -> None:
+    session = client.wire._session
+    match choice >> 3:
+        case 0:
+            it.drain()
+        case 1:
+            it.hub.leave()
+        case 2:
+            it.hub.degraded = not it.hub.degraded
+        case 3 if session is not None:
+            it.hub.end(session, list(DisconnectReason)[choice % len(DisconnectReason)], it.clock.now)
+        case _:
+            pass
+
+
+def _say(client: Client, text: bytes, piece: int, *, packed: bool) -> None:
+    """Sends a message in one frame."""
+    if packed and client.packer is not None:
+        packed_text = bytes(client.packer.encode(Frame(Opcode.TEXT, text)).data)
+        client.send(written(TEXT, packed_text, True, 4, b"mask"), piece)
+    else:
+        client.send(masked(TEXT, text), piece)
+
+
+def _say_in_parts(client: Client, text: bytes, part: int, piece: int, *, ping: bool) -> None:
+    """Sends a message in several frames, with a ping between two."""
+    for at in range(0, len(text), max(part, len(text) // 8)):
+        size = max(part, len(text) // 8)
+        client.send(masked(CONTINUATION if at else TEXT, text[at : at + size], fin=at + size >= len(text)), piece)
+        if ping:
+            client.send(masked(PING, b""), piece)
+
+
+def _message(choice: int, number: int, payload: bytes) -> bytes:
+    """A message of JSON-RPC, or what is none."""
+    name = b"abcd"[choice & 3 : (choice & 3) + 1]
+    room = b',"room":"r"' if number & 0x80 and number & 0x40 else b""
+    announce = b'{"jsonrpc":"2.0","method":"announce","params":{"peer_id":"%b"%b},"id":%d}' % (name, room, number)
+    offer = b'{"jsonrpc":"2.0","method":"offer","params":{"to_peer_id":"%b","sdp":"%b"}%b}' % (
+        name,
+        b"s" * (1 + number),
+        b',"id":%d' % number if number & 1 else b"",
+    )
+    match choice >> 2 & 15:
+        case 0 | 1:
+            return announce
+        case 2 | 3 | 4:
+            return offer
+        case 5:
+            return (
+                b'{"jsonrpc":"2.0","method":"ice_candidate","params":{"to_peer_id":"%b","candidate":"c"},"id":null}'
+                % name
+            )
+        case 6:
+            return b'{"jsonrpc":"2.0","method":"answer","params":{"to_peer_id":"%b","sdp":"s"},"id":"%d"}' % (
+                name,
+                number,
+            )
+        case 7:
+            return b'{"jsonrpc":"2.0","method":"disconnect","params":{"peer_id":"%b"},"id":%d}' % (name, number)
+        case 8:
+            return LIST % number
+        case 9:
+            return b"[%b,%b,%b]" % (announce, LIST % number, offer)
+        case 10:
+            return b"[" + b",".join([LIST % number] * (1 + number % 8)) + b"]"
+        case 11:
+            return b"[%b,%b]" % (offer, offer)
+        case 12:
+            return b'{"jsonrpc":"2.0","method":"%b","id":1}' % (b"health_check", b"rpc.discover")[number >= 250]
+        case 13:
+            return payload
+        case 14:
+            return b"[" * (number % 64)
+        case _:
+            return LIST % 1 + b" " * (MAX_BYTES - len(LIST % 1) - 1 + number % 3)
+
+
+if __name__ == "__main__":
+    fuzzing.fuzz(play)
