@@ -21,6 +21,7 @@ from typing import Final
 
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.instant import Instant
+from sigbridge.share import Share
 from sigbridge_grpc.framing import Deframer
 from sigbridge_grpc.method import Ending, Method
 from sigbridge_net.unfinished import Unfinished
@@ -47,19 +48,25 @@ HALF_CLOSE_TOLD: Final = 2
 class Agenda:
     """The list of what a wire has to look at: calls before the next output, and deadlines when they are due."""
 
-    __slots__ = ("due", "first_touched", "wake")
+    __slots__ = ("due", "first_touched", "share", "wake")
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.wake = wake
         self.due = 0.0
         self.first_touched: StreamCall | None = None
         """The first of the calls to be looked at; each knows the next. Those that are gone are passed by."""
+        self.share = Share()
+        """What the sessions of all calls may cause in one turn: they are one client's."""
 
     def touch(self, call: "StreamCall") -> None:
         """Looks at a call before the next output."""
         if not call.touched:
             call.touched = True
             call.next_touched, self.first_touched = self.first_touched, call
+
+    def rest(self, call: "StreamCall") -> None:
+        """Looks at a call in the next turn; see `sigbridge_grpc.method.Call`."""
+        self.touch(call)
 
     def may_respond(self, call: "StreamCall") -> bool:
         """Returns whether a call may make a response now; see `sigbridge_grpc.method.Call`."""
@@ -132,6 +139,15 @@ class StreamCall:
             if not self.touched:
                 self._agenda.touch(self)
             self._agenda.wake()
+
+    @property
+    def share(self) -> Share:
+        """What the sessions of its client may cause in one turn."""
+        return self._agenda.share
+
+    def rest(self) -> None:
+        """Waits for the next turn."""
+        self._agenda.rest(self)
 
     def may_respond(self) -> bool:
         """Returns whether a response may be made now; where not, the call goes on when it may."""

@@ -262,6 +262,11 @@ class Exchange(Agenda):
             self._lifetime.become_idle(now)
             self.due = 0.0
 
+    def rest(self, call: StreamCall) -> None:
+        """Lets a call wait for the next turn: its connection's share is spent."""
+        self._turn.rest(call)
+        self._settling = False
+
     # Responses without a session.
 
     def may_respond(self, call: StreamCall) -> bool:

@@ -18,6 +18,7 @@ from sigbridge.errors import Code, SignalingError, malformed_request
 from sigbridge.instant import Instant
 from sigbridge.outbox import Outbox
 from sigbridge.session import Caller
+from sigbridge.share import Share
 from sigbridge_grpc import status
 from sigbridge_grpc.framing import framed
 
@@ -45,11 +46,18 @@ class CallRefused(Exception):
 class Call(Protocol):
     """A call, as its method sees it."""
 
+    @property
+    def share(self) -> Share:
+        """What the sessions of its client may cause in one turn, together."""
+
     def wake(self) -> None:
         """Hears that there is something to take, or that the method is ready again."""
 
     def finish(self, ending: Ending) -> None:
         """Ends the call, after what is queued; a second end is ignored."""
+
+    def rest(self) -> None:
+        """Waits for the next turn, in which the method is asked again whether it is ready."""
 
     def may_respond(self) -> bool:
         """Returns whether a response may be made now; where not, the method is asked again when it may."""

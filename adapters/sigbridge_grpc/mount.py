@@ -29,6 +29,7 @@ from sigbridge.settings import Settings
 from sigbridge_grpc import status
 from sigbridge_grpc.interceptors import caller_of
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
+from sigbridge_grpc.stream_turns import ConnectionTurns, StreamTurns
 from sigbridge_grpc.unary_backlog import UnaryBacklog
 from sigbridge_net.clock import HubTimer, read_clock
 
@@ -110,6 +111,7 @@ class MountedSignaling:
         self._clock = clock
         self._timer = HubTimer(hub) if run_timer else None
         self._streams: set[asyncio.Task[Any]] = set()
+        self._turns = StreamTurns()
         self._unary = UnaryBacklog(hub.settings)
 
     @property
@@ -146,13 +148,15 @@ class MountedSignaling:
                 "Too many streams that are not read", "SIGNALING_MAX_SESSIONS", most, "connect again later"
             )
             await _abort(context, error.code, error.message)
-        stream = _Stream(self._service, context, self._clock)
+        peer = context.peer()
+        stream = _Stream(self._service, context, self._clock, self._turns.join(peer))
         task = cast(asyncio.Task[Any], asyncio.current_task())
         self._streams.add(task)
         try:
             await stream.run()
         finally:
             self._streams.discard(task)
+            self._turns.leave(peer)
 
     async def get_peers(self, message: bytes, context: _Context) -> bytes:
         """The peers of a room, without a session."""
@@ -179,8 +183,9 @@ class MountedSignaling:
 class _Stream:
     """One `Signal` call. The call's own task writes; a second one reads."""
 
-    def __init__(self, service: SignalingService, context: _Context, clock: Clock) -> None:
+    def __init__(self, service: SignalingService, context: _Context, clock: Clock, turns: ConnectionTurns) -> None:
         self._service = service
+        self._turns = turns
         self._hub = service.hub
         self._context = context
         self._clock = clock
@@ -200,6 +205,7 @@ class _Stream:
             logger.exception("a session could not be opened")
             failed = DisconnectReason.INTERNAL_ERROR
             await _abort(context, status.code_of(failed), status.message_of(failed), status.trailers_of(failed))
+        session.share = self._turns.share
         session.outbox.wake = self._to_write.set
         session.on_ready = self._on_ready
         reader: asyncio.Task[None] | None = None
@@ -282,7 +288,8 @@ class _Stream:
             self._close(session, DisconnectReason.INTERNAL_ERROR)
 
     async def _take(self, session: Session, message: bytes) -> None:
-        """Apply one request, and wait until the next one may be read."""
+        """Apply one request in its turn, and wait until the next one may be read."""
+        await self._turns.come()
         self._service.signal(session, message, self._clock())
         while session.open and (session.awaiting or session.outbox.crowded):
             self._to_read.clear()

@@ -4,6 +4,7 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.instant import Instant
 from sigbridge.session import Caller, no_end
+from sigbridge.share import FRESH
 from sigbridge_grpc import status
 from sigbridge_grpc.method import Call, CallRefused, Ending, Method
 from sigbridge_grpc.service import SignalingService
@@ -24,12 +25,19 @@ class SignalMethod(Method):
             raise CallRefused(Ending(int(error.code), error.message, trailers)) from None
         super().__init__(session.outbox)
         self._session = session
+        session.share = call.share
         session.outbox.wake = call.wake
         session.on_ready = self._on_ready
 
     def ready(self) -> bool:
-        """Returns whether no response is awaited, and the client reads what it is told."""
-        return not self._session.awaiting and not self.outbox.crowded
+        """Returns whether no response is awaited, the client reads what it is told, and its share is not spent."""
+        session = self._session
+        if session.awaiting or self.outbox.crowded:
+            return False
+        if session.share.state == FRESH:
+            return True
+        self._call.rest()
+        return False
 
     def receive(self, message: bytes, now: Instant) -> None:
         """Takes one request."""

@@ -3,7 +3,7 @@
 Compressed messages, calls that were held back, and responses without a session cost far more than the bytes that were
 sent for them: a byte may hold a thousand, one frame may let a hundred calls go on that have each kept a window full,
 and a question of ten bytes may be answered with half a megabyte. Of these a little is looked at in one turn, and the
-rest waits for the next.
+rest waits for the next. Requests that are told to a whole room cost as much; `sigbridge.share` counts them.
 """
 
 from sigbridge_grpc.call import Agenda, StreamCall

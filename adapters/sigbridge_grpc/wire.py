@@ -197,6 +197,7 @@ class GrpcWire(Exchange):
         if not self._settling or turn.is_spent or turn.resting or http2.resumed or not http2.can_write_all(most):
             return None
         self._lifetime.stalled_since = NEVER
+        self.share.used = 0
         output = http2.output(most)
         return [output] if output else []
 
@@ -226,6 +227,7 @@ class GrpcWire(Exchange):
         self._settling = life.state <= SERVING and not turn.resting and not waits
         # All that can be said now is said: the carrier asks again in the next turn, if something waits for that.
         turn.begin()
+        self.share.begin_turn()
         if turn.resting:
             turn.wake_resting(self)
             self.wake()

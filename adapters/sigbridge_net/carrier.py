@@ -1,7 +1,8 @@
 """The only code that touches sockets: accept, TLS, read, write, backpressure, timers, closing.
 
 Rule 1: one write per connection and loop tick: whoever has something to say is put on a list, and the list is flushed
-once. Rule 2: the transport's own buffer stays near a fixed mark; what does not fit waits in the session's outbox, which
+once, in slices: what takes longer goes on in the next tick, before those who were put on the list meanwhile.
+Rule 2: the transport's own buffer stays near a fixed mark; what does not fit waits in the session's outbox, which
 counts against its bound. Rule 3: one sweep for all connections, not a timer or a task each. Rule 4: a connection is
 ended by telling (the end of the stream, then waiting for the client to close) and, where that takes too long, by force.
 Rule 5: of what one client sends, a wire is given a little at a time, and everybody else has a turn between.
@@ -15,7 +16,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -32,6 +33,13 @@ WRITE_BUFFER_BYTES = 65536
 """The mark up to which a transport's own buffer is filled."""
 READ_BYTES = 16384
 """What a wire is given of one client's bytes in one loop tick: of the smallest frames, some milliseconds of work."""
+
+FLUSH_SECONDS: Final = 0.005
+"""How long connections are flushed in one loop tick, while everybody else waits; the rest follows in the next."""
+FLUSHES_PER_LOOK: Final = 4
+"""Connections that are flushed between two looks at the clock."""
+WRITES_PER_FLUSH: Final = 4
+"""How often one connection is written to before the others have their turn."""
 
 ACCEPTS_PER_TURN = 16
 """Connections that one address accepts in one turn of asyncio's loop; uvloop's accepts one."""
@@ -52,8 +60,11 @@ _LONGEST_SWEEP_SECONDS = 0.5
 class Carrier:
     """The connections of one server, over any number of listeners and protocols."""
 
-    def __init__(self, settings: Settings, counters: Counters | None = None) -> None:
-        """Begin without connections; those that are refused are counted in `counters`."""
+    def __init__(
+        self, settings: Settings, counters: Counters | None = None, *, clock: Callable[[], Instant] = read_clock
+    ) -> None:
+        """Begin without connections; those that are refused are counted in `counters`, and flushes timed by `clock`."""
+        self._clock = clock
         self._settings = settings
         self._counters = counters or Counters()
         self._refused = 0
@@ -166,9 +177,24 @@ class Carrier:
 
     def _flush(self) -> None:
         connections, self._to_flush = self._to_flush, []
-        now = read_clock()
-        for connection in connections:
-            connection.flush(now)
+        now = self._clock()
+        if len(connections) <= FLUSHES_PER_LOOK:
+            for connection in connections:
+                connection.flush(now)
+        else:
+            self._flush_many(connections, now)
+
+    def _flush_many(self, connections: "list[Connection]", now: Instant) -> None:
+        """Flush as many connections as there is time for; the others come before those who were woken meanwhile."""
+        until = now.monotonic + FLUSH_SECONDS
+        for at in range(0, len(connections), FLUSHES_PER_LOOK):
+            if at and self._clock().monotonic >= until:
+                if not self._to_flush:
+                    asyncio.get_running_loop().call_soon(self._flush)
+                self._to_flush = connections[at:] + self._to_flush
+                return
+            for connection in connections[at : at + FLUSHES_PER_LOOK]:
+                connection.flush(now)
 
     def _sweep(self) -> None:
         now = read_clock()
@@ -346,12 +372,19 @@ class Connection:
         if self.wire.successor is not None:
             self.wire = self.wire.successor
         wire = self.wire
+        writes = 0
         while not self._write_paused and not self._eof_sent and not transport.is_closing():
+            if writes == WRITES_PER_FLUSH:
+                # There may be more, and an end behind that.
+                self.wake()
+                break
             output = wire.take_output(WRITE_BUFFER_BYTES, now)
             if not output:
                 break
             transport.write(output[0] if len(output) == 1 else b"".join(output))
-        if wire.finished and not self._eof_sent and not self._write_paused and not transport.is_closing():
+            writes += 1
+        more = writes == WRITES_PER_FLUSH
+        if not more and wire.finished and not (self._eof_sent or self._write_paused or transport.is_closing()):
             self._eof_sent = True
             if transport.can_write_eof():
                 # Closing now would reset the connection where the client is still sending, and with it lose what

@@ -5,6 +5,8 @@ general path, where jsonrpcserver dispatches one request at a time. What one acc
 the fast path does not take it has not touched. Rule 2: a batch is processed in order; what it causes for its own sender
 follows the array. Rule 3: no text of an exception reaches a client. Rule 4: once the responses to a batch are over
 their bound, nothing more of it is carried out: the rest is refused, in which a response is little more than its id.
+Rule 5: a batch that has used up its session's share of a turn goes on in a later one; what is left of it when its
+session ends is not carried out.
 Source: `docs/protocol.md`, section "JSON-RPC over WebSocket"; https://www.jsonrpc.org/specification.
 """
 
@@ -19,6 +21,7 @@ from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
 from sigbridge.session import Outcome, RequestId, Session
+from sigbridge.share import FRESH
 from sigbridge_websocket.dialects import DISCOVER_METHOD
 from sigbridge_websocket.encoding import BareJson
 from sigbridge_websocket.error_codes import INVALID_REQUEST, PARSE_ERROR, NoRequest
@@ -75,7 +78,8 @@ class Batch:
 class Conversation:
     """The JSON-RPC side of one session: takes messages one at a time.
 
-    While `Session.awaiting` no further message may be received; when it ends, `resume` must be called first.
+    While `Session.awaiting`, or its share is not fresh, no further message may be received; afterwards `resume` must be
+    called first.
     """
 
     __slots__ = ("_batch", "_encoding", "_hub", "_session")
@@ -85,7 +89,7 @@ class Conversation:
         self._session = session
         self._encoding = encoding
         self._batch: Batch | None = None
-        """The batch that is being processed, or waits for the outcome of one of its elements."""
+        """The batch that is being processed, waits for the outcome of one of its elements, or rests."""
 
     def receive(self, text: bytes, now: Instant) -> None:
         """Process one message, which must be UTF-8 where it was a text frame."""
@@ -97,8 +101,11 @@ class Conversation:
             self._hub.apply(self._session, request, call_id, now, traceparent=traceparent)
 
     def resume(self, now: Instant) -> None:
-        """Go on with the batch, if there is one, whose element's outcome was awaited."""
-        if self._batch is not None:
+        """Go on with the batch, if there is one that waited for an outcome or rested, and nothing else holds it up."""
+        session = self._session
+        if session.end_reason is not None:
+            self._batch = None
+        elif self._batch is not None and not session.awaiting and session.share.state == FRESH:
             self._process_batch(self._batch, now)
 
     def _receive_any(self, text: bytes, now: Instant) -> None:
@@ -112,7 +119,6 @@ class Conversation:
             self._take(message, now, None)
             return
         most = self._hub.settings.max_batch_requests
-        # A batch is processed in one go, while everybody else waits.
         if 0 < len(message) <= most:
             # What the batch causes for its own sender follows the array.
             self._session.outbox.hold()
@@ -122,15 +128,18 @@ class Conversation:
             self._invalid(f"a batch of more than {most}" if message else "an empty batch", None, now, None)
 
     def _process_batch(self, batch: Batch, now: Instant) -> None:
-        """Process what is left of a batch; where an outcome is awaited, the rest follows when it is known."""
+        """Process what is left of a batch; where an outcome is awaited or a share is spent, the rest follows later."""
         self._batch = batch
+        session, share = self._session, self._session.share
         while batch.left:
+            if share.state != FRESH:
+                return
             self._take(batch.left.popleft(), now, batch)
-            if self._session.awaiting:
+            if session.awaiting:
                 return
         self._batch = None
         text = batch.array()
-        self._hub.put_array(self._session, None if text is None else self._encoding.frame(text), now)
+        self._hub.put_array(session, None if text is None else self._encoding.frame(text), now)
 
     def _take(self, request: Any, now: Instant, sink: Batch | None) -> None:
         """Check one element as a request, and dispatch it."""

@@ -12,6 +12,7 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.hub import Hub
 from sigbridge.instant import NEVER, Instant
 from sigbridge.session import Session
+from sigbridge.share import FRESH
 from sigbridge_net.keepalive import Silence, closing_seconds, judge_silence, silence_due
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 from sigbridge_websocket.closing import CLOSED, OPEN, OPENING, Closing, frame_for
@@ -70,12 +71,19 @@ class Waits:
             return False
         return self._closing.state != OPEN or (self._frames.exhausted and self._ready())
 
+    def _rests(self) -> bool:
+        """Returns whether its share is spent: it was heard when it last went on, which needs a client that reads."""
+        session = self._session
+        return session is not None and session.share.state != FRESH
+
     def _ready(self) -> bool:
         """Returns whether another message may be taken."""
         session, message = self._session, self._unfinished
         if message is not None and message.is_stopped:
             return False
-        return session is not None and not session.awaiting and not session.outbox.crowded
+        return (
+            session is not None and not session.awaiting and session.share.state == FRESH and not session.outbox.crowded
+        )
 
     def expire(self, now: Instant) -> None:
         """Does what is due: gives up a handshake or a closing one, pings a silent client, drops a dead one."""
@@ -91,7 +99,7 @@ class Waits:
         elif closing.state != OPEN:
             self._limit_end(now)
             self.aborted = now.monotonic >= closing.deadline
-        elif not self._frames.exhausted or not self._ready():
+        elif not self._rests() and not (self._frames.exhausted and self._ready()):
             # Its pongs are not read either; whether it reads is the outbox's age to say.
             self._heard_at = now.monotonic
             self.due = silence_due(self._hub.settings, self._heard_at, self._pinged_at)

@@ -4,6 +4,8 @@ Rule 1: what a frame is, `frames.py` says; how a connection ends, `closing.py`. 
 its receivers, by the session's encoding; where compression was negotiated, each session's frames are its own.
 Rule 3: no message is taken while an answer is awaited or while the session's own answers pile up: what has come waits
 as it is, and the carrier stops reading. Rule 4: every wait has a deadline (`waits.py`).
+Rule 5: nor is a message taken once those before it have used up their share of a turn: what is left goes on with the
+first output of a later turn, behind everybody whom they have woken.
 """
 
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from sigbridge.fast_paths import is_on
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
 from sigbridge.session import Caller
+from sigbridge.share import FRESH, RESTED, Share
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import Client, WireFactory
 from sigbridge_websocket.closing import CLOSING, OPEN, frame_for
@@ -88,20 +91,24 @@ class WebSocketWire(Waits):
             or self._closing.state != OPEN
             or self._ahead
             or session.awaiting
+            or session.share.state != FRESH
             or session.outbox.queued_bytes > most
             or not self._frames.exhausted
             or self._frames.compression is not None
             or self._unfinished is not None
         ):
             return None
+        session.share.used = 0
         return session.outbox.take(most)
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """Returns what to write now."""
-        if not self._frames.exhausted:
+        session, closing = self._session, self._closing
+        if session is not None and session.share.state == RESTED:
+            self._go_on(session.share, now)
+        elif not self._frames.exhausted:
             self._advance(now)
         output, self._ahead = self._ahead, []
-        session, closing = self._session, self._closing
         if session is None or closing.is_silent:
             return output
         messages = session.outbox.take(most)
@@ -117,6 +124,9 @@ class WebSocketWire(Waits):
                 output.append(last)
         if self._unfinished is not None:
             self._pace(self._unfinished, now)
+        if not output and session.share.pass_turn():
+            # All that can be said now is said, and everybody else comes first.
+            self._wake()
         return output
 
     # The beginning.
@@ -169,9 +179,12 @@ class WebSocketWire(Waits):
         session, conversation, closing = self._session, self._conversation, self._closing
         if session is None or conversation is None:
             return
+        share = session.share
         try:
             while closing.state <= CLOSING:
-                if closing.state == OPEN and (session.awaiting or (session.outbox.crowded and not last)):
+                if closing.state == OPEN and (
+                    session.awaiting or share.state != FRESH or (session.outbox.crowded and not last)
+                ):
                     return
                 received = self._frames.next_frame()
                 if received is None:
@@ -186,6 +199,14 @@ class WebSocketWire(Waits):
                     conversation.receive(received.payload, now)
         except Fault as fault:
             self._end_from_client(frame_for(fault.reason), fault.reason, now)
+
+    def _go_on(self, share: Share, now: Instant) -> None:
+        """Goes on in a new turn, with the batch that rests first."""
+        share.go_on()
+        self._heard_at = now.monotonic
+        if self._conversation is not None:
+            self._conversation.resume(now)
+        self._advance(now)
 
     def _take_control(self, control: Frame, now: Instant) -> None:
         """Takes a control frame; a pong has said all there is to it by having come."""

@@ -316,7 +316,7 @@ def _ratio(found: Figures, cell: Cell, baseline: Callable[[str, bool], str | Non
 
 _PROTOCOLS = {"grpc": "gRPC", "websocket": "WebSocket", "tcp": "TCP"}
 _WAYS = ("websocket-websocket", "grpc-grpc", "grpc-websocket", "websocket-grpc", "tcp-tcp", "websocket", "grpc")
-_MESSAGES = ("", "offer", "candidate", "call", "nobody", "pings", "resets", *CLIENTS)
+_MESSAGES = ("", "offer", "candidate", "call", "nobody", "pings", "resets", "batch", "listing", *CLIENTS)
 _SERVERS = (*OURS, "ws", "websockets", "peerjs", "grpc-js", "grpc.aio", FLOOR)
 
 

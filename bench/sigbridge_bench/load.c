@@ -14,7 +14,8 @@
 //   setup FIRST COUNT AT_ONCE\n                     connect, say hello and wait for its acknowledgement; AT_ONCE 0: hello
 //                                                   only when all are connected, and then all together
 //   run FIRST COUNT BURST STEPS\n                   closed loop: each lane sends BURST steps, awaits all, sends the next
-//   pace FIRST COUNT RATE SECONDS ATTACK CONNECTION open loop: steps leave at their times; ATTACK: none, resets, pings
+//   pace FIRST COUNT RATE SECONDS ATTACK CONNECTION open loop: steps leave at their times; ATTACK: none, resets, pings,
+//                                                   or MESSAGE:TIMES, which is said so often each hundredth of a second
 //   storm FIRST COUNT LANE LANES RATE\n             COUNT connect and say hello at once, while LANES send as in an open loop;
 //                                                   ends when the last has its acknowledgement
 //   join CONNECTION FIRST COUNT\n                   one says hello; wait until COUNT others have heard of it
@@ -227,7 +228,7 @@ static void frame(Kind kind, const uint8_t *payload, size_t length, Bytes *out) 
         head[0] = 0x81;
         if (length < 126) head[1] = (uint8_t)(0x80 | length);
         else if (length < 65536) head[1] = 0xfe, head[2] = (uint8_t)(length >> 8), head[3] = (uint8_t)length, n = 4;
-        else fail("a message of %zu bytes is too long", length);
+        else head[1] = 0xff, put32(head + 2, 0), put32(head + 6, (uint32_t)length), n = 10;
         memcpy(head + n, mask, 4);
         add(out, head, n + 4);
         size_t start = out->length;
@@ -734,6 +735,7 @@ static void readable(Connection *c) {
     if (n <= 0) return lost(c, n ? strerror(errno) : "the server closed it");
     latest = now_ns();
     bytes_in += (uint64_t)n;
+    if (c == attacker && c->kind == WS && c->state == OPENED) return;  // whatever it is told, however long that is
     length += (size_t)n;
     for (size_t taken = 1; length && taken;) {
         if (c->kind == TCP) taken = take_tcp(c, data, length);
@@ -958,8 +960,17 @@ static void command_run(void) {
 }
 
 // What the attacker does in one hundredth of a second.
-static void attack(bool resets) {
-    if (attacker->state != OPENED || attacker->out.length || attacker->control.length) return;
+static void attack(const char *how) {
+    if (attacker->state != OPENED || attacker->out.length || attacker->control.length || attacker->head != attacker->tail)
+        return;
+    unsigned message, times;
+    if (sscanf(how, "%u:%u", &message, &times) == 2) {
+        if (message >= message_count) fail("no such message");
+        while (times--) enqueue(attacker, &messages[message]);
+        flush(attacker);
+        return;
+    }
+    bool resets = !strcmp(how, "resets");
     for (int i = 0; i < (resets ? 15 : 1000); i++) {
         if (resets) {
             put32(attacker->call.data + 5, attacker->next_stream);
@@ -998,7 +1009,7 @@ static void command_pace(void) {
             if (sent % 32) continue;  // read now and then even where much is due
         }
         if (attacker && now >= next_attack) {
-            attack(!strcmp(how, "resets"));
+            attack(how);
             next_attack += 10000000;
         }
         turn(sent < planned ? 0 : 1);

@@ -124,7 +124,7 @@ class Load(AbstractContextManager["Load"]):
 
     def lane(self, ends: tuple[int, int], kinds: tuple[Kind, Kind], steps: Sequence[tuple[int, Encoded]]) -> int:
         """Define a lane: each step is the side that sends (0 or 1) and what it sends."""
-        numbers = [f"{side}:{self._message(kinds[side], message)}" for side, message in steps]
+        numbers = [f"{side}:{self.message(kinds[side], message)}" for side, message in steps]
         self._say(f"lane {ends[0]} {ends[1]} {len(numbers)} {' '.join(numbers)}\n".encode())
         self._lanes += 1
         return self._lanes - 1
@@ -173,7 +173,8 @@ class Load(AbstractContextManager["Load"]):
     def __enter__(self) -> Self:
         return self
 
-    def _message(self, kind: Kind, message: Encoded) -> int:
+    def message(self, kind: Kind, message: Encoded) -> int:
+        """The number of a message, which is defined once."""
         number = self._messages.get((kind, message))
         if number is None:
             number = self._messages[kind, message] = len(self._messages)

@@ -9,17 +9,26 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal, TypedDict, cast
+from typing import Literal, TypedDict, cast, get_args
 
 from sigbridge_bench.header_blocks import USUAL, Client
 from sigbridge_bench.load import Answer, Endpoint, Load, LoadError, pinned
-from sigbridge_bench.payloads import CANDIDATES_PER_SIDE, Kind, Message, hello, steps
+from sigbridge_bench.payloads import (
+    CANDIDATES_PER_SIDE,
+    Encoded,
+    Kind,
+    Message,
+    come_and_go,
+    hello,
+    listing,
+    steps,
+)
 from sigbridge_bench.records import (
     Ceiling,
     Cpu,
     Disturbance,
+    Disturber,
     Echo,
     Join,
     Latency,
@@ -37,8 +46,13 @@ LIMIT_SECONDS = 0.010
 """A server is above its ceiling when the 99th percentile is."""
 STORM_WARM_UP = 1000
 """Messages of a pair before a storm comes over it."""
-ATTACKS: Mapping[str, str] = {"nobody": "none", "resets": "resets", "pings": "pings"}
-"""Who disturbs, in the load's words."""
+COMINGS = 250
+"""How often who disturbs by a batch comes and goes in each: 500 requests."""
+LISTED = 40
+"""Peers of the room that is listed without end, who say so much of themselves that a listing is half a megabyte."""
+ABOUT_BYTES = 13_000
+LISTINGS = 100
+"""How many of these listings are asked for each hundredth of a second, by who takes as much."""
 
 
 class Mark(TypedDict):
@@ -90,9 +104,7 @@ class Pairs:
         """Closed loop: about so many messages over all pairs."""
         return self._load.run(self.lanes(message), self.count, in_flight, self.steps(message, messages))
 
-    def pace(
-        self, message: Message, rate: float, seconds: float, attack: tuple[str, int] = (ATTACKS["nobody"], 0)
-    ) -> Answer:
+    def pace(self, message: Message, rate: float, seconds: float, attack: tuple[str, int] = ("none", 0)) -> Answer:
         """Open loop: messages per second over all pairs, for so many seconds."""
         return self._load.pace(self.lanes(message), self.count, rate, seconds, attack)
 
@@ -201,12 +213,14 @@ def sessions(
 class Crowd:
     """A room full of sessions of one protocol, that more can join."""
 
-    def __init__(self, load: Load, server: Server, protocol: Protocol, count: int) -> None:
+    # Five parameters: where it is, and how many there are, who say so much about themselves.
+    def __init__(self, load: Load, server: Server, protocol: Protocol, count: int, about: str = "") -> None:
         self._load = load
+        self._about = about
         self._server = server
         self._protocol: Protocol = protocol
         self._count = count
-        self._room = secrets.token_hex(6)
+        self.room = secrets.token_hex(6)
         self._first, *_ = [self._next(number) for number in range(count)]
         # One after the other, each would be told to all before it on its own.
         load.setup(self._first, count, at_once=0)
@@ -227,7 +241,7 @@ class Crowd:
 
     def _next(self, number: int) -> int:
         peer_id = f"{secrets.token_hex(6)}-{number}"
-        return _open(self._load, self._server.endpoints[self._protocol], peer_id, self._room)
+        return _open(self._load, self._server.endpoints[self._protocol], peer_id, self.room, self._about)
 
 
 def storm(load: Load, server: Server, mark: Mark, protocol: Protocol, count: int, rate: float) -> Storm:
@@ -258,21 +272,59 @@ def whole_call(load: Load, pair: Pairs, mark: Mark, calls: int) -> WholeCall:
     return WholeCall(**mark, pairing=pair.pairing, calls=calls, p50=answer.p50, p99=answer.p99)
 
 
-def attacker(load: Load, server: Server) -> int:
-    """A connection for a client that misbehaves: it speaks gRPC and holds a token, if one is asked for.
-
-    Its header block is repeated, as clients never do with one that makes entries in the server's table; so it has none.
-    """
-    return load.open(server.endpoints["grpc"]._replace(client="plain"), b"")
+DISTURBERS: tuple[Disturber, ...] = get_args(Disturber)
 
 
+class Attackers:
+    """Clients that misbehave towards one server; they hold a token, if one is asked for."""
+
+    def __init__(self, load: Load, server: Server, crowd: int) -> None:
+        """Fill the rooms that a batch and a listing are about, with WebSocket sessions; the former holds `crowd`."""
+        # Its header block is repeated, as clients never do with one that makes entries in the server's table; so it
+        # has none.
+        on_grpc = load.open(server.endpoints["grpc"]._replace(client="plain"), b"")
+        self._attacks: dict[Disturber, tuple[str, int]] = {
+            "nobody": ("none", 0),
+            "resets": ("resets", on_grpc),
+            "pings": ("pings", on_grpc),
+        }
+        self._crowds: dict[Disturber, int] = {}
+        websocket = server.endpoints.get("websocket")
+        if websocket is None:
+            return
+        joined = Crowd(load, server, "websocket", crowd)
+        listed = Crowd(load, server, "websocket", LISTED, "x" * ABOUT_BYTES)
+        batch = load.message("ws", Encoded(come_and_go(secrets.token_hex(6), joined.room, COMINGS), 0))
+        question = load.message("ws", Encoded(listing(listed.room), 0))
+        on_websocket = load.open(websocket, b"")
+        self._attacks["batch"] = (f"{batch}:1", on_websocket)
+        self._attacks["listing"] = (f"{question}:{LISTINGS}", on_websocket)
+        self._crowds = {"batch": crowd, "listing": LISTED}
+
+    def attack(self, by: Disturber) -> tuple[str, int]:
+        """What one of them does, in the load's words, and on which connection."""
+        return self._attacks[by]
+
+    def crowd(self, by: Disturber) -> int:
+        """How many are in the room that it is about."""
+        return self._crowds.get(by, 0)
+
+
+# Six parameters: whose latencies, beside whom, and two numbers that say how.
 def disturbance(
-    pairs: Pairs, mark: Mark, by: Literal["nobody", "resets", "pings"], attacker: int, rate: float, seconds: float
+    pairs: Pairs, mark: Mark, by: Disturber, attackers: Attackers, rate: float, seconds: float
 ) -> Disturbance:
-    """Latencies of calls at a fixed rate (messages per second, over all pairs) while that client misbehaves so."""
-    answer = pairs.pace("call", rate, seconds, (ATTACKS[by], attacker))
+    """Latencies of calls at a fixed rate (messages per second, over all pairs) while a client misbehaves so."""
+    answer = pairs.pace("call", rate, seconds, attackers.attack(by))
     return Disturbance(
-        **mark, pairing=pairs.pairing, by=by, rate=rate, messages=answer.messages, p50=answer.p50, p99=answer.p99
+        **mark,
+        pairing=pairs.pairing,
+        by=by,
+        crowd=attackers.crowd(by),
+        rate=rate,
+        messages=answer.messages,
+        p50=answer.p50,
+        p99=answer.p99,
     )
 
 
@@ -298,8 +350,8 @@ def without_io(
     return WithoutIo(**mark, pairing=pairing, message=message, messages=messages, server_cpu=float(said))
 
 
-def _open(load: Load, endpoint: Endpoint, peer_id: str, room: str) -> int:
-    return load.open(endpoint, hello(endpoint.kind, peer_id, room), peer_id)
+def _open(load: Load, endpoint: Endpoint, peer_id: str, room: str, about: str = "") -> int:
+    return load.open(endpoint, hello(endpoint.kind, peer_id, room, about), peer_id)
 
 
 def _between(before: float | None, after: float | None) -> float | None:

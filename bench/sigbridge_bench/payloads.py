@@ -88,16 +88,31 @@ class Encoded(NamedTuple):
     """What it relays has at least so many bytes: a server that passes on less is caught."""
 
 
-def hello(kind: Kind, peer_id: str, room: str) -> bytes:
-    """What a peer says first; the kind `peerjs` says it in its path."""
+def hello(kind: Kind, peer_id: str, room: str, about: str = "") -> bytes:
+    """What a peer says first, with metadata where it says something `about` itself; `peerjs` says it in its path."""
     if kind == "grpc":
         capabilities = pb.PeerCapabilities(audio=True, video=True, data=True)
-        announce = pb.AnnounceRequest(peer_id=peer_id, room=room, capabilities=capabilities)
+        metadata = {"about": about} if about else {}
+        announce = pb.AnnounceRequest(peer_id=peer_id, room=room, capabilities=capabilities, metadata=metadata)
         return pb.SignalingRequest(request_id="1", announce=announce).SerializeToString()
     if kind == "ws":
         given = {"audio": True, "video": True, "data": True}
-        return _jsonrpc("announce", {"peer_id": peer_id, "room": room, "capabilities": given})
+        said = {"metadata": {"about": about}} if about else {}
+        return _jsonrpc("announce", {"peer_id": peer_id, "room": room, "capabilities": given, **said})
     return b"" if kind == "peerjs" else f"H{peer_id}\n{room}".encode()
+
+
+def come_and_go(peer_id: str, room: str, times: int) -> bytes:
+    """A batch of JSON-RPC in which a peer announces itself and leaves, so many times."""
+    announce: dict[str, object] = {"method": "announce", "params": {"peer_id": peer_id, "room": room}}
+    leave: dict[str, object] = {"method": "disconnect", "params": {"peer_id": peer_id}}
+    calls = [{"jsonrpc": "2.0", **call, "id": 42} for call in (announce, leave)]
+    return _json(calls * times)
+
+
+def listing(room: str) -> bytes:
+    """A question of JSON-RPC for the peers of a room."""
+    return _jsonrpc("list_peers", {"room": room})
 
 
 def relay(kind: Kind, what: Literal["offer", "answer", "candidate"], to: str) -> Encoded:

@@ -10,6 +10,8 @@ from typing import Literal
 import msgspec
 
 Protocol = Literal["grpc", "websocket", "tcp"]
+Disturber = Literal["nobody", "resets", "pings", "batch", "listing"]
+"""Who disturbs others, and how."""
 
 
 class Run(msgspec.Struct, tag_field="kind", tag="run", kw_only=True, frozen=True):
@@ -140,7 +142,9 @@ class Disturbance(_Measured, tag_field="kind", tag="disturbance", kw_only=True, 
     """Latency of well-behaved pairs while another client misbehaves, or while none does."""
 
     pairing: str
-    by: Literal["nobody", "resets", "pings"]
+    by: Disturber
+    crowd: int = 0
+    """Sessions in the room that a batch or a listing is about; 0 for others, and in older files."""
     rate: float
     messages: int
     p50: float

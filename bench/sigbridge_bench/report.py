@@ -208,7 +208,9 @@ From the first announce to the last candidate: both announce, offer, answer, eig
 those of CPU per relay.""",
     "disturbance": """\
 Latency of well-behaved pairs while another client opens and resets without end (*resets*), sends pings without end
-(*pings*), or while nobody disturbs.""",
+(*pings*), announces itself to a full room and leaves it, 250 times in a batch and batch after batch (*batch*), asks for
+half a megabyte of listing without end (*listing*), or while nobody disturbs. The room of a batch is as full as the one
+that is joined above.""",
     "echo": """\
 The load against a bare echo in C: what it can do at most, and what it costs itself.""",
     "without-io": """\

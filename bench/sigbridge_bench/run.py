@@ -18,10 +18,10 @@ from sigbridge_bench import measurements
 from sigbridge_bench.header_blocks import CLIENTS, USUAL, Client
 from sigbridge_bench.load import Load, LoadError
 from sigbridge_bench.machine import Cores, commit, machine, versions
-from sigbridge_bench.measurements import Crowd, Mark, Pairs
+from sigbridge_bench.measurements import Attackers, Crowd, Mark, Pairs
 from sigbridge_bench.payloads import Message
 from sigbridge_bench.progress import Progress
-from sigbridge_bench.records import Protocol, Record, Run, append
+from sigbridge_bench.records import Disturber, Protocol, Record, Run, append
 from sigbridge_bench.servers import AttachedServer, Server, StartedServer, Subject, bare_echo, pairings
 
 MEASUREMENTS = ("without-io", "cpu", "latency", "ceiling", "sessions", "join", "storm", "calls", "disturbance")
@@ -250,7 +250,8 @@ class Bench:
             if self._is_main(subject) and "grpc" in subject.protocols
             for way in subject.pairings
             if len(set(way.split("-"))) == 1
-            for by in ("nobody", "resets", "pings")
+            for by in measurements.DISTURBERS
+            if by not in ("batch", "listing") or "websocket" in subject.protocols
         ]
 
     # How each is measured.
@@ -431,7 +432,10 @@ class Bench:
     def _disturbance(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
         load, servers, pairs = self._connected(stack, cells, say)
         self._warmed(pairs, servers, cells, say)
-        attackers = {name: measurements.attacker(load, server) for name, server in servers.items()}
+        attackers: dict[str, Attackers] = {}
+        for name, server in servers.items():
+            say(f"filling rooms of {name}")
+            attackers[name] = Attackers(load, server, self.profile.room)
 
         def measure(cell: Cell, number: int) -> Record:
             server = servers[cell.subject.name]
@@ -439,7 +443,7 @@ class Bench:
                 return measurements.disturbance(
                     pairs[server.name, cell.way],
                     self._mark(cell, number),
-                    cast(Literal["nobody", "resets", "pings"], cell.message),
+                    cast(Disturber, cell.message),
                     attackers[server.name],
                     cell.setting,
                     self.profile.pace_seconds,

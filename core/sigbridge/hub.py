@@ -108,14 +108,18 @@ class Hub:
         self._to_end: deque[tuple[Session, DisconnectReason]] = deque()
         """Sessions that end when the present request is done."""
         self._ending = False
-        self._limiter = RateLimiter(per_second=settings.rate_per_second, burst=settings.rate_burst)
+        self._limiter = RateLimiter(
+            per_second=settings.rate_per_second,
+            burst=settings.rate_burst,
+            bytes_per_token=settings.rate_kib_per_token * 1024,
+        )
         self._rooms = Rooms()
         self._offers = PendingOffers(lifetime_seconds=settings.pending_offer_seconds)
         self._delivery = Delivery(self.counters, tracer)
-        self._announcing = AnnounceRule(settings, self._rooms, self._delivery, directory)
+        self._announcing = AnnounceRule(settings, self._rooms, self._delivery, self._limiter, directory)
         relays = RelayRules(settings, self._offers, self._delivery, bus)
         self._leaving = LeaveRule(self._rooms, self._offers, self._delivery, relays, directory)
-        self._listing = ListRule(settings, self._rooms)
+        self._listing = ListRule(settings, self._rooms, self._limiter)
         self._rules: dict[type[Any], Rule] = {
             Announce: self._announcing.announce,
             Offer: relays.offer,
@@ -279,7 +283,8 @@ class Hub:
         """Apply one request as a whole, and queue its response.
 
         Where the outcome waits for another node's word, `session.awaiting` is true until the response is queued, and
-        nothing more may be applied for this session; then `session.on_ready` is called. The response goes to `sink`
+        nothing more may be applied for this session; then `session.on_ready` is called. Nor is anything to be applied
+        while `session.share` is not fresh: the carrier lets others have a turn first. The response goes to `sink`
         where there is one. `traceparent` is the request's own trace context (W3C), where it has one.
         """
         stopwatch = self._stopwatch
@@ -392,10 +397,7 @@ class Hub:
         reply: PeerList | Health
         try:
             self._limiter.take(caller.holder, request.kind, now.monotonic)
-            if isinstance(request, HealthCheck):
-                reply = self.health(now)
-            else:
-                reply = self._listing.page(request, caller.identity)
+            reply = self.health(now) if isinstance(request, HealthCheck) else self._listing.answer(request, caller, now)
         except SignalingError as error:
             self.counters.refused_requests[protocol, request.kind, error.code.name] += 1
             raise

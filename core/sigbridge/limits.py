@@ -2,6 +2,10 @@
 
 Rule 1: the holder is the identity where there is one, else the address: reconnecting does not refill a bucket.
 Rule 2: a bucket that is full is forgotten, so what is kept is bounded by who has been busy of late.
+Rule 3: a listing takes one more token for every so many bytes, as soon as it is known how long it is. It is not
+refused for that; its bucket may go below zero, and what follows waits longer. Rule 4: the rosters of newcomers do the
+same, but only those above what their holder is allowed: as much as it takes a whole room to come back at once. What
+was used of that comes back at the same rate.
 """
 
 from math import ceil
@@ -22,17 +26,20 @@ class _Bucket:
 class RateLimiter:
     """Token buckets of `burst` requests that refill at `per_second`; a rate of 0 limits nothing."""
 
-    def __init__(self, *, per_second: float, burst: int) -> None:
+    def __init__(self, *, per_second: float, burst: int, bytes_per_token: int = 65536) -> None:
         self._per_second = per_second
         self._burst = burst
         self._full = burst - 1.0
         """What a full bucket has left when one was taken."""
         self._buckets: dict[str, dict[str, _Bucket]] = {}
         """By kind, which are few, and then by holder."""
+        self._bytes_per_token = bytes_per_token
+        self._rosters: dict[str, _Bucket] = {}
+        """What is used of each holder's allowance of rosters, in tokens; it is below zero."""
 
     def __len__(self) -> int:
         """How many buckets are kept."""
-        return sum(map(len, self._buckets.values()))
+        return sum(map(len, self._buckets.values())) + len(self._rosters)
 
     def take(self, holder: str, kind: str, now: float) -> None:
         """Take one request; SignalingError (RESOURCE_EXHAUSTED, with `retry_after_ms`) where the bucket is empty."""
@@ -53,11 +60,54 @@ class RateLimiter:
         bucket.left = min(self._full, left)
         bucket.since = now
 
+    def charge_listing(self, holder: str, kind: str, size: int, now: float) -> None:
+        """Take what a listing of `size` bytes costs beyond the token that was taken for it."""
+        extra = ceil(size / self._bytes_per_token) - 1
+        if extra > 0 and self._per_second:
+            self._charge(holder, kind, extra, now)
+
+    # Five parameters: whose bucket, and when; the roster, and what rosters may come to.
+    def charge_roster(self, holder: str, kind: str, size: int, allowed: int, now: float) -> None:
+        """Take what a roster of `size` bytes costs, as far as all of them together are above `allowed` bytes."""
+        rate = self._per_second
+        if not rate:
+            return
+        cost, most = size / self._bytes_per_token, allowed / self._bytes_per_token
+        used = self._rosters.get(holder)
+        if used is None:
+            used = self._rosters[holder] = _Bucket(0.0, now)
+        left = min(0.0, used.left + (now - used.since) * rate) - cost
+        used.since = now
+        over = -left - most
+        if over <= 0:
+            used.left = left
+            return
+        # What is charged here does not count there any more.
+        paid = min(cost, over)
+        used.left = left + paid
+        self._charge(holder, kind, ceil(paid), now)
+
+    def _charge(self, holder: str, kind: str, tokens: int, now: float) -> None:
+        """Take tokens from a bucket, whether it has them or not."""
+        buckets = self._buckets.get(kind)
+        if buckets is None:
+            buckets = self._buckets[kind] = {}
+        bucket = buckets.get(holder)
+        if bucket is None:
+            # It was full a moment ago, and was forgotten.
+            bucket = buckets[holder] = _Bucket(self._full + 1.0, now)
+        left = bucket.left + (now - bucket.since) * self._per_second
+        bucket.left = min(self._full + 1.0, left) - tokens
+        bucket.since = now
+
     def expire(self, now: float) -> None:
         """Forget the buckets that are full again."""
         rate, burst = self._per_second, self._burst
+        for holder, used in list(self._rosters.items()):
+            if used.left + (now - used.since) * rate >= 0:
+                del self._rosters[holder]
         for buckets in self._buckets.values():
             for holder, bucket in list(buckets.items()):
                 idle = now - bucket.since
-                if bucket.left + idle * rate >= burst or idle * rate >= burst:
+                if bucket.left + idle * rate >= burst:
                     del buckets[holder]

@@ -13,20 +13,24 @@ from sigbridge.messages import PeerList
 from sigbridge.session import Peer
 
 
-def page_of(peers: Collection[Peer], after: int, most_peers: int, most_bytes: int) -> PeerList:
-    """The peers whose incarnation is above `after`: at most `most_peers`, and about `most_bytes`, but at least one."""
+def page_of(peers: Collection[Peer], after: int, most_peers: int, most_bytes: int) -> tuple[PeerList, int]:
+    """The peers whose incarnation is above `after`: at most `most_peers`, and about `most_bytes`, but at least one.
+
+    Returns the page, and about how many bytes it takes.
+    """
     page: list[Peer] = []
     size = 0
     more = False
     for peer in peers:
         if peer.incarnation <= after:
             continue
-        size += peer.listed_bytes
-        if page and (len(page) == most_peers or size > most_bytes):
+        if page and (len(page) == most_peers or size + peer.listed_bytes > most_bytes):
             more = True
             break
+        size += peer.listed_bytes
         page.append(peer)
-    return PeerList(tuple(peer.info for peer in page), len(peers), page_token(page[-1].incarnation) if more else "")
+    token = page_token(page[-1].incarnation) if more else ""
+    return PeerList(tuple(peer.info for peer in page), len(peers), token), size
 
 
 def page_token(incarnation: int) -> str:

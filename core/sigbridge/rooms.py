@@ -36,6 +36,7 @@ class Rooms:
         """Put a peer into its room, whose id must be free there."""
         self._rooms[peer.room.name] = peer.room
         peer.room.peers[peer.peer_id] = peer
+        peer.room.listed_bytes += peer.listed_bytes
         self.peer_count += 1
 
     def remove(self, peer: Peer) -> bool:
@@ -44,6 +45,7 @@ class Rooms:
         if room.peers.get(peer.peer_id) is not peer:
             return False
         del room.peers[peer.peer_id]
+        room.listed_bytes -= peer.listed_bytes
         self.peer_count -= 1
         if not room.peers:
             del self._rooms[room.name]

@@ -26,6 +26,7 @@ from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.messages import Event, PeerInfo, PeerJoined, Reply
 from sigbridge.outbox import Outbox, nobody
+from sigbridge.share import Share
 
 ProtocolName: TypeAlias = str
 """The name of a way in, for counters, logs and health: `grpc`, `websocket`, or an adapter's that comes later."""
@@ -117,6 +118,7 @@ class Session:
         "protocol",
         "remote",
         "request_count",
+        "share",
         "tallies",
         "traceparent",
         "unannounced_since",
@@ -153,6 +155,8 @@ class Session:
         """True while the outcome of a request is awaited; until it is known nothing more may be applied."""
         self.end_reason: DisconnectReason | None = None
         self.request_count = 0
+        self.share = Share()
+        """What its requests may cause in one turn; a carrier may give those of one connection one together."""
         self.tallies = tallies
         """Counts of the requests on its protocol."""
 
@@ -213,8 +217,10 @@ class Peer:
 class Room:
     """The peers that see and reach each other, in the order in which they joined."""
 
-    __slots__ = ("name", "peers")
+    __slots__ = ("listed_bytes", "name", "peers")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.peers: dict[str, Peer] = {}
+        self.listed_bytes = 0
+        """About how many bytes all of them take in a listing."""

@@ -163,8 +163,13 @@ def test_every_other_measurement_is_there(whole_run):
     assert all(0 < record.p50 <= record.p99 for record in calls)
     disturbed = of(file, records.Disturbance)
     assert {(record.pairing, record.by) for record in disturbed} == {
-        (way, by) for way in ("grpc-grpc", "websocket-websocket") for by in ("nobody", "resets", "pings")
+        (way, by)
+        for way in ("grpc-grpc", "websocket-websocket")
+        for by in ("nobody", "resets", "pings", "batch", "listing")
     }
+    assert {record.crowd for record in disturbed if record.by == "batch"} == {5}
+    assert {record.crowd for record in disturbed if record.by in ("nobody", "resets", "pings")} == {0}
+    assert all(0 < record.p50 <= record.p99 for record in disturbed)
     without_io = of(file, records.WithoutIo)
     assert {(record.pairing, record.message) for record in without_io} == {
         (way, message) for way in PAIRINGS for message in ("offer", "candidate")

@@ -107,8 +107,7 @@ def a_run(rounds: int = 3) -> list[Record]:
             records += [
                 latency(server, rate, rate * 1e-7 * (1 + number_of_round), number_of_round) for rate in (500, 5000)
             ]
-            for by in ("nobody", "resets", "pings"):
-                factor = {"nobody": 1, "resets": 2, "pings": 1.5}[by]
+            for by, factor in (("nobody", 1), ("resets", 2), ("pings", 1.5), ("batch", 20), ("listing", 10)):
                 records.append(
                     Disturbance(
                         server=server,
@@ -322,7 +321,9 @@ def test_every_section_says_its_figures() -> None:
     disturbed = part(page, "Beside a client that misbehaves")
     assert "| WebSocket → WebSocket | sigbridge | 1,000 | resets | 0.200 | 0.800 | 2.00x |" in disturbed
     assert "| WebSocket → WebSocket | sigbridge | 1,000 | nobody | 0.100 | 0.400 |  |" in disturbed
-    assert disturbed.index("nobody |") < disturbed.index("pings |") < disturbed.index("resets |")
+    assert "| WebSocket → WebSocket | sigbridge | 1,000 | batch | 2.00 | 8.00 | 20.00x |" in disturbed
+    words = ("nobody |", "pings |", "resets |", "batch |", "listing |")
+    assert sorted(words, key=disturbed.index) == list(words)
     assert "200,000 echoes per second, 20 times as many as the fastest server relayed" in part(
         page, "What the load can do"
     )

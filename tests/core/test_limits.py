@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sigbridge import (
     Announce,
     Code,
+    Disconnect,
     DisconnectReason,
     HealthCheck,
     Hub,
@@ -129,6 +130,82 @@ def test_a_rate_of_zero_limits_nothing_and_keeps_nothing():
     limiter.expire(1.0)
 
 
+KIB = 1024
+
+
+def test_a_long_listing_takes_a_token_for_each_so_many_bytes():
+    limiter = RateLimiter(per_second=1, burst=20, bytes_per_token=64 * KIB)
+    for size, tokens in ((0, 1), (1, 1), (64 * KIB, 1), (64 * KIB + 1, 2), (512 * KIB, 8)):
+        holder = f"of {size} bytes"
+        limiter.take(holder, "list_peers", 0.0)
+        limiter.charge_listing(holder, "list_peers", size, 0.0)
+        assert taken(limiter, 0.0, holder, "list_peers") == 20 - tokens
+
+
+def test_what_a_listing_costs_beyond_its_bucket_is_waited_for_by_the_next():
+    limiter = RateLimiter(per_second=2, burst=3, bytes_per_token=KIB)
+    limiter.take("h", "list_peers", 0.0)
+    limiter.charge_listing("h", "list_peers", 10 * KIB, 0.0)
+    with pytest.raises(SignalingError) as refused:
+        limiter.take("h", "list_peers", 0.0)
+    # Seven are owed, and one is to be there.
+    assert refused.value.extra["retry_after_ms"] == 4001
+    limiter.expire(1.6)
+    assert taken(limiter, 3.9, "h", "list_peers") == 0, "a debt is not forgotten"
+    assert taken(limiter, 4.0, "h", "list_peers") == 1
+    assert taken(limiter, 100.0, "h", "list_peers") == 3
+    assert taken(limiter, 100.0, "h", "offer") == 3
+
+
+def test_a_bucket_that_was_forgotten_before_it_is_charged_was_full():
+    limiter = RateLimiter(per_second=1, burst=5, bytes_per_token=KIB)
+    limiter.charge_listing("h", "list_peers", 3 * KIB, 0.0)
+    assert taken(limiter, 0.0, "h", "list_peers") == 3
+    limiter.take("h", "list_peers", 50.0)
+    limiter.charge_listing("h", "list_peers", 2 * KIB, 200.0)
+    assert taken(limiter, 200.0, "h", "list_peers") == 4
+
+
+def test_rosters_are_charged_beyond_what_is_allowed_only():
+    limiter = RateLimiter(per_second=10, burst=50, bytes_per_token=KIB)
+    for _ in range(4):
+        limiter.take("h", "announce", 0.0)
+        limiter.charge_roster("h", "announce", 5 * KIB, 20 * KIB, 0.0)
+    limiter.take("h", "announce", 0.0)
+    limiter.charge_roster("h", "announce", 5 * KIB, 20 * KIB, 0.0)
+    limiter.take("h", "announce", 0.0)
+    limiter.charge_roster("h", "announce", 5 * KIB, 20 * KIB, 0.0)
+    assert len(limiter) == 2
+    assert taken(limiter, 0.0, "h", "announce") == 50 - 6 - 10
+    # What is allowed comes back at the same rate.
+    limiter.expire(1.0)
+    limiter.charge_roster("h", "announce", 10 * KIB, 20 * KIB, 1.0)
+    assert taken(limiter, 1.0, "h", "announce") == 10
+    limiter.expire(100.0)
+    assert len(limiter) == 0
+
+
+@pytest.mark.parametrize("each", [lambda number: 200, lambda number: 20_000 - 9 * number, lambda number: 9 * number])
+def test_2000_who_come_back_at_once_are_charged_nothing(each):
+    """Whatever sizes they have, and in whichever order they come."""
+    most = Settings().max_room_peers
+    limiter = RateLimiter(per_second=1000, burst=10_000)
+    room = 0
+    for number in range(2000):
+        limiter.take("h", "announce", 0.0)
+        if number:
+            limiter.charge_roster("h", "announce", room, room * (most * (most - 1) // 2) // number, 0.0)
+        room += each(number)
+    assert taken(limiter, 0.0, "h", "announce") == 8000
+
+
+def test_a_rate_of_zero_charges_nothing():
+    limiter = RateLimiter(per_second=0, burst=1, bytes_per_token=1)
+    limiter.charge_listing("h", "list_peers", 1 << 30, 0.0)
+    limiter.charge_roster("h", "announce", 1 << 30, 0, 0.0)
+    assert len(limiter) == 0
+
+
 # In the hub.
 
 
@@ -215,3 +292,76 @@ def test_a_conference_that_joins_at_once_from_one_address_never_meets_the_defaul
     for number, session in enumerate(sessions):
         answers += [outcome_of(hub, session, Offer(f"p{other}", "v=0"), at(0)) for other in range(number)]
     assert not [answer for answer in answers if isinstance(answer, SignalingError)]
+
+
+def filled(hub: Hub, count: int, size: int) -> None:
+    """Let so many announce, each with metadata of so many bytes, from addresses of their own."""
+    for number in range(count):
+        session = open_session(hub, remote=f"198.51.100.{number}")
+        outcome_of(hub, session, Announce(f"p{number}", metadata={"about": "x" * size}), at(0))
+
+
+@pytest.mark.parametrize("way", ["session", "question"])
+def test_a_long_listing_is_charged_by_its_bytes_however_it_is_asked_for(way):
+    hub = make_hub(rate_per_second=1, rate_burst=20)
+    filled(hub, 33, 16_000)
+    caller = Caller(address="192.0.2.1")
+    session = open_session(hub)
+
+    def listed() -> int:
+        if way == "question":
+            return len(hub.query("grpc", ListPeers(), caller, at(0)).peers)
+        page = outcome_of(hub, session, ListPeers(), at(0))
+        if isinstance(page, SignalingError):
+            raise page
+        return len(page.peers)
+
+    # Pages of half a megabyte: eight tokens each. The third is made, though only four are left, and the fourth waits.
+    assert [listed() for _ in range(3)] == [32, 32, 32]
+    with pytest.raises(SignalingError) as refused:
+        listed()
+    assert refused.value.code is Code.RESOURCE_EXHAUSTED
+    assert refused.value.extra["retry_after_ms"] == 5001
+
+
+def test_a_short_listing_takes_one_token():
+    hub = make_hub(rate_per_second=1, rate_burst=20)
+    filled(hub, 33, 16_000)
+    session = open_session(hub)
+    answers = [outcome_of(hub, session, ListPeers(page_size=1), at(0)) for _ in range(21)]
+    assert [isinstance(answer, SignalingError) for answer in answers] == [False] * 20 + [True]
+
+
+def test_a_listing_that_is_refused_takes_one_token():
+    hub = make_hub(rate_per_second=1, rate_burst=2)
+    filled(hub, 33, 16_000)
+    session = open_session(hub)
+    assert outcome_of(hub, session, ListPeers(page_token="?"), at(0)).code is Code.INVALID_ARGUMENT
+    assert not isinstance(outcome_of(hub, session, ListPeers(), at(0)), SignalingError)
+
+
+def test_the_largest_room_comes_back_at_once_and_no_roster_of_it_is_charged():
+    hub = make_hub(rate_per_second=1, rate_burst=40, rate_kib_per_token=1, max_room_peers=40)
+    sessions = [open_session(hub) for _ in range(41)]
+    answers = [outcome_of(hub, one, Announce(f"p{number}"), at(0)) for number, one in enumerate(sessions[:40])]
+    assert not [answer for answer in answers if isinstance(answer, SignalingError)]
+    assert outcome_of(hub, sessions[40], Announce("more"), at(0)).code is Code.RESOURCE_EXHAUSTED
+
+
+def test_who_announces_and_leaves_over_and_over_is_charged_for_its_rosters():
+    hub = make_hub(rate_per_second=1, rate_burst=100, rate_kib_per_token=1, max_room_peers=10)
+    filled(hub, 9, 1000)
+    session = open_session(hub)
+    accepted = 0
+    while not isinstance(outcome_of(hub, session, Announce("p"), at(0)), SignalingError):
+        accepted += 1
+        outcome_of(hub, session, Disconnect("p"), at(0))
+    # Nine entries each, of about 1.2 kB, of which 45 count for nothing: ten tokens, and the one of the request.
+    assert 11 <= accepted <= 15
+    # Rosters that are not sent cost nothing.
+    quiet = make_hub(rate_per_second=1, rate_burst=100, rate_kib_per_token=1, max_room_peers=10, replay_roster=False)
+    filled(quiet, 9, 1000)
+    session = open_session(quiet)
+    for _ in range(100):
+        assert not isinstance(outcome_of(quiet, session, Announce("p"), at(0)), SignalingError)
+        outcome_of(quiet, session, Disconnect("p"), at(0))

@@ -14,6 +14,7 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.outbox import CROWDED_MESSAGES
 from sigbridge.session import Caller
+from sigbridge.share import Share
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
@@ -31,6 +32,11 @@ class FakeCall:
     def __init__(self) -> None:
         self.ending: Ending | None = None
         self.woken = 0
+        self.share = Share()
+        self.rests = 0
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def wake(self) -> None:
         self.woken += 1

@@ -14,8 +14,10 @@ from channels import ended_grpc, listening_client
 from clock import NOW
 from directories import Elsewhere
 from leavings import left_behind
-from sigbridge import Hub, Settings
+from sigbridge import Announce, Hub, Settings
 from sigbridge.outbox import CROWDED_MESSAGES
+from sigbridge.share import EVENTS_PER_TURN, Share
+from sigbridge_grpc.encoding import PROTOBUF
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.mount import MountedSignaling, server_options
 from sigbridge_grpc.service import SERVICE_NAME
@@ -341,3 +343,45 @@ async def test_unary_calls_that_wait_in_a_turn_are_all_answered(serve: Serve) ->
     pages = await asyncio.gather(*(method(b"") for _ in range(100)))
     assert {page.count for page in pages} == {10}
     await until(lambda: served.mounted._unary._backlogs == {})
+
+
+async def test_the_streams_of_a_connection_have_one_share(serve: Serve) -> None:
+    """What they tell to a room goes on in later turns, and nothing of it is lost."""
+    crowd, streams = 130, 20
+    share = Share()
+    used: list[int] = []
+
+    def stopwatch() -> float:
+        used.append(share.used)
+        return 0.0
+
+    hub = Hub(Settings(), read_clock(), stopwatch=stopwatch)
+    hearers = [hub.open("grpc", PROTOBUF, lambda reason: None, read_clock()) for _ in range(crowd)]
+    for number, hearer in enumerate(hearers):
+        hub.apply(hearer, Announce(f"p{number}"), "", read_clock())
+    for hearer in hearers:
+        hearer.outbox.clear()
+    served = await serve(hub)
+    channel = served.channel()
+    calls = [await served.call(channel) for _ in range(streams)]
+    (share,) = {session.share for session in hub._sessions.values()} - {hearer.share for hearer in hearers}
+    used.clear()
+    for request in ("announce", "disconnect"):
+        for number, call in enumerate(calls):
+            what = {"announce": pb.AnnounceRequest, "disconnect": pb.DisconnectRequest}[request]
+            await call.send(request, **{request: what(peer_id=f"m{number}")})
+    for call in calls:
+        ids: list[str] = []
+        while ids[-1:] != ["disconnect"]:
+            ids += filter(None, [(await call.receive()).request_id])
+        assert ids == ["announce", "disconnect"]
+    # It is asked before a request and after it.
+    assert len(used) == 4 * streams
+    assert max(used[::2]) < EVENTS_PER_TURN
+    for hearer in hearers:
+        heard = [pb.SignalingResponse.FromString(frame).notification for frame in hearer.outbox.take(1 << 40)]
+        kinds = [event.WhichOneof("notification") for event in heard]
+        assert (kinds.count("peer_joined"), kinds.count("peer_left")) == (streams, streams)
+    for call in calls:
+        call.raw.cancel()
+    await until(lambda: len(served.mounted._turns) == 0)

@@ -10,6 +10,7 @@ from collections import Counter
 
 import pytest
 
+from clock import Clock
 from listening import SYSTEM_ALLOWS, backlogs
 from sigbridge import Code, ConnectionClosed, Hub, PeerJoined, PeerLeft, Settings, SignalingError
 from sigbridge.counters import Counters
@@ -17,7 +18,10 @@ from sigbridge_client import connect
 from sigbridge_net.carrier import (
     ACCEPTS_PER_TURN,
     DEFAULT_BACKLOG,
+    FLUSH_SECONDS,
+    FLUSHES_PER_LOOK,
     READ_BYTES,
+    WRITES_PER_FLUSH,
     Carrier,
     Connection,
     system_backlog,
@@ -191,6 +195,129 @@ async def test_much_of_one_client_is_taken_a_little_at_a_time():
     await taken_in_turns(transport, wire, 2 * len(data) + 4)
     assert wire.received == data + data + b"more"
     connection.connection_lost(None)
+
+
+class Slow(Noting):
+    """A wire that notes who is asked for output, which takes as long as it says."""
+
+    def __init__(self, name: str, clock: Clock, order: list[str], *, seconds: float = 0.001) -> None:
+        super().__init__()
+        self.name = name
+        self.clock = clock
+        self.order = order
+        self.seconds = seconds
+        self.left: list[bytes] = []
+        self.then = lambda: None
+
+    def take_output(self, most, now):
+        self.order.append(self.name)
+        self.clock.advance(self.seconds)
+        self.then()
+        return [self.left.pop(0)] if self.left else []
+
+
+def slow_ones(count: int, clock: Clock, order: list[str], *, seconds: float = 0.001) -> list[tuple[Slow, Connection]]:
+    """Connections of one carrier whose flushes take time."""
+    carrier = Carrier(Settings(), clock=lambda: clock.now)
+    made = []
+    for number in range(count):
+        wire = Slow(str(number), clock, order, seconds=seconds)
+        connection = Connection(carrier, lambda *_, wire=wire: wire)
+        connection.connection_made(ReadTransport())
+        made.append((wire, connection))
+    return made
+
+
+SLICE = round(FLUSH_SECONDS / 0.001) + FLUSHES_PER_LOOK - round(FLUSH_SECONDS / 0.001) % FLUSHES_PER_LOOK
+"""Connections that are flushed in one turn, where each takes a millisecond."""
+
+
+async def test_a_flush_of_many_is_cut_and_others_have_a_turn_between():
+    clock, order = Clock(), []
+    made = slow_ones(3 * SLICE, clock, order)
+    for _, connection in made:
+        connection.wake()
+    loop = asyncio.get_running_loop()
+    turns = 0
+
+    def count() -> None:
+        # As the reading of a socket, or a timer.
+        nonlocal turns
+        turns += 1
+        order.append(f"turn {turns}")
+        if turns < 10:
+            loop.call_soon(count)
+
+    loop.call_soon(count)
+    before = clock.now.monotonic
+    await asyncio.sleep(0)
+    assert clock.now.monotonic - before < FLUSH_SECONDS + FLUSHES_PER_LOOK * 0.001
+    assert order == [*map(str, range(SLICE)), "turn 1"]
+    # Who is woken meanwhile, or again, comes behind those that are left, once.
+    for at in (0, SLICE, 0):
+        made[at][1].wake()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert [name for name in order if not name.startswith("turn")] == [*map(str, range(3 * SLICE)), "0"]
+    assert order.index("turn 2") == 2 * SLICE + 1
+
+
+async def test_who_is_woken_by_a_flush_comes_behind_those_that_are_left():
+    clock, order = Clock(), []
+    made = slow_ones(2 * SLICE, clock, order)
+    made[0][0].then = made[1][1].wake
+    made[1][0].then = lambda: None
+    for _, connection in made:
+        connection.wake()
+    # The first one wakes the second, which has its turn still before it.
+    made[2][0].then = made[1][1].wake
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert order == [*map(str, range(2 * SLICE)), "1"]
+
+
+async def test_a_few_are_flushed_whatever_they_take():
+    clock, order = Clock(), []
+    made = slow_ones(FLUSHES_PER_LOOK, clock, order, seconds=10.0)
+    for _, connection in made:
+        connection.wake()
+    await asyncio.sleep(0)
+    assert len(order) == FLUSHES_PER_LOOK
+
+
+async def test_who_is_lost_while_it_waits_for_its_flush_is_passed_by():
+    clock, order = Clock(), []
+    made = slow_ones(2 * SLICE, clock, order)
+    for _, connection in made:
+        connection.wake()
+    await asyncio.sleep(0)
+    for _, connection in made[SLICE + 1 :]:
+        connection.connection_lost(None)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert order == [*map(str, range(SLICE + 1))]
+
+
+async def test_one_who_has_much_to_say_lets_others_have_their_turn():
+    clock, order = Clock(), []
+    (talker, talking), (other, listening) = slow_ones(2, clock, order, seconds=0.0)
+    pieces = [b"%d" % number for number in range(3 * WRITES_PER_FLUSH)]
+    talker.left = list(pieces)
+    other.left = [b"one"]
+    talking.wake()
+    listening.wake()
+    await asyncio.sleep(0)
+    assert order == ["0"] * WRITES_PER_FLUSH + ["1", "1"]
+    # An end waits for all that comes before it.
+    talker.finished = True
+    transport = talking._transport
+    transport.can_write_eof = lambda: True
+    transport.write_eof = lambda: order.append("eof")
+    for _ in range(3):
+        assert "eof" not in order
+        await asyncio.sleep(0)
+    assert transport.writes == pieces
+    assert order[-1] == "eof"
 
 
 @pytest.mark.parametrize("how", ["eof", "lost"])

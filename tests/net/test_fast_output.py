@@ -65,14 +65,15 @@ class Both:
         self.send(pb.SignalingRequest(request_id=str(size), ice_candidate=candidate))
 
     def send(self, request: pb.SignalingRequest) -> None:
-        with contextlib.suppress(ngh2.StreamProtocolError):
-            # A session that reads too slowly has ended.
+        with contextlib.suppress(ngh2.StreamProtocolError, ngh2.ConnectionStateError):
+            # A session that reads too slowly has ended, and a connection that is silent.
             self.grpc.http2.send_data(self.call.stream_id, framed(request.SerializeToString()))
         self.grpc.push(self.grpc.http2.data_to_send())
 
     def ping(self, size: int) -> None:
         self.websocket.push(masked(PING, b"p" * min(size, 100)))
-        self.grpc.http2.ping(b"12345678")
+        with contextlib.suppress(ngh2.ConnectionStateError):
+            self.grpc.http2.ping(b"12345678")
         self.grpc.push(self.grpc.http2.data_to_send())
 
     def wait(self, size: int) -> None:

@@ -338,8 +338,8 @@ def _rules_of_rooms() -> None:
             self, request, identity, own_room if request.room is None else request.room
         )
 
-    _mutant("a peer may list other rooms", _around(ListRule, "page", any_room))
-    _mutant("page sizes do not count", _around(ListRule, "page", _without_page_size))
+    _mutant("a peer may list other rooms", _around(ListRule, "_page", any_room))
+    _mutant("page sizes do not count", _around(ListRule, "_page", _without_page_size))
     _mutant("pages overlap", _around(listing, "position", lambda position: lambda token: max(0, position(token) - 1)))
     _mutant("any page token is good", _around(listing, "position", _forgiving))
 

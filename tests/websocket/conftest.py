@@ -7,6 +7,7 @@ import pytest
 
 from clock import Clock
 from sigbridge import Hub, Settings
+from sigbridge.share import FRESH
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.encoding import BARE_JSON
 from websocket_lines import WebSocketLine, masked
@@ -33,7 +34,14 @@ class Talker:
         """Send a message, as text or as an object; what is to be sent afterwards."""
         text = message if isinstance(message, bytes) else msgspec.json.encode(message)
         self.conversation.receive(text, self.clock.now)
+        self.rest()
         return self.taken()
+
+    def rest(self) -> None:
+        """Let everybody else have as many turns as it takes."""
+        while self.session.share.state != FRESH:
+            self.session.share.begin_turn()
+            self.conversation.resume(self.clock.now)
 
     def ask(self, message: object) -> dict:
         """Send a message that has one answer and no other consequence for its sender."""

@@ -11,6 +11,7 @@ from sigbridge.delivery import Delivery
 from sigbridge.elsewhere import Directory
 from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
+from sigbridge.limits import RateLimiter
 from sigbridge.messages import Announce, Announced, PeerJoined, Reply
 from sigbridge.pending import Pending
 from sigbridge.results import capabilities_object
@@ -24,11 +25,22 @@ logger = logging.getLogger("sigbridge.session")
 class AnnounceRule:
     """The rule of `announce`."""
 
-    def __init__(self, settings: Settings, rooms: Rooms, delivery: Delivery, directory: Directory | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        rooms: Rooms,
+        delivery: Delivery,
+        limiter: RateLimiter,
+        directory: Directory | None,
+    ) -> None:
         self._settings = settings
         self._rooms = rooms
         self._delivery = delivery
+        self._limiter = limiter
         self._directory = directory
+        most = settings.max_room_peers
+        self._full_return = most * (most - 1) // 2
+        """The entries of all rosters, where the largest room comes back at once."""
         self.claiming: set[tuple[str, str]] = set()
         """Peer ids, with their rooms, whose claim is under way: they are taken meanwhile."""
         self._incarnations = 0
@@ -119,6 +131,10 @@ class AnnounceRule:
         # First what may fail to be encoded, of which nothing has been queued then.
         self._delivery.tell(others, joined.kind, peer.joined_frame, now)
         self._delivery.follow_up(session, joined.kind, roster)
+        if roster:
+            allowed = room.listed_bytes * self._full_return // len(roster)
+            self._limiter.charge_roster(session.holder, request.kind, room.listed_bytes, allowed, now.monotonic)
+        session.share.use(len(others) + len(roster))
         self._rooms.add(peer)
         session.peer = peer
         client = request.metadata.get("client")

@@ -40,6 +40,7 @@ class LeaveRule:
             session.peer = None
             session.unannounced_since = now.monotonic
             self.remove(sender, now)
+            session.share.use(len(sender.room.peers))
             return Disconnected(other)
         room = sender.room
         relay = Relay(sender, other, room.peers.get(other), PeerDisconnected(sender.peer_id), Disconnected(other))

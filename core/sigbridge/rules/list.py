@@ -4,27 +4,40 @@ from sigbridge import errors
 from sigbridge.auth import Identity
 from sigbridge.checks import check_id, check_uint32
 from sigbridge.instant import Instant
+from sigbridge.limits import RateLimiter
 from sigbridge.listing import page_of, position
 from sigbridge.messages import ListPeers, PeerList, Reply
 from sigbridge.rooms import Rooms
-from sigbridge.session import Session
+from sigbridge.session import Caller, Session
 from sigbridge.settings import Settings
+from sigbridge.share import BYTES_PER_EVENT
 
 
 class ListRule:
     """The rule of `list_peers`: an announced peer sees its own room, others any room that their identity may enter."""
 
-    def __init__(self, settings: Settings, rooms: Rooms) -> None:
+    def __init__(self, settings: Settings, rooms: Rooms, limiter: RateLimiter) -> None:
         self._settings = settings
         self._rooms = rooms
+        self._limiter = limiter
 
     def list_peers(self, session: Session, request: ListPeers, now: Instant) -> Reply:
         """A page of the session's own room, or, before it has announced, of the room that it names."""
         peer = session.peer
-        return self.page(request, session.identity, None if peer is None else peer.room.name)
+        own_room = None if peer is None else peer.room.name
+        page, size = self._page(request, session.identity, own_room)
+        self._limiter.charge_listing(session.holder, request.kind, size, now.monotonic)
+        session.share.use(len(page.peers) + size // BYTES_PER_EVENT)
+        return page
 
-    def page(self, request: ListPeers, identity: Identity, own_room: str | None = None) -> PeerList:
-        """A page of a room, of which `own_room` is the caller's where it has one.
+    def answer(self, request: ListPeers, caller: Caller, now: Instant) -> PeerList:
+        """A page of a room, for a caller without a session."""
+        page, size = self._page(request, caller.identity, None)
+        self._limiter.charge_listing(caller.holder, request.kind, size, now.monotonic)
+        return page
+
+    def _page(self, request: ListPeers, identity: Identity, own_room: str | None) -> tuple[PeerList, int]:
+        """A page of a room, and its bytes; `own_room` is the caller's where it has one.
 
         Raises SignalingError: PERMISSION_DENIED for a room that the caller may not look into.
         """

@@ -20,3 +20,8 @@ class Rates(Subject):
     rate_burst: int = whole(
         10000, "SIGNALING_RATE_BURST", "requests of one kind that may come at once, above that rate"
     )
+    rate_kib_per_token: int = whole(
+        64,
+        "SIGNALING_RATE_KIB_PER_TOKEN",
+        "KiB of a listing that count as one request of the rate, begun ones included; of rosters, beyond a full return",
+    )
