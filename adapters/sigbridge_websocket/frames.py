@@ -145,6 +145,11 @@ class FrameReader:
         """True when nothing has come that `next_frame` has not looked at."""
         return not self._data
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much has come that `next_frame` has not looked at."""
+        return len(self._data) - self._at
+
     def feed(self, data: bytes) -> None:
         """Takes bytes that arrived, in any pieces."""
         rest = self._rest

@@ -5,7 +5,7 @@ its receivers, by the session's encoding; where compression was negotiated, each
 Rule 3: no message is taken while an answer is awaited or while the session's own answers pile up: what has come waits
 as it is, and the carrier stops reading. Rule 4: every wait has a deadline, of which `due` tells the carrier.
 Rule 5: nor is a message taken once those before it have used up their share of a turn: what is left goes on with the
-first output of a later turn, behind everybody whom they have woken.
+first output of a later turn, behind everybody whom they have woken. Some more is read meanwhile, to know who leaves.
 """
 
 from collections.abc import Callable
@@ -43,6 +43,9 @@ PROTOCOL = "websocket"
 
 READ_AHEAD_PONGS = 64
 """A client that is owed more than this many pongs must read before more of its input is taken."""
+
+READ_AHEAD_BYTES: Final = 65536
+"""What is read, and waits, of a client whose share is spent."""
 
 _FAST_OUTPUT: Final = is_on("fast_output")
 _EMPTY_PING: Final = frame(FIN | PING, b"")
@@ -167,6 +170,10 @@ class WebSocketWire:
         """Returns whether more input is welcome."""
         if len(self._ahead) > READ_AHEAD_PONGS:
             return False
+        session = self._session
+        if session is not None and session.share.state != FRESH and not session.awaiting:
+            # So that a client that leaves meanwhile is known to have left: nobody says so to who does not read.
+            return self._frames.waiting_bytes < READ_AHEAD_BYTES
         return self._closing.state != OPEN or (self._frames.exhausted and self._ready())
 
     def expire(self, now: Instant) -> None:
