@@ -21,7 +21,7 @@ from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
 from sigbridge.session import Outcome, RequestId, Session
-from sigbridge.share import FRESH
+from sigbridge.share import EVENTS_PER_ELEMENT, FRESH
 from sigbridge_websocket.dialects import DISCOVER_METHOD
 from sigbridge_websocket.encoding import BareJson
 from sigbridge_websocket.error_codes import INVALID_REQUEST, PARSE_ERROR, NoRequest
@@ -134,6 +134,7 @@ class Conversation:
         while batch.left:
             if share.state != FRESH:
                 return
+            share.use(EVENTS_PER_ELEMENT)
             self._take(batch.left.popleft(), now, batch)
             if session.awaiting:
                 return

@@ -146,6 +146,11 @@ class FrameReader:
         return not self._data
 
     @property
+    def waiting_bytes(self) -> int:
+        """How much has come that `next_frame` has not looked at."""
+        return len(self._data) - self._at
+
+    @property
     def is_unfinished(self) -> bool:
         """True when a frame, or a message of several, is not whole, where all that came was looked at."""
         return self._rest is not None or self._fragments is not None

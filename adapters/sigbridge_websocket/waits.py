@@ -20,6 +20,8 @@ from sigbridge_websocket.frames import FIN, MASKED_HEAD_BYTES, MAX_CONTROL_BYTES
 
 READ_AHEAD_PONGS = 64
 """A client that is owed more than this many pongs must read before more of its input is taken."""
+READ_AHEAD_BYTES: Final = 65536
+"""What is read, and waits, of a client whose share is spent."""
 
 _EMPTY_PING: Final = frame(FIN | PING, b"")
 
@@ -69,6 +71,10 @@ class Waits:
         """Returns whether more input is welcome."""
         if len(self._ahead) > READ_AHEAD_PONGS:
             return False
+        session = self._session
+        if session is not None and session.share.state != FRESH and not session.awaiting:
+            # So that a client that leaves meanwhile is known to have left: nobody says so to who does not read.
+            return self._frames.waiting_bytes < READ_AHEAD_BYTES
         return self._closing.state != OPEN or (self._frames.exhausted and self._ready())
 
     def _rests(self) -> bool:

@@ -5,7 +5,7 @@ its receivers, by the session's encoding; where compression was negotiated, each
 Rule 3: no message is taken while an answer is awaited or while the session's own answers pile up: what has come waits
 as it is, and the carrier stops reading. Rule 4: every wait has a deadline (`waits.py`).
 Rule 5: nor is a message taken once those before it have used up their share of a turn: what is left goes on with the
-first output of a later turn, behind everybody whom they have woken.
+first output of a later turn, behind everybody whom they have woken. Some more is read meanwhile, to know who leaves.
 """
 
 from collections.abc import Callable

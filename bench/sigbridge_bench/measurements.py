@@ -292,18 +292,23 @@ class Attackers:
         websocket = server.endpoints.get("websocket")
         if websocket is None:
             return
-        joined = Crowd(load, server, "websocket", crowd)
+        self._load = load
+        self._joined = Crowd(load, server, "websocket", crowd)
         listed = Crowd(load, server, "websocket", LISTED, "x" * ABOUT_BYTES)
-        batch = load.message("ws", Encoded(come_and_go(secrets.token_hex(6), joined.room, COMINGS), 0))
         question = load.message("ws", Encoded(listing(listed.room), 0))
         on_websocket = load.open(websocket, b"")
-        self._attacks["batch"] = (f"{batch}:1", on_websocket)
+        self._attacks["batch"] = ("", on_websocket)
         self._attacks["listing"] = (f"{question}:{LISTINGS}", on_websocket)
         self._crowds = {"batch": crowd, "listing": LISTED}
 
     def attack(self, by: Disturber) -> tuple[str, int]:
         """What one of them does, in the load's words, and on which connection."""
-        return self._attacks[by]
+        words, connection = self._attacks[by]
+        if by == "batch":
+            # By another name each time: who disturbed before may not be gone yet.
+            calls = come_and_go(secrets.token_hex(6), self._joined.room, COMINGS)
+            words = f"{self._load.message('ws', Encoded(calls, 0))}:1"
+        return words, connection
 
     def crowd(self, by: Disturber) -> int:
         """How many are in the room that it is about."""

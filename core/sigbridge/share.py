@@ -20,6 +20,8 @@ RESTED: Final = 2
 
 EVENTS_PER_TURN: Final = 512
 """Events about a room, and peers of a listing, after which the requests of a client wait: some milliseconds of work."""
+EVENTS_PER_ELEMENT: Final = 8
+"""Events that count as much as one request of a batch, whatever comes of it: of these many may come at once."""
 BYTES_PER_EVENT: Final = 1024
 """Bytes of a listing that count as much as one event."""
 

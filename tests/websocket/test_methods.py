@@ -791,6 +791,7 @@ def test_the_refusals_of_a_batch_are_bounded(talk, make_hub):
     batch = [request("nothing" * 100, id="x" * 30 + "\u0001\u2028" * 80) for number in range(1000)]
     text = msgspec.json.encode(batch)
     alice.conversation.receive(text, alice.clock.now)
+    alice.rest()
     (array,) = alice.session.outbox.take(2**40)
     assert len(msgspec.json.decode(array)) == 1000
     assert len(array) < 1000 + len(text) + 1000 * 300

@@ -8,8 +8,9 @@ import pytest
 from sigbridge import DisconnectReason
 from sigbridge.messages import Announce
 from sigbridge.session import Caller
-from sigbridge.share import EVENTS_PER_TURN
+from sigbridge.share import EVENTS_PER_ELEMENT, EVENTS_PER_TURN, FRESH
 from sigbridge_websocket.encoding import BARE_JSON
+from sigbridge_websocket.waits import READ_AHEAD_BYTES
 
 TEXT = 1
 CLOSE = 8
@@ -77,7 +78,6 @@ def test_what_is_told_to_many_goes_on_in_later_turns(connect, crowd, frame, cloc
     line.wire.receive(say(frame, 20), clock.now)
     turns = 1
     assert 0 < len(crowd[0].hears()) <= MOST
-    assert not line.wire.reading()
     while flush(line):
         turns += 1
         assert len(crowd[0].hears()) <= MOST
@@ -151,6 +151,27 @@ def test_what_is_left_when_a_session_ends_is_not_carried_out(connect, crowd, fra
     assert hub.peer_count == CROWD
 
 
+@WAYS
+def test_who_rests_is_read_from_but_not_without_end(connect, crowd, frame, clock, say):
+    """Who leaves is only seen to leave where somebody reads."""
+    line = connect()
+    line.wire.receive(say(frame, 20), clock.now)
+    while line.session.share.state == FRESH:
+        flush(line)
+    assert line.wire.reading()
+    question = frame(TEXT, b'{"jsonrpc":"2.0","method":"health_check","id":99}')
+    sent = 0
+    while line.wire.reading():
+        line.wire.receive(question, clock.now)
+        sent += 1
+    assert READ_AHEAD_BYTES // 2 < sent * len(question) <= READ_AHEAD_BYTES + len(question)
+    flush(line)
+    flush(line)
+    line.pump()
+    assert [one["id"] for one in line.heard() if "id" in one].count(99) == sent
+    assert line.wire.reading()
+
+
 def test_who_leaves_behind_its_calls_is_answered_first(connect, crowd, frame, clock):
     line = connect()
     line.wire.receive(singles(frame, 4) + frame(CLOSE, b"\x03\xe8"), clock.now)
@@ -199,6 +220,18 @@ def test_listings_are_taken_a_share_at_a_time(connect, crowd, frame, clock):
     steps = [after - before for before, after in pairwise(done)]
     assert max(steps) <= EVENTS_PER_TURN // CROWD + 1
     assert [one["id"] for one in line.heard()] == list(range(20))
+
+
+def test_a_long_batch_that_nobody_is_told_of_is_taken_a_share_at_a_time(connect, frame, clock):
+    line = connect()
+    calls = [{"jsonrpc": "2.0", "method": "health_check", "id": number} for number in range(1000)]
+    line.wire.receive(frame(TEXT, msgspec.json.encode(calls)), clock.now)
+    done = [0, line.session.request_count]
+    while flush(line):
+        done.append(line.session.request_count)
+    assert max(after - before for before, after in pairwise(done)) <= EVENTS_PER_TURN // EVENTS_PER_ELEMENT
+    line.pump()
+    assert [[one["id"] for one in array] for array in line.heard()] == [list(range(1000))]
 
 
 def test_a_share_is_each_turns_anew(connect, crowd, frame, clock):
