@@ -102,7 +102,7 @@ class GrpcWire(Exchange):
                 self._receive_others(events[at:], now)
                 break
         http2 = self._http2
-        if self._partial is not None or http2.partial_bytes:
+        if http2.unread or self._partial is not None or http2.block is not None:
             self._keep_partial(len(data), now)
         if http2.broken:
             self._break(now)
