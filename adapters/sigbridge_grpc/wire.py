@@ -94,14 +94,14 @@ class GrpcWire(Exchange):
             if life.state == GREETING:
                 life.greet()
                 self.due = now.monotonic
-        events = self._http2.receive(data, now.monotonic)
+        http2 = self._http2
+        events = http2.receive(data, now.monotonic)
         for at, event in enumerate(events):
             if type(event) is DataReceived:
                 self._on_data(event.stream_id, event.data, event.end_stream, now)
             else:
                 self._receive_others(events[at:], now)
                 break
-        http2 = self._http2
         if http2.unread or self._partial is not None or http2.block is not None:
             self._keep_partial(len(data), now)
         if http2.broken:
