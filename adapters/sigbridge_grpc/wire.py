@@ -102,7 +102,7 @@ class GrpcWire(Exchange):
             else:
                 self._receive_others(events[at:], now)
                 break
-        if http2.unread or self._partial is not None or http2.block is not None:
+        if http2.was_partial:
             self._keep_partial(len(data), now)
         if http2.broken:
             self._break(now)
@@ -121,6 +121,8 @@ class GrpcWire(Exchange):
                 )
             partial.grow(kept, 0, now)
             self.due = min(self.due, partial.due)
+        elif not kept:
+            self._http2.was_partial = False
 
     def _expire_soon(self) -> None:
         """Looks again at what is due: the frame that is not whole has another deadline."""

@@ -81,6 +81,7 @@ class Connection(Sender):
         "_now",
         "block",
         "unread",
+        "was_partial",
     )
 
     def __init__(self, *, max_streams: int, max_header_bytes: int, most_header_bytes: int) -> None:
@@ -95,6 +96,8 @@ class Connection(Sender):
         """The header block of which more must come."""
         self.unread = b""
         """The beginning of a frame, or of the preface."""
+        self.was_partial = False
+        """True since something was not whole, until its user says that it has seen that all is."""
         self._needed_bytes = len(frames.PREFACE)
         """The length that this must have before it is looked at again."""
         self._now = 0.0
@@ -136,7 +139,11 @@ class Connection(Sender):
             self.unread = b""
             self._break(fault.code)
             return events
-        self.unread = data[at:] if at < end else b""
+        if at < end:
+            self.unread = data[at:]
+            self.was_partial = True
+        elif self.unread:
+            self.unread = b""
         if self._windows.may_have_opened:
             self._windows.tell_opened(events)
         return events
@@ -254,6 +261,7 @@ class Connection(Sender):
             self._receive_block(stream_id, payload, end, events)
         else:
             self.block = _HeaderBlock(stream_id, payload, end)
+            self.was_partial = True
             self._expected = frames.CONTINUATION
 
     def _receive_continuation(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
