@@ -94,15 +94,15 @@ class GrpcWire(Exchange):
             if life.state == GREETING:
                 life.greet()
                 self.due = now.monotonic
-        events = self._http2.receive(data, now.monotonic)
+        http2 = self._http2
+        events = http2.receive(data, now.monotonic)
         for at, event in enumerate(events):
             if type(event) is DataReceived:
                 self._on_data(event.stream_id, event.data, event.end_stream, now)
             else:
                 self._receive_others(events[at:], now)
                 break
-        http2 = self._http2
-        if self._partial is not None or http2.partial_bytes:
+        if http2.was_partial:
             self._keep_partial(len(data), now)
         if http2.broken:
             self._break(now)
@@ -121,6 +121,8 @@ class GrpcWire(Exchange):
                 )
             partial.grow(kept, 0, now)
             self.due = min(self.due, partial.due)
+        elif not kept:
+            self._http2.was_partial = False
 
     def _expire_soon(self) -> None:
         """Looks again at what is due: the frame that is not whole has another deadline."""

@@ -121,6 +121,7 @@ class FrameReader:
         "_room",
         "_state",
         "compression",
+        "is_unfinished",
     )
 
     def __init__(self, max_bytes: int, compression: Compression | None = None) -> None:
@@ -137,6 +138,8 @@ class FrameReader:
         self._needs = 0
         """How long that must be before it is looked at again: a long frame may come byte by byte."""
         self._fragments: _Fragments | None = None
+        self.is_unfinished = False
+        """True when a frame, or a message of several, is not whole. Asked for with every message, so it is kept."""
         self._room = max_bytes
         """How many bytes may still come of the present message."""
 
@@ -149,11 +152,6 @@ class FrameReader:
     def waiting_bytes(self) -> int:
         """How much has come that `next_frame` has not looked at."""
         return len(self._data) - self._at
-
-    @property
-    def is_unfinished(self) -> bool:
-        """True when a frame, or a message of several, is not whole, where all that came was looked at."""
-        return self._rest is not None or self._fragments is not None
 
     @property
     def is_within(self) -> bool:
@@ -177,6 +175,7 @@ class FrameReader:
         self._data = b""
         self._at = 0
         self._rest = self._fragments = None
+        self.is_unfinished = False
 
     def feed(self, data: bytes) -> None:
         """Takes bytes that arrived, in any pieces."""
@@ -186,6 +185,7 @@ class FrameReader:
             if len(rest) >= self._needs:
                 self._data = bytes(rest)
                 self._rest = None
+                self.is_unfinished = self._fragments is not None
         elif self._data:
             self._data = self._data[self._at :] + data
             self._at = 0
@@ -245,6 +245,7 @@ class FrameReader:
         if self._data:
             self._rest = bytearray(self._data[self._at :])
             self._needs = needs
+            self.is_unfinished = True
             self._data = b""
             self._at = 0
 
@@ -253,12 +254,14 @@ class FrameReader:
         fragments = self._fragments
         if fragments is None:
             fragments = self._fragments = _Fragments(opcode)
+            self.is_unfinished = True
             self._state = WITHIN
         fragments.add(payload, last=last)
         self._room -= len(payload)
         if not last:
             return None
         self._fragments = None
+        self.is_unfinished = False
         self._state = BETWEEN
         self._room = self._max_bytes
         return Frame(fragments.opcode, bytes(fragments.data))

@@ -32,7 +32,8 @@ class Capacity(Subject):
         67108864,
         "SIGNALING_MAX_UNFINISHED_BYTES",
         "bytes of messages that are not whole yet, of all connections together, beyond which nothing more is read of "
-        "the largest; a quarter of GRPC_MAX_MEMORY_MB where that is set and less",
+        "the largest (those up to 64 KiB have a quarter more); a quarter of GRPC_MAX_MEMORY_MB where that is set and "
+        "less",
     )
 
     @property
