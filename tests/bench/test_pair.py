@@ -114,7 +114,7 @@ def pair(*arguments, **environ):
     )
 
 
-LITTLE = ("--generations", "2", "--rounds", "2", "--messages", "40", "--sessions", "100")
+LITTLE = ("--generations", "2", "--rounds", "2", "--messages", "40", "--sessions", "400")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_this_environment_is_compared_with_itself(tmp_path):
     assert ", with " not in lines[0]
     assert lines[1].endswith(", with SIGNALING_MAX_MESSAGE_BYTES=100000 'SOME=a=b c'")
     assert lines[2].startswith("engine native; both servers on core ")
-    assert lines[3] == "2 generations of 2 pairs; a slice is 40 messages or 50 sessions"
+    assert lines[3] == "2 generations of 2 pairs; a slice is 40 messages or 200 sessions"
     for title in ("server CPU per relay, µs", "server CPU per session set up, µs", "memory per idle session, KiB"):
         assert title in lines
     head, *figures = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
