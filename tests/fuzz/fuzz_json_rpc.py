@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 if __name__ == "__main__":
     sys.path.append(str(Path(__file__).parents[1] / "shared"))
@@ -21,12 +22,21 @@ import msgspec
 from clock import NOW
 from instructions import instructions
 from logged_errors import objecting
+from sigbridge import share
+from sigbridge.share import FRESH
 from sigbridge_compat.deferred import Deferral
 from three_sessions import SETTINGS, ThreeSessions
 
 MAX_BATCH = 6
 _USUAL = dataclasses.replace(SETTINGS, max_batch_requests=MAX_BATCH, max_capabilities_bytes=200, rate_per_second=0)
-_TIGHT = dataclasses.replace(_USUAL, rate_per_second=1.0, rate_burst=3, outbox_max_messages=4, outbox_max_bytes=1000)
+_TIGHT = dataclasses.replace(
+    _USUAL,
+    rate_per_second=1.0,
+    rate_burst=3,
+    outbox_max_messages=4,
+    outbox_max_bytes=1000,
+    max_batch_response_bytes=400,
+)
 _NOBODY = object()
 """Where a response is due to nobody."""
 
@@ -202,7 +212,7 @@ def play(data: bytes) -> None:
     """Takes the bytes for one text, or for instructions that write some; the first says which, and to what hubs."""
     first = data[0] if data else 0
     settings = _TIGHT if first & 2 else _USUAL
-    with objecting():
+    with objecting(), patch.multiple(share, EVENTS_PER_TURN=24):
         worlds = []
         for _ in range(2):
             deferral = Deferral() if first & 1 else None
@@ -214,6 +224,8 @@ def play(data: bytes) -> None:
             for kind, choice, length, payload in instructions(data[1:], longest=96):
                 if choice >= 200:
                     it.complete(choice)
+                elif choice >= 180:
+                    it.pass_turn()
                 else:
                     it.say((0, 0, 2, 1)[choice & 3], _text(kind, length, payload))
         it.end()
@@ -238,7 +250,7 @@ class Play:
     def say(self, speaker: int, text: bytes) -> None:
         """Lets one say a text, where its session takes any."""
         session = self.fast.sessions[speaker]
-        if session.awaiting or not session.open:
+        if session.awaiting or session.share.state != FRESH or not session.open:
             return
         due = _ids_due(text)
         if due is not _NOBODY:
@@ -256,6 +268,18 @@ class Play:
         self.compare()
         return True
 
+    def pass_turn(self) -> bool:
+        """Lets all go on whose share of a turn is spent; returns whether there are any."""
+        rested = False
+        for world in (self.fast, self.general):
+            for session, conversation in zip(world.sessions, world.conversations, strict=True):
+                if session.share.state != FRESH:
+                    rested = True
+                    session.share.begin_turn()
+                    conversation.resume(NOW)
+        self.compare()
+        return rested
+
     def compare(self) -> None:
         """Asserts that both hubs have said, counted and kept the same."""
         outcome = self.fast.outcome()
@@ -265,7 +289,7 @@ class Play:
 
     def end(self) -> None:
         """Asserts that every request was answered by its id, and nothing else."""
-        while self.complete(0):
+        while self.complete(0) or self.pass_turn():
             pass
         for session, said, due in zip(self.fast.sessions, self.said, self.due, strict=True):
             assert not session.awaiting

@@ -27,12 +27,14 @@ class FindingError(Exception):
     """A fuzzer has found something wrong."""
 
 
-def _run(fuzzer: str, folder: Path, *options: object) -> None:
+def _run(fuzzer: str, folder: Path, *options: object) -> str:
+    """Runs a fuzzer; returns what it has said."""
     done = subprocess.run(
         command(fuzzer, f"-max_len={MOST_BYTES}", *options), cwd=folder, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise FindingError(f"{done.stderr[-3000:]}\n{fuzzer} has found something: its input is in {folder}")
+    return done.stderr
 
 
 def _features(control_file: Path) -> Iterator[tuple[Path, set[int]]]:
@@ -67,7 +69,8 @@ def make(fuzzer: str, seconds: int) -> str:
         one.mkdir(exist_ok=True)
     for seed in range(10):
         (found / f"seed-{seed}").write_bytes(random.Random(seed).randbytes(MOST_BYTES))
-    _run(fuzzer, folder, f"-max_total_time={seconds}", found, kept)
+    said = _run(fuzzer, folder, f"-max_total_time={seconds}", found, kept)
+    played = re.findall(r"Done (\d+) runs", said)
     control_file = folder / "control"
     _run(fuzzer, folder, "-set_cover_merge=1", f"-merge_control_file={control_file}", merged, found, kept)
     reached = dict(_features(control_file))
@@ -81,7 +84,7 @@ def make(fuzzer: str, seconds: int) -> str:
         (kept / hashlib.sha1(data).hexdigest()).write_bytes(data)
     shutil.rmtree(folder)
     size = sum(path.stat().st_size for path in kept_inputs(fuzzer))
-    return f"{fuzzer}: {len(chosen)} inputs and {len(findings)} findings, {size} bytes"
+    return f"{fuzzer}: {played[0]} runs, {len(chosen)} inputs and {len(findings)} findings, {size} bytes"
 
 
 def main(seconds: int) -> int:
