@@ -51,7 +51,7 @@ def test_a_storm(fuzzer: ModuleType, data: bytes) -> None:
 
 
 @each_fuzzer
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(2 * settings().max_examples // 5))
 def test_a_long_storm(fuzzer: ModuleType, seed: int) -> None:
     fuzzer.play(random.Random(seed).randbytes(8000))
 
