@@ -73,14 +73,14 @@ class Connection(Sender):
     """The server's side of one HTTP/2 connection."""
 
     __slots__ = (
+        "_block",
         "_decoder",
         "_expected",
         "_max_block_bytes",
         "_max_streams",
         "_needed_bytes",
         "_now",
-        "block",
-        "unread",
+        "_unread",
         "was_partial",
     )
 
@@ -92,9 +92,9 @@ class Connection(Sender):
         self._decoder: FieldDecoder | None = None
         """The decoder of header blocks, made with the first."""
         self._expected = _PREFACE
-        self.block: _HeaderBlock | None = None
+        self._block: _HeaderBlock | None = None
         """The header block of which more must come."""
-        self.unread = b""
+        self._unread = b""
         """The beginning of a frame, or of the preface."""
         self.was_partial = False
         """True since something was not whole, until its user says that it has seen that all is."""
@@ -105,15 +105,15 @@ class Connection(Sender):
     @property
     def partial_bytes(self) -> int:
         """The bytes that have come of a frame that is not whole, and of a header block that is not."""
-        return len(self.unread) + (0 if self.block is None else len(self.block.data))
+        return len(self._unread) + (0 if self._block is None else len(self._block.data))
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Takes bytes in any fragmentation (`now` in monotonic seconds); returns what they mean."""
         events: list[Event] = []
         if self._state > ANNOUNCED and self.over:
             return events
-        if self.unread:
-            data = self.unread + data
+        if self._unread:
+            data = self._unread + data
         at, end = 0, len(data)
         self._now = now
         try:
@@ -136,14 +136,14 @@ class Connection(Sender):
             if self._floods.unwritten_bytes:
                 self._floods.check_unwritten()
         except ConnectionFault as fault:
-            self.unread = b""
+            self._unread = b""
             self._break(fault.code)
             return events
         if at < end:
-            self.unread = data[at:]
+            self._unread = data[at:]
             self.was_partial = True
-        elif self.unread:
-            self.unread = b""
+        elif self._unread:
+            self._unread = b""
         if self._windows.may_have_opened:
             self._windows.tell_opened(events)
         return events
@@ -260,13 +260,13 @@ class Connection(Sender):
         if flags & frames.END_HEADERS:
             self._receive_block(stream_id, payload, end, events)
         else:
-            self.block = _HeaderBlock(stream_id, payload, end)
+            self._block = _HeaderBlock(stream_id, payload, end)
             self.was_partial = True
             self._expected = frames.CONTINUATION
 
     def _receive_continuation(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         """Section 6.10."""
-        block = self.block
+        block = self._block
         if block is None or block.stream_id != stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
         block.continuations += 1
@@ -274,7 +274,7 @@ class Connection(Sender):
         if block.continuations > MAX_CONTINUATIONS or len(block.data) > self._max_block_bytes:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM)
         if flags & frames.END_HEADERS:
-            self.block = None
+            self._block = None
             self._expected = _ANY_FRAME
             self._receive_block(stream_id, block.data, block.end_stream, events)
 

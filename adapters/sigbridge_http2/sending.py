@@ -107,12 +107,7 @@ class Sender:
 
     def can_write_all(self, most: int) -> bool:
         """Returns whether `output` would return all that there is to write, in at most so many bytes."""
-        if self._windows.opened:
-            return False
-        size = len(self._next)
-        if self._more is not None:
-            size += sum(map(len, self._more))
-        return size <= most
+        return not self._windows.opened and self.unwritten_bytes <= most
 
     def output(self, most: int) -> bytes:
         """Returns what to write now, at most so many bytes; empty where there is nothing."""

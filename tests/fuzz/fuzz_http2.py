@@ -146,7 +146,7 @@ class Play:
         if server._decoder is not None:
             entries = server._decoder._entries
             assert sum(len(name) + len(value) + 32 for name, value in entries) == server._decoder._table_bytes <= 4096
-        assert len(server.unread) < 9 + 16384
+        assert len(server._unread) < 9 + 16384
         assert server._streams.state_of(server._streams.last_begun + 1) == 0
         assert CLOSED not in {stream.state for stream in server._active.values()}
 

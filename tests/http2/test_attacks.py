@@ -29,7 +29,7 @@ def test_nothing_is_kept_of_it(attack: Attack) -> None:
     assert len(server._active) == 1
     assert not server._next if attack.reads else len(server._next) <= 100
     assert server._more is None
-    assert len(server.unread) < CHUNK_BYTES
+    assert len(server._unread) < CHUNK_BYTES
     assert server._decoder is not None
     assert server._decoder._table_bytes <= 4096
 
