@@ -15,7 +15,7 @@ from typing import Final
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
-from sigbridge_grpc.backlog import Backlog, TotalBacklog
+from sigbridge_grpc.backlog import Backlog
 from sigbridge_grpc.call import (
     ACCEPTED,
     CONCLUDED,
@@ -28,6 +28,7 @@ from sigbridge_grpc.call import (
     Agenda,
     StreamCall,
 )
+from sigbridge_grpc.door import Door
 from sigbridge_grpc.framing import MessageTooBig
 from sigbridge_grpc.lifetime import Lifetime
 from sigbridge_grpc.long_messages import LongMessages
@@ -36,7 +37,6 @@ from sigbridge_grpc.responses import INTERNAL_ERROR, RESPONSE_HEADERS, trailers,
 from sigbridge_grpc.turns import TurnBudget
 from sigbridge_http2.connection import Connection
 from sigbridge_http2.errors import ErrorCode
-from sigbridge_net.unfinished import TotalUnfinished
 
 logger = logging.getLogger("sigbridge.grpc")
 
@@ -53,28 +53,27 @@ UNWRITTEN_BYTES: Final = 262144
 class Exchange(Agenda):
     """The calls of one connection; `sigbridge_grpc.wire.GrpcWire` is the whole."""
 
-    __slots__ = ("_backlog", "_calls", "_http2", "_lifetime", "_long", "_send_seconds", "_settling", "_total", "_turn")
+    __slots__ = ("_backlog", "_calls", "_door", "_http2", "_lifetime", "_long", "_send_seconds", "_settling", "_turn")
 
     def __init__(
         self,
         http2: Connection,
         lifetime: Lifetime,
         wake: Callable[[], None],
-        send_seconds: float,
-        total: TotalBacklog,
-        unfinished: TotalUnfinished,
+        door: Door,
     ) -> None:
-        """Begins without calls. `send_seconds` bounds how long a client may not read."""
+        """Begins without calls, each of which `door` is going to let in."""
         super().__init__(wake)
+        self._door = door
         self._http2 = http2
         self._lifetime = lifetime
         self._calls: dict[int, StreamCall] = {}
         self._turn = TurnBudget()
-        self._total = total
         self._backlog: Backlog[StreamCall] | None = None
         """The backlog, made with the first call that has no session: most connections have none."""
-        self._send_seconds = send_seconds
-        self._long = LongMessages(http2, wake, unfinished)
+        self._send_seconds = door.settings.send_deadline_seconds
+        """The time for which a client may not read."""
+        self._long = LongMessages(http2, wake, door.unfinished)
         self._settling = False
         """True while nothing but messages has come and gone since all else was looked at."""
 
@@ -273,7 +272,7 @@ class Exchange(Agenda):
         """Returns whether a call may make a response now; where not, it waits in the backlog."""
         backlog = self._backlog
         if backlog is None:
-            backlog = self._backlog = Backlog(self._total, self.wake)
+            backlog = self._backlog = Backlog(self._door.backlog, self.wake)
         if backlog.may_respond(call, spent=not self._turn.may_respond()):
             return True
         # Until it goes on, all is looked at before each output.

@@ -56,7 +56,7 @@ _FAST_OUTPUT: Final = is_on("fast_output")
 class GrpcWire(Exchange):
     """A gRPC connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
-    __slots__ = ("_client", "_door", "_partial")
+    __slots__ = ("_client", "_partial")
 
     successor = None
 
@@ -64,12 +64,10 @@ class GrpcWire(Exchange):
         http2 = Connection(
             max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES, most_header_bytes=MOST_HEADER_BYTES
         )
-        life = Lifetime(http2, door.settings, now)
-        super().__init__(http2, life, wake, door.settings.send_deadline_seconds, door.backlog, door.unfinished)
-        self._door = door
+        super().__init__(http2, Lifetime(http2, door.settings, now), wake, door)
         self._client = client
         self._partial: Unfinished | None = None
-        """What has come of a frame that is not whole."""
+        """The account of a frame, or of headers, that are not whole; None where there are none."""
         self.due = now.monotonic + door.settings.handshake_timeout_seconds
 
     # What the carrier calls.

@@ -49,7 +49,7 @@ def carried_out(server: WiredServer) -> int:
 
 
 def held(line: GrpcLine) -> int:
-    return line.wire._total.held
+    return line.wire._door.backlog.held
 
 
 def widen_connection(line: GrpcLine) -> None:
@@ -225,7 +225,7 @@ def test_where_all_together_hold_too_much_each_connection_has_one_response_and_t
     others[2].wire.connection_lost(clock.now)
     others[1].wire.connection_lost(clock.now)
     assert held(greedy) == 0
-    assert greedy.wire._total._queue == {}
+    assert greedy.wire._door.backlog._queue == {}
 
 
 def test_reflection_and_health_wait_as_well(clock: Clock) -> None:
