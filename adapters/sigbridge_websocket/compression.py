@@ -26,9 +26,12 @@ class Compression:
     def __init__(self, extension: Extension) -> None:
         self._extension = extension
 
-    def inflate(self, first: int, payload: bytes, max_bytes: int) -> bytes:
-        """Returns what a data frame with that first byte holds; raises Fault for what is no deflate, or too much."""
-        frame = Frame(Opcode(first & 0x0F), payload, bool(first & 0x80), bool(first & 0x40))
+    def inflate(self, payload: bytes, max_bytes: int, *, begins: bool, compressed: bool, last: bool) -> bytes:
+        """Returns what a data frame holds, which `begins` a message, says that it is `compressed`, and is its `last`.
+
+        Raises Fault for what is no deflate, or too much.
+        """
+        frame = Frame(Opcode.TEXT if begins else Opcode.CONT, payload, fin=last, rsv1=compressed)
         try:
             # The library takes 0 for no bound.
             data = bytes(self._extension.decode(frame, max_size=max_bytes or 1).data)

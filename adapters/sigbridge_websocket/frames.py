@@ -131,17 +131,17 @@ class FrameReader:
         self._meanings = _PLAIN if compression is None else _COMPRESSED
         self._state = BETWEEN
         self._data = b""
-        """What has come and may hold a whole frame; what is before `_at` has been taken."""
+        """The bytes that may hold a whole frame; those before `_at` have been taken."""
         self._at = 0
         self._rest: bytearray | None = None
         """The beginning of a frame of which more must come."""
         self._needs = 0
-        """How long that must be before it is looked at again: a long frame may come byte by byte."""
+        """The length that this must have before it is looked at again: a long frame may come byte by byte."""
         self._fragments: _Fragments | None = None
         self.is_unfinished = False
         """True when a frame, or a message of several, is not whole. Asked for with every message, so it is kept."""
         self._room = max_bytes
-        """How many bytes may still come of the present message."""
+        """The bytes that may still come of the present message."""
 
     @property
     def exhausted(self) -> bool:
@@ -150,7 +150,7 @@ class FrameReader:
 
     @property
     def waiting_bytes(self) -> int:
-        """How much has come that `next_frame` has not looked at."""
+        """The number of bytes that have come and that `next_frame` has not looked at."""
         return len(self._data) - self._at
 
     @property
@@ -230,7 +230,13 @@ class FrameReader:
                     check_close(payload)
                 return Frame(opcode, payload)
             if self.compression is not None:
-                payload = self.compression.inflate(first, payload, self._room)
+                payload = self.compression.inflate(
+                    payload,
+                    self._room,
+                    begins=opcode != CONTINUATION,
+                    compressed=first & RSV1 != 0,
+                    last=first >= FIN,
+                )
             if meaning == _FRAGMENT:
                 message = self._take_fragment(opcode, payload, last=first >= FIN)
                 if message is None:
