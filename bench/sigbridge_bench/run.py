@@ -361,22 +361,12 @@ class Bench:
         return self._on_pairs(stack, cells, say, take)
 
     def _sessions(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
-        def measure(cell: Cell, number: int) -> Record:
-            # A process that has had sessions before has memory to spare for others.
-            with ExitStack() as own:
-                load, servers = self._all(own, [cell], say)
-                server = servers[cell.subject.name]
-                with _said_of(cell, server):
-                    return measurements.sessions(
-                        load,
-                        server,
-                        self._mark(cell, number),
-                        cast(Protocol, cell.way),
-                        self.profile.sessions,
-                        cast(Client, cell.message or USUAL),
-                    )
+        # A process that has had sessions before has memory to spare for others.
+        def take(cell: Cell, load: Load, server: Server, mark: Mark) -> Record:
+            way, headers = cast(Protocol, cell.way), cast(Client, cell.message or USUAL)
+            return measurements.sessions(load, server, mark, way, self.profile.sessions, headers)
 
-        return measure
+        return self._on_new_servers(say, take)
 
     def _join(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
         load, servers = self._all(stack, cells, say)
@@ -394,22 +384,22 @@ class Bench:
         return measure
 
     def _storm(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
-        profile = self.profile
+        # As after a restart: nothing is left of others.
+        def take(cell: Cell, load: Load, server: Server, mark: Mark) -> Record:
+            profile = self.profile
+            return measurements.storm(load, server, mark, cast(Protocol, cell.way), profile.storm, profile.storm_rate)
+
+        return self._on_new_servers(say, take)
+
+    def _on_new_servers(self, say: Say, take: Callable[[Cell, Load, Server, Mark], Record]) -> Measure:
+        """Measures each cell on a server that nobody has used, with a load of its own."""
 
         def measure(cell: Cell, number: int) -> Record:
-            # As after a restart: nothing is left of others.
             with ExitStack() as own:
                 load, servers = self._all(own, [cell], say)
                 server = servers[cell.subject.name]
                 with _said_of(cell, server):
-                    return measurements.storm(
-                        load,
-                        server,
-                        self._mark(cell, number),
-                        cast(Protocol, cell.way),
-                        profile.storm,
-                        profile.storm_rate,
-                    )
+                    return take(cell, load, server, self._mark(cell, number))
 
         return measure
 
