@@ -103,7 +103,7 @@ class HttpWire:
         now: Instant,
         client: Client = NOBODY,
         service: HttpService | None = None,
-        unfinished: TotalUnfinished | None = None,
+        unfinished: TotalUnfinished,
     ) -> None:
         self.due = now.monotonic + settings.handshake_timeout_seconds
         self.finished = False
@@ -113,9 +113,9 @@ class HttpWire:
         self._service = service
         self._now = now
         self._body = bytearray()
-        self._total = TotalUnfinished(settings) if unfinished is None else unfinished
+        self._total = unfinished
         self._unfinished: Unfinished | None = None
-        """What is kept of a body that is not whole."""
+        """The account of a body that is not whole."""
         self._idle_seconds = settings.handshake_timeout_seconds
         self._wake = wake
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
@@ -182,7 +182,7 @@ class HttpWire:
         return self._state == LISTENING
 
     def expire(self, now: Instant) -> None:
-        """Drop a connection that asks for nothing; one that has stopped may have to give way."""
+        """Drops a connection that asks for nothing; one that has stopped may have to give way."""
         message = self._unfinished
         if message is None or not message.is_stopped:
             self.aborted = True
@@ -194,7 +194,7 @@ class HttpWire:
             self._wake()
 
     def _pace(self, message: Unfinished, now: Instant) -> None:
-        """Stop and go on as all bodies and messages together let this one."""
+        """Stops and goes on as all bodies and messages together let this one."""
         if message.is_stopped:
             self._state = _ON_STOP[self._state]
             self.due = message.due
@@ -203,14 +203,14 @@ class HttpWire:
             self.due = now.monotonic + self._idle_seconds
 
     def _forget_body(self) -> None:
-        """Keep nothing of a body any more."""
+        """Keeps nothing of a body any more."""
         self._body.clear()
         message, self._unfinished = self._unfinished, None
         if message is not None:
             message.leave(self._now)
 
     def _give_up(self, reason: DisconnectReason, now: Instant) -> None:
-        """Refuse a request whose body is the largest of too much that is not whole."""
+        """Refuses a request whose body is the largest of too much that is not whole."""
         self._now = now
         self.due = now.monotonic + self._idle_seconds
         self._refuse(503)

@@ -24,9 +24,12 @@ class _Bucket:
 
 
 class RateLimiter:
-    """Token buckets of `burst` requests that refill at `per_second`; a rate of 0 limits nothing."""
+    """Token buckets of `burst` requests that refill at `per_second`; a rate of 0 limits nothing.
 
-    def __init__(self, *, per_second: float, burst: int, bytes_per_token: int = 65536) -> None:
+    A listing counts as one request for each `bytes_per_token`.
+    """
+
+    def __init__(self, *, per_second: float, burst: int, bytes_per_token: int) -> None:
         self._per_second = per_second
         self._burst = burst
         self._full = burst - 1.0
@@ -35,7 +38,7 @@ class RateLimiter:
         """By kind, which are few, and then by holder."""
         self._bytes_per_token = bytes_per_token
         self._rosters: dict[str, _Bucket] = {}
-        """What is used of each holder's allowance of rosters, in tokens; it is below zero."""
+        """The part of each holder's allowance of rosters that is used, in tokens; it is below zero."""
 
     def __len__(self) -> int:
         """How many buckets are kept."""
@@ -61,14 +64,14 @@ class RateLimiter:
         bucket.since = now
 
     def charge_listing(self, holder: str, kind: str, size: int, now: float) -> None:
-        """Take what a listing of `size` bytes costs beyond the token that was taken for it."""
+        """Takes what a listing of `size` bytes costs beyond the token that was taken for it."""
         extra = ceil(size / self._bytes_per_token) - 1
         if extra > 0 and self._per_second:
             self._charge(holder, kind, extra, now)
 
     # Five parameters: whose bucket, and when; the roster, and what rosters may come to.
     def charge_roster(self, holder: str, kind: str, size: int, allowed: int, now: float) -> None:
-        """Take what a roster of `size` bytes costs, as far as all of them together are above `allowed` bytes."""
+        """Takes what a roster of `size` bytes costs, as far as all of them together are above `allowed` bytes."""
         rate = self._per_second
         if not rate:
             return
@@ -88,7 +91,7 @@ class RateLimiter:
         self._charge(holder, kind, ceil(paid), now)
 
     def _charge(self, holder: str, kind: str, tokens: int, now: float) -> None:
-        """Take tokens from a bucket, whether it has them or not."""
+        """Takes tokens from a bucket, whether it has them or not."""
         buckets = self._buckets.get(kind)
         if buckets is None:
             buckets = self._buckets[kind] = {}

@@ -23,6 +23,8 @@ from sigbridge.limits import RateLimiter
 from sigbridge.session import Caller
 from stage import PlainEncoding, Recorder, outcome_of
 
+KIB = 1024
+
 
 def at(seconds: float) -> Instant:
     return Instant(1000.0 + seconds, 1_700_000_000.0 + seconds)
@@ -41,7 +43,7 @@ def taken(limiter: RateLimiter, now: float, holder: str = "h", kind: str = "offe
 
 
 def test_a_burst_then_the_rate():
-    limiter = RateLimiter(per_second=10, burst=50)
+    limiter = RateLimiter(per_second=10, burst=50, bytes_per_token=64 * KIB)
     assert taken(limiter, 0.0) == 50
     assert taken(limiter, 0.05) == 0
     assert taken(limiter, 0.1) == 1
@@ -50,7 +52,7 @@ def test_a_burst_then_the_rate():
 
 
 def test_refused_requests_cost_nothing():
-    limiter = RateLimiter(per_second=1, burst=1)
+    limiter = RateLimiter(per_second=1, burst=1, bytes_per_token=64 * KIB)
     assert taken(limiter, 0.0) == 1
     for step in range(1, 1000):
         with pytest.raises(SignalingError):
@@ -59,7 +61,7 @@ def test_refused_requests_cost_nothing():
 
 
 def test_what_the_refusal_says():
-    limiter = RateLimiter(per_second=2.5, burst=1)
+    limiter = RateLimiter(per_second=2.5, burst=1, bytes_per_token=64 * KIB)
     limiter.take("h", "ice_candidate", 0.0)
     with pytest.raises(SignalingError) as refused:
         limiter.take("h", "ice_candidate", 0.1)
@@ -83,7 +85,7 @@ def test_what_the_refusal_says():
     steps=st.lists(st.floats(0, 2), max_size=20),
 )
 def test_whoever_waits_as_long_as_told_is_let_in(rate, burst, start, steps):
-    limiter = RateLimiter(per_second=rate, burst=burst)
+    limiter = RateLimiter(per_second=rate, burst=burst, bytes_per_token=64 * KIB)
     now = start
     for step in [0.0, *steps]:
         now += step / rate
@@ -99,7 +101,7 @@ def test_whoever_waits_as_long_as_told_is_let_in(rate, burst, start, steps):
 
 
 def test_kinds_and_holders_have_buckets_of_their_own():
-    limiter = RateLimiter(per_second=1, burst=3)
+    limiter = RateLimiter(per_second=1, burst=3, bytes_per_token=64 * KIB)
     for holder in ("a", "b"):
         for kind in ("offer", "answer"):
             assert taken(limiter, 0.0, holder, kind) == 3
@@ -108,7 +110,7 @@ def test_kinds_and_holders_have_buckets_of_their_own():
 
 
 def test_full_buckets_are_forgotten_and_others_are_not():
-    limiter = RateLimiter(per_second=10, burst=10)
+    limiter = RateLimiter(per_second=10, burst=10, bytes_per_token=64 * KIB)
     for number in range(1000):
         limiter.take(f"holder {number}", "offer", 0.0)
     for _ in range(10):
@@ -124,13 +126,10 @@ def test_full_buckets_are_forgotten_and_others_are_not():
 
 
 def test_a_rate_of_zero_limits_nothing_and_keeps_nothing():
-    limiter = RateLimiter(per_second=0, burst=1)
+    limiter = RateLimiter(per_second=0, burst=1, bytes_per_token=64 * KIB)
     assert taken(limiter, 0.0) == 10_000
     assert len(limiter) == 0
     limiter.expire(1.0)
-
-
-KIB = 1024
 
 
 def test_a_long_listing_takes_a_token_for_each_so_many_bytes():
@@ -189,7 +188,7 @@ def test_rosters_are_charged_beyond_what_is_allowed_only():
 def test_2000_who_come_back_at_once_are_charged_nothing(each):
     """Whatever sizes they have, and in whichever order they come."""
     most = Settings().max_room_peers
-    limiter = RateLimiter(per_second=1000, burst=10_000)
+    limiter = RateLimiter(per_second=1000, burst=10_000, bytes_per_token=64 * KIB)
     room = 0
     for number in range(2000):
         limiter.take("h", "announce", 0.0)
@@ -295,7 +294,7 @@ def test_a_conference_that_joins_at_once_from_one_address_never_meets_the_defaul
 
 
 def filled(hub: Hub, count: int, size: int) -> None:
-    """Let so many announce, each with metadata of so many bytes, from addresses of their own."""
+    """Lets so many announce, each with metadata of so many bytes, from addresses of their own."""
     for number in range(count):
         session = open_session(hub, remote=f"198.51.100.{number}")
         outcome_of(hub, session, Announce(f"p{number}", metadata={"about": "x" * size}), at(0))

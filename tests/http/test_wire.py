@@ -335,7 +335,7 @@ def test_a_page_that_cannot_be_made_is_the_carrier_s_to_see():
 
 
 def test_a_wire_by_itself():
-    wire = HttpWire(PAGES, Settings(), wake=lambda: None, now=Instant(0.0, 0.0))
+    wire = HttpWire(PAGES, Settings(), wake=lambda: None, now=Instant(0.0, 0.0), unfinished=TotalUnfinished(Settings()))
     assert wire.reading()
     assert wire.take_output(1, Instant(0.0, 0.0)) == []
     assert (wire.finished, wire.aborted) == (False, False)
