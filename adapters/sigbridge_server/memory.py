@@ -38,11 +38,6 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def collect() -> None:
-    """Frees what only the cyclic collector finds; it stops everything else meanwhile."""
-    gc.collect()
-
-
 def give_back() -> None:
     """Gives the system what the allocator keeps of what was freed (glibc; nothing where the library is another)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -58,7 +53,7 @@ class MemoryWatch:
         hub: Hub,
         *,
         read: Callable[[], float] = resident_mb,
-        collect: Callable[[], None] = collect,
+        collect: Callable[[], object] = gc.collect,
         give_back: Callable[[], None] = give_back,
         clock: Clock = read_clock,
     ) -> None:
