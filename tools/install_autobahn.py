@@ -1,4 +1,4 @@
-"""Install Autobahn's WebSocket test suite, `wstest`, which tests/foreign/test_autobahn.py plays against our frames.
+"""Installs Autobahn's WebSocket test suite, `wstest`, which tests/foreign/test_autobahn.py plays against our frames.
 
 Run it by a Python that has pip: `.venv/bin/python tools/install_autobahn.py`. The suite is a program for Python 2.7,
 which is looked for on the PATH and among pyenv's; it gets an environment of its own in `.cache/autobahn`, in the
@@ -19,7 +19,7 @@ HOME = ROOT / ".cache" / "autobahn"
 ENVIRONMENT = HOME / "python2"
 WSTEST = ENVIRONMENT / "bin" / "wstest"
 INSTALLED = HOME / "installed.txt"
-"""What has been installed, written when all of it has been."""
+"""The record of what has been installed, written when all of it has been."""
 
 VIRTUALENV = "virtualenv==20.21.1"
 """The last one that makes environments of Python 2.7."""
@@ -38,7 +38,7 @@ PACKAGES = (
 
 
 def main() -> int:
-    """Install the suite where it is missing or of other versions; returns 0 where it is there afterwards."""
+    """Installs the suite where it is missing or of other versions; returns 0 where it is there afterwards."""
     if is_installed():
         return 0
     python = _python_2_7()
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def is_installed() -> bool:
-    """Whether `wstest` was installed in the versions that stand here."""
+    """True where `wstest` was installed in the versions that stand here."""
     return WSTEST.exists() and INSTALLED.exists() and INSTALLED.read_text(encoding="utf-8") == _versions()
 
 

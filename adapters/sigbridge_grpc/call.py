@@ -56,7 +56,7 @@ class Agenda:
         self.first_touched: StreamCall | None = None
         """The first of the calls to be looked at; each knows the next. Those that are gone are passed by."""
         self.share = Share()
-        """What the sessions of all calls may cause in one turn: they are one client's."""
+        """The share of one turn that the sessions of all calls have together: they are one client's."""
 
     def touch(self, call: "StreamCall") -> None:
         """Looks at a call before the next output."""
@@ -115,7 +115,7 @@ class StreamCall:
         self.unacknowledged = 0
         """The bytes of its body that have arrived and are not acknowledged."""
         self.unfinished: Unfinished | None = None
-        """What has come of a message that is not whole, where all that came was looked at."""
+        """The account of a message that stayed unfinished after all that came was looked at; None without one."""
         self.let_in = 0
         """The bytes of its long message, that is not whole yet, that were acknowledged all the same."""
         self.unsent = 0
@@ -142,7 +142,7 @@ class StreamCall:
 
     @property
     def share(self) -> Share:
-        """What the sessions of its client may cause in one turn."""
+        """The share of one turn that the sessions of its client have together."""
         return self._agenda.share
 
     def rest(self) -> None:

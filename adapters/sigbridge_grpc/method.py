@@ -48,7 +48,7 @@ class Call(Protocol):
 
     @property
     def share(self) -> Share:
-        """What the sessions of its client may cause in one turn, together."""
+        """The share of one turn that the sessions of its client have together."""
 
     def wake(self) -> None:
         """Hears that there is something to take, or that the method is ready again."""

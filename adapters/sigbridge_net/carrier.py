@@ -35,16 +35,16 @@ READ_BYTES = 16384
 """What a wire is given of one client's bytes in one loop tick: of the smallest frames, some milliseconds of work."""
 
 FLUSH_SECONDS: Final = 0.005
-"""How long connections are flushed in one loop tick, while everybody else waits; the rest follows in the next."""
+"""The time in one loop tick for flushing connections, while everybody else waits; the rest follows in the next."""
 FLUSHES_PER_LOOK: Final = 4
 """Connections that are flushed between two looks at the clock."""
 WRITES_PER_FLUSH: Final = 4
-"""How often one connection is written to before the others have their turn."""
+"""The writes to one connection before the others have their turn."""
 
 ACCEPTS_PER_TURN = 16
 """Connections that one address accepts in one turn of asyncio's loop; uvloop's accepts one."""
 SYSTEM_BACKLOG = Path("/proc/sys/net/core/somaxconn")
-"""Where Linux says how many connections may wait to be accepted; it cuts what a program asks for."""
+"""The file in which Linux says how many connections may wait to be accepted; it cuts what a program asks for."""
 DEFAULT_BACKLOG = 4096
 """The same where nothing says it."""
 
@@ -63,7 +63,7 @@ class Carrier:
     def __init__(
         self, settings: Settings, counters: Counters | None = None, *, clock: Callable[[], Instant] = read_clock
     ) -> None:
-        """Begin without connections; those that are refused are counted in `counters`, and flushes timed by `clock`."""
+        """Begins without connections; `counters` counts those that are refused, and `clock` times flushes."""
         self._clock = clock
         self._settings = settings
         self._counters = counters or Counters()
@@ -185,7 +185,7 @@ class Carrier:
             self._flush_many(connections, now)
 
     def _flush_many(self, connections: "list[Connection]", now: Instant) -> None:
-        """Flush as many connections as there is time for; the others come before those who were woken meanwhile."""
+        """Flushes as many connections as there is time for; the others come before those who were woken meanwhile."""
         until = now.monotonic + FLUSH_SECONDS
         for at in range(0, len(connections), FLUSHES_PER_LOOK):
             if at and self._clock().monotonic >= until:

@@ -46,9 +46,9 @@ class Closing:
     def __init__(self) -> None:
         self.state = OPENING
         self.reason: DisconnectReason | None = None
-        """Why the session has ended."""
+        """The reason for which the session has ended."""
         self.deadline = NEVER
-        """When the connection is dropped, whatever its client does (monotonic seconds)."""
+        """The moment at which the connection is dropped, whatever its client does (monotonic seconds)."""
         self._frame = b""
         """Our close frame; empty where there is nobody to read it."""
 

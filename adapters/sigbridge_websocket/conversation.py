@@ -101,7 +101,7 @@ class Conversation:
             self._hub.apply(self._session, request, call_id, now, traceparent=traceparent)
 
     def resume(self, now: Instant) -> None:
-        """Go on with the batch, if there is one that waited for an outcome or rested, and nothing else holds it up."""
+        """Goes on with a batch that waited for an outcome or rested, where nothing else holds it up."""
         session = self._session
         if session.end_reason is not None:
             self._batch = None
@@ -128,7 +128,7 @@ class Conversation:
             self._invalid(f"a batch of more than {most}" if message else "an empty batch", None, now, None)
 
     def _process_batch(self, batch: Batch, now: Instant) -> None:
-        """Process what is left of a batch; where an outcome is awaited or a share is spent, the rest follows later."""
+        """Processes what is left of a batch, until an outcome is awaited or a share spent; the rest follows later."""
         self._batch = batch
         session, share = self._session, self._session.share
         while batch.left:

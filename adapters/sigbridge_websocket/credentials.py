@@ -1,4 +1,4 @@
-"""What a client shows of itself in its opening handshake: its token.
+"""Credentials in an opening handshake: the token that a client shows.
 
 Rule 1: the `Authorization` header counts where there is one; browsers, which cannot set it, offer the subprotocol
 `bearer.` + base64url(token) without padding, beside `jsonrpc`. Rule 2: a subprotocol that holds a token never comes

@@ -28,7 +28,7 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class ValidRequest:
-    """What a valid request shows of its client, and the response that accepts it."""
+    """A valid request: what it shows of its client, and the response that accepts it."""
 
     __slots__ = ("authorization", "compression", "response", "subprotocols", "user_agent")
 

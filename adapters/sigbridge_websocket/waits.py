@@ -21,7 +21,7 @@ from sigbridge_websocket.frames import FIN, MASKED_HEAD_BYTES, MAX_CONTROL_BYTES
 READ_AHEAD_PONGS = 64
 """A client that is owed more than this many pongs must read before more of its input is taken."""
 READ_AHEAD_BYTES: Final = 65536
-"""What is read, and waits, of a client whose share is spent."""
+"""The bytes that are read, and wait, of a client whose share is spent."""
 
 _EMPTY_PING: Final = frame(FIN | PING, b"")
 
@@ -56,9 +56,9 @@ class Waits:
         self._frames = FrameReader(hub.settings.max_message_bytes)
         self._total = total
         self._unfinished: Unfinished | None = None
-        """What has come of a message that is not whole, where all that came was looked at."""
+        """The account of a message that stayed unfinished after all that came was looked at; None without one."""
         self._ahead: list[bytes] = []
-        """What goes out before what is in the outbox: the handshake's response, pings and pongs."""
+        """Output that goes before that of the outbox: the handshake's response, pings and pongs."""
         self._heard_at = now.monotonic
         self._pinged_at = -1.0
 
@@ -72,7 +72,7 @@ class Waits:
         if len(self._ahead) > READ_AHEAD_PONGS:
             return False
         session = self._session
-        if session is not None and session.share.state != FRESH and not session.awaiting:
+        if session is not None and self._rests() and not session.awaiting:
             # So that a client that leaves meanwhile is known to have left: nobody says so to who does not read.
             return self._frames.waiting_bytes < READ_AHEAD_BYTES
         return self._closing.state != OPEN or (self._frames.exhausted and self._ready())

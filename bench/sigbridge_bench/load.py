@@ -144,7 +144,7 @@ class Load(AbstractContextManager["Load"]):
         return self._ask(f"pace {first} {count} {rate} {seconds} {attack[0]} {attack[1]}")
 
     def storm(self, first: int, count: int, lanes: tuple[int, int], rate: float) -> Answer:
-        """Let so many connect and say hello at once; meanwhile lanes (the first, how many) send as in `pace`."""
+        """Lets so many connect and say hello at once; meanwhile lanes (the first, how many) send as in `pace`."""
         return self._ask(f"storm {first} {count} {lanes[0]} {lanes[1]} {rate}")
 
     def join(self, connection: int, first: int, count: int) -> Answer:

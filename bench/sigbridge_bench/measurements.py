@@ -47,12 +47,12 @@ LIMIT_SECONDS = 0.010
 STORM_WARM_UP = 1000
 """Messages of a pair before a storm comes over it."""
 COMINGS = 250
-"""How often who disturbs by a batch comes and goes in each: 500 requests."""
+"""The times that a batch which disturbs comes and goes: 500 requests."""
 LISTED = 40
 """Peers of the room that is listed without end, who say so much of themselves that a listing is half a megabyte."""
 ABOUT_BYTES = 13_000
 LISTINGS = 100
-"""How many of these listings are asked for each hundredth of a second, by who takes as much."""
+"""The number of these listings that are asked for in each hundredth of a second, by a client that takes as much."""
 
 
 class Mark(TypedDict):
@@ -302,7 +302,7 @@ class Attackers:
         self._crowds = {"batch": crowd, "listing": LISTED}
 
     def attack(self, by: Disturber) -> tuple[str, int]:
-        """What one of them does, in the load's words, and on which connection."""
+        """Returns what one of them does, in the load's words, and its connection."""
         words, connection = self._attacks[by]
         if by == "batch":
             # By another name each time: who disturbed before may not be gone yet.
@@ -311,7 +311,7 @@ class Attackers:
         return words, connection
 
     def crowd(self, by: Disturber) -> int:
-        """How many are in the room that it is about."""
+        """Returns the number of peers in the room that it is about."""
         return self._crowds.get(by, 0)
 
 

@@ -1,4 +1,4 @@
-"""What a file keeps of a comparison of two builds: JSON objects, one a line, with every pair that was measured."""
+"""Records of a comparison of two builds, as a file keeps them: JSON objects, one a line, with every measured pair."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -89,7 +89,7 @@ class Encoded(NamedTuple):
 
 
 def hello(kind: Kind, peer_id: str, room: str, about: str = "") -> bytes:
-    """What a peer says first, with metadata where it says something `about` itself; `peerjs` says it in its path."""
+    """The first words of a peer, with metadata where it says something `about` itself; `peerjs` says it in its path."""
     if kind == "grpc":
         capabilities = pb.PeerCapabilities(audio=True, video=True, data=True)
         metadata = {"about": about} if about else {}

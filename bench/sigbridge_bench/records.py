@@ -11,7 +11,7 @@ import msgspec
 
 Protocol = Literal["grpc", "websocket", "tcp"]
 Disturber = Literal["nobody", "resets", "pings", "batch", "listing"]
-"""Who disturbs others, and how."""
+"""The clients that disturb others, by what they do."""
 
 
 class Run(msgspec.Struct, tag_field="kind", tag="run", kw_only=True, frozen=True):

@@ -156,7 +156,7 @@ class Session:
         self.end_reason: DisconnectReason | None = None
         self.request_count = 0
         self.share = Share()
-        """What its requests may cause in one turn; a carrier may give those of one connection one together."""
+        """The share of one turn that its requests have; a carrier may give those of one connection one together."""
         self.tallies = tallies
         """Counts of the requests on its protocol."""
 

@@ -38,7 +38,7 @@ CASES = {
     "12 compression, by payload": 90,
     "13 compression, by parameters": 126,
 }
-"""How many cases each group has."""
+"""The number of cases in each group."""
 
 NON_STRICT = dict.fromkeys(("6.4.3", "6.4.4"), "UTF-8 is checked when a frame is whole, not before")
 """Cases that pass, though not as strictly as the suite would like, and why."""
@@ -60,7 +60,7 @@ installer = module_from_spec(_spec)
 _spec.loader.exec_module(installer)
 
 Report = dict[str, dict[str, Any]]
-"""What the suite says of each case, by its number."""
+"""The suite's words on each case, by its number."""
 
 
 def group_of(case: str) -> str:
@@ -129,7 +129,7 @@ def echo_port() -> Iterator[int]:
 
 @pytest.fixture
 def play(wstest: str, echo_port: int, tmp_path: Path) -> Callable[..., Report]:
-    """Play cases against the echo."""
+    """Plays cases against the echo."""
 
     def run(*patterns: str, seconds: float) -> Report:
         reports = tmp_path / "reports"

@@ -38,7 +38,7 @@ _TIGHT = dataclasses.replace(
     max_batch_response_bytes=400,
 )
 _NOBODY = object()
-"""Where a response is due to nobody."""
+"""A place for responses that are due to nobody."""
 
 _IDS = (
     b"1",

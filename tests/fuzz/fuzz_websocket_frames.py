@@ -245,7 +245,7 @@ class Client(Line):
         super().__init__(factory, clock)
         self.fast = fast
         self.unsent = b""
-        """What it has sent and nobody has read, since its input was not welcome."""
+        """The bytes that it has sent and nobody has read, since its input was not welcome."""
         self.pushed = 0
         """Bytes that have come since all that had come was looked at."""
         self.stalled = False

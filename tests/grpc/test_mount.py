@@ -346,7 +346,7 @@ async def test_unary_calls_that_wait_in_a_turn_are_all_answered(serve: Serve) ->
 
 
 async def test_the_streams_of_a_connection_have_one_share(serve: Serve) -> None:
-    """What they tell to a room goes on in later turns, and nothing of it is lost."""
+    """The rest of what they tell to a room follows in later turns, and nothing of it is lost."""
     crowd, streams = 130, 20
     share = Share()
     used: list[int] = []

@@ -203,7 +203,7 @@ def test_listings_are_taken_a_share_at_a_time(server: WiredServer, crowd: list[H
 
 
 def test_a_share_is_each_turns_anew(server: WiredServer, crowd: list[Hearer]) -> None:
-    """Who causes a little in each turn never rests."""
+    """A client that causes a little in each turn never rests."""
     call = server.line().session()
     for number in range(20):
         before = requests(server)

@@ -82,7 +82,7 @@ def test_a_compressed_message_has_its_time_by_what_comes(clock: Clock) -> None:
 
 
 def test_a_client_whose_messages_are_always_cut_stays(patient: WiredServer) -> None:
-    """What is left of each piece is the beginning of another message."""
+    """The rest of each piece is the beginning of another message."""
     line = patient.line()
     call = line.session("alice")
     before = len(call.answer.responses)

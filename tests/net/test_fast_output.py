@@ -1,4 +1,4 @@
-"""What a wire says that the carrier looks at no further is what it says otherwise, on both protocols."""
+"""Output behind which the carrier looks no further is the output of the general path, on both protocols."""
 
 import contextlib
 

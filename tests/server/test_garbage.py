@@ -1,4 +1,4 @@
-"""When everything is looked at for garbage, and that Python gets its own way back."""
+"""The moments at which everything is looked at for garbage, and Python's own way, which it gets back."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ class Watched:
         self.collections += 1
 
     def second(self, *, begin=0, end=0):
-        """Let some begin and some end, then look; how many collections there have been."""
+        """Lets some begin and some end, then looks; returns the number of collections that there have been."""
         self.begun += begin
         self.open += begin - end
         self.watch.check()

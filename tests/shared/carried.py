@@ -29,7 +29,7 @@ class Transport(asyncio.Transport):
         self.connection: Connection | None = None
         self.written = b""
         self.full = False
-        """Whether it is over its mark with the first write: its client does not read."""
+        """True where it is over its mark with the first write: its client does not read."""
         self.closing = False
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:

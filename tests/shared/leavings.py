@@ -1,4 +1,4 @@
-"""What a piece of work leaves behind in memory, the cyclic collector being off: what it alone would find counts as left."""
+"""Leavings of a piece of work in memory, the cyclic collector being off: what it alone would find counts as left."""
 
 import contextlib
 import gc

@@ -17,7 +17,7 @@ class Line:
     """A client's end; `most` is what a carrier would take at once, `piece` the size in which input arrives, 0 for whole."""
 
     fast = True
-    """Whether it asks for `fast_output` first, as a carrier does."""
+    """True where it asks for `fast_output` first, as a carrier does."""
 
     def __init__(self, wires: WireFactory, clock: Clock, *, most: int = 65536, piece: int = 0) -> None:
         self.clock = clock

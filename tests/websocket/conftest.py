@@ -38,7 +38,7 @@ class Talker:
         return self.taken()
 
     def rest(self) -> None:
-        """Let everybody else have as many turns as it takes."""
+        """Lets everybody else have as many turns as it takes."""
         while self.session.share.state != FRESH:
             self.session.share.begin_turn()
             self.conversation.resume(self.clock.now)

@@ -1,4 +1,4 @@
-"""Who a WebSocket client says it is: header, subprotocol, certificate, origin; and what a refusal leaves behind."""
+"""Credentials of a WebSocket client: header, subprotocol, certificate, origin; and what a refusal leaves behind."""
 
 import base64
 import logging

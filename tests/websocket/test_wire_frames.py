@@ -66,7 +66,7 @@ FRAMES = st.builds(
 
 
 def outcome(parts: list[bytes], crowd: int):
-    """What comes of bytes that arrive in parts, where a session is crowded by so many messages."""
+    """The outcome of bytes that arrive in parts, where a session is crowded by so many messages."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outbox, "CROWDED_MESSAGES", crowd)
         clock = Clock()

@@ -115,7 +115,7 @@ def test_nothing_more_of_its_sender_is_taken_meanwhile(connect, crowd, frame, cl
 
 @WAYS
 def test_others_have_their_turn_between(connect, crowd, frame, clock, say):
-    """What another client says while a share is spent is carried out before what is left."""
+    """The requests of another client, made while a share is spent, are carried out before what is left."""
     line, other = connect(), connect("other")
     other.heard()
     line.wire.receive(say(frame, 20), clock.now)
@@ -153,7 +153,7 @@ def test_what_is_left_when_a_session_ends_is_not_carried_out(connect, crowd, fra
 
 @WAYS
 def test_who_rests_is_read_from_but_not_without_end(connect, crowd, frame, clock, say):
-    """Who leaves is only seen to leave where somebody reads."""
+    """A client that leaves is only seen to leave where somebody reads."""
     line = connect()
     line.wire.receive(say(frame, 20), clock.now)
     while line.session.share.state == FRESH:
@@ -235,7 +235,7 @@ def test_a_long_batch_that_nobody_is_told_of_is_taken_a_share_at_a_time(connect,
 
 
 def test_a_share_is_each_turns_anew(connect, crowd, frame, clock):
-    """Who causes a little in each turn never rests."""
+    """A client that causes a little in each turn never rests."""
     line = connect()
     for _ in range(20):
         for call in come_and_go(1):

@@ -67,7 +67,7 @@ def test_control_frames_in_between_buy_no_time(patient, connect, clock):
 
 @pytest.mark.parametrize("control", [True, False])
 def test_a_client_whose_frames_are_always_cut_stays(patient, connect, clock, control):
-    """What is left of each piece is the beginning of another frame."""
+    """The rest of each piece is the beginning of another frame."""
     line = connect("alice", hub=patient)
     one = masked(PING, b"12345") if control else masked(TEXT, LIST % 1)
     data = one * 200
