@@ -60,12 +60,13 @@ def main() -> int:
 
 
 def is_installed() -> bool:
-    """True where `wstest` was installed in the versions that stand here."""
+    """True where `wstest` was installed in this folder, in the versions that stand here."""
     return WSTEST.exists() and INSTALLED.exists() and INSTALLED.read_text(encoding="utf-8") == _versions()
 
 
 def _versions() -> str:
-    return "".join(f"{package}\n" for package in (VIRTUALENV, *PACKAGES))
+    # With the folder, since an environment that was moved to another does not run.
+    return "".join(f"{line}\n" for line in (ENVIRONMENT, VIRTUALENV, *PACKAGES))
 
 
 def _python_2_7() -> str | None:
