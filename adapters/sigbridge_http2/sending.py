@@ -164,11 +164,12 @@ class Sender:
 
     def send_data(self, stream_id: int, data: bytes, *, end: bool = False) -> int:
         """Sends part of a body as far as windows allow, and with `end` its last; returns how much is kept."""
+        if self._windows.opened:
+            # First, since this may end the stream.
+            self._send_opened()
         stream = self._active.get(stream_id)
         if stream is None or stream.state == HALF_CLOSED_LOCAL:
             return 0
-        if self._windows.opened:
-            self._send_opened()
         if stream.ending is not None:
             # The end was said, and only waits for a window.
             return len(stream.unsent)

@@ -47,6 +47,17 @@ def test_the_end_waits_for_its_body() -> None:
     assert not client.server._active
 
 
+def test_nothing_follows_an_end_that_an_opening_window_lets_out() -> None:
+    client = RawClient(window_of(3))
+    client.receive(client.request(end=True))
+    client.respond(1)
+    client.server.send_data(1, b"four")
+    client.server.send_trailers(1, [(b"grpc-status", b"0")])
+    client.receive(frame(WINDOW_UPDATE, 0, 1, number(9)))
+    assert client.server.send_data(1, b"too late", end=True) == 0
+    assert client.kinds() == [HEADERS, DATA, DATA, HEADERS]
+
+
 def test_a_window_that_overflows_ends_its_stream_and_that_of_the_connection_everything() -> None:
     client = RawClient()
     events = client.receive(client.request() + client.request() + frame(WINDOW_UPDATE, 0, 1, number(MAX_WINDOW)))
