@@ -163,7 +163,7 @@ def _measure(options: argparse.Namespace, only: Sequence[str], names: Sequence[s
     if not {"sigbridge", ATTACHED} & {subject.name for subject in subjects}:
         left_out += [
             f"{name}: a measurement of sigbridge only"
-            for name in ("without-io", "storm", "disturbance")
+            for name in ("without-io", "storm", "disturbance", "stall")
             if name in only
         ]
     elif attached is not None:
@@ -177,7 +177,13 @@ def _measure(options: argparse.Namespace, only: Sequence[str], names: Sequence[s
             "sigbridge-grpcio, join: its engine writes each event by itself, and takes minutes to fill a room"
         )
     most = run.most_sessions()
-    for name, wanted in (("sessions", 2 * profile.sessions), ("join", profile.room), ("storm", profile.storm)):
+    wants = {
+        "sessions": 2 * profile.sessions,
+        "join": profile.room,
+        "storm": profile.storm,
+        "stall": 2 * profile.mixed_pairs,
+    }
+    for name, wanted in wants.items():
         if name in only and wanted > most:
             left_out.append(f"{name}: {wanted} sessions, and only {most} files may be open at once (ulimit -Hn)")
             only = [other for other in only if other != name]

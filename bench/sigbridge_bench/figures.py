@@ -20,6 +20,7 @@ from sigbridge_bench.records import (
     Record,
     Run,
     Sessions,
+    Stall,
     Storm,
     WholeCall,
     WithoutIo,
@@ -83,6 +84,12 @@ CALL_P50 = Measure("whole call, 50th percentile", "ms", 1e3, amounts=("{} calls"
 CALL_P99 = Measure("whole call, 99th percentile", "ms", 1e3, amounts=("{} calls",))
 DISTURBED_P50 = Measure("beside another client, 50th percentile", "ms", 1e3, follows_machine=False, amounts=_OPEN)
 DISTURBED_P99 = Measure("beside another client, 99th percentile", "ms", 1e3, follows_machine=False, amounts=_OPEN)
+STALLED_P50 = Measure(
+    "beside two listeners, 50th percentile", "ms", 1e3, follows_machine=False, amounts=("{} peers", "{}/s")
+)
+STALLED_P99 = Measure(
+    "beside two listeners, 99th percentile", "ms", 1e3, follows_machine=False, amounts=("{} peers", "{}/s")
+)
 ECHOES = Measure("echoes", "1,000/s", 1e-3, lower_is_better=False)
 ECHO_CPU = Measure("load CPU per echo", "µs", 1e6)
 WITHOUT_IO = Measure("CPU per relay without I/O", "µs", 1e6)
@@ -94,7 +101,7 @@ class Key(NamedTuple):
     way: str
     """A pairing, `grpc-websocket`; or one protocol; or empty."""
     message: str
-    """The message that is sent, the disturber, or the client whose headers begin a call; or empty."""
+    """The message that is sent, the disturber, the listeners, or the client whose headers begin a call; or empty."""
     amounts: tuple[float, ...]
     server: str
 
@@ -196,7 +203,7 @@ def figures(records: Iterable[Record]) -> Figures:
     return found
 
 
-_Measurement = Cpu | Latency | Ceiling | Sessions | Join | Storm | WholeCall | Disturbance | Echo | WithoutIo
+_Measurement = Cpu | Latency | Ceiling | Sessions | Join | Storm | WholeCall | Disturbance | Stall | Echo | WithoutIo
 
 
 def _measured(record: _Measurement) -> tuple[Key, dict[Measure, float | None]]:
@@ -244,6 +251,9 @@ def _measured(record: _Measurement) -> tuple[Key, dict[Measure, float | None]]:
         case Disturbance():
             key = Key(record.pairing, record.by, (record.rate,), record.server)
             return key, {DISTURBED_P50: record.p50, DISTURBED_P99: record.p99}
+        case Stall():
+            key = Key(record.pairing, record.listeners, (record.peers, record.rate), record.server)
+            return key, {STALLED_P50: record.p50, STALLED_P99: record.p99}
         case Echo():
             return Key("", "", (), record.server), {
                 ECHOES: _share(record.messages, record.seconds),

@@ -20,6 +20,7 @@
 //                                                   ends when the last has its acknowledgement
 //   join CONNECTION FIRST COUNT\n                   one says hello; wait until COUNT others have heard of it
 //   calls FIRST COUNT CALLS PHASES N…\n             calls from hello to last step, in PHASES of N steps each
+//   stall FIRST COUNT\n                             connections that will read nothing once they are greeted, and hold little
 //   close FIRST COUNT\n                             close connections
 //
 // Kinds: tcp (four bytes of length), ws (JSON-RPC), peerjs (WebSocket without acknowledgements), grpc.
@@ -80,6 +81,7 @@ typedef struct {
     State state;
     int fd;
     bool hold;      // say hello only when told
+    bool stalls;    // reads nothing once it is greeted
     bool watching;  // for room to write
     bool heard;     // something that is neither acknowledgement nor relay
     struct sockaddr_storage address;
@@ -277,11 +279,16 @@ static void write_opening(Connection *c, const char *path, const char *extra, si
 
 // Writing.
 
+static void interest(Connection *c) {
+    uint32_t reading = c->stalls && c->state == READY ? 0u : EPOLLIN;
+    struct epoll_event e = {.events = reading | (c->watching ? EPOLLOUT : 0u), .data.ptr = c};
+    epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &e);
+}
+
 static void watch(Connection *c, bool writable) {
     if (c->watching == writable) return;
     c->watching = writable;
-    struct epoll_event e = {.events = EPOLLIN | (writable ? EPOLLOUT : 0u), .data.ptr = c};
-    epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &e);
+    interest(c);
 }
 
 static void lost(Connection *c, const char *why);
@@ -361,6 +368,8 @@ static void begin(Connection *c) {
     if (c->fd < 0) fail("socket: %s", strerror(errno));
     int one = 1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    int little = 4096;  // so that the server, and not the kernel, is soon what holds it
+    if (c->stalls) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
     if (connect(c->fd, (struct sockaddr *)&c->address, c->address_length) < 0 && errno != EINPROGRESS)
         fail("connect: %s", strerror(errno));
     struct epoll_event e = {.events = EPOLLIN | EPOLLOUT, .data.ptr = c};
@@ -379,6 +388,7 @@ static void lost(Connection *c, const char *why) {
         begin(c);
         return;
     }
+    if (c->stalls) return shut(c);
     fail("connection %td was lost: %s", c - connections, why);
 }
 
@@ -427,6 +437,7 @@ static void connected(Connection *c) {
 
 static void greeted(Connection *c) {
     c->state = READY;
+    if (c->stalls) interest(c);
     if (mode == SETUP || mode == STORM) {
         next_of_setup();
     } else if (mode == JOIN) {
@@ -591,6 +602,7 @@ static void arrived(Connection *c, const uint8_t *m, size_t length) {
         if (class == ACK) greeted(c);
         return;
     }
+    if (!c->lane && c->state == READY && attacker) return;  // of the attacker's
     if (!c->lane) fail("connection %td got a message that nobody sent", c - connections);
     if (class == EVENT) {
         struct Times *t = &c->lane->times[1 - c->side];
@@ -1121,6 +1133,11 @@ static void command_calls(void) {
     answer_latencies(LATENCIES, 0, 0);
 }
 
+static void command_stall(void) {
+    uint32_t first = number(), count = number();
+    for (uint32_t i = first; i < first + count; i++) connection_of(i)->stalls = true;
+}
+
 static void command_close(void) {
     uint32_t first = number(), count = number();
     for (uint32_t i = first; i < first + count; i++) shut(connection_of(i));
@@ -1221,7 +1238,7 @@ int main(int count, char **arguments) {
     static const struct { const char *name; void (*run)(void); } commands[] = {
         {"open", command_open}, {"message", command_message}, {"lane", command_lane}, {"setup", command_setup},
         {"run", command_run}, {"pace", command_pace}, {"storm", command_storm}, {"join", command_join},
-        {"calls", command_calls}, {"close", command_close},
+        {"calls", command_calls}, {"stall", command_stall}, {"close", command_close},
     };
     char *line = NULL;
     size_t room = 0;

@@ -156,6 +156,10 @@ class Load(AbstractContextManager["Load"]):
         sizes = list(phases)
         return self._ask(f"calls {first} {count} {calls} {len(sizes)} {' '.join(map(str, sizes))}")
 
+    def stall(self, first: int, count: int) -> None:
+        """Let connections that are not set up yet read nothing once they are greeted."""
+        self._say(f"stall {first} {count}\n".encode())
+
     def close(self, first: int, count: int) -> None:
         """Close connections."""
         self._ask(f"close {first} {count}")

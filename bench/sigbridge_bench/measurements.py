@@ -23,6 +23,7 @@ from sigbridge_bench.payloads import (
     hello,
     listing,
     steps,
+    talk,
 )
 from sigbridge_bench.records import (
     Ceiling,
@@ -32,8 +33,10 @@ from sigbridge_bench.records import (
     Echo,
     Join,
     Latency,
+    Listeners,
     Protocol,
     Sessions,
+    Stall,
     Storm,
     WholeCall,
     WithoutIo,
@@ -53,6 +56,11 @@ LISTED = 40
 ABOUT_BYTES = 13_000
 LISTINGS = 100
 """The number of these listings that are asked for in each hundredth of a second, by a client that takes as much."""
+
+
+OFFER_BYTES = 32_000
+"""The length of each description that is sent to both listeners in each hundredth of a second."""
+LISTENERS: tuple[Listeners, ...] = get_args(Listeners)
 
 
 class Mark(TypedDict):
@@ -330,6 +338,38 @@ def disturbance(
         messages=answer.messages,
         p50=answer.p50,
         p99=answer.p99,
+    )
+
+
+# Seven parameters: whose latencies, beside whom, and two numbers that say how.
+def stall(
+    pairs: Pairs, load: Load, server: Server, mark: Mark, listeners: Listeners, rate: float, seconds: float
+) -> Stall:
+    """Latencies of calls at a fixed rate (messages per second, over all pairs), with two listeners or without."""
+    attack, first, count = ("none", 0), 0, 0
+    if listeners != "none":
+        room = secrets.token_hex(6)
+        ids: dict[Protocol, str] = {"grpc": f"{room}-a", "websocket": f"{room}-b"}
+        first, *_ = [_open(load, server.endpoints[protocol], peer_id, room) for protocol, peer_id in ids.items()]
+        count = len(ids)
+        if listeners == "stalled":
+            load.stall(first, count)
+        load.setup(first, count)
+        said = load.message("ws", Encoded(talk(f"{room}-c", room, ids.values(), OFFER_BYTES), 0))
+        attack = f"{said}:1", load.open(server.endpoints["websocket"], b"")
+    answer = pairs.pace("call", rate, seconds, attack)
+    if count:
+        load.close(first, count)
+    return Stall(
+        **mark,
+        pairing=pairs.pairing,
+        peers=2 * pairs.count,
+        listeners=listeners,
+        rate=rate,
+        messages=answer.messages,
+        p50=answer.p50,
+        p99=answer.p99,
+        bytes_from_server=answer.bytes_from_server,
     )
 
 

@@ -1,6 +1,7 @@
 """What the benchmark's peers say: a browser's descriptions and candidates, encoded once for each kind of server."""
 
 import json
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
@@ -108,6 +109,16 @@ def come_and_go(peer_id: str, room: str, times: int) -> bytes:
     leave: dict[str, object] = {"method": "disconnect", "params": {"peer_id": peer_id}}
     calls = [{"jsonrpc": "2.0", **call, "id": 42} for call in (announce, leave)]
     return _json(calls * times)
+
+
+def talk(peer_id: str, room: str, targets: Iterable[str], sdp_bytes: int) -> bytes:
+    """A batch of JSON-RPC in which a peer announces itself and offers each target so long a description."""
+    announce: dict[str, object] = {"method": "announce", "params": {"peer_id": peer_id, "room": room}}
+    sdp = (OFFER * (sdp_bytes // len(OFFER) + 1))[:sdp_bytes]
+    offers: list[dict[str, object]] = [
+        {"method": "offer", "params": {"to_peer_id": target, "sdp": sdp}} for target in targets
+    ]
+    return _json([{"jsonrpc": "2.0", **call, "id": 42} for call in (announce, *offers)])
 
 
 def listing(room: str) -> bytes:

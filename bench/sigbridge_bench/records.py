@@ -12,6 +12,8 @@ import msgspec
 Protocol = Literal["grpc", "websocket", "tcp"]
 Disturber = Literal["nobody", "resets", "pings", "batch", "listing"]
 """The clients that disturb others, by what they do."""
+Listeners = Literal["none", "reading", "stalled"]
+"""The two peers to whom more is said than others hear: there are none, they read it, or they read nothing."""
 
 
 class Run(msgspec.Struct, tag_field="kind", tag="run", kw_only=True, frozen=True):
@@ -151,6 +153,21 @@ class Disturbance(_Measured, tag_field="kind", tag="disturbance", kw_only=True, 
     p99: float
 
 
+class Stall(_Measured, tag_field="kind", tag="stall", kw_only=True, frozen=True):
+    """Latency of pairs of both protocols beside two peers, one on each, who are sent long offers without end."""
+
+    pairing: str
+    peers: int
+    """Those whose latencies these are, half of them on each protocol; two peers to a room."""
+    listeners: Listeners
+    rate: float
+    messages: int
+    p50: float
+    p99: float
+    bytes_from_server: int
+    """All that was read, by the two listeners as well."""
+
+
 class Echo(_Measured, tag_field="kind", tag="echo", kw_only=True, frozen=True):
     """The load against a bare echo in C: what it can do at most, and what it costs itself."""
 
@@ -168,7 +185,7 @@ class WithoutIo(_Measured, tag_field="kind", tag="without_io", kw_only=True, fro
     server_cpu: float
 
 
-Record = Run | Cpu | Latency | Ceiling | Sessions | Join | Storm | WholeCall | Disturbance | Echo | WithoutIo
+Record = Run | Cpu | Latency | Ceiling | Sessions | Join | Storm | WholeCall | Disturbance | Stall | Echo | WithoutIo
 
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 

@@ -211,6 +211,9 @@ Latency of well-behaved pairs while another client opens and resets without end 
 (*pings*), announces itself to a full room and leaves it, 250 times in a batch and batch after batch (*batch*), asks for
 half a megabyte of listing without end (*listing*), or while nobody disturbs. The room of a batch is as full as the one
 that is joined above.""",
+    "stall": """\
+Latency of pairs of one peer on each protocol, while somebody sends offers of 32 kB without end to two others, one on
+each protocol, that read them (*reading*) or nothing (*stalled*), or while there are no such two (*none*).""",
     "echo": """\
 The load against a bare echo in C: what it can do at most, and what it costs itself.""",
     "without-io": """\
@@ -267,6 +270,7 @@ def sections(records: Sequence[Record]) -> list[Section]:
         _storm(found),
         _whole_call(found),
         _disturbance(found),
+        _stall(found),
         _echo(found),
         _without_io(found),
     )
@@ -483,21 +487,39 @@ def _whole_call(found: Figures) -> Section:
     return _section("whole-call", "A whole call", [_rows("", rows, words, values)])
 
 
-def _disturbance(found: Figures) -> Section:
-    def beside_nobody(key: Key) -> str:
-        alone = found.get(Cell(figures.DISTURBED_P99, key._replace(message="nobody")), {})
-        rounds = found[Cell(figures.DISTURBED_P99, key)]
-        ratios = {at: value / alone[at] for at, value in rounds.items() if alone.get(at, 0) > 0}
-        return Spread.of(ratios).ratio_text() if ratios and key.message != "nobody" else ""
+def _ratio_to(found: Figures, measure: Measure, message: str) -> Column:
+    """A column of ratios to the same with another `message`."""
 
+    def cell(key: Key) -> str:
+        others = found.get(Cell(measure, key._replace(message=message)), {})
+        rounds = found[Cell(measure, key)]
+        ratios = {at: value / others[at] for at, value in rounds.items() if others.get(at, 0) > 0}
+        return Spread.of(ratios).ratio_text() if ratios and key.message != message else ""
+
+    return f"p99, ratio to {message}", cell
+
+
+def _disturbance(found: Figures) -> Section:
     values = (
         _value(found, figures.DISTURBED_P50, "p50"),
         _value(found, figures.DISTURBED_P99, "p99"),
-        ("p99, ratio to nobody", beside_nobody),
+        _ratio_to(found, figures.DISTURBED_P99, "nobody"),
     )
     rows = keys(found, figures.DISTURBED_P99, order=lambda key: (*figures.by_way(key)[1:], figures.by_way(key)[0]))
     words = (_WAY, _SERVER, _amounts("rate, 1/s"), ("disturbed by", lambda key: key.message))
     return _section("disturbance", "Beside a client that misbehaves", [_rows("", rows, words, values)])
+
+
+def _stall(found: Figures) -> Section:
+    values = (
+        _value(found, figures.STALLED_P50, "p50"),
+        _value(found, figures.STALLED_P99, "p99"),
+        _ratio_to(found, figures.STALLED_P99, "none"),
+        _ratio_to(found, figures.STALLED_P99, "reading"),
+    )
+    rows = keys(found, figures.STALLED_P99)
+    words = (_amounts("peers"), _WAY, _SERVER, _amounts("rate, 1/s", at=1), ("two listeners", lambda key: key.message))
+    return _section("stall", "Beside peers that do not read", [_rows("", rows, words, values)])
 
 
 def _echo(found: Figures) -> Section:

@@ -21,10 +21,10 @@ from sigbridge_bench.machine import Cores, commit, machine, versions
 from sigbridge_bench.measurements import Attackers, Crowd, Mark, Pairs
 from sigbridge_bench.payloads import Message
 from sigbridge_bench.progress import Progress
-from sigbridge_bench.records import Disturber, Protocol, Record, Run, append
+from sigbridge_bench.records import Disturber, Listeners, Protocol, Record, Run, append
 from sigbridge_bench.servers import AttachedServer, Server, StartedServer, Subject, bare_echo, pairings
 
-MEASUREMENTS = ("without-io", "cpu", "latency", "ceiling", "sessions", "join", "storm", "calls", "disturbance")
+MEASUREMENTS = ("without-io", "cpu", "latency", "ceiling", "sessions", "join", "storm", "calls", "disturbance", "stall")
 """In their order. The echo takes part in every run."""
 
 SPARE_FILES = 200
@@ -56,6 +56,8 @@ class Profile:
     storm_rate: float = 500.0
     calls: int = 200
     disturbed_rate: float = 1000.0
+    mixed_pairs: int = 500
+    """Pairs of one peer on each protocol, beside whom two listeners stall."""
     without_io: int = 10000
 
 
@@ -71,6 +73,7 @@ FULL = Profile(
         "storm": 3,
         "calls": 3,
         "disturbance": 3,
+        "stall": 5,
     }
 )
 QUICK = Profile(
@@ -87,6 +90,7 @@ QUICK = Profile(
     room=50,
     storm=200,
     calls=8,
+    mixed_pairs=10,
     without_io=500,
 )
 
@@ -98,7 +102,7 @@ class Cell(NamedTuple):
     way: str
     """A pairing, or one protocol; or empty."""
     message: str = ""
-    """The message that is sent, the disturber, or the client whose headers begin a call; or empty."""
+    """The message that is sent, the disturber, the listeners, or the client whose headers begin a call; or empty."""
     setting: float = 0.0
     """Messages in flight, or messages per second."""
 
@@ -149,6 +153,7 @@ class Bench:
             "storm": Phase("storm", self._storm_cells(), 1.0 + profile.storm * 1e-3, self._storm),
             "calls": Phase("calls", self._call_cells(), profile.calls * 4e-3, self._calls),
             "disturbance": Phase("disturbance", self._disturbed_cells(), profile.pace_seconds, self._disturbance),
+            "stall": Phase("stall", self._stall_cells(), 2 * profile.pace_seconds, self._stall),
         }
         return [phase for name, phase in made.items() if phase.cells and name in ("echo", *names)]
 
@@ -252,6 +257,14 @@ class Bench:
             if len(set(way.split("-"))) == 1
             for by in measurements.DISTURBERS
             if by not in ("batch", "listing") or "websocket" in subject.protocols
+        ]
+
+    def _stall_cells(self) -> list[Cell]:
+        return [
+            Cell(subject, "grpc-websocket", listeners, self.profile.disturbed_rate)
+            for subject in self.subjects
+            if self._is_main(subject) and {"grpc", "websocket"} <= set(subject.protocols)
+            for listeners in measurements.LISTENERS
         ]
 
     # How each is measured.
@@ -437,6 +450,32 @@ class Bench:
                     attackers[server.name],
                     cell.setting,
                     self.profile.pace_seconds,
+                )
+
+        return measure
+
+    def _stall(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        load, servers = self._all(stack, cells, say)
+        pairs: dict[str, Pairs] = {}
+        for cell in dict.fromkeys(cell._replace(message="") for cell in cells):
+            server = servers[cell.subject.name]
+            say(f"connecting and warming up {cell}")
+            with _said_of(cell, server):
+                pairs[server.name] = Pairs(load, server, cell.way, self.profile.mixed_pairs)
+                pairs[server.name].connect()
+                pairs[server.name].run("call", 1, 2 * self.profile.warm_up)
+
+        def measure(cell: Cell, number: int) -> Record:
+            server = servers[cell.subject.name]
+            with _said_of(cell, server):
+                return measurements.stall(
+                    pairs[server.name],
+                    load,
+                    server,
+                    self._mark(cell, number),
+                    cast(Listeners, cell.message),
+                    cell.setting,
+                    2 * self.profile.pace_seconds,
                 )
 
         return measure

@@ -170,6 +170,11 @@ def test_every_other_measurement_is_there(whole_run):
     assert {record.crowd for record in disturbed if record.by == "batch"} == {5}
     assert {record.crowd for record in disturbed if record.by in ("nobody", "resets", "pings")} == {0}
     assert all(0 < record.p50 <= record.p99 for record in disturbed)
+    stalled = of(file, records.Stall)
+    assert {(record.pairing, record.peers) for record in stalled} == {("grpc-websocket", 20)}
+    assert all(0 < record.p50 <= record.p99 for record in stalled)
+    read = {record.listeners: record.bytes_from_server for record in stalled}
+    assert max(read["none"], read["stalled"]) < read["reading"] / 2
     without_io = of(file, records.WithoutIo)
     assert {(record.pairing, record.message) for record in without_io} == {
         (way, message) for way in PAIRINGS for message in ("offer", "candidate")

@@ -21,6 +21,7 @@ from sigbridge_bench.records import (
     Record,
     Run,
     Sessions,
+    Stall,
     Storm,
     WholeCall,
     WithoutIo,
@@ -117,6 +118,21 @@ def a_run(rounds: int = 3) -> list[Record]:
                         messages=100,
                         p50=0.0001 * factor,
                         p99=0.0004 * factor,
+                        **common,
+                    )
+                )
+            for listeners, factor in (("none", 1), ("reading", 2), ("stalled", 3)):
+                records.append(
+                    Stall(
+                        server=server,
+                        pairing="grpc-websocket",
+                        peers=1000,
+                        listeners=listeners,
+                        rate=1000,
+                        messages=100,
+                        p50=0.0001 * factor,
+                        p99=0.0004 * factor,
+                        bytes_from_server=1,
                         **common,
                     )
                 )
@@ -324,6 +340,9 @@ def test_every_section_says_its_figures() -> None:
     assert "| WebSocket → WebSocket | sigbridge | 1,000 | batch | 2.00 | 8.00 | 20.00x |" in disturbed
     words = ("nobody |", "pings |", "resets |", "batch |", "listing |")
     assert sorted(words, key=disturbed.index) == list(words)
+    stalled = part(page, "Beside peers that do not read")
+    assert "| 1,000 | gRPC → WebSocket | sigbridge | 1,000 | stalled | 0.300 | 1.20 | 3.00x | 1.50x |" in stalled
+    assert "| 1,000 | gRPC → WebSocket | sigbridge | 1,000 | none | 0.100 | 0.400 |  | 0.50x |" in stalled
     assert "200,000 echoes per second, 20 times as many as the fastest server relayed" in part(
         page, "What the load can do"
     )
