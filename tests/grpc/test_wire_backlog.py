@@ -97,7 +97,7 @@ def test_what_windows_let_out_and_nobody_takes_counts(clock: Clock) -> None:
     everything_is_given_back(line)
 
 
-@pytest.mark.parametrize("most", [1000, 65536])
+@pytest.mark.parametrize("most", [5000, 65536])
 def test_who_reads_gets_every_answer(clock: Clock, most: int) -> None:
     server = full_server(clock)
     line = server.line(most=most)

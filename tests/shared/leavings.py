@@ -21,7 +21,7 @@ def left_behind() -> Iterator[Leavings]:
     """Counts what the block leaves behind, the cyclic collector being off meanwhile."""
     leavings = Leavings()
     gc.collect()
-    # What was there before is not looked at, which would take a second.
+    # What was there before is not looked at, which would take a second; nor is it by the next to count.
     gc.freeze()
     gc.disable()
     try:
@@ -34,7 +34,6 @@ def left_behind() -> Iterator[Leavings]:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
-        gc.unfreeze()
 
 
 def living() -> Counter[str]:
