@@ -1,4 +1,4 @@
-"""The one place that reads a clock, and the timer that calls a hub when it wants to be called."""
+"""The one place that reads a clock, and the timer that calls a hub when it wants to be called, and in its next turn."""
 
 import asyncio
 import logging
@@ -31,6 +31,7 @@ class HubTimer:
         """Begin, on the running event loop."""
         if self._handle is None:
             self._expected_at = time.monotonic()
+            self._hub.spread_farewells(self._call_in_next_turn, read_clock())
             self._tick()
 
     def stop(self) -> None:
@@ -38,6 +39,16 @@ class HubTimer:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+            self._hub.spread_farewells(None, read_clock())
+
+    def _call_in_next_turn(self) -> None:
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        try:
+            self._hub.go_on(read_clock())
+        except Exception:
+            logger.exception("the hub's turn failed")
 
     def _tick(self) -> None:
         now = read_clock()

@@ -29,6 +29,7 @@ from sigbridge.delivery import Delivery
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.errors import SignalingError
+from sigbridge.farewells import Farewells
 from sigbridge.instant import Instant
 from sigbridge.limits import RateLimiter
 from sigbridge.messages import (
@@ -116,9 +117,12 @@ class Hub:
         self._rooms = Rooms()
         self._offers = PendingOffers(lifetime_seconds=settings.pending_offer_seconds)
         self._delivery = Delivery(self.counters, tracer)
-        self._announcing = AnnounceRule(settings, self._rooms, self._delivery, self._limiter, directory)
+        self._farewells = Farewells(self._delivery)
+        self._announcing = AnnounceRule(
+            settings, self._rooms, self._delivery, self._farewells, self._limiter, directory
+        )
         relays = RelayRules(settings, self._offers, self._delivery, bus)
-        self._leaving = LeaveRule(self._rooms, self._offers, self._delivery, relays, directory)
+        self._leaving = LeaveRule(self._rooms, self._offers, self._farewells, relays, directory)
         self._listing = ListRule(settings, self._rooms, self._limiter)
         self._rules: dict[type[Any], Rule] = {
             Announce: self._announcing.announce,
@@ -198,6 +202,19 @@ class Hub:
         self._delivery.silent = True
         for session in list(self._sessions.values()):
             self.end(session, DisconnectReason.DRAINING, now)
+
+    def spread_farewells(self, later: Callable[[], None] | None, now: Instant) -> None:
+        """Spreads the events of peers that leave over turns of the event loop: `later` asks for `go_on` in the next.
+
+        None: all are queued at once, as they are from the beginning.
+        """
+        self._farewells.spread(later, now)
+        self._end_queued(now)
+
+    def go_on(self, now: Instant) -> None:
+        """Begins a turn of the event loop, where it was asked for."""
+        self._farewells.go_on(now)
+        self._end_queued(now)
 
     def expire(self, now: Instant) -> float:
         """Do what is due: end offers, silent newcomers and sessions that read too slowly.

@@ -7,6 +7,7 @@ from sigbridge.session import Session
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_websocket.encoding import BARE_JSON
 from skipping_loop import SkippingLoop
+from stage import Stage
 
 
 async def test_the_timer_does_what_is_due():
@@ -32,6 +33,31 @@ async def test_the_timer_does_what_is_due():
         timer.stop()
 
 
+async def test_farewells_of_many_are_told_in_later_turns():
+    stage = Stage()
+    stage.now = read_clock()
+    listeners = [stage.open(f"listener {number}") for number in range(60)]
+    leaving = [stage.open(f"gone {number}") for number in range(30)]
+    timer = HubTimer(stage.hub)
+    timer.start()
+    try:
+        for actor in listeners + leaving:
+            actor.took()
+        for actor in leaving:
+            actor.close()
+        heard = listeners[0].heard()
+        assert 0 < len(heard) < len(leaving)
+        turns = 0
+        async with asyncio.timeout(20):
+            while len(heard) < len(leaving):
+                await asyncio.sleep(0)
+                heard += listeners[0].heard()
+                turns += 1
+        assert turns > 1
+    finally:
+        timer.stop()
+
+
 def test_a_failure_is_not_the_last_call(caplog):
     calls = []
 
@@ -42,6 +68,9 @@ def test_a_failure_is_not_the_last_call(caplog):
                 raise RuntimeError("a fault of ours")
             again.set()
             return now.monotonic + 60
+
+        def spread_farewells(self, later, now):
+            pass
 
     async def call_again():
         timer.start()

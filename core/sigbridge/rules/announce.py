@@ -10,6 +10,7 @@ from sigbridge.checks import check_extensions, check_id, check_json
 from sigbridge.delivery import Delivery
 from sigbridge.elsewhere import Directory
 from sigbridge.errors import SignalingError
+from sigbridge.farewells import Farewells
 from sigbridge.instant import Instant
 from sigbridge.limits import RateLimiter
 from sigbridge.messages import Announce, Announced, PeerJoined, Reply
@@ -30,12 +31,14 @@ class AnnounceRule:
         settings: Settings,
         rooms: Rooms,
         delivery: Delivery,
+        farewells: Farewells,
         limiter: RateLimiter,
         directory: Directory | None,
     ) -> None:
         self._settings = settings
         self._rooms = rooms
         self._delivery = delivery
+        self._farewells = farewells
         self._limiter = limiter
         self._directory = directory
         most = settings.max_room_peers
@@ -128,6 +131,7 @@ class AnnounceRule:
         peer = Peer(room, joined, session, incarnation=self._incarnations, connected_at=int(now.unix))
         others = list(room.peers.values())
         roster = [other.joined_frame(session.encoding) for other in others] if self._settings.replay_roster else []
+        self._farewells.catch_up(room.name, peer.peer_id, now)
         # First what may fail to be encoded, of which nothing has been queued then.
         self._delivery.tell(others, joined.kind, peer.joined_frame, now)
         self._delivery.follow_up(session, joined.kind, roster)

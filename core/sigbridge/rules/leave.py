@@ -4,10 +4,10 @@ import logging
 
 from sigbridge import errors
 from sigbridge.checks import check_id
-from sigbridge.delivery import Delivery
 from sigbridge.elsewhere import Directory
+from sigbridge.farewells import Farewells
 from sigbridge.instant import Instant
-from sigbridge.messages import Disconnect, Disconnected, PeerDisconnected, PeerLeft, Reply
+from sigbridge.messages import Disconnect, Disconnected, PeerDisconnected, Reply
 from sigbridge.offers import PendingOffers
 from sigbridge.pending import Pending
 from sigbridge.rooms import Rooms
@@ -21,11 +21,16 @@ class LeaveRule:
     """The rule of `disconnect`, and the removal of peers."""
 
     def __init__(
-        self, rooms: Rooms, offers: PendingOffers, delivery: Delivery, relays: RelayRules, directory: Directory | None
+        self,
+        rooms: Rooms,
+        offers: PendingOffers,
+        farewells: Farewells,
+        relays: RelayRules,
+        directory: Directory | None,
     ) -> None:
         self._rooms = rooms
         self._offers = offers
-        self._delivery = delivery
+        self._farewells = farewells
         self._relays = relays
         self._directory = directory
 
@@ -54,8 +59,7 @@ class LeaveRule:
             return
         room = peer.room
         self._offers.end_all_of(room.name, peer.peer_id)
-        left = PeerLeft(peer.peer_id)
-        self._delivery.tell(room.peers.values(), left.kind, lambda encoding: encoding.encode_event(left), now)
+        self._farewells.say(peer, now)
         if self._directory is not None:
             try:
                 self._directory.release(room.name, peer.peer_id)

@@ -1,0 +1,86 @@
+"""The events of peers that have left, spread over turns of the event loop: one lost connection may have had a thousand.
+
+Rule 1: so many events are queued in one turn, and the rest in later ones, in the order in which peers have left. A
+farewell is never cut. Rule 2: whoever joins after a peer has left hears nothing of it. Rule 3: a peer that joins by the
+id of one that has left is told of after it.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from sigbridge.delivery import Delivery
+from sigbridge.instant import Instant
+from sigbridge.messages import PeerLeft
+from sigbridge.session import Peer, Room
+from sigbridge.share import EVENTS_PER_TURN
+
+_NOBODY: Final = -1
+
+
+class Farewell(NamedTuple):
+    """A peer that has left, and who is told."""
+
+    room: Room
+    event: PeerLeft
+    latest: int
+    """The incarnation of the last peer that had joined until then."""
+
+
+class Farewells:
+    """The farewells of all rooms."""
+
+    __slots__ = ("_delivery", "_later", "_told", "_waiting")
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._later: Callable[[], None] | None = None
+        self._told = 0
+        """Events in this turn."""
+        self._waiting: dict[tuple[str, str], Farewell] = {}
+        """Those of later turns, by room and peer id."""
+
+    def spread(self, later: Callable[[], None] | None, now: Instant) -> None:
+        """Spreads farewells over turns: `later` asks for `go_on` in the next; None: all are told at once."""
+        self._later = later
+        if later is None:
+            self._told = 0
+            while self._waiting:
+                self._tell_first(now)
+
+    def say(self, peer: Peer, now: Instant) -> None:
+        """Tells those in a room that a peer has left it, now or in a later turn."""
+        room = peer.room
+        latest = next((each.incarnation for each in reversed(room.peers.values())), _NOBODY)
+        if latest == _NOBODY:
+            return
+        farewell = Farewell(room, PeerLeft(peer.peer_id), latest)
+        if self._later is not None and self._told >= EVENTS_PER_TURN:
+            self._waiting[room.name, peer.peer_id] = farewell
+        else:
+            self._tell(farewell, now)
+
+    def catch_up(self, room_name: str, peer_id: str, now: Instant) -> None:
+        """Tells what waits of an id, since somebody joins by it."""
+        if self._waiting:
+            farewell = self._waiting.pop((room_name, peer_id), None)
+            if farewell is not None:
+                self._tell(farewell, now)
+
+    def go_on(self, now: Instant) -> None:
+        """Begins a turn, with what has waited longest."""
+        self._told = 0
+        while self._waiting and self._told < EVENTS_PER_TURN:
+            self._tell_first(now)
+
+    def _tell_first(self, now: Instant) -> None:
+        self._tell(self._waiting.pop(next(iter(self._waiting))), now)
+
+    def _tell(self, farewell: Farewell, now: Instant) -> None:
+        event, latest = farewell.event, farewell.latest
+        peers = [peer for peer in farewell.room.peers.values() if peer.incarnation <= latest]
+        self._delivery.tell(peers, event.kind, lambda encoding: encoding.encode_event(event), now)
+        if self._later is not None and not self._told:
+            # The turn's end is to be heard of.
+            self._later()
+        # One at least: looking at a room costs something, too.
+        self._told += len(peers) + 1
