@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from sigbridge import messages, results
+from sigbridge_websocket.shapes import SYNONYMS
 from sigbridge_websocket.translate import REQUESTS
 
 _SUMMARIES: dict[str, str] = {
@@ -105,11 +106,15 @@ def _method(name: str, params: type[Any]) -> dict[str, Any]:
         "summary": _SUMMARIES[name],
         "paramStructure": "by-name",
         "params": [
-            {"name": field, "required": field in required, "schema": schema}
+            {"name": field, "required": field in required, "schema": schema, **_synonym(field)}
             for field, schema in _properties(params).items()
         ],
         "result": {"name": "result", "schema": {"type": "object", "properties": _RESULTS[name]}},
     }
+
+
+def _synonym(field: str) -> dict[str, str]:
+    return {"summary": f"Another spelling of {SYNONYMS[field]}"} if field in SYNONYMS else {}
 
 
 def _properties(kind: type[Any]) -> dict[str, Any]:

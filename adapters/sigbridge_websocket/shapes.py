@@ -6,7 +6,7 @@ lose the options of their structs. Source: `docs/protocol.md`, section "JSON-RPC
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -50,6 +50,27 @@ class CandidateParams(Struct):
     sdp_mid: str | None = None
     sdp_mline_index: int | None = None
     username_fragment: str | None = None
+
+
+SYNONYMS: Final[dict[str, str]] = {
+    "sdpMid": "sdp_mid",
+    "sdpMLineIndex": "sdp_mline_index",
+    "usernameFragment": "username_fragment",
+}
+"""Other spellings of params of `ice_candidate`, each with its field.
+
+Browsers' `RTCIceCandidate.toJSON()` has these (W3C WebRTC, dictionary RTCIceCandidateInit). Each is a param of its
+own: decoded, named by errors and told by the OpenRPC document like any other. Calls that have one take the general
+path.
+"""
+
+SpelledCandidateParams: Final[type[Any]] = msgspec.defstruct(
+    "SpelledCandidateParams",
+    [(spelling, CandidateParams.__annotations__[field], None) for spelling, field in SYNONYMS.items()],
+    bases=(CandidateParams,),
+    module=__name__,
+)
+"""Params of `ice_candidate` with every spelling of each field."""
 
 
 class DisconnectParams(Struct):

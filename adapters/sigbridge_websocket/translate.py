@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from sigbridge import errors
+from sigbridge.checks import check_uint32
 from sigbridge.errors import Code, SignalingError
 from sigbridge.messages import (
     NO_CAPABILITIES,
@@ -41,6 +42,7 @@ from sigbridge.messages import (
 )
 from sigbridge.results import BOOLEAN_CAPABILITIES, capabilities_object
 from sigbridge_websocket.shapes import (
+    SYNONYMS,
     AnnounceParams,
     CandidateParams,
     DescriptionParams,
@@ -51,6 +53,7 @@ from sigbridge_websocket.shapes import (
     PeerJoinedShape,
     PeerListShape,
     RequestId,
+    SpelledCandidateParams,
     StrictAnnounce,
     encode_json,
 )
@@ -66,7 +69,7 @@ _EXPECTED = {
     "sdp_mline_index": errors.UINT32_EXPECTED,
     "page_size": errors.UINT32_EXPECTED,
 }
-_PATH = re.compile(r"at `\$\.([a-z_]+)")
+_PATH = re.compile(r"at `\$\.([A-Za-z_]+)")
 
 
 def params_as(kind: type[Any], params: dict[str, Any]) -> Any:
@@ -76,7 +79,7 @@ def params_as(kind: type[Any], params: dict[str, Any]) -> Any:
     except msgspec.ValidationError as error:
         found = _PATH.search(str(error))
         field = found[1] if found else "params"
-    raise errors.invalid_params(field, _EXPECTED.get(field, "must be a string"))
+    raise errors.invalid_params(field, _EXPECTED.get(SYNONYMS.get(field, field), "must be a string"))
 
 
 def announce_from_params(params: AnnounceParams) -> Announce:
@@ -109,7 +112,17 @@ def answer_from_params(params: DescriptionParams) -> Answer:
 
 
 def candidate_from_params(params: CandidateParams) -> IceCandidate:
-    """A candidate request."""
+    """A candidate request; SignalingError where a field is spelled in two ways that differ."""
+    for spelling, field in SYNONYMS.items():
+        value = getattr(params, spelling)
+        if value is None:
+            continue
+        if field == "sdp_mline_index":
+            # The hub would name the field, and not the spelling that the client used.
+            check_uint32(spelling, value)
+        if getattr(params, field) not in (None, value):
+            raise errors.invalid_params(spelling, f"differs from {field}")
+        setattr(params, field, value)
     return IceCandidate(
         params.to_peer_id, params.candidate or "", params.sdp_mid, params.sdp_mline_index, params.username_fragment
     )
@@ -134,7 +147,7 @@ REQUESTS: dict[str, tuple[type[Any], Callable[[Any], Request]]] = {
     "announce": (AnnounceParams, announce_from_params),
     "offer": (DescriptionParams, offer_from_params),
     "answer": (DescriptionParams, answer_from_params),
-    "ice_candidate": (CandidateParams, candidate_from_params),
+    "ice_candidate": (SpelledCandidateParams, candidate_from_params),
     "disconnect": (DisconnectParams, disconnect_from_params),
     "list_peers": (ListPeersParams, list_peers_from_params),
     "health_check": (NoParams, health_check_from_params),

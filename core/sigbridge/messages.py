@@ -58,7 +58,10 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class IceCandidate(Struct, frozen=True, forbid_unknown_fields=True):
-    """Relay an ICE candidate; an empty `candidate` says that there are no more (RFC 8838)."""
+    """Relay an ICE candidate; an empty `candidate` says that there are no more (RFC 8838).
+
+    One that is not empty and has neither `sdp_mid` nor `sdp_mline_index` is relayed with an `sdp_mline_index` of 0.
+    """
 
     kind: ClassVar[str] = "ice_candidate"
     to_peer_id: str

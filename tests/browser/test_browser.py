@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from sigbridge import Settings
+from sigbridge import IceCandidateReceived, Settings, SignalingClient
 from sigbridge_client import connect
 from sigbridge_server.server import Server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PAGE = Path(__file__).with_name("page.html")
 TIME_LIMIT_SECONDS = 110
+BROWSERS_CANDIDATE = "candidate:1 1 udp 1 127.0.0.1 9 typ host"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: tools/install_test_tools.py installs it")
 
@@ -79,6 +80,15 @@ async def results_in(origin: Origin, address: str, profile: Path) -> dict[str, A
         await browser.wait()
 
 
+async def answer_a_candidate(peer: SignalingClient) -> IceCandidateReceived:
+    """Waits for a browser's candidate, and sends one back that names no media section."""
+    async for event in peer.events():
+        if isinstance(event, IceCandidateReceived):
+            await peer.ice_candidate("browser", "candidate:2 1 udp 1 127.0.0.1 9 typ host")
+            return event
+    raise AssertionError("no candidate came")
+
+
 async def test_one_address_serves_a_browser_by_both_protocols(origin: Origin, tmp_path: Path) -> None:
     server = Server(
         Settings(
@@ -91,12 +101,13 @@ async def test_one_address_serves_a_browser_by_both_protocols(origin: Origin, tm
     )
     await server.start()
     try:
-        async with await connect(f"grpc://127.0.0.1:{server.grpc_port}") as peer:
+        async with await connect(f"grpc://127.0.0.1:{server.grpc_port}") as peer, asyncio.TaskGroup() as group:
             await peer.announce("grpc-peer")
+            answering = group.create_task(answer_a_candidate(peer))
             results = await results_in(origin, f"127.0.0.1:{server.grpc_port}", tmp_path)
+            assert "error" not in results, results
     finally:
         await server.stop()
-    assert "error" not in results, results
     assert results["websocket"]["protocol"] == "jsonrpc"
     assert results["websocket"]["reply"]["result"] == {
         "peer_id": "browser",
@@ -108,6 +119,8 @@ async def test_one_address_serves_a_browser_by_both_protocols(origin: Origin, tm
     for peer_id in ("grpc-peer", "browser"):
         assert peer_id in results["binary"]["bytes"]
     assert "healthy" in results["text"]["bytes"]
+    assert answering.result() == IceCandidateReceived("browser", BROWSERS_CANDIDATE, "audio", 1, "k0pD")
+    assert results["candidate"]["sdpMLineIndex"] == 0
     assert all("grpc-status: 0\r\n" in results[name]["bytes"] for name in ("binary", "text"))
 
 

@@ -225,8 +225,8 @@ def test_messages_of_two_senders_may_be_delivered_in_any_order(stage, complete, 
     complete(1)
     complete(0)
     assert carol.took() == [
-        IceCandidateReceived("bob", "second asked"),
-        IceCandidateReceived("alice", "first asked"),
+        IceCandidateReceived("bob", "second asked", None, 0),
+        IceCandidateReceived("alice", "first asked", None, 0),
     ]
 
 

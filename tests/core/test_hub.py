@@ -1,6 +1,7 @@
 """The hub's rules, each against the bare hub, with time passed in."""
 
 import logging
+from itertools import product
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_what_others_cause_meanwhile_waits_behind_the_roster(stage):
     stage.hub.apply(bob.session, Announce("bob"), [], stage.now, sink=Recorder())
     alice.do(IceCandidate("bob", "early"))
     stage.hub.put_array(bob.session, b"reply Announced", stage.now)
-    assert bob.took() == ["Announced", *joined("alice"), IceCandidateReceived("alice", "early")]
+    assert bob.took() == ["Announced", *joined("alice"), IceCandidateReceived("alice", "early", None, 0)]
 
 
 def test_a_notification_gets_the_roster_without_a_reply(stage):
@@ -389,6 +390,15 @@ def test_relays_arrive_as_they_are(stage):
     assert alice.heard() == []
 
 
+@pytest.mark.parametrize("fragment", [None, "", "ufrag"])
+def test_a_candidate_that_names_no_media_section_is_of_the_first(stage, fragment):
+    alice, bob = stage.pair()
+    for candidate, mid, index in product(("c", ""), (None, "", "0"), (None, 0, 1)):
+        alice.do(IceCandidate("bob", candidate, mid, index, fragment))
+        arrives = 0 if candidate and mid is None and index is None else index
+        assert bob.took() == [IceCandidateReceived("alice", candidate, mid, arrives, fragment)]
+
+
 def test_unknown_targets_are_refused(stage, relays):
     alice = stage.open("alice")
     before = stage.state()
@@ -457,7 +467,7 @@ def test_a_reply_that_cannot_be_encoded_is_an_internal_error(stage, caplog):
     assert bob.took() == ["SignalingError", *joined("alice")], "what was held back follows all the same"
     assert (alice.took(), stage.ids()) == (joined("bob"), ["alice", "bob"])
     bob.do(IceCandidate("alice", "c"))
-    assert alice.took() == [IceCandidateReceived("bob", "c")]
+    assert alice.took() == [IceCandidateReceived("bob", "c", None, 0)]
 
 
 def test_a_sink_that_cannot_take_a_reply_takes_an_internal_error(stage, caplog):
@@ -628,7 +638,7 @@ def test_an_old_sessions_end_spares_the_new_incarnation(stage):
     assert stage.ids() == ["bob", "alice"]
     assert bob.took() == []
     bob.do(IceCandidate("alice", "c"))
-    assert new.heard() == [IceCandidateReceived("bob", "c")]
+    assert new.heard() == [IceCandidateReceived("bob", "c", None, 0)]
 
 
 @pytest.mark.parametrize("reason", list(DisconnectReason))
@@ -649,7 +659,7 @@ def test_peer_left_is_the_last_that_comes(stage):
     alice.do(IceCandidate("bob", "c"))
     alice.close()
     assert alice.do(IceCandidate("bob", "late")) == errors.session_ended()
-    assert bob.took() == [IceCandidateReceived("alice", "c"), PeerLeft("alice")]
+    assert bob.took() == [IceCandidateReceived("alice", "c", None, 0), PeerLeft("alice")]
 
 
 def test_an_empty_room_is_forgotten(stage):
@@ -682,7 +692,7 @@ def test_a_relay_over_the_bound_is_refused_and_the_target_stays(make_stage):
         assert alice.refused(request) == SignalingError(Code.UNAVAILABLE, "Peer unavailable: bob", peer_id="bob")
     assert stage.state() == before
     assert bob.ends == []
-    assert bob.took() == [IceCandidateReceived("alice", str(n)) for n in range(3)]
+    assert bob.took() == [IceCandidateReceived("alice", str(n), None, 0) for n in range(3)]
     assert alice.do(IceCandidate("bob", "3")) == Relayed("bob")
 
 
@@ -704,7 +714,7 @@ def test_replies_and_roster_events_have_a_reserve(make_stage):
     stage.open("carol")
     stage.open("dave")
     assert bob.ends == []
-    assert bob.took() == [*(IceCandidateReceived("alice", n) for n in ("1", "2")), *joined("carol", "dave")]
+    assert bob.took() == [*(IceCandidateReceived("alice", n, None, 0) for n in ("1", "2")), *joined("carol", "dave")]
 
 
 def test_a_roster_event_beyond_the_reserve_ends_the_session(make_stage):

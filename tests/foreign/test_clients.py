@@ -224,6 +224,13 @@ async def test_a_call_with_a_websocket_peer(client, server, websocket, room):
     await there.ask("ice_candidate", to_peer_id="here", candidate="candidate:2", sdp_mid="0")
     candidate = await here.event("ice_candidate")
     assert (candidate["sdp_mid"], "sdp_mline_index" in candidate) == ("0", False)
+    # One that names no media section, and the spelling of browsers.
+    await here.ask(ice_candidate={"to_peer_id": "there", "candidate": "candidate:3"})
+    candidate = await there.event("ice_candidate")
+    assert (candidate["sdp_mline_index"], candidate.get("sdp_mid")) == (0, None)
+    await there.ask("ice_candidate", to_peer_id="here", candidate="candidate:4", sdpMid="v", sdpMLineIndex=1)
+    candidate = await here.event("ice_candidate")
+    assert (candidate["sdp_mid"], candidate["sdp_mline_index"]) == ("v", 1)
     here.half_close()
     assert (await there.event("peer_left"))["peer_id"] == "here"
 

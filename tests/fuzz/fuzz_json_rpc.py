@@ -80,6 +80,11 @@ _METHODS: tuple[tuple[bytes, tuple[tuple[bytes, bytes], ...]], ...] = (
     (b'"rpc.discover"', ()),
     (b'"rpc.\\u0064iscover"', ()),
     (b'"nothing"', ()),
+    (b'"ice_candidate"', ((b'"to_peer_id"', b'"bob"'), (b'"candidate"', b'"c"'))),
+    (
+        b'"ice_candidate"',
+        ((b'"to_peer_id"', b'"bob"'), (b'"candidate"', b'"c"'), (b'"sdpMid"', b'"0"'), (b'"sdpMLineIndex"', b"0"), (b'"sdp_mid"', b'"0"')),
+    ),
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from sigbridge import (
     Event,
     Health,
     Hub,
+    IceCandidate,
     IceCandidateReceived,
     OfferRelayed,
     PeerJoined,
@@ -344,6 +345,32 @@ def _rules_of_rooms() -> None:
     _mutant("any page token is good", _around(listing, "position", _forgiving))
 
 
+def _rules_of_candidates() -> None:
+    def with_index(index: Callable[[IceCandidate], int | None]) -> Mutation:
+        def make(ice_candidate: Any) -> Callable[..., Any]:
+            def relay_with_index(self: RelayRules, session: Any, request: IceCandidate, now: Any) -> Any:
+                def send(session: Any, relay: Any, now: Any) -> Any:
+                    relay.event = _replaced(relay.event, "sdp_mline_index", lambda _: index(request))
+                    return RelayRules.send(self, session, relay, now)
+
+                with patch.object(self, "send", send):
+                    return ice_candidate(self, session, request, now)
+
+            return relay_with_index
+
+        return _around(RelayRules, "ice_candidate", make)
+
+    def also_the_last(request: IceCandidate) -> int | None:
+        return 0 if request.sdp_mid is None and request.sdp_mline_index is None else request.sdp_mline_index
+
+    def also_with_a_mid(request: IceCandidate) -> int | None:
+        return 0 if request.candidate and request.sdp_mline_index is None else request.sdp_mline_index
+
+    _mutant("a candidate may name no media section", with_index(lambda request: request.sdp_mline_index))
+    _mutant("the end of candidates is given a media section", with_index(also_the_last))
+    _mutant("a candidate with a mid is given an index", with_index(also_with_a_mid))
+
+
 def _rules_of_targets() -> None:
     def with_absent(*, is_fine: bool) -> Callable[[Any], Callable[..., Any]]:
         def make(send: Any) -> Callable[..., Any]:
@@ -450,5 +477,6 @@ _fields()
 _rules_of_announcing()
 _rules_of_leaving()
 _rules_of_rooms()
+_rules_of_candidates()
 _rules_of_targets()
 _limits()

@@ -277,6 +277,65 @@ def test_zero_and_empty_stay_what_they_are(talk):
     assert candidate["params"] == {"from_peer_id": "bob", "candidate": "", **optional}
 
 
+@pytest.mark.parametrize("candidate", ["candidate:1", ""])
+@pytest.mark.parametrize(
+    ("given", "arrive"),
+    [
+        # What `RTCIceCandidate.toJSON()` gives in browsers.
+        (
+            {"sdpMid": "audio", "sdpMLineIndex": 1, "usernameFragment": "k0pD"},
+            {"sdp_mid": "audio", "sdp_mline_index": 1, "username_fragment": "k0pD"},
+        ),
+        ({"sdpMid": "0", "sdpMLineIndex": None, "usernameFragment": None}, {"sdp_mid": "0"}),
+        ({"sdpMid": None, "sdpMLineIndex": 0}, {"sdp_mline_index": 0}),
+        (
+            {"sdpMid": "", "sdpMLineIndex": 0, "usernameFragment": ""},
+            {"sdp_mid": "", "sdp_mline_index": 0, "username_fragment": ""},
+        ),
+        ({"sdpMLineIndex": 2**32 - 1}, {"sdp_mline_index": 2**32 - 1}),
+        # Both spellings.
+        ({"sdp_mid": "0", "sdpMid": "0", "sdp_mline_index": 0, "sdpMLineIndex": 0}, {"sdp_mid": "0", "sdp_mline_index": 0}),
+        ({"sdp_mid": None, "sdpMid": "0", "sdp_mline_index": 2, "sdpMLineIndex": None}, {"sdp_mid": "0", "sdp_mline_index": 2}),
+        ({"sdp_mid": "0", "sdpMLineIndex": 2}, {"sdp_mid": "0", "sdp_mline_index": 2}),
+        # Neither says anything of a media section.
+        ({}, None),
+        ({"sdp_mid": None, "sdpMid": None, "sdp_mline_index": None, "sdpMLineIndex": None}, None),
+        # Names are told apart to the letter.
+        ({"sdpmid": "9", "SdpMid": "9", "sdpMlineIndex": 9, "sdp_m_line_index": 9, "ufrag": "9"}, None),
+    ],
+)  # fmt: skip
+def test_a_browsers_spellings_are_synonyms(talk, candidate, given, arrive):
+    alice, bob = talk("alice"), talk("bob")
+    alice.taken()
+    # Where a candidate names no media section, it is of the first one.
+    first = {"sdp_mline_index": 0} if candidate else {}
+    params = {"to_peer_id": "alice", "candidate": candidate, **given}
+    assert bob.ask(request("ice_candidate", params, id=1))["result"] == {"to_peer_id": "alice"}
+    (event,) = alice.taken()
+    assert event["params"] == {"from_peer_id": "bob", "candidate": candidate, **(first if arrive is None else arrive)}
+
+
+def test_of_two_members_with_one_spelling_the_last_counts(talk):
+    alice, bob = talk("alice"), talk("bob")
+    alice.taken()
+    bob.ask(
+        b'{"jsonrpc":"2.0","method":"ice_candidate","id":1,"params":{"to_peer_id":"alice","candidate":"c","sdpMid":1,'
+        b'"sdp_mid":"x","sdp_mline_index":4,"sdpMid":"0","sdp_mid":"0","sdpMLineIndex":-1,"sdpMLineIndex":4}}'
+    )
+    (event,) = alice.taken()
+    assert event["params"] == {"from_peer_id": "bob", "candidate": "c", "sdp_mid": "0", "sdp_mline_index": 4}
+
+
+def test_a_fragment_has_its_limit_in_either_spelling(talk):
+    talk("alice")
+    bob = talk("bob")
+    for spelling in ("username_fragment", "usernameFragment"):
+        params = {"to_peer_id": "alice", "candidate": "c", spelling: "x" * 4097}
+        refused = bob.ask(request("ice_candidate", params, id=1))["error"]
+        assert refused["data"]["limit"] == "SIGNALING_MAX_CANDIDATE_BYTES"
+        assert refused["message"].startswith("username_fragment is too large")
+
+
 @pytest.mark.parametrize(
     ("method", "params", "field", "why"),
     [
@@ -318,6 +377,42 @@ def test_zero_and_empty_stay_what_they_are(talk):
             for index in (-1, 1.5, 1.0, 2**32, "0", True, [0], 10**30)
         ),
         ("ice_candidate", {"to_peer_id": "x", "sdp_mid": 0}, "sdp_mid", "must be a string"),
+        ("ice_candidate", {"to_peer_id": "x", "sdpMid": 0}, "sdpMid", "must be a string"),
+        ("ice_candidate", {"to_peer_id": "x", "usernameFragment": []}, "usernameFragment", "must be a string"),
+        *(
+            (
+                "ice_candidate",
+                {"to_peer_id": "x", "candidate": "c", "sdpMLineIndex": index},
+                "sdpMLineIndex",
+                "must be a whole number from 0 to 4294967295",
+            )
+            for index in (-1, 1.5, 1.0, 2**32, "0", False, [0], 10**30)
+        ),
+        (
+            "ice_candidate",
+            {"to_peer_id": "x", "candidate": {"candidate": "c", "sdpMid": "0", "sdpMLineIndex": 0}},
+            "candidate",
+            "must be a string",
+        ),
+        ("ice_candidate", {"to_peer_id": "x", "sdp_mid": "0", "sdpMid": ""}, "sdpMid", "differs from sdp_mid"),
+        (
+            "ice_candidate",
+            {"to_peer_id": "x", "sdpMLineIndex": 1, "sdp_mline_index": 0},
+            "sdpMLineIndex",
+            "differs from sdp_mline_index",
+        ),
+        (
+            "ice_candidate",
+            {"to_peer_id": "x", "sdp_mline_index": 0, "sdpMLineIndex": False},
+            "sdpMLineIndex",
+            "must be a whole number from 0 to 4294967295",
+        ),
+        (
+            "ice_candidate",
+            {"to_peer_id": "x", "usernameFragment": "a", "username_fragment": "b"},
+            "usernameFragment",
+            "differs from username_fragment",
+        ),
         ("disconnect", {}, "peer_id", "is missing"),
         ("list_peers", {"page_size": -1}, "page_size", "must be a whole number from 0 to 4294967295"),
         ("list_peers", {"page_size": "5"}, "page_size", "must be a whole number from 0 to 4294967295"),
@@ -486,6 +581,9 @@ CANDIDATES = members(
     sdp_mid=likely(st.one_of(st.none(), TEXTS)),
     sdp_mline_index=likely(st.one_of(st.none(), st.integers(0, 5))),
     username_fragment=likely(st.one_of(st.none(), TEXTS)),
+    sdpMid=likely(st.one_of(st.none(), TEXTS)),
+    sdpMLineIndex=likely(st.one_of(st.none(), st.integers(0, 5))),
+    usernameFragment=likely(st.one_of(st.none(), TEXTS)),
     more=VALUES,
 )
 ANNOUNCES = members(

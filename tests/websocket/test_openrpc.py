@@ -8,6 +8,7 @@ import pytest
 from sigbridge import messages
 from sigbridge_websocket import openrpc
 from sigbridge_websocket.openrpc import openrpc_document
+from sigbridge_websocket.shapes import SYNONYMS
 from sigbridge_websocket.translate import REQUESTS
 
 PARAMS = {
@@ -20,6 +21,9 @@ PARAMS = {
         "sdp_mid": False,
         "sdp_mline_index": False,
         "username_fragment": False,
+        "sdpMid": False,
+        "sdpMLineIndex": False,
+        "usernameFragment": False,
     },
     "disconnect": {"peer_id": True},
     "list_peers": {"room": False, "page_size": False, "page_token": False},
@@ -57,6 +61,19 @@ def test_every_method_is_in_it_with_its_params():
         assert method["paramStructure"] == "by-name"
         assert method["result"]["schema"]["properties"]
         assert all(param["schema"] for param in method["params"])
+
+
+def test_synonyms_say_what_they_stand_for():
+    (method,) = [one for one in openrpc_document()["methods"] if one["name"] == "ice_candidate"]
+    params = {param["name"]: param for param in method["params"]}
+    said = {name: param["summary"] for name, param in params.items() if "summary" in param}
+    assert said == {
+        "sdpMid": "Another spelling of sdp_mid",
+        "sdpMLineIndex": "Another spelling of sdp_mline_index",
+        "usernameFragment": "Another spelling of username_fragment",
+    }
+    for synonym, field in SYNONYMS.items():
+        assert params[synonym]["schema"] == params[field]["schema"]
 
 
 def test_every_event_is_in_it_with_its_params():

@@ -238,7 +238,10 @@ class IceCandidateRequest(_message.Message):
     candidate: _builtins.str
     """Opaque to the server; empty says that there are no more candidates."""
     sdp_mid: _builtins.str
-    """Absent and empty (or 0) are two things, and both arrive as they were sent."""
+    """Absent and empty (or 0) are two things, and both arrive as they were sent. One case is different: a candidate that is
+    not empty and has neither `sdp_mid` nor `sdp_mline_index` arrives with an `sdp_mline_index` of 0, since receivers
+    take none that names no media section.
+    """
     sdp_mline_index: _builtins.int
     username_fragment: _builtins.str
     def __init__(

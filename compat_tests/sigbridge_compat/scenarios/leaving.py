@@ -44,7 +44,7 @@ async def peer_left_comes_once_and_last(meet: Meeting) -> None:
     await asyncio.gather(*(alice.client.ice_candidate("bob", str(n)) for n in range(50)))
     await alice.close()
     await bob.until(PeerLeft("alice"))
-    expect(await bob.heard(), [*(IceCandidateReceived("alice", str(n)) for n in range(50)), PeerLeft("alice")])
+    expect(await bob.heard(), [*(IceCandidateReceived("alice", str(n), None, 0) for n in range(50)), PeerLeft("alice")])
     await meet.sender("carol")
     expect(await bob.heard(), [PeerJoined("carol", NO_CAPABILITIES, {})])
 

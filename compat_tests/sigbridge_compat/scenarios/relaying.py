@@ -142,8 +142,8 @@ async def many_messages_arrive_in_order(meet: Meeting) -> None:
         await asyncio.gather(*(source.client.ice_candidate(target, f"candidate {n}") for n in range(count)))
 
     await asyncio.gather(send(alice, "bob"), send(bob, "alice"))
-    expect(await bob.heard(), [IceCandidateReceived("alice", f"candidate {n}") for n in range(count)])
-    expect(await alice.heard(), [IceCandidateReceived("bob", f"candidate {n}") for n in range(count)])
+    expect(await bob.heard(), [IceCandidateReceived("alice", f"candidate {n}", None, 0) for n in range(count)])
+    expect(await alice.heard(), [IceCandidateReceived("bob", f"candidate {n}", None, 0) for n in range(count)])
 
 
 @scenario(peers=2)
@@ -163,9 +163,9 @@ async def kinds_of_messages_keep_their_order(meet: Meeting) -> None:
         await bob.heard(),
         [
             OfferReceived("alice", first.offer_id, "v=0 first", "offer"),
-            IceCandidateReceived("alice", "one"),
+            IceCandidateReceived("alice", "one", None, 0),
             AnswerReceived("alice", "v=0", "answer"),
-            IceCandidateReceived("alice", "two"),
+            IceCandidateReceived("alice", "two", None, 0),
             PeerDisconnected("alice"),
             OfferReceived("alice", second.offer_id, "v=0 second", "offer"),
         ],

@@ -86,12 +86,16 @@ class RelayRules:
         return self.send(session, relay, now)
 
     def ice_candidate(self, session: Session, request: IceCandidate, now: Instant) -> Reply | Pending[Reply]:
-        """Relay an ICE candidate, or the end of candidates."""
+        """Relay an ICE candidate, or the end of candidates; one that names no media section is of the first."""
         to, candidate = request.to_peer_id, request.candidate
         mid, index, fragment = request.sdp_mid, request.sdp_mline_index, request.username_fragment
         target = self._target(session, to)
         if index is not None:
             check_uint32("sdp_mline_index", index)
+        elif mid is None and candidate:
+            # Receivers throw where a candidate names no media section (W3C WebRTC, addIceCandidate), and clients whose
+            # contract has no presence cannot name the first one.
+            index = 0
         limit = self._max_candidate_bytes
         # No character takes more than four bytes, so what is this short need not be looked at one by one.
         if 4 * (len(candidate) + len(mid or "") + len(fragment or "")) > limit:
