@@ -142,7 +142,12 @@ async def test_a_cancelled_call_is_a_lost_connection(
         await until(lambda: served.hub.session_count == 0)
     assert ended_grpc(served.hub) == {"connection_lost": 20}
     await until(lambda: served.mounted.stream_count == 0)
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert [
+        record
+        for record in caplog.records
+        # Of another test's loop, that has closed, grpcio says there so on every loop.
+        if record.levelno >= logging.WARNING and "PollerCompletionQueue" not in record.getMessage()
+    ] == []
 
 
 async def test_streams_of_clients_that_never_read_are_capped(serve: Serve) -> None:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 HOOK = WHEEL["hooks"]["custom"]
-BUILD_SECONDS = 600
+BUILD_SECONDS = 1800
 LIMIT_SECONDS = 60
 
 
