@@ -103,7 +103,7 @@ class _Stage:
     def pending_offers(self, hub: Hub) -> list[str]:
         """The pending offers of the script's rooms."""
         # The public count is of all rooms, in which other tests may just be leaving.
-        keys = sorted(hub._offers._expires_at)  # noqa: SLF001
+        keys = sorted(hub._offers._pending)  # noqa: SLF001
         return [f"{sender} -> {to} in {self._rooms.index(room)}" for room, sender, to in keys if room in self._rooms]
 
     async def _connect(self, who: int) -> Recorder:

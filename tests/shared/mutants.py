@@ -34,7 +34,7 @@ from sigbridge import (
     errors,
 )
 from sigbridge.delivery import Delivery
-from sigbridge.offers import PendingOffers
+from sigbridge.offers import Offers
 from sigbridge.outbox import NOTICE, Outbox
 from sigbridge.rooms import Rooms
 from sigbridge.rules import announce, relay
@@ -398,9 +398,9 @@ def _rules_of_targets() -> None:
     _mutant("a list needs an announce", _around(ListRule, "list_peers", hasty))
     _mutant("one may signal oneself", _signalling_oneself)
     _mutant(
-        "offer ids repeat", lambda: patch.object(PendingOffers, "next_id", lambda self, a, b, now: f"{a}_{b}_{10**13}")
+        "offer ids repeat", lambda: patch.object(Offers, "next_id", lambda self, a, b, now: f"{a}_{b}_{10**13}")
     )
-    _mutant("offers are never pending", lambda: patch.object(PendingOffers, "add", lambda self, key, now: None))
+    _mutant("offers are never pending", lambda: patch.object(Offers, "add", lambda self, key, offer_id, now: None))
 
 
 def _limits() -> None:
@@ -455,7 +455,7 @@ def _signalling_oneself() -> Iterator[None]:
         return session.peer
 
     # Pending offers to oneself would end the run by an error of another kind.
-    never_pending = patch.object(PendingOffers, "add", lambda self, key, now: None)
+    never_pending = patch.object(Offers, "add", lambda self, key, offer_id, now: None)
     with patch.object(RelayRules, "_sender", any_sender), never_pending:
         yield
 
