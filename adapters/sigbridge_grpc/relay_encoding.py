@@ -260,11 +260,9 @@ def _read_fields(data: bytes, at: int, kind: int) -> Offer | Answer | IceCandida
             fourth = value
         else:
             return None
-    if at != end:
-        return None
-    if kind == _ICE_CANDIDATE_TAG:
-        return None if fourth is not None else IceCandidate(to_peer_id, text, third, index, fragment, sixth or "")
-    if index is not None or fragment is not None or sixth is not None:
+    if kind == _ICE_CANDIDATE_TAG and at == end and fourth is None:
+        return IceCandidate(to_peer_id, text, third, index, fragment, sixth or "")
+    if at != end or index is not None or fragment is not None or sixth is not None:
         return None
     if kind == _ANSWER_TAG:
         return Answer(to_peer_id, text, third or "", fourth or "")

@@ -2,8 +2,8 @@
 
 Rule 1: it sees the signaling server only through `SignalingClient`, so it cannot learn the protocol. Rule 2: candidates
 are trickled: they are taken out of the SDP and sent as `ice_candidate` messages, the empty one last. Rule 3: nothing
-leaves the machine: no STUN server is asked, and under `stay_on_loopback` only 127.0.0.1 is a candidate. Rule 4: whatever
-it says of a call says the call's offer; of another offer than that of its call with a peer it hears nothing.
+leaves the machine: no STUN server is asked, and under `stay_on_loopback` only 127.0.0.1 is a candidate. Rule 4: what
+it says of a call says the call's offer, and what is said of another offer than the one of its call it does not hear.
 
 Needs the `demo` extra (aiortc, aioice).
 """

@@ -49,8 +49,8 @@ class SignalingClient(ABC):
 
     Answers, candidates and hang-ups say by themselves which offer they belong to: an answer the last offer of that peer
     which `events` has handed out, the others the one offer that there is between the two. A program that works on
-    several offers of one peer at a time says it itself, with `offer_id`; an empty one says nothing. Answers that name an
-    offer which is not out are not handed out. Source: `docs/protocol.md`, "Which offer a message belongs to".
+    several offers of one peer at a time says it itself, with `offer_id`; an empty one says nothing. An answer to an
+    offer that is not out is not handed out. Source: `docs/protocol.md`, "Which offer a message belongs to".
     """
 
     def __init__(self) -> None:

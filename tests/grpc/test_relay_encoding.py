@@ -62,7 +62,9 @@ def test_an_acknowledgement_is_what_the_library_writes(reply: Relayed | OfferRel
 
 
 @pytest.mark.parametrize(
-    "event", [PeerJoined("a", NO_CAPABILITIES, {"k": "v"}), PeerLeft("a"), PeerDisconnected("a", "a_b_1")], ids=lambda e: e.kind
+    "event",
+    [PeerJoined("a", NO_CAPABILITIES, {"k": "v"}), PeerLeft("a"), PeerDisconnected("a", "a_b_1")],
+    ids=lambda e: e.kind,
 )
 def test_other_events_are_the_librarys(event: Event) -> None:
     assert fast_event(event) is None
@@ -153,14 +155,18 @@ def test_what_is_read_at_all_is_read_as_the_library_reads_it(data: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "request_", [Announce("a", NO_CAPABILITIES, {"k": "v"}), Disconnect("a", "a_b_1"), ListPeers()], ids=lambda r: r.kind
+    "request_",
+    [Announce("a", NO_CAPABILITIES, {"k": "v"}), Disconnect("a", "a_b_1"), ListPeers()],
+    ids=lambda r: r.kind,
 )
 def test_other_requests_are_the_librarys(request_: Request) -> None:
     assert fast_request(translate.request_to_proto(request_, "7").SerializeToString()) is None
 
 
 @pytest.mark.fast_paths
-@pytest.mark.parametrize("request_", [Answer("b", "v=0", "answer", "a_b_1"), IceCandidate("b", "c", "0", 0, "u", "a_b_1")])
+@pytest.mark.parametrize(
+    "request_", [Answer("b", "v=0", "answer", "a_b_1"), IceCandidate("b", "c", "0", 0, "u", "a_b_1")]
+)
 def test_a_relay_that_says_its_offer_takes_the_fast_path(request_: Request) -> None:
     data = translate.request_to_proto(request_, "7").SerializeToString()
     assert fast_request(data) == ("7", request_)
