@@ -203,7 +203,7 @@ class Normaliser:
                 arrival.code, arrival.message.replace(said, name), **arrival.extra | {"offer_id": name}
             )
         name = self._names.get(getattr(arrival, "offer_id", ""), "")
-        return msgspec.structs.replace(arrival, offer_id=name) if name else arrival  # type: ignore[type-var]
+        return msgspec.structs.replace(arrival, offer_id=name) if name else arrival
 
 
 def _without_time(peer: PeerInfo) -> PeerInfo:
