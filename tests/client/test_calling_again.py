@@ -73,8 +73,8 @@ async def test_the_late_answer_is_refused(meet, caller_protocol, callee_protocol
         assert await bob.next() == OfferReceived("alice", second.offer_id, "second", "offer")
         await bob.client.answer("alice", "to second")
         assert await alice.next() == AnswerReceived("bob", "to second", "answer", second.offer_id)
-        await bob.client.ice_candidate("alice", "of second")
-        assert await alice.next() == IceCandidateReceived("bob", "of second", offer_id=second.offer_id)
+        await bob.client.ice_candidate("alice", "of second", sdp_mid="0")
+        assert await alice.next() == IceCandidateReceived("bob", "of second", "0", offer_id=second.offer_id)
         await bob.client.disconnect("alice")
         assert await alice.next() == PeerDisconnected("bob", second.offer_id)
 
@@ -104,8 +104,8 @@ async def test_a_callee_that_says_nothing_is_heard(meet, caller_protocol, callee
         await bob.client.answer("alice", "v=0", offer_id="")
         assert await alice.next() == AnswerReceived("bob", "maybe", "pranswer")
         assert await alice.next() == AnswerReceived("bob", "v=0", "answer")
-        await alice.client.ice_candidate("bob", "c")
-        assert await bob.next() == IceCandidateReceived("alice", "c", offer_id=offered.offer_id)
+        await alice.client.ice_candidate("bob", "c", sdp_mid="0")
+        assert await bob.next() == IceCandidateReceived("alice", "c", "0", offer_id=offered.offer_id)
 
 
 @pairings

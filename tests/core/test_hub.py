@@ -742,10 +742,10 @@ def test_candidates_and_hang_ups_are_never_stale(called):
     _, alice, bob, call = called
     offer_id = call()
     alice.do(Disconnect("bob"))
-    assert bob.do(IceCandidate("alice", "c", offer_id=offer_id)) == Relayed("alice")
+    assert bob.do(IceCandidate("alice", "c", "0", offer_id=offer_id)) == Relayed("alice")
     assert bob.do(Disconnect("alice", offer_id)) == Disconnected("alice")
     assert alice.heard() == [
-        IceCandidateReceived("bob", "c", offer_id=offer_id),
+        IceCandidateReceived("bob", "c", "0", offer_id=offer_id),
         PeerDisconnected("bob", offer_id),
     ]
 

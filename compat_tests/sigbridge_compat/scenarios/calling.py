@@ -65,7 +65,7 @@ async def an_offer_id_has_a_longest(meet: Meeting) -> None:
         for one, target in ((alice, "bob"), (alice, "nobody"), (stranger, "bob")):
             for request in (
                 Answer(target, "v=0", "", text),
-                IceCandidate(target, "c", offer_id=text),
+                IceCandidate(target, "c", "0", offer_id=text),
                 Disconnect(target, text),
             ):
                 expect(await one.refused(request), wrong("offer_id", f"is longer than {MOST_BYTES} bytes"))
@@ -161,11 +161,11 @@ async def candidates_and_hang_ups_are_never_late(meet: Meeting) -> None:
     alice, bob = await meet.pair()
     offer_id = await _offered(alice, bob)
     await alice.call(Disconnect("bob", offer_id))
-    expect(await bob.call(IceCandidate("alice", "c", offer_id=offer_id)), Relayed("alice"))
+    expect(await bob.call(IceCandidate("alice", "c", "0", offer_id=offer_id)), Relayed("alice"))
     expect(await bob.call(Disconnect("alice", offer_id)), Disconnected("alice"))
     expect(
         await alice.heard(),
-        [IceCandidateReceived("bob", "c", offer_id=offer_id), PeerDisconnected("bob", offer_id)],
+        [IceCandidateReceived("bob", "c", "0", offer_id=offer_id), PeerDisconnected("bob", offer_id)],
     )
 
 
