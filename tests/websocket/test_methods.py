@@ -272,6 +272,19 @@ def test_null_is_absent_in_optional_fields(talk):
     assert hang_up["params"] == {"peer_id": "bob"}
 
 
+def test_an_empty_offer_id_is_an_absent_one(talk):
+    alice, bob = talk("alice"), talk("bob")
+    alice.taken()
+    bob.ask(request("answer", {"to_peer_id": "alice", "sdp": "x", "offer_id": ""}, id=1))
+    bob.ask(request("ice_candidate", {"to_peer_id": "alice", "candidate": "", "offer_id": ""}, id=1))
+    bob.ask(request("disconnect", {"peer_id": "alice", "offer_id": ""}, id=1))
+    assert [list(event["params"]) for event in alice.taken()] == [
+        ["from_peer_id", "sdp", "type"],
+        ["from_peer_id", "candidate"],
+        ["peer_id"],
+    ]
+
+
 def test_zero_and_empty_stay_what_they_are(talk):
     alice, bob = talk("alice"), talk("bob")
     alice.taken()
