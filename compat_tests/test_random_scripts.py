@@ -34,6 +34,7 @@ peer_ids = st.sampled_from(PEERS)
 targets = st.sampled_from((*PEERS, *PEERS, *PEERS, "nobody", "", "a\n", "x" * 257))
 sdps = st.sampled_from(("v=0\r\n", "v=0\r\n", "\x00 é 👋 \u2028\n", "s=1", ""))
 candidates = st.sampled_from(("", "candidate:1", "candidate:2 \u2028", "x" * 4097))
+offer_ids = st.sampled_from(("", "", "#1", "#1", "#2", "#3", "a_b_1", "x" * 1001))
 rooms = st.sampled_from(("0", "0", "0", "0", "1"))
 capabilities = st.builds(
     Capabilities,
@@ -45,7 +46,7 @@ capabilities = st.builds(
 
 requests = st.one_of(
     st.builds(Offer, targets, sdps, st.sampled_from(("", "offer", "offer", "answer"))),
-    st.builds(Answer, targets, sdps, st.sampled_from(("", "answer", "pranswer", "offer"))),
+    st.builds(Answer, targets, sdps, st.sampled_from(("", "answer", "pranswer", "offer")), offer_ids),
     st.builds(
         IceCandidate,
         targets,
@@ -53,8 +54,9 @@ requests = st.one_of(
         st.sampled_from((None, "", "0")),
         st.sampled_from((None, 0, 4294967295)),
         st.sampled_from((None, "", "ufrag")),
+        offer_ids,
     ),
-    st.builds(Disconnect, targets),
+    st.builds(Disconnect, targets, offer_ids),
     st.builds(Announce, targets, capabilities, st.sampled_from(({}, {"name": "é\x00"}, {"b": "1", "a": ""})), rooms),
     st.builds(
         ListPeers, st.sampled_from((None, "0", "1")), st.sampled_from((0, 1, 2)), st.sampled_from(("", "", "garbage"))
@@ -202,6 +204,7 @@ EVERYTHING = Script(
         *(Send(who, (Announce(PEERS[who], room="0", metadata={"n": str(who)}),)) for who in range(CLIENTS)),
         Send(0, (Offer("b", "v=0\r\n"), IceCandidate("b", "c", None, 0, ""), Offer("nobody", "v=0"))),
         Send(1, (Answer("a", "v=0\r\n"), IceCandidate("a", ""), Offer("c", "s=1"))),
+        Send(2, (Disconnect("b", "#1"), Answer("b", "v=0", "", "#1"), IceCandidate("b", "c", offer_id="#1"))),
         Send(2, (Disconnect("d"), ListPeers())),
         Send(3, (Disconnect("d"),)),
         Close(0),
@@ -221,6 +224,8 @@ EVERYTHING = Script(
         "an absent sdp_mid becomes ''",
         "NOT_FOUND has another text",
         "offers are never pending",
+        "no answer is stale",
+        "PeerDisconnected.offer_id is altered",
         "a list shows another metadata",
     ],
 )

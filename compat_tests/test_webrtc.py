@@ -1,12 +1,23 @@
 """The real thing, over every pairing: two WebRTC peers negotiate through the server and exchange bytes."""
 
+import asyncio
+
 import pytest
 
-from sigbridge import AnswerReceived, IceCandidateReceived, OfferReceived, PeerDisconnected
+from sigbridge import (
+    Answer,
+    AnswerReceived,
+    IceCandidateReceived,
+    OfferReceived,
+    OfferRelayed,
+    PeerDisconnected,
+    SignalingClient,
+)
 from sigbridge_compat.scenario import Meeting
 
 pytest.importorskip("aiortc", reason="the demo extra is not installed")
 
+from sigbridge_compat.rtc_peer import RtcPeer, stay_on_loopback
 from sigbridge_compat.webrtc_call import GREETING, exchange_bytes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -39,3 +50,62 @@ async def test_two_webrtc_peers_exchange_bytes(world, sender, receiver):
         assert "127.0.0.1" in candidates[0]
         assert candidates[1] == ""
     assert PeerDisconnected not in heard_by_caller
+
+
+class SlowToAnswer(SignalingClient):
+    """A client whose first answer waits until it may go."""
+
+    def __init__(self, client):
+        super().__init__()
+        self._client = client
+        self.waits = asyncio.Event()
+        self.may_go = asyncio.Event()
+
+    async def call(self, request):
+        if isinstance(request, Answer):
+            self.waits.set()
+            await self.may_go.wait()
+        return await self._client.call(request)
+
+    def events(self):
+        return self._client.events()
+
+    async def close(self):
+        await self._client.close()
+
+    @property
+    def closed(self):
+        return self._client.closed
+
+
+@pytest.mark.parametrize("world", ["server_world", "deferred_server_world", "hub_world"], indirect=True)
+@pytest.mark.parametrize("receiver", ["grpc", "websocket"])
+@pytest.mark.parametrize("sender", ["grpc", "websocket"])
+async def test_a_call_opens_where_the_answer_to_the_one_before_comes_late(world, sender, receiver):
+    offered = asyncio.Queue()
+
+    def observe(message):
+        if isinstance(message, OfferRelayed):
+            offered.put_nowait(message)
+
+    async with Meeting(world.ways[sender], world.ways[receiver], patience_seconds=30) as meet, asyncio.timeout(60):
+        caller = await world.ways[sender].connect()
+        callee = SlowToAnswer(await world.ways[receiver].connect())
+        with stay_on_loopback():
+            async with caller, callee, RtcPeer(caller, observe=observe) as alice, RtcPeer(callee) as bob:
+                await caller.announce("caller", room=meet.room)
+                await callee.announce("callee", room=meet.room)
+                given_up = asyncio.create_task(alice.call("callee"))
+                await offered.get()
+                await callee.waits.wait()
+                given_up.cancel()
+                await asyncio.gather(given_up, return_exceptions=True)
+                await caller.disconnect("callee")
+                calling = asyncio.create_task(alice.call("callee"))
+                await offered.get()
+                callee.may_go.set()
+                outgoing, incoming = await asyncio.gather(calling, bob.answer_calls())
+                await outgoing.send(GREETING)
+                assert await incoming.receive() == GREETING
+                await incoming.send(GREETING[::-1])
+                assert await outgoing.receive() == GREETING[::-1]

@@ -62,13 +62,14 @@ def _head(heads: list[bytes], number: int) -> bytes:
     return b"%b%b" % (BYTE[heads[0][0]], _varint(number))
 
 
-# Fields 1 to 5 of a message, where they are texts or messages; the fourth as a number, too.
+# Fields 1 to 6 of a message, where they are texts or messages; the fourth as a number, too.
 _FIRST: Final = _heads(0x0A)
 _SECOND: Final = _heads(0x12)
 _THIRD: Final = _heads(0x1A)
 _FOURTH: Final = _heads(0x22)
 _FOURTH_NUMBER: Final = _heads(0x20)
 _FIFTH: Final = _heads(0x2A)
+_SIXTH: Final = _heads(0x32)
 # `seq`, `ack` and `notification` of `SignalingResponse`.
 _SEQ_TAG: Final = 0x10
 _ACK: Final = _heads(0x52)
@@ -150,14 +151,16 @@ def _offer(event: OfferReceived) -> bytes:
 
 def _answer(event: AnswerReceived) -> bytes:
     sender, sdp = _text(_FIRST, event.from_peer_id), _text(_SECOND, event.sdp)
-    return _notification(_FOURTH, b"%b%b%b" % (sender, sdp, _text(_THIRD, event.type)))
+    return _notification(
+        _FOURTH, b"%b%b%b%b" % (sender, sdp, _text(_THIRD, event.type), _text(_FOURTH, event.offer_id))
+    )
 
 
 def _ice_candidate(event: IceCandidateReceived) -> bytes:
     # Most messages are these, so the fields are put together once.
     sender, candidate = event.from_peer_id.encode(), event.candidate.encode()
     mid, index, fragment = event.sdp_mid, event.sdp_mline_index, event.username_fragment
-    mid_head = mid_data = index_head = fragment_head = fragment_data = b""
+    mid_head = mid_data = index_head = fragment_head = fragment_data = offer_id = b""
     # An `optional` field is written where it is present, its empty value included.
     if mid is not None:
         mid_data = mid.encode()
@@ -167,9 +170,11 @@ def _ice_candidate(event: IceCandidateReceived) -> bytes:
     if fragment is not None:
         fragment_data = fragment.encode()
         fragment_head = _head(_FIFTH, len(fragment_data))
+    if event.offer_id:
+        offer_id = _text(_SIXTH, event.offer_id)
     return _notification(
         _FIFTH,
-        b"%b%b%b%b%b%b%b%b%b"
+        b"%b%b%b%b%b%b%b%b%b%b"
         % (
             _head(_FIRST, len(sender)) if sender else b"",
             sender,
@@ -180,6 +185,7 @@ def _ice_candidate(event: IceCandidateReceived) -> bytes:
             index_head,
             fragment_head,
             fragment_data,
+            offer_id,
         ),
     )
 
@@ -219,7 +225,9 @@ def _read_fields(data: bytes, at: int, kind: int) -> Offer | Answer | IceCandida
     """The relay whose fields begin at `at`, each once and in the order of their numbers; `None` where it is none."""
     to_peer_id = text = ""
     third: str | None = None
+    fourth: str | None = None
     fragment: str | None = None
+    sixth: str | None = None
     index: int | None = None
     end = len(data)
     last_tag = 0
@@ -246,18 +254,20 @@ def _read_fields(data: bytes, at: int, kind: int) -> Offer | Answer | IceCandida
             third = value
         elif tag == 0x2A:
             fragment = value
+        elif tag == 0x32:
+            sixth = value
+        elif tag == 0x22:
+            fourth = value
         else:
             return None
-    if at != end:
+    if kind == _ICE_CANDIDATE_TAG and at == end and fourth is None:
+        return IceCandidate(to_peer_id, text, third, index, fragment, sixth or "")
+    if at != end or index is not None or fragment is not None or sixth is not None:
         return None
-    if kind == _ICE_CANDIDATE_TAG:
-        return IceCandidate(to_peer_id, text, third, index, fragment)
-    if index is not None or fragment is not None:
-        return None
-    if kind == _OFFER_TAG:
-        return Offer(to_peer_id, text, third or "")
     if kind == _ANSWER_TAG:
-        return Answer(to_peer_id, text, third or "")
+        return Answer(to_peer_id, text, third or "", fourth or "")
+    if kind == _OFFER_TAG and fourth is None:
+        return Offer(to_peer_id, text, third or "")
     return None
 
 

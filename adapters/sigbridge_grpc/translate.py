@@ -93,7 +93,7 @@ def _offer_from_proto(message: pb.OfferRequest) -> Offer:
 
 
 def _answer_from_proto(message: pb.AnswerRequest) -> Answer:
-    return Answer(message.to_peer_id, message.sdp, message.type)
+    return Answer(message.to_peer_id, message.sdp, message.type, message.offer_id)
 
 
 def _ice_candidate_from_proto(message: pb.IceCandidateRequest) -> IceCandidate:
@@ -104,11 +104,12 @@ def _ice_candidate_from_proto(message: pb.IceCandidateRequest) -> IceCandidate:
         message.sdp_mid or ("" if message.HasField("sdp_mid") else None),
         message.sdp_mline_index or (0 if message.HasField("sdp_mline_index") else None),
         message.username_fragment or ("" if message.HasField("username_fragment") else None),
+        message.offer_id,
     )
 
 
 def _disconnect_from_proto(message: pb.DisconnectRequest) -> Disconnect:
-    return Disconnect(message.peer_id)
+    return Disconnect(message.peer_id, message.offer_id)
 
 
 _READERS: Final[dict[str, Callable[[Any], Request]]] = {
@@ -174,6 +175,7 @@ def _notification(event: Event) -> pb.SignalingNotification:
                 sdp_mid=event.sdp_mid,
                 sdp_mline_index=event.sdp_mline_index,
                 username_fragment=event.username_fragment,
+                offer_id=event.offer_id,
             )
             return pb.SignalingNotification(ice_candidate=candidate)
         case OfferReceived():
@@ -182,7 +184,9 @@ def _notification(event: Event) -> pb.SignalingNotification:
             )
             return pb.SignalingNotification(offer=offer)
         case AnswerReceived():
-            answer = pb.AnswerNotification(from_peer_id=event.from_peer_id, sdp=event.sdp, type=event.type)
+            answer = pb.AnswerNotification(
+                from_peer_id=event.from_peer_id, sdp=event.sdp, type=event.type, offer_id=event.offer_id
+            )
             return pb.SignalingNotification(answer=answer)
         case PeerJoined():
             joined = pb.PeerJoinedNotification(
@@ -194,7 +198,7 @@ def _notification(event: Event) -> pb.SignalingNotification:
         case PeerLeft():
             return pb.SignalingNotification(peer_left=pb.PeerLeftNotification(peer_id=event.peer_id))
         case PeerDisconnected():
-            hung_up = pb.PeerDisconnectedNotification(peer_id=event.peer_id)
+            hung_up = pb.PeerDisconnectedNotification(peer_id=event.peer_id, offer_id=event.offer_id)
             return pb.SignalingNotification(peer_disconnected=hung_up)
 
 
@@ -246,7 +250,9 @@ def request_to_proto(request: Request, request_id: str) -> pb.SignalingRequest:
                 offer = pb.OfferRequest(to_peer_id=request.to_peer_id, sdp=request.sdp, type=request.type)
                 return pb.SignalingRequest(request_id=request_id, offer=offer)
             case Answer():
-                answer = pb.AnswerRequest(to_peer_id=request.to_peer_id, sdp=request.sdp, type=request.type)
+                answer = pb.AnswerRequest(
+                    to_peer_id=request.to_peer_id, sdp=request.sdp, type=request.type, offer_id=request.offer_id
+                )
                 return pb.SignalingRequest(request_id=request_id, answer=answer)
             case IceCandidate():
                 if request.sdp_mline_index is not None:
@@ -257,10 +263,11 @@ def request_to_proto(request: Request, request_id: str) -> pb.SignalingRequest:
                     sdp_mid=request.sdp_mid,
                     sdp_mline_index=request.sdp_mline_index,
                     username_fragment=request.username_fragment,
+                    offer_id=request.offer_id,
                 )
                 return pb.SignalingRequest(request_id=request_id, ice_candidate=candidate)
             case Disconnect():
-                hang_up = pb.DisconnectRequest(peer_id=request.peer_id)
+                hang_up = pb.DisconnectRequest(peer_id=request.peer_id, offer_id=request.offer_id)
                 return pb.SignalingRequest(request_id=request_id, disconnect=hang_up)
             case ListPeers():
                 question = list_peers_to_proto(request, pb.ListPeersRequest)
@@ -342,7 +349,8 @@ def event_from_proto(message: pb.SignalingNotification) -> Event | None:
             offer = message.offer
             return OfferReceived(offer.from_peer_id, offer.offer_id, offer.sdp, offer.type)
         case "answer":
-            return AnswerReceived(message.answer.from_peer_id, message.answer.sdp, message.answer.type)
+            answer = message.answer
+            return AnswerReceived(answer.from_peer_id, answer.sdp, answer.type, answer.offer_id)
         case "ice_candidate":
             found = message.ice_candidate
             return IceCandidateReceived(
@@ -351,9 +359,10 @@ def event_from_proto(message: pb.SignalingNotification) -> Event | None:
                 found.sdp_mid if found.HasField("sdp_mid") else None,
                 found.sdp_mline_index if found.HasField("sdp_mline_index") else None,
                 found.username_fragment if found.HasField("username_fragment") else None,
+                found.offer_id,
             )
         case "peer_disconnected":
-            return PeerDisconnected(message.peer_disconnected.peer_id)
+            return PeerDisconnected(message.peer_disconnected.peer_id, message.peer_disconnected.offer_id)
     return None
 
 

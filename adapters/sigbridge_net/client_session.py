@@ -2,7 +2,8 @@
 
 Rule 1: requests may overlap; each is answered by its id. Rule 2: events are kept, in order and without bound, until
 they are read: a program that announces itself reads its events. Rule 3: when the connection ends, every caller that
-still waits learns that its outcome is unknown.
+still waits learns that its outcome is unknown. Rule 4: an answer is compared with the offers that are out when it is
+handed out, not when it arrives: the program may have hung up in between.
 """
 
 import asyncio
@@ -39,9 +40,13 @@ class ClientSession(SignalingClient):
         number = self._last_id
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[number] = (request, future)
+        self._calls.sent(number, request)
         try:
             await self._send(number, request)
             return await future
+        except SignalingError:
+            self._calls.refused(number, request)
+            raise
         finally:
             self._waiting.pop(number, None)
 
@@ -49,7 +54,9 @@ class ClientSession(SignalingClient):
         """The events in the order in which they arrive; see `SignalingClient.events`."""
         while True:
             while self._events:
-                yield self._events.popleft()
+                event = self._events.popleft()
+                if self._calls.handed(event):
+                    yield event
             if self._ended is not None:
                 return
             self._arrived.clear()
@@ -73,6 +80,7 @@ class ClientSession(SignalingClient):
         if isinstance(outcome, SignalingError):
             waiting[1].set_exception(outcome)
         else:
+            self._calls.replied(number, waiting[0], outcome)
             waiting[1].set_result(outcome)
 
     def _on_event(self, event: Event) -> None:

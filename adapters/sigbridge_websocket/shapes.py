@@ -34,12 +34,21 @@ class AnnounceParams(Struct):
     room: str | None = None
 
 
-class DescriptionParams(Struct):
-    """Params of `offer` and `answer`."""
+class OfferParams(Struct):
+    """Params of `offer`."""
 
     to_peer_id: str = ""
     sdp: str = ""
     type: str | None = None
+
+
+class AnswerParams(Struct):
+    """Params of `answer`."""
+
+    to_peer_id: str = ""
+    sdp: str = ""
+    type: str | None = None
+    offer_id: str | None = None
 
 
 class CandidateParams(Struct):
@@ -50,6 +59,7 @@ class CandidateParams(Struct):
     sdp_mid: str | None = None
     sdp_mline_index: int | None = None
     username_fragment: str | None = None
+    offer_id: str | None = None
 
 
 SYNONYMS: Final[dict[str, str]] = {
@@ -77,6 +87,7 @@ class DisconnectParams(Struct):
     """Params of `disconnect`."""
 
     peer_id: str = ""
+    offer_id: str | None = None
 
 
 class ListPeersParams(Struct):

@@ -44,12 +44,13 @@ from sigbridge.results import BOOLEAN_CAPABILITIES, capabilities_object
 from sigbridge_websocket.shapes import (
     SYNONYMS,
     AnnounceParams,
+    AnswerParams,
     CandidateParams,
-    DescriptionParams,
     DisconnectParams,
     FastPathCall,
     ListPeersParams,
     NoParams,
+    OfferParams,
     PeerJoinedShape,
     PeerListShape,
     RequestId,
@@ -101,14 +102,14 @@ def capabilities_from_object(members: dict[str, Any]) -> Capabilities:
     )
 
 
-def offer_from_params(params: DescriptionParams) -> Offer:
+def offer_from_params(params: OfferParams) -> Offer:
     """An offer request."""
     return Offer(params.to_peer_id, params.sdp, params.type or "")
 
 
-def answer_from_params(params: DescriptionParams) -> Answer:
+def answer_from_params(params: AnswerParams) -> Answer:
     """An answer request."""
-    return Answer(params.to_peer_id, params.sdp, params.type or "")
+    return Answer(params.to_peer_id, params.sdp, params.type or "", params.offer_id or "")
 
 
 def candidate_from_params(params: CandidateParams) -> IceCandidate:
@@ -124,13 +125,18 @@ def candidate_from_params(params: CandidateParams) -> IceCandidate:
             raise errors.invalid_params(spelling, f"differs from {field}")
         setattr(params, field, value)
     return IceCandidate(
-        params.to_peer_id, params.candidate or "", params.sdp_mid, params.sdp_mline_index, params.username_fragment
+        params.to_peer_id,
+        params.candidate or "",
+        params.sdp_mid,
+        params.sdp_mline_index,
+        params.username_fragment,
+        params.offer_id or "",
     )
 
 
 def disconnect_from_params(params: DisconnectParams) -> Disconnect:
     """A disconnect request."""
-    return Disconnect(params.peer_id)
+    return Disconnect(params.peer_id, params.offer_id or "")
 
 
 def list_peers_from_params(params: ListPeersParams) -> ListPeers:
@@ -145,8 +151,8 @@ def health_check_from_params(_: NoParams) -> HealthCheck:
 
 REQUESTS: dict[str, tuple[type[Any], Callable[[Any], Request]]] = {
     "announce": (AnnounceParams, announce_from_params),
-    "offer": (DescriptionParams, offer_from_params),
-    "answer": (DescriptionParams, answer_from_params),
+    "offer": (OfferParams, offer_from_params),
+    "answer": (AnswerParams, answer_from_params),
     "ice_candidate": (SpelledCandidateParams, candidate_from_params),
     "disconnect": (DisconnectParams, disconnect_from_params),
     "list_peers": (ListPeersParams, list_peers_from_params),
@@ -195,7 +201,8 @@ _REPLIES: dict[type[Any], type[Any]] = {
 def request_to_jsonrpc(request: Request, request_id: RequestId) -> bytes:
     """The call that asks for a request."""
     fields = {name: getattr(request, name) for name in request.__struct_fields__}
-    params = {name: value for name, value in fields.items() if value is not None}
+    # A server that knows no `offer_id` is not to be shown an empty one.
+    params = {name: value for name, value in fields.items() if value is not None and (value or name != "offer_id")}
     if isinstance(request, Announce):
         params["capabilities"] = capabilities_object(request.capabilities)
     return encode_json({"jsonrpc": "2.0", "method": request.kind, "params": params, "id": request_id})

@@ -2,7 +2,8 @@
 
 Rule 1: it sees the signaling server only through `SignalingClient`, so it cannot learn the protocol. Rule 2: candidates
 are trickled: they are taken out of the SDP and sent as `ice_candidate` messages, the empty one last. Rule 3: nothing
-leaves the machine: no STUN server is asked, and under `stay_on_loopback` only 127.0.0.1 is a candidate.
+leaves the machine: no STUN server is asked, and under `stay_on_loopback` only 127.0.0.1 is a candidate. Rule 4: what
+it says of a call says the call's offer, and what is said of another offer than the one of its call it does not hear.
 
 Needs the `demo` extra (aiortc, aioice).
 """
@@ -26,6 +27,7 @@ from sigbridge import (
     IceCandidateReceived,
     Offer,
     OfferReceived,
+    OfferRelayed,
     PeerDisconnected,
     PeerLeft,
     Reply,
@@ -59,8 +61,13 @@ class CallEnded(SigbridgeError):
 class RtcCall:
     """One WebRTC connection to one other peer, with one data channel."""
 
-    def __init__(self, remote_peer_id: str) -> None:
+    def __init__(self, remote_peer_id: str, offer_id: str = "") -> None:
         self.remote_peer_id = remote_peer_id
+        self.offer_id = ""
+        """The offer that began it; empty until the server has taken it."""
+        self._has_begun = asyncio.Event()
+        if offer_id:
+            self.begin(offer_id)
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._channel: RTCDataChannel | None = None
         self._opened: asyncio.Future[RTCDataChannel] = asyncio.get_running_loop().create_future()
@@ -90,10 +97,24 @@ class RtcCall:
     async def close(self) -> None:
         """End the WebRTC connection, without telling the other peer by signaling. A second end waits for the first."""
         self._on_end()
+        self._has_begun.set()
         if self._closing is None:
             self._closing = asyncio.ensure_future(self.connection.close())
         # aiortc does not survive that somebody who waits for its close is cancelled.
         await asyncio.shield(self._closing)
+
+    def begin(self, offer_id: str) -> None:
+        """Say which offer began it."""
+        self.offer_id = offer_id
+        self._has_begun.set()
+
+    async def has(self, offer_id: str) -> bool:
+        """Returns whether a message that says this offer is of this call, as one that says none is."""
+        if not offer_id:
+            return True
+        # The server's word comes first, but whoever asked for it may not have had its turn yet.
+        await self._has_begun.wait()
+        return offer_id == self.offer_id
 
     def create_channel(self) -> None:
         """Make the data channel, at the side that calls, before the offer is made."""
@@ -159,8 +180,10 @@ class RtcPeer:
         try:
             await connection.setLocalDescription(await connection.createOffer())
             sdp, candidates = _without_candidates(connection.localDescription.sdp)
-            await self._request(Offer(to_peer_id, sdp, "offer"))
-            await self._trickle(to_peer_id, candidates)
+            reply = await self._request(Offer(to_peer_id, sdp, "offer"))
+            if isinstance(reply, OfferRelayed):
+                call.begin(reply.offer_id)
+            await self._trickle(call, candidates)
             await call.opened()
         except BaseException:
             self._calls.pop(to_peer_id, None)
@@ -178,7 +201,7 @@ class RtcPeer:
         """End a call and tell the other peer."""
         self._calls.pop(call.remote_peer_id, None)
         await call.close()
-        await self._request(Disconnect(call.remote_peer_id))
+        await self._request(Disconnect(call.remote_peer_id, call.offer_id))
 
     async def close(self) -> None:
         """End all calls and stop reading events; the client stays open."""
@@ -208,53 +231,63 @@ class RtcPeer:
         async for event in self.client.events():
             self._observe(event)
             match event:
-                case OfferReceived(from_peer_id=peer_id, sdp=sdp):
-                    await self._take_call(peer_id, sdp)
+                case OfferReceived():
+                    await self._take_call(event)
                 case AnswerReceived(from_peer_id=peer_id, sdp=sdp, type=type_):
                     if (call := self._calls.get(peer_id)) is not None:
                         await call.connection.setRemoteDescription(RTCSessionDescription(sdp, type_))
-                case IceCandidateReceived(from_peer_id=peer_id):
-                    if (call := self._calls.get(peer_id)) is not None:
+                case IceCandidateReceived(from_peer_id=peer_id, offer_id=offer_id):
+                    if (call := self._calls.get(peer_id)) is not None and await call.has(offer_id):
                         await _add_candidate(call, event)
-                case PeerDisconnected(peer_id=peer_id) | PeerLeft(peer_id=peer_id):
+                case PeerDisconnected(peer_id=peer_id, offer_id=offer_id):
+                    if (call := self._calls.get(peer_id)) is not None and await call.has(offer_id):
+                        await self._end(call)
+                case PeerLeft(peer_id=peer_id):
                     if (call := self._calls.get(peer_id)) is not None:
-                        await call.close()
-                        self._calls.pop(peer_id, None)
+                        await self._end(call)
 
-    async def _take_call(self, from_peer_id: str, offer_sdp: str) -> None:
+    async def _end(self, call: RtcCall) -> None:
+        await call.close()
+        self._calls.pop(call.remote_peer_id, None)
+
+    async def _take_call(self, offer: OfferReceived) -> None:
+        from_peer_id = offer.from_peer_id
         if (before := self._calls.get(from_peer_id)) is not None:
             await before.close()
-        call = self._calls[from_peer_id] = RtcCall(from_peer_id)
+        call = self._calls[from_peer_id] = RtcCall(from_peer_id, offer.offer_id)
         connection = call.connection
-        await connection.setRemoteDescription(RTCSessionDescription(offer_sdp, "offer"))
+        await connection.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
         await connection.setLocalDescription(await connection.createAnswer())
         sdp, candidates = _without_candidates(connection.localDescription.sdp)
         try:
-            await self._request(Answer(from_peer_id, sdp, "answer"))
-            await self._trickle(from_peer_id, candidates)
+            await self._request(Answer(from_peer_id, sdp, "answer", offer.offer_id))
+            await self._trickle(call, candidates)
         except SignalingError:
-            # The caller has gone in the meantime, which is no reason to stop taking calls.
+            # The caller has gone or hung up in the meantime, which is no reason to stop taking calls.
             del self._calls[from_peer_id]
             await call.close()
             return
         self._incoming.put_nowait(call)
 
-    async def _trickle(self, to_peer_id: str, candidates: list[IceCandidate]) -> None:
+    async def _trickle(self, call: RtcCall, candidates: list[IceCandidate]) -> None:
         for candidate in candidates:
             await self._request(
                 IceCandidate(
-                    to_peer_id,
+                    call.remote_peer_id,
                     candidate.candidate,
                     candidate.sdp_mid,
                     candidate.sdp_mline_index,
                     candidate.username_fragment,
+                    call.offer_id,
                 )
             )
-        await self._request(IceCandidate(to_peer_id, ""))
+        await self._request(IceCandidate(call.remote_peer_id, "", offer_id=call.offer_id))
 
-    async def _request(self, request: Request) -> None:
+    async def _request(self, request: Request) -> Reply:
         self._observe(request)
-        self._observe(await self.client.call(request))
+        reply = await self.client.call(request)
+        self._observe(reply)
+        return reply
 
 
 def _without_candidates(sdp: str) -> tuple[str, list[IceCandidate]]:

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sigbridge import Announce, Hub, ListPeers, PeerLeft, Request, SignalingError
+from sigbridge import (
+    Announce,
+    Answer,
+    Disconnect,
+    Hub,
+    IceCandidate,
+    ListPeers,
+    OfferRelayed,
+    PeerLeft,
+    Request,
+    SignalingError,
+)
 from sigbridge_compat.recorder import Normaliser, Recorder
 from sigbridge_compat.ways import WayIn
 
@@ -23,7 +34,8 @@ CLIENTS = 4
 class Send:
     """Client `who` sends requests without waiting for replies in between; rooms in them are 0 or 1 as text.
 
-    A client that is not connected connects first.
+    An `offer_id` of `#N` is that of the Nth offer of the script, counted from the last one; where there is none, it
+    stays as it is. A client that is not connected connects first.
     """
 
     who: int
@@ -88,7 +100,7 @@ class _Stage:
             await self._close(step.who)
         else:
             recorder = self._present.get(step.who) or await self._connect(step.who)
-            await asyncio.gather(*(self._send(recorder, self._with_room(request)) for request in step.requests))
+            await asyncio.gather(*(self._send(recorder, self._made_real(request)) for request in step.requests))
         await self.fence()
 
     async def fence(self) -> None:
@@ -103,7 +115,7 @@ class _Stage:
     def pending_offers(self, hub: Hub) -> list[str]:
         """The pending offers of the script's rooms."""
         # The public count is of all rooms, in which other tests may just be leaving.
-        keys = sorted(hub._offers._expires_at)  # noqa: SLF001
+        keys = sorted(hub._offers._pending)  # noqa: SLF001
         return [f"{sender} -> {to} in {self._rooms.index(room)}" for room, sender, to in keys if room in self._rooms]
 
     async def _connect(self, who: int) -> Recorder:
@@ -135,7 +147,17 @@ class _Stage:
                 await other.until(PeerLeft(peer_id))
                 other.mark()
 
-    def _with_room(self, request: Request) -> Request:
+    def _made_real(self, request: Request) -> Request:
+        """The request with rooms and offers of this run."""
         if isinstance(request, Announce | ListPeers) and request.room is not None:
             return msgspec.structs.replace(request, room=self._rooms[int(request.room)])
+        if isinstance(request, Answer | IceCandidate | Disconnect) and request.offer_id.startswith("#"):
+            arrivals = [arrival for recorder in self.everyone for arrival in recorder.arrivals]
+            given = sorted(
+                (arrival.offer_id for arrival in arrivals if isinstance(arrival, OfferRelayed)),
+                key=lambda offer_id: int(offer_id.rpartition("_")[2]),
+            )
+            number = int(request.offer_id[1:])
+            if number <= len(given):
+                return msgspec.structs.replace(request, offer_id=given[-number])
         return request

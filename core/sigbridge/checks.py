@@ -14,6 +14,8 @@ from sigbridge.messages import Capabilities
 from sigbridge.results import BOOLEAN_CAPABILITIES
 
 MAX_ID_BYTES: Final = 256
+MAX_OFFER_ID_BYTES: Final = 1000
+"""About twice what the ids of offers take that this server gives, whose peers may have the longest of ids."""
 MAX_JSON_DEPTH: Final = 32
 """The deepest nesting of metadata and extensions: far above any use, far below what any JSON reader gives up at."""
 
@@ -29,6 +31,15 @@ def check_id(field: str, text: str) -> None:
         raise errors.invalid_params(field, f"is longer than {MAX_ID_BYTES} bytes")
     if _CONTROL_CHARACTERS.search(text):
         raise errors.invalid_params(field, "contains control characters")
+
+
+def check_offer_id(offer_id: str) -> None:
+    """Refuse what is no id of an offer: more than 1000 bytes of UTF-8. It is passed on, whatever it says."""
+    # No character takes more than four bytes, so what is this short need not be looked at.
+    if 4 * len(offer_id) > MAX_OFFER_ID_BYTES and (
+        len(offer_id) > MAX_OFFER_ID_BYTES or len(offer_id.encode()) > MAX_OFFER_ID_BYTES
+    ):
+        raise errors.invalid_params("offer_id", f"is longer than {MAX_OFFER_ID_BYTES} bytes")
 
 
 def check_size(field: str, text: str, limit: str, most: int) -> None:

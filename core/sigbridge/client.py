@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from sigbridge.calls import Calls
 from sigbridge.errors import SigbridgeError
 from sigbridge.messages import (
     NO_CAPABILITIES,
@@ -44,16 +45,23 @@ class ConnectionClosed(SigbridgeError):
 
 
 class SignalingClient(ABC):
-    """One session with a signaling server. Use it as an async context manager; requests may overlap."""
+    """One session with a signaling server. Use it as an async context manager; requests may overlap.
+
+    Answers, candidates and hang-ups say by themselves which offer they belong to: an answer the last offer of that peer
+    which `events` has handed out, the others the one offer that there is between the two. A program that works on
+    several offers of one peer at a time says it itself, with `offer_id`; an empty one says nothing. An answer to an
+    offer that is not out is not handed out. Source: `docs/protocol.md`, "Which offer a message belongs to".
+    """
 
     def __init__(self) -> None:
         self._peer_id = ""
+        self._calls = Calls()
 
     # What a protocol implements.
 
     @abstractmethod
     async def call(self, request: Request) -> Reply:
-        """Send one request and wait for its reply.
+        """Send one request as it is and wait for its reply.
 
         Raises SignalingError where the server refuses it (nothing has changed then), ConnectionClosed where the
         connection ends first (whether it was carried out is then unknown).
@@ -96,9 +104,14 @@ class SignalingClient(ABC):
         """Relay an SDP offer."""
         return _expect(OfferRelayed, await self.call(Offer(to_peer_id, sdp, type)))
 
-    async def answer(self, to_peer_id: str, sdp: str, *, type: str = "") -> Relayed:
-        """Relay an SDP answer, or with `type="pranswer"` a provisional one."""
-        return _expect(Relayed, await self.call(Answer(to_peer_id, sdp, type)))
+    async def answer(self, to_peer_id: str, sdp: str, *, type: str = "", offer_id: str | None = None) -> Relayed:
+        """Relay an SDP answer, or with `type="pranswer"` a provisional one.
+
+        Raises SignalingError (FAILED_PRECONDITION) where the offer is over: its caller has hung up, or offers anew.
+        """
+        if offer_id is None:
+            offer_id = self._calls.answering(to_peer_id)
+        return _expect(Relayed, await self.call(Answer(to_peer_id, sdp, type, offer_id)))
 
     async def ice_candidate(
         self,
@@ -108,14 +121,19 @@ class SignalingClient(ABC):
         sdp_mid: str | None = None,
         sdp_mline_index: int | None = None,
         username_fragment: str | None = None,
+        offer_id: str | None = None,
     ) -> Relayed:
         """Relay an ICE candidate; an empty one says that there are no more."""
-        request = IceCandidate(to_peer_id, candidate, sdp_mid, sdp_mline_index, username_fragment)
+        if offer_id is None:
+            offer_id = self._calls.current(to_peer_id)
+        request = IceCandidate(to_peer_id, candidate, sdp_mid, sdp_mline_index, username_fragment, offer_id)
         return _expect(Relayed, await self.call(request))
 
-    async def disconnect(self, peer_id: str) -> Disconnected:
+    async def disconnect(self, peer_id: str, *, offer_id: str | None = None) -> Disconnected:
         """Hang up on a peer; with one's own id: leave the room and keep the connection."""
-        return _expect(Disconnected, await self.call(Disconnect(peer_id)))
+        if offer_id is None:
+            offer_id = self._calls.current(peer_id)
+        return _expect(Disconnected, await self.call(Disconnect(peer_id, offer_id)))
 
     async def list_peers(self, *, room: str | None = None, page_size: int = 0, page_token: str = "") -> PeerList:
         """A page of the room's peers in the order in which they joined."""

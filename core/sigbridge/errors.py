@@ -123,6 +123,11 @@ def not_announced() -> SignalingError:
     return SignalingError(Code.FAILED_PRECONDITION, "Not announced: call announce first")
 
 
+def offer_over(offer_id: str) -> SignalingError:
+    """The answer comes too late: another offer is out, or this one was ended by a hang-up or an answer."""
+    return SignalingError(Code.FAILED_PRECONDITION, f"Offer {offer_id} is over", offer_id=offer_id)
+
+
 def already_announced(peer_id: str) -> SignalingError:
     """The session is this peer already, or another session is."""
     return SignalingError(Code.ALREADY_EXISTS, f"Peer {peer_id} already announced", peer_id=peer_id)

@@ -46,7 +46,7 @@ from sigbridge.messages import (
     Reply,
     Request,
 )
-from sigbridge.offers import PendingOffers
+from sigbridge.offers import Offers
 from sigbridge.outbox import Outbox
 from sigbridge.pending import Pending
 from sigbridge.rooms import Rooms
@@ -115,7 +115,7 @@ class Hub:
             bytes_per_token=settings.rate_kib_per_token * 1024,
         )
         self._rooms = Rooms()
-        self._offers = PendingOffers(lifetime_seconds=settings.pending_offer_seconds)
+        self._offers = Offers(lifetime_seconds=settings.pending_offer_seconds)
         self._delivery = Delivery(self.counters, tracer)
         self._farewells = Farewells(self._delivery)
         self._announcing = AnnounceRule(

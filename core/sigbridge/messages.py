@@ -49,12 +49,16 @@ class Offer(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answer(Struct, frozen=True, forbid_unknown_fields=True):
-    """Relay an SDP answer; `type` is `answer` or `pranswer` (RFC 8829), or empty for `answer`."""
+    """Relay an SDP answer; `type` is `answer` or `pranswer` (RFC 8829), or empty for `answer`.
+
+    `offer_id` says which offer it answers, here and below; empty says nothing.
+    """
 
     kind: ClassVar[str] = "answer"
     to_peer_id: str
     sdp: str
     type: str = ""
+    offer_id: str = ""
 
 
 class IceCandidate(Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,13 +73,15 @@ class IceCandidate(Struct, frozen=True, forbid_unknown_fields=True):
     sdp_mid: str | None = None
     sdp_mline_index: int | None = None
     username_fragment: str | None = None
+    offer_id: str = ""
 
 
 class Disconnect(Struct, frozen=True):
-    """Hang up on `peer_id`; with the sender's own id: leave."""
+    """Hang up on `peer_id`, or with `offer_id` on that call alone; with the sender's own id: leave."""
 
     kind: ClassVar[str] = "disconnect"
     peer_id: str
+    offer_id: str = ""
 
 
 class ListPeers(Struct, frozen=True):
@@ -156,7 +162,7 @@ class Health(Struct, frozen=True):
 Reply: TypeAlias = Announced | OfferRelayed | Relayed | Disconnected | PeerList | Health
 
 
-# Events. Fields that are `None` are absent on every wire.
+# Events. Fields that are `None` are absent on every wire, and an `offer_id` that is empty where its sender may omit it.
 
 
 class PeerJoined(Struct, frozen=True):
@@ -185,13 +191,14 @@ class OfferReceived(Struct, frozen=True):
     type: str
 
 
-class AnswerReceived(Struct, frozen=True):
-    """`from_peer_id` answers."""
+class AnswerReceived(Struct, frozen=True, omit_defaults=True):
+    """`from_peer_id` answers; `offer_id` is the offer that it says, here and below, and empty where it says none."""
 
     kind: ClassVar[str] = "answer"
     from_peer_id: str
     sdp: str
     type: str
+    offer_id: str = ""
 
 
 class IceCandidateReceived(Struct, frozen=True, omit_defaults=True):
@@ -203,13 +210,15 @@ class IceCandidateReceived(Struct, frozen=True, omit_defaults=True):
     sdp_mid: str | None = None
     sdp_mline_index: int | None = None
     username_fragment: str | None = None
+    offer_id: str = ""
 
 
-class PeerDisconnected(Struct, frozen=True):
+class PeerDisconnected(Struct, frozen=True, omit_defaults=True):
     """`peer_id` hung up on the receiver."""
 
     kind: ClassVar[str] = "peer_disconnected"
     peer_id: str
+    offer_id: str = ""
 
 
 RelayedEvent: TypeAlias = OfferReceived | AnswerReceived | IceCandidateReceived | PeerDisconnected

@@ -1,66 +1,161 @@
-"""Offers that wait for their answer: one for each (from, to) of a room; their SDPs are not kept.
+"""Offers of one peer to another: the one that waits for its answer, and the last one that is over.
 
-Source: `docs/protocol.md`, "offer, answer, ice_candidate".
+There is at most one of either for each (from, to) of a room, never both; SDPs are not kept. What leads from one to
+the next:
+
+    none ──offer──► pending ──final answer, hang-up──► over ──as long again, or too many──► none
+                     │   ▲ a newer offer replaces it     │
+                     │   └────────────offer──────────────┘
+                     └──time is up, one of the two leaves──► none          (over ──one of the two leaves──► none)
+
+An answer that says its offer is stale where another one is pending, or where that offer is over. Ids of one (from, to)
+rise, so the youngest that is over stands for all before it. Rule 1: what is over is remembered for its maker, who can
+make others forget nothing but by numbers: there is a most for each maker, and one in all; the oldest goes first.
+Source: `docs/protocol.md`, "offer, answer, ice_candidate" and "Which offer a message belongs to".
 """
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 OfferKey: TypeAlias = tuple[str, str, str]
 """Room, from, to."""
 
+MAX_OVER_OF_MAKER: Final = 128
+"""The most offers of one peer that are remembered when they are over."""
+MAX_OVER: Final = 65536
+"""The same of all peers; they take about 30 MB."""
 
-class PendingOffers:
-    """The pending offers in the order in which they expire."""
 
-    def __init__(self, *, lifetime_seconds: float) -> None:
+class _Offer:
+    """One offer; `until` is when it expires, or is forgotten (monotonic seconds)."""
+
+    __slots__ = ("offer_id", "until")
+
+    def __init__(self, offer_id: str, until: float) -> None:
+        self.offer_id = offer_id
+        self.until = until
+
+
+class Offers:
+    """The pending offers, and those that are over, each in the order in which they expire."""
+
+    def __init__(
+        self, *, lifetime_seconds: float, max_over_of_maker: int = MAX_OVER_OF_MAKER, max_over: int = MAX_OVER
+    ) -> None:
         self._lifetime_seconds = lifetime_seconds
-        self._expires_at: dict[OfferKey, float] = {}
+        self._max_over_of_maker = max_over_of_maker
+        self._max_over = max_over
+        self._pending: dict[OfferKey, _Offer] = {}
+        self._over: dict[OfferKey, _Offer] = {}
+        self._over_of_maker: dict[tuple[str, str], dict[OfferKey, None]] = {}
+        """The keys of `_over` by room and maker, the oldest first."""
         self._of_peer: dict[tuple[str, str], set[OfferKey]] = {}
+        """The keys of both by room and peer, be it maker or target."""
         self._last_milliseconds = 0
 
     def __len__(self) -> int:
-        return len(self._expires_at)
+        """How many are pending."""
+        return len(self._pending)
 
     def __contains__(self, key: OfferKey) -> bool:
-        return key in self._expires_at
+        """Returns whether one is pending."""
+        return key in self._pending
 
     def next_id(self, from_peer_id: str, to_peer_id: str, unix_seconds: float) -> str:
         """`FROM_TO_MILLISECONDS`; the milliseconds rise with every offer, by one where the clock has not moved."""
         self._last_milliseconds = max(int(unix_seconds * 1000), self._last_milliseconds + 1)
         return f"{from_peer_id}_{to_peer_id}_{self._last_milliseconds}"
 
-    def add(self, key: OfferKey, now: float) -> None:
+    def add(self, key: OfferKey, offer_id: str, now: float) -> None:
         """Begin an offer; an older one of the same key is replaced."""
-        if self._expires_at.pop(key, None) is None:
-            room, sender, target = key
-            for peer_id in (sender, target):
+        if self._pending.pop(key, None) is None:
+            if key in self._over:
+                # While this one is pending every other is stale, and that is as long as it would be remembered.
+                self._forget(key)
+            room, maker, target = key
+            for peer_id in (maker, target):
                 keys = self._of_peer.get((room, peer_id))
                 if keys is None:
                     keys = self._of_peer[room, peer_id] = set()
                 keys.add(key)
-        self._expires_at[key] = now + self._lifetime_seconds
+        self._pending[key] = _Offer(offer_id, now + self._lifetime_seconds)
 
-    def end(self, key: OfferKey) -> None:
-        """End an offer, where there is one: it was answered, or one of the two hung up."""
-        if self._expires_at.pop(key, None) is None:
+    def end(self, key: OfferKey, offer_id: str, now: float) -> None:
+        """End the pending offer, where there is one: it was answered, or one of the two hung up.
+
+        Where `offer_id` is not empty, only the offer of that id ends.
+        """
+        offer = self._pending.get(key)
+        if offer is None or (offer_id and offer_id != offer.offer_id):
             return
-        room, sender, target = key
-        for peer_id in (sender, target):
+        del self._pending[key]
+        offer.until = now + self._lifetime_seconds
+        self._over[key] = offer
+        maker = (key[0], key[1])
+        keys = self._over_of_maker.get(maker)
+        if keys is None:
+            keys = self._over_of_maker[maker] = {}
+        keys[key] = None
+        if len(keys) > self._max_over_of_maker:
+            self._drop(next(iter(keys)))
+        elif len(self._over) > self._max_over:
+            self._drop(next(iter(self._over)))
+
+    def is_stale(self, key: OfferKey, offer_id: str, now: float) -> bool:
+        """Returns whether an answer to the offer of that id, which is not empty, comes too late."""
+        pending = self._pending.get(key)
+        if pending is not None:
+            return pending.offer_id != offer_id
+        over = self._over.get(key)
+        return over is not None and now < over.until and _is_up_to(offer_id, over.offer_id)
+
+    def end_all_of(self, room: str, peer_id: str) -> None:
+        """End every offer from or to a peer, and remember none of them: it left."""
+        for key in list(self._of_peer.get((room, peer_id), ())):
+            self._drop(key)
+
+    def expire(self, now: float) -> float | None:
+        """End what has waited too long; say when the next one will have (monotonic seconds).
+
+        What is over is forgotten on the way; nothing is due for it.
+        """
+        while self._over:
+            key, over = next(iter(self._over.items()))
+            if over.until > now:
+                break
+            self._drop(key)
+        while self._pending:
+            key, offer = next(iter(self._pending.items()))
+            if offer.until > now:
+                return offer.until
+            self._drop(key)
+        return None
+
+    def _drop(self, key: OfferKey) -> None:
+        """Keep nothing of what there is of a key, which must be something."""
+        if self._pending.pop(key, None) is None:
+            self._forget(key)
+        room, maker, target = key
+        for peer_id in (maker, target):
             keys = self._of_peer[room, peer_id]
             keys.discard(key)
             if not keys:
                 del self._of_peer[room, peer_id]
 
-    def end_all_of(self, room: str, peer_id: str) -> None:
-        """End every offer from or to a peer: it left."""
-        for key in list(self._of_peer.get((room, peer_id), ())):
-            self.end(key)
+    def _forget(self, key: OfferKey) -> None:
+        """Forget what is over, and leave it to others that its peers have nothing to do with it any more."""
+        del self._over[key]
+        maker = (key[0], key[1])
+        keys = self._over_of_maker[maker]
+        del keys[key]
+        if not keys:
+            del self._over_of_maker[maker]
 
-    def expire(self, now: float) -> float | None:
-        """End what has waited too long; say when the next one will have (monotonic seconds)."""
-        while self._expires_at:
-            key, expires_at = next(iter(self._expires_at.items()))
-            if expires_at > now:
-                return expires_at
-            self.end(key)
-        return None
+
+def _is_up_to(offer_id: str, last_id: str) -> bool:
+    """Returns whether an offer is of the same (from, to) as another, and no younger."""
+    begin = last_id.rindex("_") + 1
+    digits = offer_id[begin:]
+    if offer_id[:begin] != last_id[:begin] or not (digits.isascii() and digits.isdigit()):
+        return False
+    # Neither begins with a zero, so the longer number is the larger one.
+    return (len(digits), digits) <= (len(last_id) - begin, last_id[begin:])

@@ -15,6 +15,7 @@ from sigbridge import (
     IceCandidate,
     ListPeers,
     Offer,
+    OfferReceived,
     OfferRelayed,
     PeerList,
     Relayed,
@@ -83,6 +84,28 @@ async def test_each_method_sends_its_request_and_returns_its_reply():
     ]
     assert client.closes == 1
     assert client.closed.reason == "client_left"
+
+
+async def test_each_method_says_what_it_is_told_of_its_offer():
+    client = CannedClient()
+    await client.answer("b", "v=0", offer_id="x")
+    await client.ice_candidate("b", "c", offer_id="y")
+    await client.disconnect("b", offer_id="z")
+    assert client.asked == [Answer("b", "v=0", "", "x"), IceCandidate("b", "c", offer_id="y"), Disconnect("b", "z")]
+
+
+async def test_each_method_says_by_itself_what_it_knows_of_its_offer():
+    client = CannedClient()
+    client._calls.handed(OfferReceived("b", "b_a_1", "v=0", "offer"))
+    await client.answer("b", "v=0")
+    await client.ice_candidate("b", "c")
+    await client.disconnect("b")
+    assert [request.offer_id for request in client.asked] == ["b_a_1"] * 3
+    client.asked.clear()
+    await client.answer("b", "v=0", offer_id="")
+    await client.ice_candidate("b", "c", offer_id="")
+    await client.disconnect("b", offer_id="")
+    assert [request.offer_id for request in client.asked] == [""] * 3
 
 
 async def test_it_knows_its_id_after_a_successful_announce_only():

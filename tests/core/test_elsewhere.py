@@ -1,5 +1,6 @@
 """A hub whose peers may be elsewhere: claims and relays take effect when another node says so."""
 
+import msgspec
 import pytest
 
 from directories import KnownAtOnce
@@ -410,3 +411,21 @@ def test_an_offer_begins_when_its_target_has_it(make_stage, deferral):
     stage.wait(1)
     stage.expire()
     assert stage.hub.pending_offer_count == 0
+
+
+@pytest.mark.parametrize("ends", [Answer("alice", "v=0", "", "FIRST"), Disconnect("alice", "FIRST")])
+def test_what_was_under_way_ends_no_offer_that_came_meanwhile(make_stage, deferral, ends):
+    stage = make_stage(bus=deferral)
+    deferral.attach(stage.hub)
+    alice, bob = stage.open("alice"), stage.open("bob")
+    offers = alice.do(Offer("bob", "v=0"))
+    deferral.complete(now=stage.now)
+    under_way = bob.do(msgspec.structs.replace(ends, offer_id=offers[0].offer_id))
+    again = alice.do(Offer("bob", "v=0"))
+    deferral.complete(1, now=stage.now)
+    deferral.complete(now=stage.now)
+    assert len(under_way) == 1
+    assert stage.hub.pending_offer_count == 1
+    answer = bob.do(Answer("alice", "v=0", "", again[0].offer_id))
+    deferral.complete(now=stage.now)
+    assert answer == [Relayed("alice")]

@@ -85,6 +85,9 @@ _METHODS: tuple[tuple[bytes, tuple[tuple[bytes, bytes], ...]], ...] = (
         b'"ice_candidate"',
         ((b'"to_peer_id"', b'"bob"'), (b'"candidate"', b'"c"'), (b'"sdpMid"', b'"0"'), (b'"sdpMLineIndex"', b"0"), (b'"sdp_mid"', b'"0"')),
     ),
+    # Ids of the first offers of a hub whose time stands still.
+    (b'"answer"', ((b'"to_peer_id"', b'"alice"'), (b'"sdp"', b'"v=0"'), (b'"offer_id"', b'"alice_bob_1700000000000"'))),
+    (b'"disconnect"', ((b'"peer_id"', b'"bob"'), (b'"offer_id"', b'"alice_bob_1700000000001"'))),
 )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ async def test_everything_that_peers_say_to_each_other(serve: Serve) -> None:
         assert seen_by_a == [
             PeerJoined("b", Capabilities(), {}),
             OfferReceived("b", offered.offer_id, "offer", "offer"),
-            PeerDisconnected("b"),
+            PeerDisconnected("b", offered.offer_id),
             PeerLeft("b"),
         ]
         assert [event async for event in _some(b, 4)] == [

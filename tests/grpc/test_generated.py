@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SDP_REQUEST = "1 to_peer_id string, 2 sdp string, 3 type string"
 CANDIDATE = (
     "2 candidate string, 3 sdp_mid optional string, 4 sdp_mline_index optional uint32, "
-    "5 username_fragment optional string"
+    "5 username_fragment optional string, 6 offer_id string"
 )
 LIST_REQUEST = "1 room optional string, 2 page_size uint32, 3 page_token string"
 LIST_RESPONSE = "1 peers repeated PeerInfo, 2 count uint32, 3 next_page_token string"
@@ -26,9 +26,9 @@ CONTRACT = {
     "15 list_peers ListPeersRequest",
     "AnnounceRequest": "1 peer_id string, 2 capabilities PeerCapabilities, 3 metadata map<string,string>, 4 room string",
     "OfferRequest": SDP_REQUEST,
-    "AnswerRequest": SDP_REQUEST,
+    "AnswerRequest": f"{SDP_REQUEST}, 4 offer_id string",
     "IceCandidateRequest": f"1 to_peer_id string, {CANDIDATE}",
-    "DisconnectRequest": "1 peer_id string",
+    "DisconnectRequest": "1 peer_id string, 2 offer_id string",
     "ListPeersRequest": LIST_REQUEST,
     "GetPeersRequest": LIST_REQUEST,
     "HealthCheckRequest": "",
@@ -42,9 +42,9 @@ CONTRACT = {
     "6 peer_disconnected PeerDisconnectedNotification",
     "PeerJoinedNotification": "1 peer_id string, 2 capabilities PeerCapabilities, 3 metadata map<string,string>",
     "PeerLeftNotification": "1 peer_id string",
-    "PeerDisconnectedNotification": "1 peer_id string",
+    "PeerDisconnectedNotification": "1 peer_id string, 2 offer_id string",
     "OfferNotification": "1 from_peer_id string, 2 offer_id string, 3 sdp string, 4 type string",
-    "AnswerNotification": "1 from_peer_id string, 2 sdp string, 3 type string",
+    "AnswerNotification": "1 from_peer_id string, 2 sdp string, 3 type string, 4 offer_id string",
     "IceCandidateNotification": f"1 from_peer_id string, {CANDIDATE}",
     "ErrorResponse": "1 code uint32, 2 message string, 3 details string",
     "HealthCheckResponse": "1 status string, 2 uptime_seconds uint64, 3 connected_peers uint32, 4 metrics string",

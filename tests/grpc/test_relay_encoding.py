@@ -1,5 +1,6 @@
 """The fast path writes what the protobuf library writes, to the letter, and reads what it reads, or leaves it be."""
 
+import msgspec
 import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
@@ -38,8 +39,8 @@ MAYBE_TEXT = st.none() | TEXT
 MAYBE_INDEX = st.none() | st.sampled_from([0, 1, 127, 128, 2**32 - 1]) | st.integers(0, 2**32 - 1)
 RELAYS = st.one_of(
     st.builds(OfferReceived, TEXT, TEXT, TEXT, TEXT),
-    st.builds(AnswerReceived, TEXT, TEXT, TEXT),
-    st.builds(IceCandidateReceived, TEXT, TEXT, MAYBE_TEXT, MAYBE_INDEX, MAYBE_TEXT),
+    st.builds(AnswerReceived, TEXT, TEXT, TEXT, TEXT),
+    st.builds(IceCandidateReceived, TEXT, TEXT, MAYBE_TEXT, MAYBE_INDEX, MAYBE_TEXT, TEXT),
 )
 
 
@@ -48,6 +49,8 @@ RELAYS = st.one_of(
 @example(IceCandidateReceived("", "", "", 0, ""))
 @example(IceCandidateReceived("", ""))
 @example(OfferReceived("a", "b", "x" * 131072, "offer"))
+@example(AnswerReceived("a", "v=0", "answer", "x" * 1000))
+@example(IceCandidateReceived("a", "c", "0", 0, "u", "x" * 1000))
 def test_a_relay_is_what_the_library_writes(event: Event) -> None:
     assert fast_event(event) == translate.event_to_proto(event).SerializeToString()
 
@@ -59,7 +62,9 @@ def test_an_acknowledgement_is_what_the_library_writes(reply: Relayed | OfferRel
 
 
 @pytest.mark.parametrize(
-    "event", [PeerJoined("a", NO_CAPABILITIES, {"k": "v"}), PeerLeft("a"), PeerDisconnected("a")], ids=lambda e: e.kind
+    "event",
+    [PeerJoined("a", NO_CAPABILITIES, {"k": "v"}), PeerLeft("a"), PeerDisconnected("a", "a_b_1")],
+    ids=lambda e: e.kind,
 )
 def test_other_events_are_the_librarys(event: Event) -> None:
     assert fast_event(event) is None
@@ -80,8 +85,8 @@ def test_an_error_is_the_librarys() -> None:
 
 REQUESTS = st.one_of(
     st.builds(Offer, TEXT, TEXT, TEXT),
-    st.builds(Answer, TEXT, TEXT, TEXT),
-    st.builds(IceCandidate, TEXT, TEXT, MAYBE_TEXT, MAYBE_INDEX, MAYBE_TEXT),
+    st.builds(Answer, TEXT, TEXT, TEXT, TEXT),
+    st.builds(IceCandidate, TEXT, TEXT, MAYBE_TEXT, MAYBE_INDEX, MAYBE_TEXT, TEXT),
 )
 
 
@@ -136,6 +141,13 @@ def odd_bytes(draw: st.DrawFn) -> bytes:
 @example(b"j\x04\n\x01a\x20")
 @example(b"Z\x05\n\x01a2\x00")
 @example(b"Z\x03\n\x01a\n\x011")
+@example(b'Z\x05\n\x01a"\x00')
+@example(b'j\x05\n\x01a"\x00')
+@example(b'b\x05\n\x01a"\x00')
+@example(b"b\x05\n\x01a2\x00")
+@example(b"j\x05\n\x01a2\x00")
+@example(b"j\x06\n\x01a2\x01\xff")
+@example(b"j\x08\n\x01a2\x01a2\x00")
 def test_what_is_read_at_all_is_read_as_the_library_reads_it(data: bytes) -> None:
     read = fast_request(data)
     if read is not None:
@@ -143,7 +155,27 @@ def test_what_is_read_at_all_is_read_as_the_library_reads_it(data: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "request_", [Announce("a", NO_CAPABILITIES, {"k": "v"}), Disconnect("a"), ListPeers()], ids=lambda r: r.kind
+    "request_",
+    [Announce("a", NO_CAPABILITIES, {"k": "v"}), Disconnect("a", "a_b_1"), ListPeers()],
+    ids=lambda r: r.kind,
 )
 def test_other_requests_are_the_librarys(request_: Request) -> None:
     assert fast_request(translate.request_to_proto(request_, "7").SerializeToString()) is None
+
+
+@pytest.mark.fast_paths
+@pytest.mark.parametrize(
+    "request_", [Answer("b", "v=0", "answer", "a_b_1"), IceCandidate("b", "c", "0", 0, "u", "a_b_1")]
+)
+def test_a_relay_that_says_its_offer_takes_the_fast_path(request_: Request) -> None:
+    data = translate.request_to_proto(request_, "7").SerializeToString()
+    assert fast_request(data) == ("7", request_)
+
+
+def test_an_offer_id_that_is_empty_is_not_written() -> None:
+    for one in (Answer("b", "v=0"), IceCandidate("b", "c"), Disconnect("b")):
+        named = translate.request_to_proto(msgspec.structs.replace(one, offer_id="x"), "").SerializeToString()
+        assert len(named) == len(translate.request_to_proto(one, "").SerializeToString()) + 3
+    for event in (AnswerReceived("a", "v=0", "answer"), IceCandidateReceived("a", "c"), PeerDisconnected("a")):
+        told = PROTOBUF.encode_event(msgspec.structs.replace(event, offer_id="x"))
+        assert len(told) == len(PROTOBUF.encode_event(event)) + 3

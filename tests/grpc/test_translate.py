@@ -50,22 +50,22 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 CAPABILITIES = st.builds(Capabilities, st.booleans(), st.booleans(), st.booleans(), st.dictionaries(TEXT, JSON))
 METADATA = st.dictionaries(TEXT, TEXT, max_size=4)
-CANDIDATE = (TEXT, TEXT, st.none() | TEXT, st.none() | UINT32, st.none() | TEXT)
+CANDIDATE = (TEXT, TEXT, st.none() | TEXT, st.none() | UINT32, st.none() | TEXT, TEXT)
 REQUESTS: st.SearchStrategy[Request] = st.one_of(
     st.builds(Announce, TEXT, CAPABILITIES, METADATA, TEXT),
     st.builds(Offer, TEXT, TEXT, TEXT),
-    st.builds(Answer, TEXT, TEXT, TEXT),
+    st.builds(Answer, TEXT, TEXT, TEXT, TEXT),
     st.builds(IceCandidate, *CANDIDATE),
-    st.builds(Disconnect, TEXT),
+    st.builds(Disconnect, TEXT, TEXT),
     st.builds(ListPeers, st.none() | TEXT, UINT32, TEXT),
 )
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(PeerJoined, TEXT, CAPABILITIES, METADATA),
     st.builds(PeerLeft, TEXT),
     st.builds(OfferReceived, TEXT, TEXT, TEXT, TEXT),
-    st.builds(AnswerReceived, TEXT, TEXT, TEXT),
+    st.builds(AnswerReceived, TEXT, TEXT, TEXT, TEXT),
     st.builds(IceCandidateReceived, *CANDIDATE),
-    st.builds(PeerDisconnected, TEXT),
+    st.builds(PeerDisconnected, TEXT, TEXT),
 )
 PEER_INFO = st.builds(PeerInfo, TEXT, CAPABILITIES, st.just("available"), METADATA, st.integers(0, 2**63))
 PAGES = st.builds(PeerList, st.lists(PEER_INFO, max_size=3).map(tuple), UINT32, TEXT)

@@ -34,7 +34,7 @@ from sigbridge import (
     errors,
 )
 from sigbridge.delivery import Delivery
-from sigbridge.offers import PendingOffers
+from sigbridge.offers import Offers
 from sigbridge.outbox import NOTICE, Outbox
 from sigbridge.rooms import Rooms
 from sigbridge.rules import announce, relay
@@ -397,10 +397,43 @@ def _rules_of_targets() -> None:
     _mutant("health needs an announce", _around(Hub, "_health_check", hasty))
     _mutant("a list needs an announce", _around(ListRule, "list_peers", hasty))
     _mutant("one may signal oneself", _signalling_oneself)
-    _mutant(
-        "offer ids repeat", lambda: patch.object(PendingOffers, "next_id", lambda self, a, b, now: f"{a}_{b}_{10**13}")
-    )
-    _mutant("offers are never pending", lambda: patch.object(PendingOffers, "add", lambda self, key, now: None))
+    _mutant("offer ids repeat", lambda: patch.object(Offers, "next_id", lambda self, a, b, now: f"{a}_{b}_{10**13}"))
+    _mutant("no answer is stale", lambda: patch.object(Offers, "is_stale", lambda self, key, offer_id, now: False))
+    _mutant("an answer that says an offer is stale", lambda: patch.object(Offers, "is_stale", lambda *_: True))
+
+    def forgetful(is_stale: Any) -> Callable[..., bool]:
+        return lambda self, key, offer_id, now: key in self and is_stale(self, key, offer_id, now)
+
+    def only_over(is_stale: Any) -> Callable[..., bool]:
+        return lambda self, key, offer_id, now: key not in self and is_stale(self, key, offer_id, now)
+
+    def of_both(is_stale: Any) -> Callable[..., bool]:
+        return lambda self, key, *which: is_stale(self, key, *which) or is_stale(self, (key[0], key[2], key[1]), *which)
+
+    _mutant("what is over is forgotten", _around(Offers, "is_stale", forgetful))
+    _mutant("a newer offer replaces none", _around(Offers, "is_stale", only_over))
+    _mutant("an offer the other way makes answers stale", _around(Offers, "is_stale", of_both))
+
+    def whatever_it_says(end: Any) -> Callable[..., None]:
+        return lambda self, key, offer_id, now: end(self, key, "", now)
+
+    def only_what_it_says(end: Any) -> Callable[..., None]:
+        return lambda self, key, offer_id, now: end(self, key, offer_id or "none", now)
+
+    _mutant("a hang-up ends all, whatever it says", _around(Offers, "end", whatever_it_says))
+    _mutant("a hang-up that says nothing ends nothing", _around(Offers, "end", only_what_it_says))
+
+    def provisional(answer: Any) -> Callable[..., Any]:
+        def answer_and_end(self: RelayRules, session: Any, request: Any, now: Any) -> Any:
+            reply = answer(self, session, request, now)
+            key = (session.peer.room.name, request.to_peer_id, session.peer.peer_id)
+            self._offers.end(key, request.offer_id, now.monotonic)
+            return reply
+
+        return answer_and_end
+
+    _mutant("a pranswer ends its offer", _around(RelayRules, "answer", provisional))
+    _mutant("offers are never pending", lambda: patch.object(Offers, "add", lambda self, key, offer_id, now: None))
 
 
 def _limits() -> None:
@@ -455,7 +488,7 @@ def _signalling_oneself() -> Iterator[None]:
         return session.peer
 
     # Pending offers to oneself would end the run by an error of another kind.
-    never_pending = patch.object(PendingOffers, "add", lambda self, key, now: None)
+    never_pending = patch.object(Offers, "add", lambda self, key, offer_id, now: None)
     with patch.object(RelayRules, "_sender", any_sender), never_pending:
         yield
 

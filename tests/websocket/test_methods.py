@@ -261,11 +261,28 @@ def test_null_is_absent_in_optional_fields(talk):
     bob = talk("bob")
     alice.taken()
     bob.ask(request("offer", {"to_peer_id": "alice", "sdp": "x", "type": None}, id=1))
-    optional = {"sdp_mid": None, "sdp_mline_index": None, "username_fragment": None}
+    optional = {"sdp_mid": None, "sdp_mline_index": None, "username_fragment": None, "offer_id": None}
     bob.ask(request("ice_candidate", {"to_peer_id": "alice", "candidate": None, **optional}, id=1))
-    offer, candidate = alice.taken()
+    bob.ask(request("answer", {"to_peer_id": "alice", "sdp": "x", "type": None, "offer_id": None}, id=1))
+    bob.ask(request("disconnect", {"peer_id": "alice", "offer_id": None}, id=1))
+    offer, candidate, answer, hang_up = alice.taken()
     assert offer["params"]["type"] == "offer"
     assert candidate["params"] == {"from_peer_id": "bob", "candidate": ""}
+    assert answer["params"] == {"from_peer_id": "bob", "sdp": "x", "type": "answer"}
+    assert hang_up["params"] == {"peer_id": "bob"}
+
+
+def test_an_empty_offer_id_is_an_absent_one(talk):
+    alice, bob = talk("alice"), talk("bob")
+    alice.taken()
+    bob.ask(request("answer", {"to_peer_id": "alice", "sdp": "x", "offer_id": ""}, id=1))
+    bob.ask(request("ice_candidate", {"to_peer_id": "alice", "candidate": "", "offer_id": ""}, id=1))
+    bob.ask(request("disconnect", {"peer_id": "alice", "offer_id": ""}, id=1))
+    assert [list(event["params"]) for event in alice.taken()] == [
+        ["from_peer_id", "sdp", "type"],
+        ["from_peer_id", "candidate"],
+        ["peer_id"],
+    ]
 
 
 def test_zero_and_empty_stay_what_they_are(talk):
@@ -414,6 +431,12 @@ def test_a_fragment_has_its_limit_in_either_spelling(talk):
             "differs from username_fragment",
         ),
         ("disconnect", {}, "peer_id", "is missing"),
+        ("answer", {"to_peer_id": "x", "sdp": "v", "offer_id": 1}, "offer_id", "must be a string"),
+        ("answer", {"to_peer_id": "x", "sdp": "v", "offer_id": "x" * 1001}, "offer_id", "is longer than 1000 bytes"),
+        ("ice_candidate", {"to_peer_id": "x", "offer_id": 1}, "offer_id", "must be a string"),
+        ("ice_candidate", {"to_peer_id": "x", "offer_id": "é" * 501}, "offer_id", "is longer than 1000 bytes"),
+        ("disconnect", {"peer_id": "x", "offer_id": []}, "offer_id", "must be a string"),
+        ("disconnect", {"peer_id": "x", "offer_id": "x" * 1001}, "offer_id", "is longer than 1000 bytes"),
         ("list_peers", {"page_size": -1}, "page_size", "must be a whole number from 0 to 4294967295"),
         ("list_peers", {"page_size": "5"}, "page_size", "must be a whole number from 0 to 4294967295"),
         ("list_peers", {"page_token": 5}, "page_token", "must be a string"),
@@ -565,18 +588,30 @@ CAPABILITIES = members(
     screen_share=VALUES,
     extensions=OBJECTS,
 ).map(Members)
+OFFER_IDS = likely(
+    st.one_of(
+        st.sampled_from([None, "", "x" * 1000, "x" * 1001]),
+        # Those of the first offers of a hub whose time stands still.
+        st.builds(
+            lambda pair, more: f"{pair}_{int(NOW.unix * 1000) + more}",
+            st.sampled_from(["alice_bob", "bob_alice"]),
+            st.integers(0, 3),
+        ),
+    )
+)
 RELAYS = members(
     "to_peer_id",
     "sdp",
-    to_peer_id=likely(st.just("bob")),
+    to_peer_id=likely(st.sampled_from(["bob", "bob", "alice"])),
     sdp=likely(TEXTS),
     type=likely(st.sampled_from(["offer", "answer", "pranswer", "", None])),
+    offer_id=OFFER_IDS,
     more=VALUES,
 )
 CANDIDATES = members(
     "to_peer_id",
     "candidate",
-    to_peer_id=likely(st.just("bob")),
+    to_peer_id=likely(st.sampled_from(["bob", "bob", "alice"])),
     candidate=likely(TEXTS),
     sdp_mid=likely(st.one_of(st.none(), TEXTS)),
     sdp_mline_index=likely(st.one_of(st.none(), st.integers(0, 5))),
@@ -584,6 +619,7 @@ CANDIDATES = members(
     sdpMid=likely(st.one_of(st.none(), TEXTS)),
     sdpMLineIndex=likely(st.one_of(st.none(), st.integers(0, 5))),
     usernameFragment=likely(st.one_of(st.none(), TEXTS)),
+    offer_id=OFFER_IDS,
     more=VALUES,
 )
 ANNOUNCES = members(
@@ -628,7 +664,7 @@ def messages(draw):
     return text
 
 
-@given(st.lists(st.tuples(st.sampled_from([0, 2]), messages()), min_size=1, max_size=4))
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 2]), messages()), min_size=1, max_size=4))
 def test_both_paths_are_one(said):
     fast, general = ThreeSessions(), ThreeSessions()
     for speaker, text in said:
@@ -655,12 +691,15 @@ def test_the_usual_takes_the_fast_path(talk, monkeypatch):
     monkeypatch.setattr(Conversation, "_receive_any", never)
     sdp = {"to_peer_id": "bob", "sdp": "v=0"}
     candidate = {"to_peer_id": "bob", "candidate": "c", "sdp_mid": "0", "sdp_mline_index": 0, "username_fragment": "u"}
+    of_a_call = {"offer_id": "bob_alice_1"}
     announce = {"peer_id": "carol", "capabilities": {"audio": True, "x": 1}, "metadata": {"a": [1]}, "room": "lobby"}
     assert "result" in talk().ask(request("announce", announce, id=1))
     for message in (
         request("offer", sdp, id=1),
         request("answer", {**sdp, "type": "pranswer"}, id="x"),
         request("ice_candidate", candidate, id=None),
+        request("answer", {**sdp, **of_a_call}, id=2),
+        request("ice_candidate", {**candidate, **of_a_call}, id=3),
     ):
         assert "result" in alice.ask(message)
     assert alice.say(request("ice_candidate", candidate)) == []

@@ -14,18 +14,19 @@ from sigbridge_websocket.translate import REQUESTS
 PARAMS = {
     "announce": {"peer_id": True, "capabilities": False, "metadata": False, "room": False},
     "offer": {"to_peer_id": True, "sdp": True, "type": False},
-    "answer": {"to_peer_id": True, "sdp": True, "type": False},
+    "answer": {"to_peer_id": True, "sdp": True, "type": False, "offer_id": False},
     "ice_candidate": {
         "to_peer_id": True,
         "candidate": False,
         "sdp_mid": False,
         "sdp_mline_index": False,
         "username_fragment": False,
+        "offer_id": False,
         "sdpMid": False,
         "sdpMLineIndex": False,
         "usernameFragment": False,
     },
-    "disconnect": {"peer_id": True},
+    "disconnect": {"peer_id": True, "offer_id": False},
     "list_peers": {"room": False, "page_size": False, "page_token": False},
     "health_check": {},
 }
@@ -33,9 +34,9 @@ EVENTS = {
     "peer_joined": ["peer_id", "capabilities", "metadata"],
     "peer_left": ["peer_id"],
     "offer": ["from_peer_id", "offer_id", "sdp", "type"],
-    "answer": ["from_peer_id", "sdp", "type"],
-    "ice_candidate": ["from_peer_id", "candidate", "sdp_mid", "sdp_mline_index", "username_fragment"],
-    "peer_disconnected": ["peer_id"],
+    "answer": ["from_peer_id", "sdp", "type", "offer_id"],
+    "ice_candidate": ["from_peer_id", "candidate", "sdp_mid", "sdp_mline_index", "username_fragment", "offer_id"],
+    "peer_disconnected": ["peer_id", "offer_id"],
 }
 PLAIN = {
     "announce": {"peer_id": "x"},

@@ -50,9 +50,9 @@ OPTIONAL = st.none() | TEXT
 REQUESTS = st.one_of(
     st.builds(Announce, TEXT, CAPABILITIES, OBJECT, TEXT),
     st.builds(Offer, TEXT, TEXT, TEXT),
-    st.builds(Answer, TEXT, TEXT, TEXT),
-    st.builds(IceCandidate, TEXT, TEXT, OPTIONAL, INDEX, OPTIONAL),
-    st.builds(Disconnect, TEXT),
+    st.builds(Answer, TEXT, TEXT, TEXT, TEXT),
+    st.builds(IceCandidate, TEXT, TEXT, OPTIONAL, INDEX, OPTIONAL, TEXT),
+    st.builds(Disconnect, TEXT, TEXT),
     st.builds(ListPeers, OPTIONAL, st.integers(0, 2**32 - 1), TEXT),
     st.just(HealthCheck()),
 )
@@ -77,9 +77,9 @@ EVENTS = st.one_of(
     st.builds(PeerJoined, TEXT, CAPABILITIES, OBJECT),
     st.builds(PeerLeft, TEXT),
     st.builds(OfferReceived, TEXT, TEXT, TEXT, TEXT),
-    st.builds(AnswerReceived, TEXT, TEXT, TEXT),
-    st.builds(IceCandidateReceived, TEXT, TEXT, OPTIONAL, INDEX, OPTIONAL),
-    st.builds(PeerDisconnected, TEXT),
+    st.builds(AnswerReceived, TEXT, TEXT, TEXT, TEXT),
+    st.builds(IceCandidateReceived, TEXT, TEXT, OPTIONAL, INDEX, OPTIONAL, TEXT),
+    st.builds(PeerDisconnected, TEXT, TEXT),
 )
 
 
@@ -88,6 +88,22 @@ def test_requests_go_round(request, number):
     message = json.loads(translate.request_to_jsonrpc(request, number))
     assert (message["jsonrpc"], message["id"]) == ("2.0", number)
     assert translate.request_from_params(message["method"], message.get("params", {})) == request
+
+
+OF_A_CALL = [
+    (Answer("b", "v=0"), AnswerReceived("a", "v=0", "answer")),
+    (IceCandidate("b", "c"), IceCandidateReceived("a", "c")),
+    (Disconnect("b"), PeerDisconnected("a")),
+]
+
+
+@pytest.mark.parametrize(("request_", "event"), OF_A_CALL, ids=lambda one: one.kind)
+def test_an_offer_id_that_is_empty_is_not_written(request_, event):
+    assert b"offer_id" not in translate.request_to_jsonrpc(request_, 1)
+    assert b"offer_id" not in PLAIN.event(event)
+    named, told = msgspec.structs.replace(request_, offer_id="x"), msgspec.structs.replace(event, offer_id="x")
+    assert json.loads(translate.request_to_jsonrpc(named, 1))["params"]["offer_id"] == "x"
+    assert json.loads(PLAIN.event(told))["params"]["offer_id"] == "x"
 
 
 @given(REPLIES)

@@ -196,28 +196,36 @@ Global___OfferRequest: _TypeAlias = OfferRequest  # noqa: Y015
 
 @_typing.final
 class AnswerRequest(_message.Message):
-    """Relay an SDP answer to a peer of the room. Acknowledged with `{"to_peer_id"}`."""
+    """Relay an SDP answer to a peer of the room. Acknowledged with `{"to_peer_id"}`.
+
+    FAILED_PRECONDITION where `offer_id` is of an offer that is over: another one is pending, or a hang-up or an answer
+    ended it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TO_PEER_ID_FIELD_NUMBER: _builtins.int
     SDP_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    OFFER_ID_FIELD_NUMBER: _builtins.int
     to_peer_id: _builtins.str
     sdp: _builtins.str
     """Opaque to the server; must not be empty."""
     type: _builtins.str
     """`answer`, `pranswer` for a provisional one, or empty for `answer`."""
+    offer_id: _builtins.str
+    """Which offer this answers: `OfferNotification.offer_id`. Empty says nothing, and then the server compares nothing."""
     def __init__(
         self,
         *,
         to_peer_id: _builtins.str = ...,
         sdp: _builtins.str = ...,
         type: _builtins.str = ...,
+        offer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sdp", b"sdp", "to_peer_id", b"to_peer_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offer_id", b"offer_id", "sdp", b"sdp", "to_peer_id", b"to_peer_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -234,6 +242,7 @@ class IceCandidateRequest(_message.Message):
     SDP_MID_FIELD_NUMBER: _builtins.int
     SDP_MLINE_INDEX_FIELD_NUMBER: _builtins.int
     USERNAME_FRAGMENT_FIELD_NUMBER: _builtins.int
+    OFFER_ID_FIELD_NUMBER: _builtins.int
     to_peer_id: _builtins.str
     candidate: _builtins.str
     """Opaque to the server; empty says that there are no more candidates."""
@@ -244,6 +253,8 @@ class IceCandidateRequest(_message.Message):
     """
     sdp_mline_index: _builtins.int
     username_fragment: _builtins.str
+    offer_id: _builtins.str
+    """Which offer this belongs to; passed on as it is. Empty says nothing."""
     def __init__(
         self,
         *,
@@ -252,10 +263,11 @@ class IceCandidateRequest(_message.Message):
         sdp_mid: _builtins.str | None = ...,
         sdp_mline_index: _builtins.int | None = ...,
         username_fragment: _builtins.str | None = ...,
+        offer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_sdp_mid", b"_sdp_mid", "_sdp_mline_index", b"_sdp_mline_index", "_username_fragment", b"_username_fragment", "sdp_mid", b"sdp_mid", "sdp_mline_index", b"sdp_mline_index", "username_fragment", b"username_fragment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sdp_mid", b"_sdp_mid", "_sdp_mline_index", b"_sdp_mline_index", "_username_fragment", b"_username_fragment", "candidate", b"candidate", "sdp_mid", b"sdp_mid", "sdp_mline_index", b"sdp_mline_index", "to_peer_id", b"to_peer_id", "username_fragment", b"username_fragment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sdp_mid", b"_sdp_mid", "_sdp_mline_index", b"_sdp_mline_index", "_username_fragment", b"_username_fragment", "candidate", b"candidate", "offer_id", b"offer_id", "sdp_mid", b"sdp_mid", "sdp_mline_index", b"sdp_mline_index", "to_peer_id", b"to_peer_id", "username_fragment", b"username_fragment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__sdp_mid: _TypeAlias = _typing.Literal["sdp_mid"]  # noqa: Y015
     _WhichOneofArgType__sdp_mid: _TypeAlias = _typing.Literal["_sdp_mid", b"_sdp_mid"]  # noqa: Y015
@@ -279,18 +291,22 @@ class DisconnectRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PEER_ID_FIELD_NUMBER: _builtins.int
+    OFFER_ID_FIELD_NUMBER: _builtins.int
     peer_id: _builtins.str
     """Whom to hang up on: it gets `peer_disconnected` with the sender's id. The sender's own id means "I leave": the
     others get `peer_left`, and the session may announce again.
     """
+    offer_id: _builtins.str
+    """Which offer this ends, alone; passed on as it is. Empty ends all between the two."""
     def __init__(
         self,
         *,
         peer_id: _builtins.str = ...,
+        offer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["peer_id", b"peer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offer_id", b"offer_id", "peer_id", b"peer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -612,20 +628,24 @@ class AnswerNotification(_message.Message):
     FROM_PEER_ID_FIELD_NUMBER: _builtins.int
     SDP_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    OFFER_ID_FIELD_NUMBER: _builtins.int
     from_peer_id: _builtins.str
     sdp: _builtins.str
     type: _builtins.str
     """`answer` or `pranswer`."""
+    offer_id: _builtins.str
+    """Which offer this answers, where its sender said so: ignore an answer to another offer than the one you have out."""
     def __init__(
         self,
         *,
         from_peer_id: _builtins.str = ...,
         sdp: _builtins.str = ...,
         type: _builtins.str = ...,
+        offer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_peer_id", b"from_peer_id", "sdp", b"sdp", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_peer_id", b"from_peer_id", "offer_id", b"offer_id", "sdp", b"sdp", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -642,11 +662,14 @@ class IceCandidateNotification(_message.Message):
     SDP_MID_FIELD_NUMBER: _builtins.int
     SDP_MLINE_INDEX_FIELD_NUMBER: _builtins.int
     USERNAME_FRAGMENT_FIELD_NUMBER: _builtins.int
+    OFFER_ID_FIELD_NUMBER: _builtins.int
     from_peer_id: _builtins.str
     candidate: _builtins.str
     sdp_mid: _builtins.str
     sdp_mline_index: _builtins.int
     username_fragment: _builtins.str
+    offer_id: _builtins.str
+    """Which offer this belongs to, where its sender said so."""
     def __init__(
         self,
         *,
@@ -655,10 +678,11 @@ class IceCandidateNotification(_message.Message):
         sdp_mid: _builtins.str | None = ...,
         sdp_mline_index: _builtins.int | None = ...,
         username_fragment: _builtins.str | None = ...,
+        offer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_sdp_mid", b"_sdp_mid", "_sdp_mline_index", b"_sdp_mline_index", "_username_fragment", b"_username_fragment", "sdp_mid", b"sdp_mid", "sdp_mline_index", b"sdp_mline_index", "username_fragment", b"username_fragment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sdp_mid", b"_sdp_mid", "_sdp_mline_index", b"_sdp_mline_index", "_username_fragment", b"_username_fragment", "candidate", b"candidate", "from_peer_id", b"from_peer_id", "sdp_mid", b"sdp_mid", "sdp_mline_index", b"sdp_mline_index", "username_fragment", b"username_fragment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sdp_mid", b"_sdp_mid", "_sdp_mline_index", b"_sdp_mline_index", "_username_fragment", b"_username_fragment", "candidate", b"candidate", "from_peer_id", b"from_peer_id", "offer_id", b"offer_id", "sdp_mid", b"sdp_mid", "sdp_mline_index", b"sdp_mline_index", "username_fragment", b"username_fragment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__sdp_mid: _TypeAlias = _typing.Literal["sdp_mid"]  # noqa: Y015
     _WhichOneofArgType__sdp_mid: _TypeAlias = _typing.Literal["_sdp_mid", b"_sdp_mid"]  # noqa: Y015
@@ -682,16 +706,20 @@ class PeerDisconnectedNotification(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PEER_ID_FIELD_NUMBER: _builtins.int
+    OFFER_ID_FIELD_NUMBER: _builtins.int
     peer_id: _builtins.str
     """Who hung up."""
+    offer_id: _builtins.str
+    """Which offer this ends, alone, where its sender said so."""
     def __init__(
         self,
         *,
         peer_id: _builtins.str = ...,
+        offer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["peer_id", b"peer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offer_id", b"offer_id", "peer_id", b"peer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,12 +3,12 @@
 import logging
 
 from sigbridge import errors
-from sigbridge.checks import check_id
+from sigbridge.checks import check_id, check_offer_id
 from sigbridge.elsewhere import Directory
 from sigbridge.farewells import Farewells
 from sigbridge.instant import Instant
 from sigbridge.messages import Disconnect, Disconnected, PeerDisconnected, Reply
-from sigbridge.offers import PendingOffers
+from sigbridge.offers import Offers
 from sigbridge.pending import Pending
 from sigbridge.rooms import Rooms
 from sigbridge.rules.relay import Relay, RelayRules
@@ -23,7 +23,7 @@ class LeaveRule:
     def __init__(
         self,
         rooms: Rooms,
-        offers: PendingOffers,
+        offers: Offers,
         farewells: Farewells,
         relays: RelayRules,
         directory: Directory | None,
@@ -35,9 +35,13 @@ class LeaveRule:
         self._directory = directory
 
     def disconnect(self, session: Session, request: Disconnect, now: Instant) -> Reply | Pending[Reply]:
-        """Hang up on a peer, present or not; with the sender's own id: leave, and stay connected."""
+        """Hang up on a peer, present or not; with the sender's own id: leave, and stay connected.
+
+        A hang-up that says an offer ends that one alone.
+        """
         other = request.peer_id
         check_id("peer_id", other)
+        check_offer_id(request.offer_id)
         sender = session.peer
         if sender is None:
             raise errors.not_announced()
@@ -48,7 +52,9 @@ class LeaveRule:
             session.share.use(len(sender.room.peers))
             return Disconnected(other)
         room = sender.room
-        relay = Relay(sender, other, room.peers.get(other), PeerDisconnected(sender.peer_id), Disconnected(other))
+        event = PeerDisconnected(sender.peer_id, request.offer_id)
+        relay = Relay(sender, other, room.peers.get(other), event, Disconnected(other))
+        relay.offer_id = request.offer_id
         relay.ends = ((room.name, sender.peer_id, other), (room.name, other, sender.peer_id))
         relay.absent_is_fine = True
         return self._relays.send(session, relay, now)

@@ -5,7 +5,7 @@ begin and end once the target's queue has taken it.
 """
 
 from sigbridge import errors
-from sigbridge.checks import check_id, check_size, check_uint32
+from sigbridge.checks import check_id, check_offer_id, check_size, check_uint32
 from sigbridge.counters import add_tally
 from sigbridge.delivery import Delivery
 from sigbridge.elsewhere import Bus
@@ -23,7 +23,7 @@ from sigbridge.messages import (
     RelayedEvent,
     Reply,
 )
-from sigbridge.offers import OfferKey, PendingOffers
+from sigbridge.offers import OfferKey, Offers
 from sigbridge.pending import Pending
 from sigbridge.session import Peer, Session
 from sigbridge.settings import Settings
@@ -32,7 +32,7 @@ from sigbridge.settings import Settings
 class Relay:
     """One message from peer to peer, the reply to it, and the offers that begin and end when it is taken."""
 
-    __slots__ = ("absent_is_fine", "begins", "ends", "event", "reply", "sender", "target", "to_peer_id")
+    __slots__ = ("absent_is_fine", "begins", "ends", "event", "offer_id", "reply", "sender", "target", "to_peer_id")
 
     def __init__(self, sender: Peer, to_peer_id: str, target: Peer | None, event: RelayedEvent, reply: Reply) -> None:
         self.sender = sender
@@ -43,6 +43,8 @@ class Relay:
         self.reply = reply
         self.begins: OfferKey | None = None
         self.ends: tuple[OfferKey, ...] = ()
+        self.offer_id = ""
+        """The id of the offer that begins, or of the only one that may end; empty where any of `ends` does."""
         self.absent_is_fine = False
         """True where the reply is the same when there is no such peer."""
 
@@ -50,7 +52,7 @@ class Relay:
 class RelayRules:
     """The rules of `offer`, `answer` and `ice_candidate`, and the way of every relay."""
 
-    def __init__(self, settings: Settings, offers: PendingOffers, delivery: Delivery, bus: Bus | None) -> None:
+    def __init__(self, settings: Settings, offers: Offers, delivery: Delivery, bus: Bus | None) -> None:
         self._max_sdp_bytes = settings.max_sdp_bytes
         self._max_candidate_bytes = settings.max_candidate_bytes
         self._offers = offers
@@ -69,26 +71,37 @@ class RelayRules:
         event = OfferReceived(sender.peer_id, offer_id, sdp, "offer")
         relay = Relay(sender, to, target, event, OfferRelayed(offer_id, to))
         relay.begins = (sender.room.name, sender.peer_id, to)
+        relay.offer_id = offer_id
         return self.send(session, relay, now)
 
     def answer(self, session: Session, request: Answer, now: Instant) -> Reply | Pending[Reply]:
-        """Relay an SDP answer; unless it is a `pranswer`, it ends the offer that it answers."""
-        to, sdp, type_ = request.to_peer_id, request.sdp, request.type
+        """Relay an SDP answer; unless it is a `pranswer`, it ends the offer that it answers.
+
+        Raises SignalingError (FAILED_PRECONDITION) where it says an offer that is over.
+        """
+        to, sdp, type_, offer_id = request.to_peer_id, request.sdp, request.type, request.offer_id
         target = self._target(session, to)
         self._check_sdp(sdp)
         if type_ not in ("", "answer", "pranswer"):
             raise errors.invalid_params("type", "must be answer or pranswer")
+        check_offer_id(offer_id)
         sender = self._sender(session, to)
-        event = AnswerReceived(sender.peer_id, sdp, type_ or "answer")
+        answered = (sender.room.name, to, sender.peer_id)
+        # Where there is no such peer there is no offer of it, neither pending nor over.
+        if offer_id and self._offers.is_stale(answered, offer_id, now.monotonic):
+            raise errors.offer_over(offer_id)
+        event = AnswerReceived(sender.peer_id, sdp, type_ or "answer", offer_id)
         relay = Relay(sender, to, target, event, Relayed(to))
         if type_ != "pranswer":
-            relay.ends = ((sender.room.name, to, sender.peer_id),)
+            relay.ends = (answered,)
+            relay.offer_id = offer_id
         return self.send(session, relay, now)
 
     def ice_candidate(self, session: Session, request: IceCandidate, now: Instant) -> Reply | Pending[Reply]:
         """Relay an ICE candidate, or the end of candidates; one that names no media section is of the first."""
         to, candidate = request.to_peer_id, request.candidate
         mid, index, fragment = request.sdp_mid, request.sdp_mline_index, request.username_fragment
+        offer_id = request.offer_id
         target = self._target(session, to)
         if index is not None:
             check_uint32("sdp_mline_index", index)
@@ -102,8 +115,10 @@ class RelayRules:
             check_size("candidate", candidate, "SIGNALING_MAX_CANDIDATE_BYTES", limit)
             check_size("sdp_mid", mid or "", "SIGNALING_MAX_CANDIDATE_BYTES", limit)
             check_size("username_fragment", fragment or "", "SIGNALING_MAX_CANDIDATE_BYTES", limit)
+        if offer_id:
+            check_offer_id(offer_id)
         sender = self._sender(session, to)
-        event = IceCandidateReceived(sender.peer_id, candidate, mid, index, fragment)
+        event = IceCandidateReceived(sender.peer_id, candidate, mid, index, fragment, offer_id)
         return self.send(session, Relay(sender, to, target, event, Relayed(to)), now)
 
     def send(self, session: Session, relay: Relay, now: Instant) -> Reply | Pending[Reply]:
@@ -121,9 +136,9 @@ class RelayRules:
         elif not relay.absent_is_fine:
             raise errors.peer_not_found(relay.to_peer_id)
         if relay.begins is not None:
-            self._offers.add(relay.begins, now.monotonic)
+            self._offers.add(relay.begins, relay.offer_id, now.monotonic)
         for key in relay.ends:
-            self._offers.end(key)
+            self._offers.end(key, relay.offer_id, now.monotonic)
         return relay.reply
 
     def _send_by_bus(self, bus: Bus, session: Session, relay: Relay, now: Instant) -> Pending[Reply]:
@@ -136,9 +151,9 @@ class RelayRules:
                 return
             # The sender may have gone in the meantime.
             if relay.begins is not None and session.peer is relay.sender:
-                self._offers.add(relay.begins, then.monotonic)
+                self._offers.add(relay.begins, relay.offer_id, then.monotonic)
             for key in relay.ends:
-                self._offers.end(key)
+                self._offers.end(key, relay.offer_id, then.monotonic)
             relayed.resolve(relay.reply, then)
 
         bus.relay(relay.sender.room.name, relay.to_peer_id, relay.event, session.protocol, now).then(arrived)

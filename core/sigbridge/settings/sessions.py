@@ -25,5 +25,7 @@ class Sessions(Subject):
         10.0, "SIGNALING_SEND_DEADLINE_SEC", "how long a message may wait in an outbox before its session is ended"
     )
     pending_offer_seconds: float = seconds(
-        60.0, "SIGNALING_PENDING_OFFER_SEC", "how long an offer counts as pending without an answer"
+        60.0,
+        "SIGNALING_PENDING_OFFER_SEC",
+        "how long an offer counts as pending without an answer, and is remembered when it is over",
     )
