@@ -128,6 +128,9 @@ async def test_a_hub_s_timer_that_is_late_does_not_call(clock: Clock, monkeypatc
             calls.append(now.monotonic)
             return now.monotonic + 1000
 
+        def spread_farewells(self, later, now):
+            pass
+
     class Time:
         monotonic = staticmethod(lambda: clock.now.monotonic)
         time = staticmethod(lambda: clock.now.unix)

@@ -37,6 +37,8 @@ from websocket_lines import HANDSHAKE, masked
 
 CLIENTS = 40
 """Clients of each protocol in each plight."""
+NOTIFICATIONS = 20_000
+"""Requests without an answer that keep a server at work for some seconds; what has come of them waits in its socket."""
 LIMIT_SECONDS = 10
 FREEZE_SECONDS = LIMIT_SECONDS + 1
 BIG_SDP = "x" * 50_000
@@ -259,8 +261,12 @@ def gather() -> Iterator[Callable[[ServerProcess], Crowd]]:
 
 
 @contextlib.contextmanager
-def stopped(server: ServerProcess) -> Iterator[None]:
-    """Stops a server for longer than its limits; what the block does, its clients do meanwhile."""
+def stopped(server: ServerProcess, busy: Client) -> Iterator[None]:
+    """Stops a server that is at work for longer than its limits; what the block does, its clients do meanwhile.
+
+    One that is stopped while it waits for its sockets reads these first by itself.
+    """
+    busy.say(masked(TEXT, b'{"jsonrpc":"2.0","method":"list_peers"}') * NOTIFICATIONS)
     server.signal(signal.SIGSTOP)
     goes_on_at = time.monotonic() + FREEZE_SECONDS
     yield
@@ -289,6 +295,7 @@ def test_nobody_is_ended_whose_words_lay_unread_while_the_server_was_stopped(
     pinged, mute = crowd.announced(CLIENTS, "pinged"), crowd.announced(2, "mute")
     for client in pinged + mute:
         client.pinged()
+    busy = crowd.announced(1, "busy")[0]
     writing, filled = crowd.announced(1, "writing"), crowd.fill_outboxes()
     opened, greeting = crowd.connect(CLIENTS), crowd.connect(CLIENTS, whole=False)
     for client in opened:
@@ -296,7 +303,7 @@ def test_nobody_is_ended_whose_words_lay_unread_while_the_server_was_stopped(
     listing = {client: client.request("listed", "list_peers") for client in writing}
     for client, request in listing.items():
         client.say(request[:-4])
-    with stopped(server):
+    with stopped(server, busy):
         for client in pinged + opened:
             client.say(client.pong())
         for at, client in enumerate(opened):
@@ -334,12 +341,12 @@ def test_with_grpcio_what_the_library_has_not_judged_is_read_first(
         SIGNALING_HANDSHAKE_TIMEOUT_SEC="1000",
     )
     crowd = gather(server)
-    filled = crowd.fill_outboxes()
+    busy, filled = crowd.announced(1, "busy")[0], crowd.fill_outboxes()
     opened, mute = crowd.connect(CLIENTS), crowd.connect(2)
     greeting = crowd.connect(CLIENTS, whole=False)
     for client in opened + mute:
         client.open()
-    with stopped(server):
+    with stopped(server, busy):
         for at, client in enumerate(opened):
             client.announce(f"opened-{at}")
         for client in greeting:
