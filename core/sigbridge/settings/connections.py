@@ -26,7 +26,7 @@ class Connections(Subject):
         "time after which a client is pinged that said nothing, or was sent nothing, for so long",
     )
     ping_timeout_seconds: float = seconds(
-        20.0, "SIGNALING_PING_TIMEOUT_SEC", "how long a pinged client may stay silent before it counts as gone; it may be longer than the interval"
+        20.0, "SIGNALING_PING_TIMEOUT_SEC", "how long a pinged client may stay silent before it counts as gone"
     )
     grpc_max_connection_age_seconds: float = seconds(
         86400.0,
