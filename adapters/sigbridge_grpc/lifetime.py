@@ -21,7 +21,7 @@ from sigbridge.settings import Settings
 from sigbridge_http2.connection import Connection
 from sigbridge_http2.errors import ErrorCode
 from sigbridge_http2.floods import Bucket
-from sigbridge_net.keepalive import Silence, closing_seconds, judge_silence, silence_due
+from sigbridge_net.keepalive import Silence, closing_seconds, first_pinged_at, judge_silence, silence_due
 
 GREETING: Final = 0
 SERVING: Final = 1
@@ -65,6 +65,7 @@ class Lifetime:
         "_settings",
         "heard_at",
         "pings_in_a_row",
+        "sent_at",
         "stalled_since",
         "state",
     )
@@ -74,7 +75,7 @@ class Lifetime:
         self._http2 = http2
         self._settings = settings
         self.state = GREETING
-        self.heard_at = moment
+        self.heard_at = self.sent_at = moment
         self.pings_in_a_row = 0
         self.stalled_since = NEVER
         """The moment since which the carrier is seen to take nothing, though there is something."""
@@ -173,10 +174,11 @@ class Lifetime:
         if self._is_stalled(now):
             self.abort()
             return DisconnectReason.SLOW_CONSUMER
-        verdict = judge_silence(self._settings, self.heard_at, self._pinged_at, now.monotonic)
+        verdict = judge_silence(self._settings, self.heard_at, self.sent_at, self._pinged_at, now.monotonic)
         if verdict is Silence.PING:
             self._http2.ping()
-            self._pinged_at = now.monotonic
+            self._pinged_at = first_pinged_at(self.heard_at, self._pinged_at, now.monotonic)
+            self.sent_at = now.monotonic
         elif verdict is Silence.END:
             self.abort()
             return DisconnectReason.KEEPALIVE_TIMEOUT
@@ -189,7 +191,7 @@ class Lifetime:
         stall = min(self.stalled_since, now.monotonic) + self._settings.send_deadline_seconds
         if self.stalled_since == NEVER:
             stall = now.monotonic + self._settings.ping_interval_seconds
-        silence = silence_due(self._settings, self.heard_at, self._pinged_at)
+        silence = silence_due(self._settings, self.heard_at, self.sent_at, self._pinged_at)
         return min(self._old_at, self._idle_due() if idle else NEVER, stall, silence)
 
     def _idle_due(self) -> float:

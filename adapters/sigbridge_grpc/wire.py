@@ -199,7 +199,10 @@ class GrpcWire(Exchange):
         self._lifetime.stalled_since = NEVER
         self.share.used = 0
         output = http2.output(most)
-        return [output] if output else []
+        if not output:
+            return []
+        self._lifetime.sent_at = now.monotonic
+        return [output]
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """Returns what to write now."""
@@ -219,6 +222,7 @@ class GrpcWire(Exchange):
         if backlog is not None and backlog.leaving:
             backlog.count_unwritten(http2.unwritten_bytes)
         if output:
+            life.sent_at = now.monotonic
             return [output]
         if life.state < CLOSING and http2.over:
             self._break(now)

@@ -10,6 +10,8 @@ Rule 6: above the limit of connections a new one is closed before anything is ma
 Rule 7: as many connections may wait to be accepted as the system lets, and a few are accepted in each turn of the loop.
 Rule 8: a connection that is lost lets go of its wire, which holds the connection's `wake`: what a client has left
 behind is freed at once, and waits for no cyclic collector.
+Rule 9: a sweep that comes late, as after a freeze of the process, ends nobody whose bytes have not been read; see
+`lateness.py`.
 """
 
 import asyncio
@@ -25,6 +27,7 @@ from sigbridge.instant import Instant
 from sigbridge.settings import Settings, parse_address
 from sigbridge_net.clock import read_clock
 from sigbridge_net.errors import ListenError
+from sigbridge_net.lateness import Lateness
 from sigbridge_net.wire import Client, GoneWire, Wire, WireFactory
 
 logger = logging.getLogger("sigbridge.net")
@@ -76,6 +79,7 @@ class Carrier:
         self._connections: set[Connection] = set()
         self._to_flush: list[Connection] = []
         self._sweep_handle: asyncio.TimerHandle | None = None
+        self._lateness = Lateness()
         self._all_gone: asyncio.Event = asyncio.Event()
         self._sweep_seconds = min(
             _LONGEST_SWEEP_SECONDS,
@@ -117,6 +121,7 @@ class Carrier:
             raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
         self._servers.append(server)
         if self._sweep_handle is None:
+            self._lateness.expect(self._clock().monotonic)
             self._sweep()
         # Asyncio's are a tuple, uvloop's a list.
         sockets: Sequence[socket.socket] = cast(Any, server).sockets
@@ -197,10 +202,11 @@ class Carrier:
                 connection.flush(now)
 
     def _sweep(self) -> None:
-        now = read_clock()
+        judged_by = self._lateness.look(self._clock().monotonic)
         for connection in list(self._connections):
-            if connection.wire.due <= now.monotonic:
+            if connection.wire.due <= judged_by:
                 connection.expire()
+        self._lateness.expect(self._clock().monotonic + self._sweep_seconds)
         self._sweep_handle = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
 
 

@@ -6,6 +6,7 @@ import time
 
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
+from sigbridge_net.lateness import NOBODY, Lateness
 
 logger = logging.getLogger("sigbridge.net")
 
@@ -18,19 +19,25 @@ def read_clock() -> Instant:
 
 
 class HubTimer:
-    """Calls `Hub.expire` when that is due. One hub needs one; starting it again is harmless."""
+    """Calls `Hub.expire` when that is due. One hub needs one; starting it again is harmless.
+
+    After a freeze it calls only when what had arrived has been read; see `sigbridge_net.lateness`.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._handle: asyncio.TimerHandle | None = None
-        self._expected_at = 0.0
-        self.lag_seconds = 0.0
+        self._lateness = Lateness()
+
+    @property
+    def lag_seconds(self) -> float:
         """How late the event loop called the last time: what a message that arrived then had to wait."""
+        return self._lateness.seconds
 
     def start(self) -> None:
         """Begin, on the running event loop."""
         if self._handle is None:
-            self._expected_at = time.monotonic()
+            self._lateness.expect(time.monotonic())
             self._hub.spread_farewells(self._call_in_next_turn, read_clock())
             self._tick()
 
@@ -52,14 +59,15 @@ class HubTimer:
 
     def _tick(self) -> None:
         now = read_clock()
-        self.lag_seconds = max(0.0, now.monotonic - self._expected_at)
-        try:
-            due = self._hub.expire(now)
-        except Exception:
-            # Nothing would end silent and slow sessions any more, were this the last call.
-            logger.exception("the hub's timer failed")
-            due = now.monotonic + _LONGEST_PAUSE_SECONDS
+        due = now.monotonic + _LONGEST_PAUSE_SECONDS
+        judged_by = self._lateness.look(now.monotonic)
+        if judged_by != NOBODY:
+            try:
+                due = self._hub.expire(Instant(judged_by, now.unix))
+            except Exception:
+                # Nothing would end silent and slow sessions any more, were this the last call.
+                logger.exception("the hub's timer failed")
         # A little late is better than a little early, which would call twice.
         pause = min(max(due - now.monotonic, 0.0) + 0.005, _LONGEST_PAUSE_SECONDS)
-        self._expected_at = time.monotonic() + pause
+        self._lateness.expect(time.monotonic() + pause)
         self._handle = asyncio.get_running_loop().call_later(pause, self._tick)

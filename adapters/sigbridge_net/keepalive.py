@@ -1,10 +1,18 @@
 """Keepalive and patience: the rules of every protocol for clients that are silent, or slow to read.
 
-The states of a connection's keepalive, by what was heard and pinged last:
+Three moments say all of a connection: `heard_at`, when anything came from its client last; `sent_at`, when anything
+was sent to it last, pings included; and `pinged_at`, when the first of the pings was sent that nothing followed yet.
 
-    heard ──ping interval──► pinged ──ping timeout──► gone
-      ▲                        │
-      └── anything is heard ───┘
+The states, by these:
+
+    answered ──ping──▶ pinged ──ping──▶ pinged ──end──▶ gone
+      ▲                  │
+      └── anything is heard
+
+Answered (`pinged_at` is not behind `heard_at`), a ping is due when nothing was heard for the ping interval, and when
+nothing was sent for it: a proxy between may cut what the server does not use, however much its client talks. Pinged,
+another ping is due when nothing was sent for the interval, and the end when the ping timeout has passed since the
+first. So neither of both times delays the other, whichever is shorter.
 """
 
 from enum import Enum
@@ -24,18 +32,25 @@ class Silence(Enum):
     END = "end"
 
 
-def judge_silence(settings: Settings, heard_at: float, pinged_at: float, moment: float) -> Silence:
-    """Returns the step due at `moment`; `heard_at` and `pinged_at` are the last times of each (monotonic seconds)."""
-    if moment < silence_due(settings, heard_at, pinged_at):
-        return Silence.BEAR
-    return Silence.END if pinged_at > heard_at else Silence.PING
+def judge_silence(settings: Settings, heard_at: float, sent_at: float, pinged_at: float, moment: float) -> Silence:
+    """Returns the step due at `moment`, for the three moments of a connection (monotonic seconds)."""
+    if pinged_at > heard_at and moment >= pinged_at + settings.ping_timeout_seconds:
+        return Silence.END
+    quiet_since = sent_at if pinged_at > heard_at else min(heard_at, sent_at)
+    return Silence.PING if moment >= quiet_since + settings.ping_interval_seconds else Silence.BEAR
 
 
-def silence_due(settings: Settings, heard_at: float, pinged_at: float) -> float:
-    """Returns the time of the next step, if nothing is heard until then (monotonic seconds)."""
+def silence_due(settings: Settings, heard_at: float, sent_at: float, pinged_at: float) -> float:
+    """Returns the time of the next step, if nothing is heard nor sent until then (monotonic seconds)."""
+    interval = settings.ping_interval_seconds
     if pinged_at > heard_at:
-        return pinged_at + settings.ping_timeout_seconds
-    return heard_at + settings.ping_interval_seconds
+        return min(pinged_at + settings.ping_timeout_seconds, sent_at + interval)
+    return min(heard_at, sent_at) + interval
+
+
+def first_pinged_at(heard_at: float, pinged_at: float, moment: float) -> float:
+    """Returns `pinged_at` of a connection that is pinged at `moment`: a second ping buys its client no time."""
+    return pinged_at if pinged_at > heard_at else moment
 
 
 def closing_seconds(settings: Settings, reason: DisconnectReason | None) -> float:

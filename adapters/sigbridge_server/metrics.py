@@ -23,7 +23,9 @@ DOCUMENT_TYPES = ("announce", "offer", "answer", "ice_candidate", "disconnect", 
 class LagMeter(Protocol):
     """Something that knows how late the event loop is."""
 
-    lag_seconds: float
+    @property
+    def lag_seconds(self) -> float:
+        """How late the event loop called the last time."""
 
 
 class HubCollector(Collector):

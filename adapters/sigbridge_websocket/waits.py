@@ -13,7 +13,7 @@ from sigbridge.hub import Hub
 from sigbridge.instant import NEVER, Instant
 from sigbridge.session import Session
 from sigbridge.share import FRESH
-from sigbridge_net.keepalive import Silence, closing_seconds, judge_silence, silence_due
+from sigbridge_net.keepalive import Silence, closing_seconds, first_pinged_at, judge_silence, silence_due
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 from sigbridge_websocket.closing import CLOSED, OPEN, OPENING, Closing, frame_for
 from sigbridge_websocket.frames import FIN, MASKED_HEAD_BYTES, MAX_CONTROL_BYTES, PING, FrameReader, frame
@@ -36,6 +36,7 @@ class Waits:
         "_heard_at",
         "_hub",
         "_pinged_at",
+        "_sent_at",
         "_session",
         "_total",
         "_unfinished",
@@ -60,6 +61,7 @@ class Waits:
         self._ahead: list[bytes] = []
         """Output that goes before that of the outbox: the handshake's response, pings and pongs."""
         self._heard_at = now.monotonic
+        self._sent_at = now.monotonic
         self._pinged_at = -1.0
 
     @property
@@ -107,25 +109,28 @@ class Waits:
             self.aborted = now.monotonic >= closing.deadline
         elif not self._rests() and not (self._frames.exhausted and self._ready()):
             # Its pongs are not read either; whether it reads is the outbox's age to say.
-            self._heard_at = now.monotonic
-            self.due = silence_due(self._hub.settings, self._heard_at, self._pinged_at)
+            self._heard_at = moment = now.monotonic
+            self.due = silence_due(self._hub.settings, moment, moment, self._pinged_at)
         else:
             self._expire_silence(now)
         if self._unfinished is not None:
             self.due = min(self.due, self._unfinished.due)
 
     def _expire_silence(self, now: Instant) -> None:
-        """Pings a silent client, and drops one that does not answer."""
-        settings = self._hub.settings
-        verdict = judge_silence(settings, self._heard_at, self._pinged_at, now.monotonic)
+        """Pings a client that is silent, or was told nothing for long, and drops one that does not answer."""
+        settings, moment = self._hub.settings, now.monotonic
+        verdict = judge_silence(settings, self._heard_at, self._sent_at, self._pinged_at, moment)
         if verdict is Silence.END:
             self._end_from_client(b"", DisconnectReason.KEEPALIVE_TIMEOUT, now)
             self.aborted = True
             return
         if verdict is Silence.PING:
-            self._ahead.append(_EMPTY_PING)
-            self._pinged_at = now.monotonic
-        self.due = silence_due(settings, self._heard_at, self._pinged_at)
+            if _EMPTY_PING not in self._ahead:
+                # Else the carrier cannot write, and the last one waits still.
+                self._ahead.append(_EMPTY_PING)
+            self._pinged_at = first_pinged_at(self._heard_at, self._pinged_at, moment)
+            self._sent_at = moment
+        self.due = silence_due(settings, self._heard_at, self._sent_at, self._pinged_at)
 
     # What is unfinished.
 

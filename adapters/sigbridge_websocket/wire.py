@@ -99,7 +99,10 @@ class WebSocketWire(Waits):
         ):
             return None
         session.share.used = 0
-        return session.outbox.take(most)
+        output = session.outbox.take(most)
+        if output:
+            self._sent_at = now.monotonic
+        return output
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """Returns what to write now."""
@@ -109,9 +112,13 @@ class WebSocketWire(Waits):
         elif not self._frames.exhausted:
             self._advance(now)
         output, self._ahead = self._ahead, []
+        if output:
+            self._sent_at = now.monotonic
         if session is None or closing.is_silent:
             return output
         messages = session.outbox.take(most)
+        if messages:
+            self._sent_at = now.monotonic
         compression = self._frames.compression
         if compression is not None:
             messages = [frame(FIN | RSV1 | TEXT, compression.deflate(text)) for text in messages]

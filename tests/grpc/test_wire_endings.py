@@ -6,8 +6,10 @@ import pytest
 
 from clock import Clock
 from grpc_lines import CHECK, GET_PEERS, REFLECT, SIGNAL, WATCH, WiredServer, ended, make_server, nothing_is_left
+from http2_bytes import ACK, DATA, PING, WINDOW_UPDATE, frame
 from sigbridge.disconnects import DisconnectReason
 from sigbridge_grpc.framing import framed
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_net.wire import Client
 
 
@@ -151,6 +153,60 @@ def test_a_silent_client_is_pinged_and_then_gone(clock: Clock) -> None:
     clock.advance(0.1)
     line.expire()
     assert (line.wire.aborted, ended(server)) == (True, {"keepalive_timeout": 1})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
+        frame(DATA, 0, 1),
+        frame(PING, ACK, 0, b"unasked!"),
+        frame(99, 0, 0, b"x"),
+    ],
+    ids=["window updates", "empty frames", "pongs", "unknown frames"],
+)
+def test_a_client_that_talks_and_needs_no_answer_is_pinged(clock: Clock, said: bytes) -> None:
+    """Else a proxy between would cut it, since the server uses nothing of the connection."""
+    server = make_server(clock, ping_interval_seconds=10, ping_timeout_seconds=5)
+    line = server.line()
+    line.session("a")
+    for _ in range(60):
+        clock.advance(1)
+        line.push(said)
+        line.expire()
+        line.pump()
+        assert not line.wire.aborted
+    assert line.pinged == 6
+    for _ in range(3):
+        clock.advance(5)
+        line.expire()
+    assert (line.wire.aborted, ended(server)) == (True, {"keepalive_timeout": 1})
+
+
+def test_an_interval_shorter_than_the_timeout_is_kept(clock: Clock) -> None:
+    server = make_server(clock, ping_interval_seconds=2, ping_timeout_seconds=10)
+    line = server.line()
+    line.session("a")
+    for _ in range(5):
+        clock.advance(2)
+        line.expire()
+        line.pull()
+    assert line.pinged == 5
+    assert not line.wire.aborted
+    clock.advance(2)
+    line.expire()
+    assert (line.wire.aborted, ended(server)) == (True, {"keepalive_timeout": 1})
+
+
+def test_a_client_that_talks_is_not_pinged(clock: Clock) -> None:
+    server = make_server(clock, ping_interval_seconds=10)
+    line = server.line()
+    session = line.session("a")
+    for _ in range(50):
+        clock.advance(3)
+        line.expire()
+        session.send("1", list_peers=pb.ListPeersRequest())
+    assert line.pinged == 0
 
 
 @pytest.mark.parametrize("how", ["connection_lost", "receive_eof"])

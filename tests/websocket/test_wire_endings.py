@@ -8,7 +8,7 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.outbox import CROWDED_MESSAGES
 from sigbridge_websocket.error_codes import CLOSE_CODES
 from sigbridge_websocket.waits import READ_AHEAD_PONGS
-from websocket_lines import LIST, ended
+from websocket_lines import LIST, ended, masked
 
 TEXT, CLOSE = 1, 8
 
@@ -207,6 +207,60 @@ def test_a_client_that_answers_stays(connect, make_hub, clock):
         line.flush_client()
     assert 15 < len([one for one in line.frames if one.opcode is PING]) < 25
     assert hub.session_count == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (b"", masked(10, b"unasked")),
+        (b"", masked(TEXT, b'{"jsonrpc":"2.0","method":"list_peers"}')),
+        (masked(TEXT, b"", fin=False), masked(0, b"", fin=False)),
+    ],
+    ids=["pongs", "notifications", "empty fragments"],
+)
+def test_a_client_that_talks_and_needs_no_answer_is_pinged(connect, make_hub, clock, first, said):
+    """Else a proxy between would cut it, since the server uses nothing of the connection."""
+    hub = make_hub(ping_interval_seconds=10, ping_timeout_seconds=5, message_timeout_seconds=1e6)
+    line = connect("alice", hub=hub)
+    line.push(first)
+    for _ in range(60):
+        clock.advance(1)
+        line.feed(said)
+        line.expire()
+    assert [one.opcode for one in line.frames] == [PING] * 6
+    assert not line.wire.aborted
+    # Whatever it said counted as heard; now it is silent.
+    for _ in range(3):
+        clock.advance(5)
+        line.expire()
+    assert line.wire.aborted
+    assert ended(hub, "keepalive_timeout") == 1
+
+
+def test_an_interval_shorter_than_the_timeout_is_kept(connect, make_hub, clock):
+    hub = make_hub(ping_interval_seconds=2, ping_timeout_seconds=10)
+    line = connect("alice", hub=hub)
+    for _ in range(5):
+        clock.advance(2)
+        line.expire()
+    assert [one.opcode for one in line.frames] == [PING] * 5
+    assert hub.session_count == 1
+    clock.advance(2)
+    line.expire()
+    assert line.wire.aborted
+    assert ended(hub, "keepalive_timeout") == 1
+
+
+def test_pings_that_cannot_be_written_do_not_pile_up(connect, make_hub, clock):
+    hub = make_hub(ping_interval_seconds=2, ping_timeout_seconds=100, announce_timeout_seconds=1e6)
+    line = connect("alice", hub=hub)
+    for _ in range(40):
+        clock.advance(2)
+        # The carrier does not ask for output.
+        line.wire.expire(clock.now)
+    assert not line.wire.aborted
+    line.pump()
+    assert [one.opcode for one in line.frames] == [PING]
 
 
 def test_a_client_that_talks_is_not_pinged(connect, make_hub, clock):

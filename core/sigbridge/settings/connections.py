@@ -21,7 +21,9 @@ class Connections(Subject):
         "whether permessage-deflate is accepted; it costs about 40 kB a connection and doubles the CPU per message",
     )
     ping_interval_seconds: float = seconds(
-        20.0, "SIGNALING_PING_INTERVAL_SEC", "silence of a client after which it is pinged"
+        20.0,
+        "SIGNALING_PING_INTERVAL_SEC",
+        "time after which a client is pinged that said nothing, or was sent nothing, for so long",
     )
     ping_timeout_seconds: float = seconds(
         20.0, "SIGNALING_PING_TIMEOUT_SEC", "how long a pinged client may stay silent before it counts as gone"
