@@ -202,10 +202,11 @@ class Carrier:
                 connection.flush(now)
 
     def _sweep(self) -> None:
-        judged_by = self._lateness.look(self._clock().monotonic)
+        now = self._clock()
+        judged_by = Instant(self._lateness.look(now.monotonic), now.unix)
         for connection in list(self._connections):
-            if connection.wire.due <= judged_by:
-                connection.expire()
+            if connection.wire.due <= judged_by.monotonic:
+                connection.expire(judged_by)
         self._lateness.expect(self._clock().monotonic + self._sweep_seconds)
         self._sweep_handle = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
 
@@ -344,10 +345,10 @@ class Connection:
             self._failed()
         self.wake()
 
-    def expire(self) -> None:
+    def expire(self, now: Instant) -> None:
         """Let the wire do what is due."""
         try:
-            self.wire.expire(read_clock())
+            self.wire.expire(now)
         except Exception:
             # The sweep goes on: it is everybody's.
             self._failed()

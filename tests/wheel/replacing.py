@@ -14,7 +14,7 @@ import pytest
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
 COMPILED = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
 
-STAND_INS = {"test_a_failure_is_not_the_last_call"}
+STAND_INS = {"test_a_failure_is_not_the_last_call", "test_a_hub_s_timer_that_is_late_does_not_call"}
 """Tests that give compiled code an object of another type than it asks for, which it refuses with a TypeError."""
 
 
