@@ -39,11 +39,16 @@ RESTING: Final = 2
 STOPPED: Final = 3
 
 # What follows in each state.
+# fmt: off
 #                    listening  answering  resting    stopped
-_ON_ANSWER: Final = (ANSWERING, ANSWERING, RESTING, ANSWERING)
-_ON_REST: Final = (LISTENING, RESTING, RESTING, STOPPED)
+_ON_ANSWER: Final = (ANSWERING, ANSWERING, RESTING,   ANSWERING)
+_ON_REST: Final =   (LISTENING, RESTING,   RESTING,   STOPPED)
 _ON_LISTEN: Final = (LISTENING, LISTENING, LISTENING, LISTENING)
-_ON_STOP: Final = (STOPPED, ANSWERING, RESTING, STOPPED)
+_ON_STOP: Final =   (STOPPED,   ANSWERING, RESTING,   STOPPED)
+# fmt: on
+
+_OVER: Final = (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
+"""The states of h11 in which we have nothing more to say on a connection."""
 
 
 class Page:
@@ -160,7 +165,7 @@ class HttpWire:
             piece, self._output = self._output[:most], self._output[most:]
             self.due = now.monotonic + self._idle_seconds
             return [piece]
-        if self._connection.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
+        if self._connection.our_state in _OVER:
             self.finished = True
         elif self._state == ANSWERING and self._connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
             self._request = None
@@ -237,7 +242,7 @@ class HttpWire:
             error.__traceback__ = None
             if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 self._refuse(error.error_status_hint, now)
-        if self._connection.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
+        if self._connection.our_state in _OVER:
             self.finished = self.finished or not self._output
         self._wake()
 
@@ -263,25 +268,24 @@ class HttpWire:
         if make is None:
             self._send(Page(404, b"not found\n"), now)
         elif request.method not in (b"GET", b"HEAD"):
-            self._send(Page(405, b"method not allowed\n"), now, [("allow", "GET, HEAD")])
+            self._send(Page(405, b"method not allowed\n", headers=[("allow", "GET, HEAD")]), now)
         else:
             self._send(make(), now)
 
     def _refuse(self, status: int, now: Instant) -> None:
         text = b"try again later\n" if status == 503 else b"bad request\n"
-        self._send(Page(status, text), now, [("connection", "close")])
+        self._send(Page(status, text, headers=[("connection", "close")]), now)
 
-    def _send(self, page: Page, now: Instant, headers: list[tuple[str, str]] | None = None) -> None:
-        all_headers = [
+    def _send(self, page: Page, now: Instant) -> None:
+        headers = [
             ("content-type", page.content_type),
             ("content-length", str(len(page.body))),
             ("cache-control", "no-store"),
             *page.headers,
-            *(headers or ()),
         ]
         self._state = _ON_ANSWER[self._state]
         self._forget_body(now)
-        response = h11.Response(status_code=page.status, headers=all_headers)
+        response = h11.Response(status_code=page.status, headers=headers)
         self._put(self._connection.send(response))
         if self._request is None or self._request.method != b"HEAD":
             self._put(self._connection.send(h11.Data(data=page.body)))
