@@ -8,11 +8,11 @@ what a call is, or what carries it.
 
 What a connection is to the server's bound, and the verb of each step:
 
-    apart ──queue──▶ queued ──call──▶ called ──queue──▶ queued
-    called ──respond──▶ apart        queued, called ──leave──▶ apart
+    apart ──queue──▶ queued ──wake──▶ woken ──queue──▶ queued
+    woken ──respond──▶ apart        queued, woken ──leave──▶ apart
 
-Queued, it waits for room; called, it was woken since there was some, and goes before those who come later. Where what
-may always go has taken that meanwhile, it is the first in the queue again.
+Queued, it waits for room; it is woken when there is some, and goes before those who come later. Where a first response,
+which always goes, has taken that meanwhile, it is the first in the queue again.
 """
 
 from collections import OrderedDict
@@ -23,14 +23,16 @@ from sigbridge.settings import Settings
 
 APART: Final = 0
 QUEUED: Final = 1
-CALLED: Final = 2
+WOKEN: Final = 2
 
 # What follows in each state.
-#                          apart   queued  called
-_ON_QUEUE: Final[list[int]] = [QUEUED, QUEUED, QUEUED]
-_ON_CALL: Final[list[int]] = [APART, CALLED, CALLED]
-_ON_RESPOND: Final[list[int]] = [APART, QUEUED, APART]
-_ON_LEAVE: Final[list[int]] = [APART, APART, APART]
+# fmt: off
+#                                apart   queued  woken
+_ON_QUEUE: Final[list[int]] =   [QUEUED, QUEUED, QUEUED]
+_ON_WAKE: Final[list[int]] =    [APART,  WOKEN,  WOKEN]
+_ON_RESPOND: Final[list[int]] = [APART,  QUEUED, APART]
+_ON_LEAVE: Final[list[int]] =   [APART,  APART,  APART]
+# fmt: on
 
 Waiting = TypeVar("Waiting")
 
@@ -38,7 +40,7 @@ Waiting = TypeVar("Waiting")
 class TotalBacklog:
     """The responses of a whole server that wait, and the connections that wait for room."""
 
-    __slots__ = ("_called", "_most", "_queue", "held", "most_each")
+    __slots__ = ("_most", "_queue", "_woken", "held", "most_each")
 
     def __init__(self, settings: Settings) -> None:
         self._most = settings.max_unary_total_bytes
@@ -47,52 +49,52 @@ class TotalBacklog:
         self.held = 0
         """The bytes that wait on all connections."""
         self._queue: OrderedDict[Place, None] = OrderedDict()
-        self._called = 0
-        """The connections that were called and have not responded yet."""
+        self._woken = 0
+        """The number of connections that were woken and have not responded yet."""
 
     def has_room(self, place: "Place") -> bool:
         """Returns whether a connection may respond now; where not, it is queued, and woken when it may."""
-        if self.held < self._most and (place.state == CALLED or not (self._queue or self._called)):
+        if self.held < self._most and (place.state == WOKEN or not (self._queue or self._woken)):
             return True
         before = self._step(place, _ON_QUEUE)
         self._queue[place] = None
-        if before == CALLED:
-            # It was called in vain: what may always go came between.
+        if before == WOKEN:
+            # It was woken in vain: a first response has taken the room.
             self._queue.move_to_end(place, last=False)
-        if not self._called:
-            # Where there is room, others were here before.
-            self._call_next()
+        if not self._woken:
+            # Where there is room, it belongs to others, who were here before.
+            self._wake_next()
         return False
 
     def take(self, place: "Place", size: int) -> None:
-        """Counts what begins to wait; a connection that was called has had its turn, and the next one is called."""
+        """Counts what begins to wait; a connection that was woken has had its turn, and the next one is woken."""
         self.held += size
-        if self._step(place, _ON_RESPOND) == CALLED:
-            self._call_next()
+        if self._step(place, _ON_RESPOND) == WOKEN:
+            self._wake_next()
 
     def give_back(self, size: int) -> None:
         """Counts what waits no more, and wakes a connection that waits for that."""
         self.held -= size
-        self._call_next()
+        self._wake_next()
 
     def leave(self, place: "Place") -> None:
-        """Forgets a connection that has no call to carry out any more; where it was called, another one is."""
+        """Forgets a connection that has no call to carry out any more; where it was woken, another one is."""
         before = self._step(place, _ON_LEAVE)
         if before == QUEUED:
             del self._queue[place]
-        elif before == CALLED:
-            self._call_next()
+        elif before == WOKEN:
+            self._wake_next()
 
-    def _call_next(self) -> None:
+    def _wake_next(self) -> None:
         if self._queue and self.held < self._most:
             place, _ = self._queue.popitem(last=False)
-            self._step(place, _ON_CALL)
+            self._step(place, _ON_WAKE)
             place.wake()
 
     def _step(self, place: "Place", table: list[int]) -> int:
         """Takes a step; returns the state before."""
         before, place.state = place.state, table[place.state]
-        self._called += (place.state == CALLED) - (before == CALLED)
+        self._woken += (place.state == WOKEN) - (before == WOKEN)
         return before
 
 
@@ -125,7 +127,7 @@ class Backlog(Generic[Waiting]):
         """The call whose turn it is."""
 
     def may_respond(self, call: Waiting, *, spent: bool = False) -> bool:
-        """Returns whether a call may be carried out now; else it waits. `spent`: not in this turn, room or not."""
+        """Returns whether a call may be carried out now; else it waits. `spent`: this turn takes no more."""
         if not spent and (not self.waiting or call is self._going) and self.has_room():
             return True
         self.waiting[call] = None

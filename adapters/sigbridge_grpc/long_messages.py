@@ -1,10 +1,10 @@
 """Messages that are not whole yet: how much of those longer than a window a connection keeps, and the time of each.
 
 A stream's window holds the beginning of a message; what is longer must be let in before it is whole. All such messages
-of a connection together are let in so far, and the one that came first always goes on, whatever the others have: so one
-of them can always become whole. The others wait, held back by their windows; where somebody waits, the first has the
-time that every message has, and then its call ends. Nothing more is let in of a message that has stopped, since all of
-the server's together are too much (`sigbridge_net.unfinished`).
+of a connection together are let in up to `UNFINISHED_BYTES`, and the one that came first always goes on, whatever the
+others have: so one of them can always become whole. The others wait, held back by their windows, which costs none of
+their time. Each that goes on has the time that every message has, and then its call ends. Nothing more is let in of a
+message that has stopped, since all of the server's together are too much (`sigbridge_net.unfinished`).
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from sigbridge_http2.connection import Connection
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 
 LONG_MESSAGE_BYTES = 24576
-"""An unfinished message is let in beyond its stream's window from here on; above what `MAX_QUESTION_BYTES` lets be."""
+"""An unfinished message above this is long; one within `MAX_QUESTION_BYTES` never is."""
 UNFINISHED_BYTES = 4194304
 """The bytes of long messages that one connection lets in before they are whole; the first is let in all the same."""
 
@@ -84,10 +84,9 @@ class LongMessages:
         self._withheld.pop(call, None)
         self._let_in -= call.let_in
         call.let_in = 0
-        for first in self.calls:
-            if first in self._withheld:
-                self._let_go_on(first, now)
-            break
+        first = next(iter(self.calls), None)
+        if first is not None and first in self._withheld:
+            self._let_go_on(first, now)
         for other in list(self._withheld):
             if self._let_in + other.unacknowledged > UNFINISHED_BYTES:
                 break

@@ -31,6 +31,7 @@ class TurnBudget:
         self._responses = 0
         self._response_bytes = 0
         self.resting: dict[StreamCall, None] = {}
+        """The calls that wait for the next turn, in the order in which they came to rest."""
 
     def count_inflated(self, size: int) -> None:
         """Counts the bytes that a message was decompressed to."""
@@ -44,15 +45,14 @@ class TurnBudget:
         self.is_spent = True
 
     def may_respond(self) -> bool:
-        """Returns whether there may be another one."""
+        """Returns whether another response may be made in this turn."""
         return self._responses < RESPONSES and self._response_bytes < RESPONSE_BYTES
 
     def may_inflate(self, call: StreamCall) -> bool:
         """Returns whether a call's next message may be decompressed now; else it rests."""
         if self._inflated < INFLATED_BYTES:
             return True
-        self.resting[call] = None
-        return False
+        return self.rest(call)
 
     def may_resume(self, call: StreamCall) -> bool:
         """Returns whether a call that was held back may go on now; else it rests."""
@@ -78,8 +78,8 @@ class TurnBudget:
         self.is_spent = False
 
     def wake_resting(self, agenda: Agenda) -> None:
-        """Puts the calls that rest on the agenda; who had its turn first waits longest for the next."""
-        # The agenda begins at its end.
+        """Puts the calls that rest on the agenda in their order, the first last: it may have spent the last turn."""
+        # The agenda is looked at from its end: what is put on it last comes first.
         first, *others = self.resting
         for call in (first, *reversed(others)):
             agenda.touch(call)

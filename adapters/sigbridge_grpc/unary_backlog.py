@@ -55,11 +55,12 @@ class UnaryBacklog:
         peer = context.peer()
         backlog = self._backlogs.get(peer)
         if backlog is None:
-            backlog = self._backlogs[peer] = Backlog(self._total, lambda: self._call(peer))
+            backlog = self._backlogs[peer] = Backlog(self._total, lambda: self._wake(peer))
         call = _WaitingCall(context, answer)
-        if backlog.may_respond(call, spent=not self._turn.may_respond()):
+        spent = not self._turn.may_respond()
+        if backlog.may_respond(call, spent=spent):
             self._carry_out(peer, backlog, call)
-        elif not self._turn.may_respond():
+        elif spent:
             self._resting[peer] = None
         try:
             return await call.outcome
@@ -67,7 +68,7 @@ class UnaryBacklog:
             backlog.forget(call)
             self._tidy(peer, backlog)
 
-    def _call(self, peer: str) -> None:
+    def _wake(self, peer: str) -> None:
         """Lets a connection go on in the next turn."""
         asyncio.get_running_loop().call_soon(self._go_on, peer)
 

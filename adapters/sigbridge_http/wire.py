@@ -39,15 +39,20 @@ RESTING: Final = 2
 STOPPED: Final = 3
 
 # What follows in each state.
+# fmt: off
 #                    listening  answering  resting    stopped
-_ON_ANSWER: Final = (ANSWERING, ANSWERING, RESTING, ANSWERING)
-_ON_REST: Final = (LISTENING, RESTING, RESTING, STOPPED)
+_ON_ANSWER: Final = (ANSWERING, ANSWERING, RESTING,   ANSWERING)
+_ON_REST: Final =   (LISTENING, RESTING,   RESTING,   STOPPED)
 _ON_LISTEN: Final = (LISTENING, LISTENING, LISTENING, LISTENING)
-_ON_STOP: Final = (STOPPED, ANSWERING, RESTING, STOPPED)
+_ON_STOP: Final =   (STOPPED,   ANSWERING, RESTING,   STOPPED)
+# fmt: on
+
+_OVER: Final = (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
+"""The states of h11 in which we have nothing more to say on a connection."""
 
 
 class Page:
-    """What a page says now."""
+    """A page as it is now, or another answer."""
 
     __slots__ = ("body", "content_type", "headers", "status")
 
@@ -81,12 +86,12 @@ class HttpRequest(NamedTuple):
 
 
 class HttpService(Protocol):
-    """Answers what is no page."""
+    """A service, which answers what is no page."""
 
     max_body_bytes: int
 
     def answer(self, request: HttpRequest, now: Instant) -> Page | None:
-        """The answer, or `None` where the path is none of the service's."""
+        """Returns the answer, or `None` where the path is none of the service's."""
 
 
 class HttpWire:
@@ -111,7 +116,6 @@ class HttpWire:
         self._pages = pages
         self._client = client
         self._service = service
-        self._now = now
         self._body = bytearray()
         self._total = unfinished
         self._unfinished: Unfinished | None = None
@@ -125,26 +129,24 @@ class HttpWire:
         """The rest of the answer that is being taken."""
 
     def receive(self, data: bytes, now: Instant) -> None:
-        """Take bytes that arrived."""
+        """Takes bytes that arrived."""
         if self.finished:
             return
-        self._now = now
         self._connection.receive_data(data)
-        self._advance()
+        self._advance(now)
 
     def receive_eof(self, now: Instant) -> None:
-        """The client will ask for nothing more."""
+        """Hears that the client will ask for nothing more."""
         if not self.finished:
             self._connection.receive_data(b"")
-            self._advance()
+            self._advance(now)
 
     def connection_lost(self, now: Instant) -> None:
-        """The connection is gone."""
-        self._now = now
-        self._forget_body()
+        """Keeps nothing: the connection is gone."""
+        self._forget_body(now)
 
     def drain(self, now: Instant) -> None:
-        """The server is shutting down: a connection that is asking nothing has no more to say."""
+        """Ends a connection that has nothing more to say, since the server is shutting down."""
         if not self._output:
             self.finished = True
 
@@ -153,18 +155,17 @@ class HttpWire:
         return None
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
-        """What to write now."""
+        """Returns what to write now."""
         if self._unfinished is not None:
             self._pace(self._unfinished, now)
         if self._state == RESTING:
             self._state = _ON_LISTEN[self._state]
-            self._now = now
-            self._advance()
+            self._advance(now)
         if self._output:
             piece, self._output = self._output[:most], self._output[most:]
             self.due = now.monotonic + self._idle_seconds
             return [piece]
-        if self._connection.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
+        if self._connection.our_state in _OVER:
             self.finished = True
         elif self._state == ANSWERING and self._connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
             self._request = None
@@ -178,7 +179,7 @@ class HttpWire:
         return []
 
     def reading(self) -> bool:
-        """Whether more input is welcome."""
+        """Returns whether more input is welcome."""
         return self._state == LISTENING
 
     def expire(self, now: Instant) -> None:
@@ -194,7 +195,7 @@ class HttpWire:
             self._wake()
 
     def _pace(self, message: Unfinished, now: Instant) -> None:
-        """Stops and goes on as all bodies and messages together let this one."""
+        """Stops reading where all bodies and messages together are too much, and reads again when this one goes on."""
         if message.is_stopped:
             self._state = _ON_STOP[self._state]
             self.due = message.due
@@ -202,57 +203,56 @@ class HttpWire:
             self._state = _ON_LISTEN[self._state]
             self.due = now.monotonic + self._idle_seconds
 
-    def _forget_body(self) -> None:
+    def _forget_body(self, now: Instant) -> None:
         """Keeps nothing of a body any more."""
         self._body.clear()
         message, self._unfinished = self._unfinished, None
         if message is not None:
-            message.leave(self._now)
+            message.leave(now)
 
     def _give_up(self, reason: DisconnectReason, now: Instant) -> None:
         """Refuses a request whose body is the largest of too much that is not whole."""
-        self._now = now
         self.due = now.monotonic + self._idle_seconds
-        self._refuse(503)
+        self._refuse(503, now)
         self._wake()
 
-    def _advance(self) -> None:
-        """Look at what has arrived, up to the end of one request."""
+    def _advance(self, now: Instant) -> None:
+        """Looks at what has arrived, up to the end of one request."""
         try:
             while self._state == LISTENING:
                 event = self._connection.next_event()
                 if isinstance(event, h11.Request):
                     self._request = event
                     if _size(event) > MAX_HEADER_BYTES:
-                        self._refuse(431)
+                        self._refuse(431, now)
                     elif event.http_version not in (b"1.0", b"1.1"):
-                        self._refuse(505)
+                        self._refuse(505, now)
                 elif isinstance(event, h11.EndOfMessage) and self._request is not None:
-                    self._answer(self._request)
+                    self._answer(self._request, now)
                 elif isinstance(event, h11.Data):
-                    self._keep(event.data)
+                    self._keep(event.data, now)
                 else:
                     break
             if self._body and self._state == LISTENING:
                 if self._unfinished is None:
-                    self._unfinished = Unfinished(self._total, self._wake, self._give_up, self._now)
-                self._unfinished.grow(len(self._body), 0, self._now)
+                    self._unfinished = Unfinished(self._total, self._wake, self._give_up, now)
+                self._unfinished.grow(len(self._body), 0, now)
         except h11.RemoteProtocolError as error:
             # The library raises it from a method of its own, whose local in the traceback would hold it, and us.
             error.__traceback__ = None
             if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                self._refuse(error.error_status_hint)
-        if self._connection.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
+                self._refuse(error.error_status_hint, now)
+        if self._connection.our_state in _OVER:
             self.finished = self.finished or not self._output
         self._wake()
 
-    def _keep(self, data: bytes | bytearray) -> None:
+    def _keep(self, data: bytes | bytearray, now: Instant) -> None:
         if self._service is not None:
             self._body += data
             if len(self._body) > self._service.max_body_bytes:
-                self._refuse(413)
+                self._refuse(413, now)
 
-    def _answer(self, request: h11.Request) -> None:
+    def _answer(self, request: h11.Request, now: Instant) -> None:
         path = request.target.split(b"?", 1)[0].decode("latin-1")
         make = self._pages.get(path)
         if make is None and self._service is not None:
@@ -261,32 +261,31 @@ class HttpWire:
                 name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
                 headers[name] = f"{headers[name]}, {value}" if name in headers else value
             question = HttpRequest(request.method.decode("latin-1"), path, headers, bytes(self._body), self._client)
-            page = self._service.answer(question, self._now)
+            page = self._service.answer(question, now)
             if page is not None:
-                self._send(page)
+                self._send(page, now)
                 return
         if make is None:
-            self._send(Page(404, b"not found\n"))
+            self._send(Page(404, b"not found\n"), now)
         elif request.method not in (b"GET", b"HEAD"):
-            self._send(Page(405, b"method not allowed\n"), [("allow", "GET, HEAD")])
+            self._send(Page(405, b"method not allowed\n", headers=[("allow", "GET, HEAD")]), now)
         else:
-            self._send(make())
+            self._send(make(), now)
 
-    def _refuse(self, status: int) -> None:
+    def _refuse(self, status: int, now: Instant) -> None:
         text = b"try again later\n" if status == 503 else b"bad request\n"
-        self._send(Page(status, text), [("connection", "close")])
+        self._send(Page(status, text, headers=[("connection", "close")]), now)
 
-    def _send(self, page: Page, headers: list[tuple[str, str]] | None = None) -> None:
-        all_headers = [
+    def _send(self, page: Page, now: Instant) -> None:
+        headers = [
             ("content-type", page.content_type),
             ("content-length", str(len(page.body))),
             ("cache-control", "no-store"),
             *page.headers,
-            *(headers or ()),
         ]
         self._state = _ON_ANSWER[self._state]
-        self._forget_body()
-        response = h11.Response(status_code=page.status, headers=all_headers)
+        self._forget_body(now)
+        response = h11.Response(status_code=page.status, headers=headers)
         self._put(self._connection.send(response))
         if self._request is None or self._request.method != b"HEAD":
             self._put(self._connection.send(h11.Data(data=page.body)))
@@ -309,7 +308,7 @@ def http_wires(
     service: HttpService | None = None,
     unfinished: TotalUnfinished | None = None,
 ) -> WireFactory:
-    """The wires of a listener that serves `pages`, and what else `service` answers.
+    """Returns the wires of a listener that serves `pages`, and what else `service` answers.
 
     What is `unfinished` counts together with that of the server's other listeners, where they are given the same.
     """

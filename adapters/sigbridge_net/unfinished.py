@@ -88,6 +88,7 @@ class TotalUnfinished:
     def __init__(self, settings: Settings) -> None:
         self._most = settings.unfinished_limit
         self._small = min(SMALL_BYTES, self._most // 8)
+        """The bytes up to which a message is small; fewer where the bound is low."""
         self.seconds = settings.message_timeout_seconds
         """The time of a message, without what its size adds."""
         self.kept = 0
@@ -163,7 +164,7 @@ class Unfinished:
         "_look_again",
         "_paused_at",
         "_since",
-        "_stopped_by",
+        "_stopped_until",
         "_total",
         "grown_at",
         "kept",
@@ -186,11 +187,15 @@ class Unfinished:
         self.kept = 0
         """The bytes of it that are kept."""
         self.step = 0
+        """That size in steps of `STEP_BYTES`."""
         self._expected = 0
+        """The bytes that it is going to have, as far as its head has said so; else 0."""
         self._since = now.monotonic
         """The moment at which it began, later by the time in which it was held back."""
         self._paused_at = now.monotonic
-        self._stopped_by = NEVER
+        """The moment since which its time has not run, where it is held or has stopped."""
+        self._stopped_until = NEVER
+        """The moment at which it goes on or ends, where it has stopped."""
         self.grown_at = now.monotonic
         """The moment at which something of it came last."""
         total.join(self)
@@ -201,7 +206,7 @@ class Unfinished:
         if self.state == COMING:
             size = max(self.kept, self._expected)
             return self._since + self._total.seconds + size / SLOWEST_BYTES_PER_SECOND
-        return self._stopped_by if self.state == STOPPED else NEVER
+        return self._stopped_until if self.state == STOPPED else NEVER
 
     def grow(self, kept: int, expected: int, now: Instant) -> None:
         """Counts what is kept now, of so many bytes as its head has said; 0 where it said nothing yet."""
@@ -261,7 +266,7 @@ class Unfinished:
         if self.state == COMING:
             self._paused_at = now.monotonic
         self.state = _ON_STOP[self.state]
-        self._stopped_by = now.monotonic + self._total.seconds
+        self._stopped_until = now.monotonic + self._total.seconds
         self._look_again()
 
     def resume(self, now: Instant) -> None:

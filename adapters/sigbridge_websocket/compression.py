@@ -27,9 +27,9 @@ class Compression:
         self._extension = extension
 
     def inflate(self, payload: bytes, max_bytes: int, *, begins: bool, compressed: bool, last: bool) -> bytes:
-        """Returns what a data frame holds, which `begins` a message, says that it is `compressed`, and is its `last`.
+        """Returns what a data frame holds; raises Fault where that is no deflate, or more than `max_bytes`.
 
-        Raises Fault for what is no deflate, or too much.
+        `begins` and `last`: it is the first frame of its message, and the last; `compressed`: its bit RSV1 is set.
         """
         frame = Frame(Opcode.TEXT if begins else Opcode.CONT, payload, fin=last, rsv1=compressed)
         try:
@@ -44,5 +44,5 @@ class Compression:
         return data
 
     def deflate(self, text: bytes) -> bytes:
-        """Returns what a frame holds that has the whole of a text."""
+        """Returns the payload of a frame that has the whole of a text."""
         return bytes(self._extension.encode(Frame(Opcode.TEXT, text)).data)

@@ -64,14 +64,14 @@ class Batch:
         )
 
     def respond(self, outcome: Outcome, request_id: RequestId, now: Instant) -> None:
-        """Keep the response to an element; a notification gets none."""
+        """Keeps the response to an element; a notification gets none."""
         if request_id is not _unset:
             text = self._encoding.dialect.response(outcome, request_id)
             self._responses.append(text)
             self._size += len(text) + 1
 
     def array(self) -> bytes | None:
-        """The responses as one array; `None` where all elements were notifications."""
+        """Returns the responses as one array; `None` where all elements were notifications."""
         return b"[%b]" % b",".join(self._responses) if self._responses else None
 
 
@@ -92,7 +92,7 @@ class Conversation:
         """The batch that is being processed, waits for the outcome of one of its elements, or rests."""
 
     def receive(self, text: bytes, now: Instant) -> None:
-        """Process one message, which must be UTF-8 where it was a text frame."""
+        """Processes one message, which must be UTF-8 where it was a text frame."""
         call = self._encoding.dialect.fast_call(text)
         if call is None:
             self._receive_any(text, now)
@@ -109,7 +109,7 @@ class Conversation:
             self._process_batch(self._batch, now)
 
     def _receive_any(self, text: bytes, now: Instant) -> None:
-        """Process one message by the general path."""
+        """Processes one message by the general path."""
         try:
             message = msgspec.json.decode(text)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -143,7 +143,7 @@ class Conversation:
         self._hub.put_array(session, None if text is None else self._encoding.frame(text), now)
 
     def _take(self, request: Any, now: Instant, sink: Batch | None) -> None:
-        """Check one element as a request, and dispatch it."""
+        """Checks that a message or an element is a request, and dispatches it."""
         if not isinstance(request, dict):
             self._invalid("not an object", None, now, sink)
             return
@@ -166,7 +166,7 @@ class Conversation:
             self._dispatch(request, method, now, sink)
 
     def _dispatch(self, request: dict[str, Any], method: str, now: Instant, sink: Batch | None) -> None:
-        """Carry out a valid request, or refuse what is no method or has no object of params."""
+        """Carries out a valid request, or refuses what is no method or has no object of params."""
         call_id: CallId = request.get("id", UNSET)
         kind = self._encoding.dialect.kinds.get(method)
         if sink is not None and sink.full:
@@ -190,5 +190,5 @@ class Conversation:
         self._refuse(NoRequest(INVALID_REQUEST, f"Invalid Request: {why}"), request_id, now, sink)
 
     def _refuse(self, error: SignalingError, request_id: CallId, now: Instant, sink: Batch | None) -> None:
-        """Refuse what is no request of ours."""
+        """Refuses what is no request of ours."""
         self._hub.respond(self._session, UNKNOWN, error, request_id, now, sink=sink)

@@ -145,7 +145,7 @@ class FrameReader:
 
     @property
     def exhausted(self) -> bool:
-        """True when nothing has come that `next_frame` has not looked at."""
+        """True when `next_frame` has looked at all that has come."""
         return not self._data
 
     @property
@@ -206,7 +206,7 @@ class FrameReader:
                 raise Fault(DisconnectReason.PROTOCOL_ERROR)
             start = at + MASKED_HEAD_BYTES
             if size > MAX_CONTROL_BYTES:
-                # It is in the next two bytes, or in the next eight.
+                # The size is in the next two bytes, or in the next eight.
                 wide = 2 if size == MAX_CONTROL_BYTES + 1 else 8
                 if left < 2 + wide:
                     self._wait(2 + wide)

@@ -23,6 +23,9 @@ SOURCE = Path(__file__).with_name("load.c")
 MOST_CONNECTIONS = 65536
 """The most connections that a load makes, closed ones included."""
 
+NO_ATTACK = ("none", 0)
+"""The attack of nobody: what is done, in the words of load.c, and on which connection."""
+
 SILENCE_SECONDS = 600.0
 """The load gives up long before, whatever a server does; this is for a fault of its own."""
 
@@ -137,9 +140,7 @@ class Load(AbstractContextManager["Load"]):
         """Closed loop over so many lanes: each sends `burst` steps, awaits them, sends the next, `steps` in all."""
         return self._ask(f"run {first} {count} {burst} {steps}")
 
-    def pace(
-        self, first: int, count: int, rate: float, seconds: float, attack: tuple[str, int] = ("none", 0)
-    ) -> Answer:
+    def pace(self, first: int, count: int, rate: float, seconds: float, attack: tuple[str, int] = NO_ATTACK) -> Answer:
         """Open loop: steps leave at their times over all lanes in turn, whatever became of earlier ones."""
         return self._ask(f"pace {first} {count} {rate} {seconds} {attack[0]} {attack[1]}")
 

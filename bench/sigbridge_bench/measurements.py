@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Literal, TypedDict, cast, get_args
 
 from sigbridge_bench.header_blocks import USUAL, Client
-from sigbridge_bench.load import Answer, Endpoint, Load, LoadError, pinned
+from sigbridge_bench.load import NO_ATTACK, Answer, Endpoint, Load, LoadError, pinned
 from sigbridge_bench.payloads import (
     CANDIDATES_PER_SIDE,
     Encoded,
@@ -54,17 +54,17 @@ COMINGS = 250
 LISTED = 40
 """Peers of the room that is listed without end, who say so much of themselves that a listing is half a megabyte."""
 ABOUT_BYTES = 13_000
+"""The length of what each of them says."""
 LISTINGS = 100
 """The number of these listings that are asked for in each hundredth of a second, by a client that takes as much."""
-
-
 OFFER_BYTES = 32_000
 """The length of each description that is sent to both listeners in each hundredth of a second."""
 LISTENERS: tuple[Listeners, ...] = get_args(Listeners)
+DISTURBERS: tuple[Disturber, ...] = get_args(Disturber)
 
 
 class Mark(TypedDict):
-    """What every record says of itself."""
+    """The fields that every record begins with: its run, its server and its round."""
 
     run: str
     server: str
@@ -75,7 +75,7 @@ class Pairs:
     """Peers of one pairing, two in each room."""
 
     def __init__(self, load: Load, server: Server, pairing: str, count: int) -> None:
-        """Define them; `connect` connects them."""
+        """Defines them; `connect` connects them."""
         self.pairing = pairing
         self.count = count
         self._load = load
@@ -91,7 +91,7 @@ class Pairs:
             )
 
     def connect(self) -> None:
-        """Let all of them announce."""
+        """Lets all of them announce."""
         self._load.setup(self._ends[0][0][0], 2 * self.count)
 
     def lanes(self, message: Message) -> int:
@@ -104,7 +104,7 @@ class Pairs:
         return self._lanes[message]
 
     def steps(self, message: Message, messages: int) -> int:
-        """How many of so many messages each pair sends: as many as all others, and whole calls only."""
+        """Returns how many of so many messages each pair sends: as many as all others, and whole calls only."""
         whole = sum(CALL_PHASES) if message == "call" else 1
         return max(1, -(-messages // (self.count * whole))) * whole
 
@@ -112,7 +112,7 @@ class Pairs:
         """Closed loop: about so many messages over all pairs."""
         return self._load.run(self.lanes(message), self.count, in_flight, self.steps(message, messages))
 
-    def pace(self, message: Message, rate: float, seconds: float, attack: tuple[str, int] = ("none", 0)) -> Answer:
+    def pace(self, message: Message, rate: float, seconds: float, attack: tuple[str, int] = NO_ATTACK) -> Answer:
         """Open loop: messages per second over all pairs, for so many seconds."""
         return self._load.pace(self.lanes(message), self.count, rate, seconds, attack)
 
@@ -160,7 +160,7 @@ def latency(pairs: Pairs, mark: Mark, message: Message, rate: float, seconds: fl
 def ceiling(
     pairs: Pairs, mark: Mark, message: Message, *, first: float, most: float, bisections: int, seconds: float
 ) -> Ceiling:
-    """Where the 99th percentile leaves the limit: doubled from `first` until it does, then halved in between.
+    """Finds the rate at which the 99th percentile leaves the limit: doubled from `first` until it does, then halved.
 
     Rates are messages per second over all pairs; `most` is the highest that is tried, `seconds` how long each is.
     """
@@ -184,7 +184,7 @@ def ceiling(
 
 
 def _keeps(pairs: Pairs, message: Message, rate: float, seconds: float) -> bool | None:
-    """Whether the 99th percentile stays below the limit in one of three tries; none where the load cannot say."""
+    """Returns whether the 99th percentile is below the limit in one of three tries; None where the load cannot say."""
     load_too_slow = False
     for _ in range(3):
         # Something else on the machine can spoil a try, and seldom three in a row.
@@ -198,7 +198,7 @@ def _keeps(pairs: Pairs, message: Message, rate: float, seconds: float) -> bool 
 def sessions(
     load: Load, server: Server, mark: Mark, protocol: Protocol, count: int, client: Client = USUAL
 ) -> Sessions:
-    """What `count` sessions, a room each, cost that are set up beside as many that are there already."""
+    """Measures what `count` sessions, a room each, cost that are set up beside as many that are there already."""
     endpoint = server.endpoints[protocol]._replace(client=client)
     rooms = [secrets.token_hex(6) for _ in range(2 * count)]
     first, *_ = [_open(load, endpoint, f"{room}-a", room) for room in rooms]
@@ -229,13 +229,13 @@ class Crowd:
         self._protocol: Protocol = protocol
         self._count = count
         self.room = secrets.token_hex(6)
-        self._first, *_ = [self._next(number) for number in range(count)]
+        self._first, *_ = [self._open_next(number) for number in range(count)]
         # One after the other, each would be told to all before it on its own.
         load.setup(self._first, count, at_once=0)
 
     def join(self, mark: Mark) -> Join:
-        """One more joins, and stays: what its leaving costs would count against whatever is measured next."""
-        joiner = self._next(self._count)
+        """Lets one more join, and stay: what its leaving costs would count against whatever is measured next."""
+        joiner = self._open_next(self._count)
         before = self._server.cpu()
         answer = self._load.join(joiner, self._first, self._count)
         after = self._server.cpu()
@@ -247,13 +247,13 @@ class Crowd:
             server_cpu=_between(before, after),
         )
 
-    def _next(self, number: int) -> int:
+    def _open_next(self, number: int) -> int:
         peer_id = f"{secrets.token_hex(6)}-{number}"
         return _open(self._load, self._server.endpoints[self._protocol], peer_id, self.room, self._about)
 
 
 def storm(load: Load, server: Server, mark: Mark, protocol: Protocol, count: int, rate: float) -> Storm:
-    """So many connect and announce at once; a pair of the same protocol signals meanwhile, warmed up before."""
+    """Lets so many connect and announce at once; a pair of the protocol signals meanwhile, warmed up before."""
     pair = Pairs(load, server, f"{protocol}-{protocol}", 1)
     pair.connect()
     pair.run("candidate", 1, STORM_WARM_UP)
@@ -275,24 +275,21 @@ def storm(load: Load, server: Server, mark: Mark, protocol: Protocol, count: int
 
 
 def whole_call(load: Load, pair: Pairs, mark: Mark, calls: int) -> WholeCall:
-    """So many calls, one after the other, each on new connections; `pair` must not be connected."""
+    """Makes so many calls, one after the other, each on new connections; `pair` must not be connected."""
     answer = load.calls(pair.lanes("call"), pair.count, calls, CALL_PHASES)
     return WholeCall(**mark, pairing=pair.pairing, calls=calls, p50=answer.p50, p99=answer.p99)
-
-
-DISTURBERS: tuple[Disturber, ...] = get_args(Disturber)
 
 
 class Attackers:
     """Clients that misbehave towards one server; they hold a token, if one is asked for."""
 
     def __init__(self, load: Load, server: Server, crowd: int) -> None:
-        """Fill the rooms that a batch and a listing are about, with WebSocket sessions; the former holds `crowd`."""
+        """Fills the rooms that a batch and a listing are about, with WebSocket sessions; the former holds `crowd`."""
         # Its header block is repeated, as clients never do with one that makes entries in the server's table; so it
         # has none.
         on_grpc = load.open(server.endpoints["grpc"]._replace(client="plain"), b"")
         self._attacks: dict[Disturber, tuple[str, int]] = {
-            "nobody": ("none", 0),
+            "nobody": NO_ATTACK,
             "resets": ("resets", on_grpc),
             "pings": ("pings", on_grpc),
         }
@@ -346,7 +343,7 @@ def stall(
     pairs: Pairs, load: Load, server: Server, mark: Mark, listeners: Listeners, rate: float, seconds: float
 ) -> Stall:
     """Latencies of calls at a fixed rate (messages per second, over all pairs), with two listeners or without."""
-    attack, first, count = ("none", 0), 0, 0
+    attack, first, count = NO_ATTACK, 0, 0
     if listeners != "none":
         room = secrets.token_hex(6)
         ids: dict[Protocol, str] = {"grpc": f"{room}-a", "websocket": f"{room}-b"}
@@ -374,7 +371,7 @@ def stall(
 
 
 def echo(pairs: Pairs, mark: Mark, messages: int) -> Echo:
-    """What the load can do at most, and what it costs itself: candidates, eight in flight for each pair."""
+    """Measures what the load can do at most, and costs itself: candidates, eight in flight for each pair."""
     answer = pairs.run("candidate", 8, messages)
     return Echo(**mark, messages=answer.messages, seconds=answer.seconds, load_cpu=answer.load_cpu)
 

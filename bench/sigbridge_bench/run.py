@@ -8,7 +8,7 @@ is named, with the reason, before anything is measured.
 
 import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +28,12 @@ MEASUREMENTS = ("without-io", "cpu", "latency", "ceiling", "sessions", "join", "
 """In their order. The echo takes part in every run."""
 
 SPARE_FILES = 200
-"""How many descriptors a server needs besides those of its sessions."""
+"""The descriptors that a server needs besides those of its sessions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """How much of everything."""
+    """The amounts: of rounds, messages, sessions and seconds."""
 
     rounds: Mapping[str, int]
     """Of each measurement, and of the echo."""
@@ -121,9 +121,9 @@ class Phase(NamedTuple):
     name: str
     cells: Sequence[Cell]
     seconds: float
-    """About how long a cell takes, for the bar."""
+    """About the time that a cell takes, for the bar."""
     begin: Callable[[ExitStack, Sequence[Cell], Say], Measure]
-    """Start what is measured, and warm it up; what is returned makes a cell's record of a round."""
+    """Starts what is measured, and warms it up; what is returned makes a cell's record of a round."""
 
 
 @dataclass(kw_only=True)
@@ -138,27 +138,27 @@ class Bench:
     """Stands for the subjects that have no command."""
 
     def phases(self, names: Sequence[str]) -> list[Phase]:
-        """What is to be done for these measurements, the echo before all; without what has no cells here."""
+        """Returns the phases of these measurements, the echo before all; without those that have no cells here."""
         profile = self.profile
         relay = profile.messages * 7e-5 + 0.02
         tries = 8 * profile.ceiling_seconds
-        made = {
-            "echo": Phase("echo", [Cell(bare_echo(), "tcp-tcp")], relay, self._echo),
-            "without-io": Phase("without-io", self._without_io_cells(), profile.without_io * 3e-5 + 0.5, self._alone),
-            "cpu": Phase("cpu", self._cpu_cells(), relay, self._cpu),
-            "latency": Phase("latency", self._latency_cells(), profile.pace_seconds, self._latency),
-            "ceiling": Phase("ceiling", self._ceiling_cells(), tries, self._ceiling),
-            "sessions": Phase("sessions", self._session_cells(), 1.0 + profile.sessions * 1e-3, self._sessions),
-            "join": Phase("join", self._join_cells(), profile.room * 1e-3, self._join),
-            "storm": Phase("storm", self._storm_cells(), 1.0 + profile.storm * 1e-3, self._storm),
-            "calls": Phase("calls", self._call_cells(), profile.calls * 4e-3, self._calls),
-            "disturbance": Phase("disturbance", self._disturbed_cells(), profile.pace_seconds, self._disturbance),
-            "stall": Phase("stall", self._stall_cells(), 2 * profile.pace_seconds, self._stall),
-        }
-        return [phase for name, phase in made.items() if phase.cells and name in ("echo", *names)]
+        phases = [
+            Phase("echo", [Cell(bare_echo(), "tcp-tcp")], relay, self._echo),
+            Phase("without-io", self._without_io_cells(), profile.without_io * 3e-5 + 0.5, self._without_io),
+            Phase("cpu", self._cpu_cells(), relay, self._cpu),
+            Phase("latency", self._latency_cells(), profile.pace_seconds, self._latency),
+            Phase("ceiling", self._ceiling_cells(), tries, self._ceiling),
+            Phase("sessions", self._session_cells(), 1.0 + profile.sessions * 1e-3, self._sessions),
+            Phase("join", self._join_cells(), profile.room * 1e-3, self._join),
+            Phase("storm", self._storm_cells(), 1.0 + profile.storm * 1e-3, self._storm),
+            Phase("calls", self._call_cells(), profile.calls * 4e-3, self._calls),
+            Phase("disturbance", self._disturbed_cells(), profile.pace_seconds, self._disturbance),
+            Phase("stall", self._stall_cells(), 2 * profile.pace_seconds, self._stall),
+        ]
+        return [phase for phase in phases if phase.cells and phase.name in ("echo", *names)]
 
     def records(self, phases: Sequence[Phase]) -> Iterator[Record]:
-        """Measure; yields each record as it is made. Raises LoadError where something goes wrong on the way."""
+        """Measures; yields each record as it is made. Raises LoadError where something goes wrong on the way."""
         progress = Progress(sum(len(each.cells) * self.profile.rounds[each.name] * each.seconds for each in phases))
         try:
             for phase in phases:
@@ -182,7 +182,7 @@ class Bench:
 
     def _ways(self, subject: Subject) -> tuple[str, ...]:
         """The pairings where a figure takes seconds: all of the first server's, of the others the unmixed ones."""
-        return tuple(way for way in subject.pairings if self._is_main(subject) or len(set(way.split("-"))) == 1)
+        return tuple(way for way in subject.pairings if self._is_main(subject) or _is_unmixed(way))
 
     def _is_main(self, subject: Subject) -> bool:
         return subject.name == "sigbridge" or not subject.command
@@ -227,7 +227,7 @@ class Bench:
         ]
 
     def _headers(self, subject: Subject, protocol: Protocol) -> tuple[Client | Literal[""], ...]:
-        """Whose headers begin calls: every client's with the first server, and the usual ones with others."""
+        """Returns the clients whose headers begin calls: all with the first server, and the usual one with others."""
         if protocol != "grpc":
             return ("",)
         return CLIENTS if self._is_main(subject) else (USUAL,)
@@ -236,7 +236,7 @@ class Bench:
         return [
             Cell(subject, protocol)
             for subject in self.subjects
-            if subject.name in ("sigbridge", "tcp") or not subject.command
+            if subject.name == "tcp" or self._is_main(subject)
             for protocol in subject.protocols
         ]
 
@@ -254,7 +254,7 @@ class Bench:
             for subject in self.subjects
             if self._is_main(subject) and "grpc" in subject.protocols
             for way in subject.pairings
-            if len(set(way.split("-"))) == 1
+            if _is_unmixed(way)
             for by in measurements.DISTURBERS
             if by not in ("batch", "listing") or "websocket" in subject.protocols
         ]
@@ -278,8 +278,8 @@ class Bench:
         assert self.attached is not None
         return self.attached
 
-    def _all(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> tuple[Load, dict[str, Server]]:
-        """The load, and every server of these cells, by name."""
+    def _started(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> tuple[Load, dict[str, Server]]:
+        """Starts the load, and every server of these cells; returns it, and these by name."""
         servers: dict[str, Server] = {}
         for cell in cells:
             if cell.subject.name not in servers:
@@ -290,13 +290,13 @@ class Bench:
     def _connected(
         self, stack: ExitStack, cells: Sequence[Cell], say: Say
     ) -> tuple[Load, dict[str, Server], dict[tuple[str, str], Pairs]]:
-        """The same, with pairs for each pairing of each server."""
-        load, servers = self._all(stack, cells, say)
+        """Starts the same, and connects pairs for each pairing of each server; returns these, too."""
+        load, servers = self._started(stack, cells, say)
         pairs: dict[tuple[str, str], Pairs] = {}
         for cell in cells:
             key = cell.subject.name, cell.way
             if key not in pairs:
-                with _said_of(cell, servers[cell.subject.name]):
+                with _naming(cell, servers[cell.subject.name]):
                     pairs[key] = Pairs(load, servers[cell.subject.name], cell.way, self.profile.pairs)
                     pairs[key].connect()
         return load, servers, pairs
@@ -304,10 +304,10 @@ class Bench:
     def _warmed(
         self, pairs: Mapping[tuple[str, str], Pairs], servers: Mapping[str, Server], cells: Sequence[Cell], say: Say
     ) -> None:
-        """Let each pairing of each server relay enough that nothing of it is new."""
+        """Lets each pairing of each server relay enough that nothing of it is new."""
         for cell in dict.fromkeys(cell._replace(setting=0.0) for cell in cells):
             say(f"warming up {cell}")
-            with _said_of(cell, servers[cell.subject.name]):
+            with _naming(cell, servers[cell.subject.name]):
                 for in_flight in (1, 8):
                     pairs[cell.subject.name, cell.way].run(_message(cell), in_flight, self.profile.warm_up // 2)
 
@@ -315,12 +315,12 @@ class Bench:
         _, servers, pairs = self._connected(stack, cells, say)
 
         def measure(cell: Cell, number: int) -> Record:
-            with _said_of(cell, servers["echo"]):
+            with _naming(cell, servers["echo"]):
                 return measurements.echo(pairs["echo", "tcp-tcp"], self._mark(cell, number), 10 * self.profile.messages)
 
         return measure
 
-    def _alone(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+    def _without_io(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
         def measure(cell: Cell, number: int) -> Record:
             message = cast(Literal["offer", "candidate"], cell.message)
             return measurements.without_io(
@@ -336,13 +336,13 @@ class Bench:
         say: Say,
         take: Callable[[Cell, Pairs, Server, Mark], Record],
     ) -> Measure:
-        """What is measured between pairs that are connected and warm; `take` makes a cell's record."""
+        """Measures each cell between pairs that are connected and warm; `take` makes its record."""
         _, servers, pairs = self._connected(stack, cells, say)
         self._warmed(pairs, servers, cells, say)
 
         def measure(cell: Cell, number: int) -> Record:
             server = servers[cell.subject.name]
-            with _said_of(cell, server):
+            with _naming(cell, server):
                 return take(cell, pairs[server.name, cell.way], server, self._mark(cell, number))
 
         return measure
@@ -382,16 +382,16 @@ class Bench:
         return self._on_new_servers(say, take)
 
     def _join(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
-        load, servers = self._all(stack, cells, say)
+        load, servers = self._started(stack, cells, say)
         crowds: dict[Cell, Crowd] = {}
         for cell in cells:
             say(f"filling a room of {cell}")
             server = servers[cell.subject.name]
-            with _said_of(cell, server):
+            with _naming(cell, server):
                 crowds[cell] = Crowd(load, server, cast(Protocol, cell.way), self.profile.room)
 
         def measure(cell: Cell, number: int) -> Record:
-            with _said_of(cell, servers[cell.subject.name]):
+            with _naming(cell, servers[cell.subject.name]):
                 return crowds[cell].join(self._mark(cell, number))
 
         return measure
@@ -409,25 +409,25 @@ class Bench:
 
         def measure(cell: Cell, number: int) -> Record:
             with ExitStack() as own:
-                load, servers = self._all(own, [cell], say)
+                load, servers = self._started(own, [cell], say)
                 server = servers[cell.subject.name]
-                with _said_of(cell, server):
+                with _naming(cell, server):
                     return take(cell, load, server, self._mark(cell, number))
 
         return measure
 
     def _calls(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
-        load, servers = self._all(stack, cells, say)
+        load, servers = self._started(stack, cells, say)
         pairs: dict[Cell, Pairs] = {}
         for cell in cells:
             say(f"warming up {cell}")
             server = servers[cell.subject.name]
-            with _said_of(cell, server):
+            with _naming(cell, server):
                 pairs[cell] = Pairs(load, server, cell.way, 1)
                 measurements.whole_call(load, pairs[cell], self._mark(cell, 0), self.profile.calls)
 
         def measure(cell: Cell, number: int) -> Record:
-            with _said_of(cell, servers[cell.subject.name]):
+            with _naming(cell, servers[cell.subject.name]):
                 return measurements.whole_call(load, pairs[cell], self._mark(cell, number), self.profile.calls)
 
         return measure
@@ -442,7 +442,7 @@ class Bench:
 
         def measure(cell: Cell, number: int) -> Record:
             server = servers[cell.subject.name]
-            with _said_of(cell, server):
+            with _naming(cell, server):
                 return measurements.disturbance(
                     pairs[server.name, cell.way],
                     self._mark(cell, number),
@@ -455,19 +455,19 @@ class Bench:
         return measure
 
     def _stall(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
-        load, servers = self._all(stack, cells, say)
+        load, servers = self._started(stack, cells, say)
         pairs: dict[str, Pairs] = {}
         for cell in dict.fromkeys(cell._replace(message="") for cell in cells):
             server = servers[cell.subject.name]
             say(f"connecting and warming up {cell}")
-            with _said_of(cell, server):
+            with _naming(cell, server):
                 pairs[server.name] = Pairs(load, server, cell.way, self.profile.mixed_pairs)
                 pairs[server.name].connect()
                 pairs[server.name].run("call", 1, 2 * self.profile.warm_up)
 
         def measure(cell: Cell, number: int) -> Record:
             server = servers[cell.subject.name]
-            with _said_of(cell, server):
+            with _naming(cell, server):
                 return measurements.stall(
                     pairs[server.name],
                     load,
@@ -481,20 +481,19 @@ class Bench:
         return measure
 
 
-class _said_of:  # noqa: N801 - reads as a function
-    """Says of a LoadError which cell it belongs to, and whether its server is still there."""
+@contextmanager
+def _naming(cell: Cell, server: Server) -> Iterator[None]:
+    """Names in a LoadError the cell to which it belongs, and says whether its server has ended."""
+    try:
+        yield
+    except LoadError as error:
+        ended = server.ended()
+        raise LoadError(f"{cell}: {error}{f'; {ended}' if ended else ''}") from None
 
-    def __init__(self, cell: Cell, server: Server) -> None:
-        self._cell = cell
-        self._server = server
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, LoadError):
-            ended = self._server.ended()
-            raise LoadError(f"{self._cell}: {error}{f'; {ended}' if ended else ''}") from None
+def _is_unmixed(way: str) -> bool:
+    """Returns whether both peers of a pairing have one protocol."""
+    return len(set(way.split("-"))) == 1
 
 
 def _message(cell: Cell) -> Message:
@@ -504,7 +503,7 @@ def _message(cell: Cell) -> Message:
 def begin(
     bench: Bench, left_out: Sequence[str], options: Mapping[str, str | int | float | bool | None | list[str]]
 ) -> Run:
-    """What stands at the head of a run's records."""
+    """Returns what stands at the head of a run's records."""
     return Run(
         run=bench.run,
         commit=commit(),
@@ -516,7 +515,7 @@ def begin(
 
 
 def write(bench: Bench, head: Run, phases: Sequence[Phase], output: Path) -> list[Record]:
-    """Measure, and append every record to a file as it is made; returns them."""
+    """Measures, and appends every record to a file as it is made; returns them."""
     allow_files()
     append(output, head)
     made: list[Record] = [head]
@@ -527,16 +526,16 @@ def write(bench: Bench, head: Run, phases: Sequence[Phase], output: Path) -> lis
 
 
 def now() -> str:
-    """When a run begins: ISO 8601 in UTC."""
+    """Returns the moment at which a run begins: ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def most_sessions() -> int:
-    """How many sessions a server that is started here may have at once, by its limit of open files."""
+    """Returns the number of sessions that a server started here may have at once, by its limit of open files."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1] - SPARE_FILES
 
 
 def allow_files() -> None:
-    """Let those that are started here have as many files open as they may."""
+    """Lets those that are started here have as many files open as they may."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

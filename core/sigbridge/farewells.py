@@ -80,7 +80,7 @@ class Farewells:
         peers = [peer for peer in farewell.room.peers.values() if peer.incarnation <= latest]
         self._delivery.tell(peers, event.kind, lambda encoding: encoding.encode_event(event), now)
         if self._later is not None and not self._told:
-            # The turn's end is to be heard of.
+            # The first of a turn asks for the next, in which the count begins anew.
             self._later()
         # One at least: looking at a room costs something, too.
         self._told += len(peers) + 1

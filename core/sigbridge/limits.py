@@ -14,7 +14,7 @@ from sigbridge import errors
 
 
 class _Bucket:
-    """What is left, and when that was so."""
+    """The tokens that are left, and the moment at which that was so."""
 
     __slots__ = ("left", "since")
 
@@ -31,9 +31,9 @@ class RateLimiter:
 
     def __init__(self, *, per_second: float, burst: int, bytes_per_token: int) -> None:
         self._per_second = per_second
-        self._burst = burst
-        self._full = burst - 1.0
-        """What a full bucket has left when one was taken."""
+        self._burst = float(burst)
+        self._full_but_one = burst - 1.0
+        """The tokens that a full bucket has left when one was taken."""
         self._buckets: dict[str, dict[str, _Bucket]] = {}
         """By kind, which are few, and then by holder."""
         self._bytes_per_token = bytes_per_token
@@ -41,11 +41,11 @@ class RateLimiter:
         """The part of each holder's allowance of rosters that is used, in tokens; it is below zero."""
 
     def __len__(self) -> int:
-        """How many buckets are kept."""
+        """The number of buckets that are kept."""
         return sum(map(len, self._buckets.values())) + len(self._rosters)
 
     def take(self, holder: str, kind: str, now: float) -> None:
-        """Take one request; SignalingError (RESOURCE_EXHAUSTED, with `retry_after_ms`) where the bucket is empty."""
+        """Takes one request; SignalingError (RESOURCE_EXHAUSTED, with `retry_after_ms`) where the bucket is empty."""
         rate = self._per_second
         if not rate:
             return
@@ -54,13 +54,13 @@ class RateLimiter:
             buckets = self._buckets[kind] = {}
         bucket = buckets.get(holder)
         if bucket is None:
-            buckets[holder] = _Bucket(self._full, now)
+            buckets[holder] = _Bucket(self._full_but_one, now)
             return
         left = bucket.left + (now - bucket.since) * rate - 1.0
         if left < 0:
             # One more than it takes, so that rounding never turns away a client that has waited as long as told.
             raise errors.too_many_requests(kind, rate, ceil(-left / rate * 1000) + 1)
-        bucket.left = min(self._full, left)
+        bucket.left = min(self._full_but_one, left)
         bucket.since = now
 
     def charge_listing(self, holder: str, kind: str, size: int, now: float) -> None:
@@ -75,17 +75,17 @@ class RateLimiter:
         rate = self._per_second
         if not rate:
             return
-        cost, most = size / self._bytes_per_token, allowed / self._bytes_per_token
+        cost, allowance = size / self._bytes_per_token, allowed / self._bytes_per_token
         used = self._rosters.get(holder)
         if used is None:
             used = self._rosters[holder] = _Bucket(0.0, now)
         left = min(0.0, used.left + (now - used.since) * rate) - cost
         used.since = now
-        over = -left - most
+        over = -left - allowance
         if over <= 0:
             used.left = left
             return
-        # What is charged here does not count there any more.
+        # What the bucket pays for uses up nothing of the allowance.
         paid = min(cost, over)
         used.left = left + paid
         self._charge(holder, kind, ceil(paid), now)
@@ -98,13 +98,13 @@ class RateLimiter:
         bucket = buckets.get(holder)
         if bucket is None:
             # It was full a moment ago, and was forgotten.
-            bucket = buckets[holder] = _Bucket(self._full + 1.0, now)
+            bucket = buckets[holder] = _Bucket(self._burst, now)
         left = bucket.left + (now - bucket.since) * self._per_second
-        bucket.left = min(self._full + 1.0, left) - tokens
+        bucket.left = min(self._burst, left) - tokens
         bucket.since = now
 
     def expire(self, now: float) -> None:
-        """Forget the buckets that are full again."""
+        """Forgets the buckets that are full again."""
         rate, burst = self._per_second, self._burst
         for holder, used in list(self._rosters.items()):
             if used.left + (now - used.since) * rate >= 0:

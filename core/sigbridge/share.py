@@ -27,7 +27,7 @@ BYTES_PER_EVENT: Final = 1024
 
 # What follows in each state.
 # fmt: off
-#                              fresh  spent   rested
+#                                  fresh  spent   rested
 _ON_PASS_TURN: Final[list[int]] = [FRESH, RESTED, RESTED]
 _ON_GO_ON: Final[list[int]] =     [FRESH, SPENT,  FRESH]
 # fmt: on

@@ -1,7 +1,7 @@
 """The backlog alone: bounds of a connection and of all, who goes on when something has left, and in which order."""
 
 from sigbridge import Settings
-from sigbridge_grpc.backlog import APART, CALLED, QUEUED, Backlog, TotalBacklog
+from sigbridge_grpc.backlog import APART, QUEUED, WOKEN, Backlog, TotalBacklog
 
 
 class Connection:
@@ -77,11 +77,11 @@ def test_where_all_hold_too_much_connections_go_on_one_at_a_time_in_their_order(
     assert [other.state for other in others] == [QUEUED] * 4
     greedy.backlog.give_back(90)
     # One alone is woken, and the next one when that has responded.
-    assert ([other.woken for other in others], others[0].state) == ([1, 0, 0, 0], CALLED)
+    assert ([other.woken for other in others], others[0].state) == ([1, 0, 0, 0], WOKEN)
     assert others[0].asks("late") == []
     others[0].holds(10)
     assert [other.woken for other in others] == [1, 1, 0, 0]
-    assert [other.state for other in others] == [APART, CALLED, QUEUED, QUEUED]
+    assert [other.state for other in others] == [APART, WOKEN, QUEUED, QUEUED]
     # A newcomer waits behind those who were here before.
     newcomer = Connection(total)
     assert newcomer.asks("x", "y") == ["x"]
@@ -107,9 +107,9 @@ def test_a_connection_that_is_called_and_has_nothing_to_say_passes_its_turn_on()
         other.asks("first", "second")
     assert [one.state, two.state] == [QUEUED, QUEUED]
     greedy.backlog.give_back(100)
-    assert [one.state, two.state] == [CALLED, QUEUED]
+    assert [one.state, two.state] == [WOKEN, QUEUED]
     one.backlog.forget("second")
-    assert [one.state, two.state] == [APART, CALLED]
+    assert [one.state, two.state] == [APART, WOKEN]
     assert two.goes_on() == ["second"]
 
 
@@ -119,7 +119,7 @@ def test_a_connection_that_was_called_in_vain_is_the_first_again() -> None:
     for other in (one, two):
         other.asks("first", "second")
     greedy.backlog.give_back(100)
-    assert [one.state, two.state] == [CALLED, QUEUED]
+    assert [one.state, two.state] == [WOKEN, QUEUED]
     # What may always go takes the room.
     assert greedy.asks("h", size=100) == ["h"]
     assert one.goes_on() == []
@@ -136,7 +136,7 @@ def test_a_lost_connection_gives_back_what_it_held_and_its_place() -> None:
     assert (one.backlog.held, one.backlog.leaving, one.backlog.waiting, one.state) == (0, 0, {}, APART)
     assert (total.held, list(total._queue)) == (110, [two.backlog._place])
     greedy.backlog.close()
-    assert (total.held, two.state) == (10, CALLED)
+    assert (total.held, two.state) == (10, WOKEN)
     one.backlog.close()
     assert total.held == 10
 

@@ -1,4 +1,4 @@
-"""The budget of a turn: what is above it rests, and goes on in the order in which it came to rest."""
+"""The budget of a turn: what is above it rests, and goes on in the order in which it came to rest, but the first last."""
 
 from sigbridge_grpc.call import Agenda, StreamCall
 from sigbridge_grpc.framing import Deframer
@@ -28,7 +28,7 @@ def test_some_calls_go_on_and_the_rest_in_the_next_turn() -> None:
     turn.wake_resting(agenda)
     assert (turn.is_spent, turn.resting) == (False, {})
     waiting = [call.stream_id for call in all_of_them[HELD_BACK_CALLS:]]
-    # Who had its turn first waits longest for the next.
+    # The first may have spent the last turn.
     assert agenda_of(agenda) == [waiting[1], waiting[2], waiting[0]]
 
 

@@ -11,7 +11,7 @@ from clock import Clock
 from lines import Line
 from sigbridge import Instant, Settings
 from sigbridge_http.wire import MAX_HEADER_BYTES, HttpWire, Page, http_wires
-from sigbridge_net.unfinished import TotalUnfinished
+from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 
 PAGES = {
     "/metrics": lambda: Page(200, b"up 1\n", content_type="text/plain; version=1.0.0"),
@@ -460,6 +460,22 @@ def test_above_the_bound_nothing_more_is_read_of_the_largest_body(bodies):
     large.feed(b"x" * 100_000)
     assert [answer[2] for answer in large.answers("POST")] == [b"400000"]
     assert total.kept == 0
+
+
+def test_what_goes_on_at_the_end_of_another_ones_bytes_has_lost_no_time(bodies):
+    total, clock, connect = bodies
+    body = connect().send(300_000)
+    clock.advance(10)
+    message = Unfinished(total, lambda: None, lambda reason, now: None, clock.now)
+    whole_time = message.due - clock.now.monotonic
+    message.grow(0, 350_000, clock.now)
+    more_for_its_size = message.due - clock.now.monotonic - whole_time
+    message.grow(350_000, 350_000, clock.now)
+    assert message.is_stopped
+    clock.advance(5)
+    body.end_input()
+    assert not message.is_stopped
+    assert message.due == clock.now.monotonic + whole_time + more_for_its_size
 
 
 def test_without_room_the_largest_body_is_refused(bodies):
