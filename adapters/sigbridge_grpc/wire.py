@@ -18,6 +18,7 @@ from sigbridge.errors import Code, SignalingError
 from sigbridge.fast_paths import is_on
 from sigbridge.instant import NEVER, Instant
 from sigbridge.settings import Settings
+from sigbridge.share import FRESH
 from sigbridge_grpc import lifetime
 from sigbridge_grpc.call import GONE, HALF_CLOSED, StreamCall
 from sigbridge_grpc.door import MAX_HEADER_BYTES, Admission, Door, RequestHead
@@ -194,7 +195,14 @@ class GrpcWire(Exchange):
         # The general path begins with this, too.
         self._look_at_touched(now)
         turn, http2 = self._turn, self._http2
-        if not self._settling or turn.is_spent or turn.resting or http2.resumed or not http2.can_write_all(most):
+        if (
+            not self._settling
+            or turn.is_spent
+            or turn.resting
+            or self.share.state != FRESH
+            or http2.resumed
+            or not http2.can_write_all(most)
+        ):
             return None
         self._lifetime.stalled_since = NEVER
         self.share.used = 0

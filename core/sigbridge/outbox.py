@@ -1,4 +1,4 @@
-"""What waits to be sent to one session: the only queue that counts against a bound, the same on both protocols.
+"""The messages that wait to be sent to one session: the only queue with a bound, which is the same on both protocols.
 
 Rule 1: responses and events leave in the order in which they were put, except Rule 2: what a request causes for its own
 sender (`follow_up`) waits until its response is put, and while something waits, everything else for this session waits
@@ -20,6 +20,9 @@ RELAY: Final = 1
 NOTICE: Final = 2
 """Responses, and events about the room, which cannot be refused, may fill it twice."""
 
+HELD_BACK: Final = -1
+"""The number of messages before a roster that is held back."""
+
 
 def nobody() -> None:
     """Nobody is listening yet."""
@@ -34,12 +37,12 @@ class Outbox:
         "_before_roster",
         "_bytes",
         "_frames",
-        "_free_bytes",
-        "_free_messages",
         "_held",
         "_max_bytes",
         "_max_messages",
         "_put_at",
+        "_roster_bytes",
+        "_roster_messages",
         "wake",
     )
 
@@ -51,11 +54,11 @@ class Outbox:
         self._put_at: list[float] = []
         self._held: list[bytes] | None = None
         self._bytes = 0
-        # How much of what is queued is roster, which counts against no bound (Rule 4).
-        self._free_messages = 0
-        self._free_bytes = 0
+        # The part of what is queued that is roster, and counts against no bound (Rule 4).
+        self._roster_messages = 0
+        self._roster_bytes = 0
         self._before_roster = 0
-        """Messages that leave before the roster does; -1 while that is held back."""
+        """Messages that leave before the roster does; HELD_BACK while nobody knows how many that will be."""
         # The same of the arrays of batches (Rule 6).
         self._array_bytes = 0
         self._array_end = 0
@@ -64,33 +67,33 @@ class Outbox:
         """Called whenever the outbox has something to take; set by the session's wire. Must not put anything."""
 
     def __len__(self) -> int:
-        """How many messages are queued, those held back included."""
+        """The messages that are queued, those held back included."""
         return len(self._frames) + (len(self._held) if self._held else 0)
 
     @property
     def queued_bytes(self) -> int:
-        """How many bytes are queued, those held back included."""
+        """The bytes that are queued, those held back included."""
         return self._bytes
 
     @property
     def crowded(self) -> bool:
-        """Whether so much waits that no more requests of its session are to be taken."""
+        """True when so much waits that no more requests of its session are to be taken."""
         if not self._frames and not self._held:
             return False
         return self._bytes >= CROWDED_BYTES or len(self) >= CROWDED_MESSAGES
 
     def oldest_at(self) -> float | None:
-        """When the oldest entry was put (monotonic seconds), or `None` when nothing waits."""
+        """Returns when the oldest entry was put (monotonic seconds), or `None` when nothing waits."""
         return self._put_at[0] if self._put_at else None
 
     def _fits(self, size: int, bounds: int) -> bool:
         return (
-            len(self) - self._free_messages < bounds * self._max_messages
-            and self._bytes - self._free_bytes - self._array_bytes + size <= bounds * self._max_bytes
+            len(self) - self._roster_messages < bounds * self._max_messages
+            and self._bytes - self._roster_bytes - self._array_bytes + size <= bounds * self._max_bytes
         )
 
     def put_event(self, frame: bytes, now: float, bounds: int) -> bool:
-        """Queue an event that somebody else caused, behind whatever is held back, within `RELAY` or `NOTICE` bounds.
+        """Queues an event that somebody else caused, behind whatever is held back, within `RELAY` or `NOTICE` bounds.
 
         `now` is the present (monotonic seconds), here and below. Returns whether it fitted; an empty outbox takes any
         one message, and where it did not fit nothing has changed.
@@ -108,7 +111,7 @@ class Outbox:
         return True
 
     def put_response(self, frame: bytes | None, now: float) -> bool:
-        """Queue a response, `None` where none is due, and let go of what was held back for it.
+        """Queues a response, `None` where none is due, and lets go of what was held back for it.
 
         Returns whether it fitted within `NOTICE` bounds; where it did not, nothing has changed.
         """
@@ -143,24 +146,24 @@ class Outbox:
         return True
 
     def hold(self) -> None:
-        """Hold back whatever comes until a response is put."""
+        """Holds back whatever comes until a response is put."""
         if self._held is None:
             self._held = []
 
     def follow_up(self, frame: bytes) -> None:
-        """Hold back a roster event that the session's own request caused, until its response is put."""
-        if not self._free_messages:
-            self._before_roster = -1
+        """Holds back a roster event that the session's own request caused, until its response is put."""
+        if not self._roster_messages:
+            self._before_roster = HELD_BACK
         self._bytes += len(frame)
-        self._free_bytes += len(frame)
-        self._free_messages += 1
+        self._roster_bytes += len(frame)
+        self._roster_messages += 1
         if self._held is None:
             self._held = []
         self._held.append(frame)
 
     def _release(self, now: float) -> None:
         held, self._held = self._held, None
-        if self._before_roster < 0:
+        if self._before_roster == HELD_BACK:
             self._before_roster = len(self._frames)
         if held:
             self._frames += held
@@ -168,27 +171,27 @@ class Outbox:
         self.wake()
 
     def peek(self) -> bytes | None:
-        """The oldest entry, left where it is (its age goes on counting), or `None`."""
+        """Returns the oldest entry, left where it is (its age goes on counting), or `None`."""
         return self._frames[0] if self._frames else None
 
     def pop(self) -> bytes:
-        """Take the oldest entry; IndexError where there is none."""
+        """Takes the oldest entry; IndexError where there is none."""
         frame = self._frames.pop(0)
         del self._put_at[0]
         self._bytes -= len(frame)
         if self._array_bytes:
             self._take_arrays(1)
-        if self._free_messages:
-            self._take_free([frame])
+        if self._roster_messages:
+            self._take_roster([frame])
         return frame
 
     def take(self, max_bytes: int) -> list[bytes]:
-        """Take the oldest entries up to about `max_bytes`, and at least one where there is one."""
+        """Takes the oldest entries up to about `max_bytes`, and at least one where there is one."""
         frames = self._frames
         if self._bytes <= max_bytes and self._held is None:
             self._frames = []
             self._put_at.clear()
-            self._bytes = self._free_bytes = self._free_messages = self._before_roster = self._array_bytes = 0
+            self._bytes = self._roster_bytes = self._roster_messages = self._before_roster = self._array_bytes = 0
             return frames
         size = count = 0
         for frame in frames:
@@ -201,8 +204,8 @@ class Outbox:
         self._bytes -= size
         if self._array_bytes:
             self._take_arrays(count)
-        if self._free_messages:
-            self._take_free(taken)
+        if self._roster_messages:
+            self._take_roster(taken)
         return taken
 
     def _take_arrays(self, count: int) -> None:
@@ -211,18 +214,18 @@ class Outbox:
         if self._array_end <= 0:
             self._array_bytes = 0
 
-    def _take_free(self, taken: list[bytes]) -> None:
-        """Count what was taken of the roster, which is behind what was queued before it."""
-        if self._before_roster < 0:
+    def _take_roster(self, taken: list[bytes]) -> None:
+        """Counts what was taken of the roster, which is behind what was queued before it."""
+        if self._before_roster == HELD_BACK:
             return
         roster = taken[self._before_roster :]
         self._before_roster = max(0, self._before_roster - len(taken))
-        self._free_messages = max(0, self._free_messages - len(roster))
-        self._free_bytes = max(0, self._free_bytes - sum(map(len, roster))) if self._free_messages else 0
+        self._roster_messages = max(0, self._roster_messages - len(roster))
+        self._roster_bytes = max(0, self._roster_bytes - sum(map(len, roster))) if self._roster_messages else 0
 
     def clear(self) -> None:
-        """Forget everything: the session has ended and its client cannot be told."""
+        """Forgets everything: the session has ended and its client cannot be told."""
         self._frames.clear()
         self._put_at.clear()
         self._held = None
-        self._bytes = self._free_bytes = self._free_messages = self._before_roster = self._array_bytes = 0
+        self._bytes = self._roster_bytes = self._roster_messages = self._before_roster = self._array_bytes = 0

@@ -417,12 +417,12 @@ def check_outbox(outbox: Outbox) -> None:
     held = outbox._held or []
     assert outbox.queued_bytes == sum(map(len, outbox._frames)) + sum(map(len, held))
     assert len(outbox._put_at) == len(outbox._frames)
-    assert 0 <= outbox._free_messages <= len(outbox)
-    assert 0 <= outbox._free_bytes <= outbox.queued_bytes
-    counted = len(outbox) - outbox._free_messages
+    assert 0 <= outbox._roster_messages <= len(outbox)
+    assert 0 <= outbox._roster_bytes <= outbox.queued_bytes
+    counted = len(outbox) - outbox._roster_messages
     most_arrays = outbox._array_bytes // _LEAST_ARRAY_BYTES
     assert counted <= NOTICE * SETTINGS.outbox_max_messages + most_arrays
-    size = outbox.queued_bytes - outbox._free_bytes - outbox._array_bytes
+    size = outbox.queued_bytes - outbox._roster_bytes - outbox._array_bytes
     assert size <= NOTICE * SETTINGS.outbox_max_bytes or counted <= 1 + most_arrays
 
 

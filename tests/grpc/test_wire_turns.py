@@ -6,7 +6,7 @@ from clock import Clock
 from grpc_lines import SIGNAL, GrpcLine, WiredServer, make_server, nothing_is_left
 from sigbridge import Announce, Hub
 from sigbridge.session import Caller, Session
-from sigbridge.share import EVENTS_PER_TURN
+from sigbridge.share import EVENTS_PER_TURN, FRESH
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.framing import Deframer, framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
@@ -210,3 +210,19 @@ def test_a_share_is_each_turns_anew(server: WiredServer, crowd: list[Hearer]) ->
         call.send("0", announce=pb.AnnounceRequest(peer_id="alice"))
         call.send("1", disconnect=pb.DisconnectRequest(peer_id="alice"))
         assert requests(server) == before + 2, number
+
+
+def test_a_share_that_one_request_has_used_up_is_fresh_in_the_next_turn(server: WiredServer, clock: Clock) -> None:
+    for number in range(EVENTS_PER_TURN + 10):
+        Hearer(server.hub, clock, number)
+    line = server.line()
+    call = line.session()
+    listing = request("", list_peers=pb.ListPeersRequest())
+    for number in range(1, 4):
+        line.http2.send_data(call.stream_id, listing)
+        line.push(line.http2.data_to_send())
+        assert line.wire.share.state != FRESH
+        # A carrier asks for this first.
+        assert line.wire.fast_output(1 << 20, clock.now) is None
+        flush(line)
+        assert (len(call.answer.responses), line.wire.share.state) == (number, FRESH)
