@@ -1,8 +1,9 @@
 """`sigbridge serve`: one server, from its start until a signal ends it.
 
 Rule 1: what other programs read (the listening lines) goes to stdout and is flushed; the log goes to stderr. Rule 2:
-the first SIGINT or SIGTERM drains, a second one stops at once; SIGHUP reads the certificates again. Rule 3: when the
-garbage of the whole process is looked for, is decided here, as the process is ours.
+the first SIGINT or SIGTERM drains, a second one stops at once; SIGHUP reads the certificates again. Rule 3: what
+concerns the whole process is decided here, as the process is ours: when its garbage is looked for, and how many
+descriptors it may have.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Mapping
 
 from sigbridge.settings import SettingError, Settings, unknown_variables
+from sigbridge_server.descriptors import raise_descriptor_limit
 from sigbridge_server.garbage import GarbageWatch
 from sigbridge_server.logs import configure_logging
 from sigbridge_server.server import Server
@@ -23,6 +25,7 @@ logger = logging.getLogger("sigbridge.server")
 def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     """Serve until told to stop; returns the exit code."""
     configure_logging(settings)
+    raise_descriptor_limit()
     for name in unknown_variables(environ):
         logger.warning("a variable is set that no setting has", extra={"variable": name})
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -3,9 +3,10 @@
 Rule 1: data frames are made of what methods give, joined; a stream is given at most `SEND_AHEAD_BYTES`, and one message
 more, beyond what its window takes. How long these wait is bounded as the age of an outbox is, in which the rest waits.
 Rule 2: what a client sends is acknowledged, and so more of it let in, only when its method is ready for it. Rule 3: a
-call ends with trailers after what is queued; a client that does not read gets a reset instead, and where that was its
-last call the connection goes too. Rule 4: a fault in a method ends its call, and keeps none of the others from theirs.
-Rule 5: responses without a session count in the backlog until the carrier has taken them (`backlog.py`).
+call ends with trailers after what is queued; a client that does not read gets them instead of that, since no window
+holds them up, and where that was its last call the connection goes too. Rule 4: a fault in a method ends its call, and
+keeps none of the others from theirs. Rule 5: responses without a session count in the backlog until the carrier has
+taken them (`backlog.py`).
 """
 
 import logging
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.errors import SignalingError
+from sigbridge.errors import Code, SignalingError
 from sigbridge.instant import Instant
 from sigbridge_grpc.backlog import Backlog
 from sigbridge_grpc.call import (
@@ -33,7 +34,7 @@ from sigbridge_grpc.framing import MessageTooBig
 from sigbridge_grpc.lifetime import Lifetime
 from sigbridge_grpc.long_messages import LongMessages
 from sigbridge_grpc.method import Ending, Method
-from sigbridge_grpc.responses import INTERNAL_ERROR, RESPONSE_HEADERS, trailers, trailers_only
+from sigbridge_grpc.responses import INTERNAL_ERROR, NOT_READ, RESPONSE_HEADERS, trailers, trailers_only
 from sigbridge_grpc.turns import TurnBudget
 from sigbridge_http2.connection import Connection
 from sigbridge_http2.errors import ErrorCode
@@ -223,11 +224,24 @@ class Exchange(Agenda):
             self._release(call, now)
 
     def _cut(self, call: StreamCall, now: Instant) -> None:
-        """Ends the call of a client that does not read, and its connection where nobody else uses it."""
-        self._http2.reset(call.stream_id, ErrorCode.ENHANCE_YOUR_CALM)
+        """Ends the call of a client that does not read, and its connection where nobody else uses it.
+
+        What waits is dropped, in the middle of a message where windows have let out the first part of one: behind that,
+        too, gRPC's libraries find the trailers. A reset would leave them with a guess at the status and no word.
+        """
+        ending = call.ending
+        if ending is None or ending.code == Code.OK:
+            # OK would say that the client has all there was.
+            ending = NOT_READ
+        if call.state == FINISHED:
+            self._http2.send_headers(call.stream_id, trailers_only(ending), end=True)
+        else:
+            self._http2.send_trailers(call.stream_id, trailers(ending), at_once=True)
+        if call.client_side == OPEN:
+            self._http2.reset(call.stream_id, ErrorCode.NO_ERROR)
         self._release(call, now)
         if not self._calls:
-            self._http2.goaway(ErrorCode.ENHANCE_YOUR_CALM)
+            self._http2.goaway()
             self._close(now, DisconnectReason.SLOW_CONSUMER)
 
     def _cancel(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:

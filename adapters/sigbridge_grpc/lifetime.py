@@ -121,6 +121,15 @@ class Lifetime:
         """Gives the connection up: nobody is there any more."""
         self.state = ABORTED
 
+    @property
+    def last_words_seconds(self) -> float:
+        """The seconds that a client has to take what is left of a call that has ended, before that is dropped.
+
+        While the server shuts down that is half of its grace at most, so that who does not read is told before the end.
+        """
+        patience = self._settings.close_timeout_seconds
+        return min(patience, self._settings.shutdown_grace_seconds / 2) if self.state == DRAINING else patience
+
     # What leads to them.
 
     def become_idle(self, now: Instant) -> None:

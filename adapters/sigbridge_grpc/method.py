@@ -122,7 +122,8 @@ class SessionlessMethod(Method):
 
     def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
         """Ends the call for this reason."""
-        self._call.finish(Ending(int(status.code_of(reason)), message))
+        slow = reason is DisconnectReason.SLOW_CONSUMER
+        self._call.finish(Ending(int(status.code_of(reason)), message, status.trailers_of(reason), at_once=slow))
 
     def drain(self, now: Instant) -> None:
         """Does nothing: one question and its answer end by themselves."""

@@ -21,6 +21,12 @@ INTERNAL_ERROR: Final = Ending(
     int(Code.INTERNAL), internal_error().message, status.trailers_of(DisconnectReason.INTERNAL_ERROR)
 )
 """The end of a call that fails before its method stands; nothing of the exception is in it."""
+NOT_READ: Final = Ending(
+    int(status.code_of(DisconnectReason.SLOW_CONSUMER)),
+    status.message_of(DisconnectReason.SLOW_CONSUMER),
+    status.trailers_of(DisconnectReason.SLOW_CONSUMER),
+)
+"""The end of a call of which something was dropped, because its client did not read it."""
 
 
 def trailers(ending: Ending) -> list[Header]:

@@ -184,7 +184,13 @@ class GrpcWire(Exchange):
             if call.method is not None:
                 call.method.drain(now)
         self._settling = False
-        self._lifetime.drain(now, idle=not self._calls)
+        life = self._lifetime
+        life.drain(now, idle=not self._calls)
+        until = now.monotonic + life.last_words_seconds
+        for call in self._calls.values():
+            if call.ending is not None and not call.ending.at_once:
+                # Not with the next `expire`: the grace has begun.
+                call.end_by = until if call.end_by is None else min(call.end_by, until)
         self.due = 0.0
         self.wake()
 
@@ -313,7 +319,7 @@ class GrpcWire(Exchange):
                 end_by = call.end_by
                 if end_by is None:
                     # Where the carrier can write, what must end at once has ended before the next look.
-                    patience = 0.0 if ending.at_once else self._door.settings.close_timeout_seconds
+                    patience = 0.0 if ending.at_once else self._lifetime.last_words_seconds
                     end_by = call.end_by = moment + patience
                 elif moment >= end_by:
                     self._cut(call, now)

@@ -3,8 +3,9 @@
 Rule 1: nothing is raised: what is sent on a stream that is gone is dropped, since one chunk of bytes can begin and end
 it. Rule 2: what of a body no window lets out is kept, so the user looks at what `send_data` returns, or at `unsent`,
 before it gives more. Rule 3: streams that were blocked are first when their windows open. Rule 4: a reset drops what
-no window has let out; what was let out stands before it. Rule 5: a frame that a client causes without being sent
-anything is counted, since a client that does not read could have any number of them made.
+no window has let out, and so do trailers where the user will not wait; what was let out stands before either. Rule 5: a
+frame that a client causes without being sent anything is counted, since a client that does not read could have any
+number of them made.
 
 The states of a connection:
 
@@ -181,10 +182,21 @@ class Sender:
             self._send(stream, data, ending)
         return len(stream.unsent)
 
-    def send_trailers(self, stream_id: int, headers: Iterable[Header]) -> None:
-        """Ends a response with trailers, behind what is kept of its body (section 8.1)."""
+    def send_trailers(self, stream_id: int, headers: Iterable[Header], *, at_once: bool = False) -> None:
+        """Ends a response with trailers, behind what is kept of its body (section 8.1).
+
+        With `at_once` they do not wait: what is kept is dropped, and an end that waits behind it, since no window holds
+        headers up (section 5.2.1).
+        """
+        if at_once and self._windows.opened:
+            # What may leave now, does.
+            self._send_opened()
         stream = self._active.get(stream_id)
-        if stream is None or stream.state == HALF_CLOSED_LOCAL or stream.ending is not None:
+        if stream is None or stream.state == HALF_CLOSED_LOCAL:
+            return
+        if at_once:
+            self._drop_unsent(stream)
+        elif stream.ending is not None:
             return
         block = header_block(headers)
         if stream.unsent:
@@ -272,8 +284,13 @@ class Sender:
         """Forgets a stream: what was received and not acknowledged of it is nobody's any more."""
         self._active.pop(stream.id, None)
         self._credit(stream.untaken)
+        self._drop_unsent(stream)
+
+    def _drop_unsent(self, stream: Stream) -> None:
+        """Keeps nothing any more of what no window has let out."""
         if stream.unsent:
             stream.unsent = b""
+            stream.ending = None
             self._windows.unblock(stream)
 
     # What the client may send.

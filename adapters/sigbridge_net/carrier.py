@@ -6,11 +6,11 @@ Rule 2: the transport's own buffer stays near a fixed mark; what does not fit wa
 counts against its bound. Rule 3: one sweep for all connections, not a timer or a task each. Rule 4: a connection is
 ended by telling (the end of the stream, then waiting for the client to close) and, where that takes too long, by force.
 Rule 5: of what one client sends, a wire is given a little at a time, and everybody else has a turn between.
-Rule 6: above the limit of connections a new one is closed before anything is made for it.
-Rule 7: as many connections may wait to be accepted as the system lets, and a few are accepted in each turn of the loop.
-Rule 8: a connection that is lost lets go of its wire, which holds the connection's `wake`: what a client has left
+Rule 6: above the limit of connections a new one is closed before anything is made for it, TLS included; so it is where
+it has got one of the last descriptors, which are for others.
+Rule 7: a connection that is lost lets go of its wire, which holds the connection's `wake`: what a client has left
 behind is freed at once, and waits for no cyclic collector.
-Rule 9: a sweep that comes late, as after a freeze of the process, ends nobody whose bytes have not been read; see
+Rule 8: a sweep that comes late, as after a freeze of the process, ends nobody whose bytes have not been read; see
 `lateness.py`.
 """
 
@@ -18,16 +18,16 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Final, cast
+import sys
+from collections.abc import Callable
+from typing import Final, NamedTuple, cast
 
-from sigbridge.counters import Counters
+from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, Counters
 from sigbridge.instant import Instant
-from sigbridge.settings import Settings, parse_address
+from sigbridge.settings import Settings
 from sigbridge_net.clock import read_clock
-from sigbridge_net.errors import ListenError
 from sigbridge_net.lateness import Lateness
+from sigbridge_net.listening import Listener, listening_sockets
 from sigbridge_net.wire import Client, GoneWire, Wire, WireFactory
 
 logger = logging.getLogger("sigbridge.net")
@@ -44,13 +44,6 @@ FLUSHES_PER_LOOK: Final = 4
 WRITES_PER_FLUSH: Final = 4
 """The writes to one connection before the others have their turn."""
 
-ACCEPTS_PER_TURN = 16
-"""Connections that one address accepts in one turn of asyncio's loop; uvloop's accepts one."""
-SYSTEM_BACKLOG = Path("/proc/sys/net/core/somaxconn")
-"""The file in which Linux says how many connections may wait to be accepted; it cuts what a program asks for."""
-DEFAULT_BACKLOG = 4096
-"""The same where nothing says it."""
-
 WARNING_PAUSE_SECONDS = 10.0
 """Between two lines of the log about connections that are refused."""
 
@@ -60,22 +53,48 @@ _SWEEPS_PER_TIMEOUT = 4
 _LONGEST_SWEEP_SECONDS = 0.5
 
 
+class Room(NamedTuple):
+    """The room that there is for a carrier's connections."""
+
+    connections: int
+    """The number of connections that there may be at once, those that are beginning included."""
+    descriptors: int = sys.maxsize
+    """A connection's descriptor must be below this. The system gives the lowest that is free, so this bounds what the
+    whole process has open, whoever opened it.
+    """
+    advice: str = "see SIGNALING_MAX_CONNECTIONS"
+    """Words for the log about the number of connections."""
+    idlest_gives_way: bool = False
+    """True where a new connection is let in at the limit, and the one that has done nothing for longest is dropped."""
+
+
 class Carrier:
     """The connections of one server, over any number of listeners and protocols."""
 
     def __init__(
-        self, settings: Settings, counters: Counters | None = None, *, clock: Callable[[], Instant] = read_clock
+        self,
+        settings: Settings,
+        counters: Counters | None = None,
+        *,
+        room: Room | None = None,
+        clock: Callable[[], Instant] = read_clock,
     ) -> None:
-        """Begins without connections; `counters` counts those that are refused, and `clock` times flushes."""
+        """Begins without connections; `counters` counts those that are refused, and `clock` times flushes.
+
+        The `room` is that of the settings, where it is not given.
+        """
         self._clock = clock
         self._settings = settings
         self._counters = counters or Counters()
+        self.room = room or Room(settings.connection_limit)
         self._refused = 0
         """Connections that were refused since the log said so."""
         self._warn_at = float("-inf")
         self.begun_count = 0
         """Connections that there have been, those that are open included."""
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
+        self._beginning: set[asyncio.Task[None]] = set()
+        """Connections whose transport is being made; with TLS that takes a handshake."""
         self._connections: set[Connection] = set()
         self._to_flush: list[Connection] = []
         self._sweep_handle: asyncio.TimerHandle | None = None
@@ -103,41 +122,26 @@ class Carrier:
 
         Raises ListenError where the address is taken or not ours; nothing is listening then.
         """
-        loop = asyncio.get_running_loop()
-        host, port = parse_address(address)
-        try:
-            server = await loop.create_server(
-                lambda: cast(asyncio.Protocol, Connection(self, wire_factory)),
-                host,
-                port,
-                ssl=tls,
-                ssl_handshake_timeout=self._settings.handshake_timeout_seconds if tls else None,
-                ssl_shutdown_timeout=self._settings.close_timeout_seconds if tls else None,
-                # What asyncio accepts in one turn, too, with everybody else waiting.
-                backlog=ACCEPTS_PER_TURN,
-                start_serving=True,
-            )
-        except OSError as error:
-            raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
-        self._servers.append(server)
+        sockets = await listening_sockets(address)
+        listener = Listener(sockets, lambda sock: self._take(sock, wire_factory, tls), self._on_shortage)
+        self._listeners.append(listener)
         if self._sweep_handle is None:
             self._lateness.expect(self._clock().monotonic)
             self._sweep()
-        # Asyncio's are a tuple, uvloop's a list.
-        sockets: Sequence[socket.socket] = cast(Any, server).sockets
-        _let_wait(sockets, system_backlog(SYSTEM_BACKLOG))
-        return int(sockets[0].getsockname()[1])
+        return listener.port
 
     async def stop_listening(self) -> None:
         """Accept nobody any more; connections stay."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
 
     async def close(self, grace_seconds: float) -> None:
         """Wait until every connection is gone; those that are not gone after `grace_seconds` are dropped."""
         await self.stop_listening()
         self._all_gone.clear()
+        for beginning in self._beginning:
+            beginning.cancel()
         for connection in list(self._connections):
             connection.drain()
         if self._connections:
@@ -153,23 +157,76 @@ class Carrier:
             self._sweep_handle.cancel()
             self._sweep_handle = None
 
-    # What connections call.
+    # What listeners call.
 
-    def _has_room(self) -> bool:
-        """Whether there may be one connection more; counts and reports where not."""
-        limit = self._settings.connection_limit
-        if len(self._connections) < limit:
+    def _take(self, sock: socket.socket, wire_factory: WireFactory, tls: ssl.SSLContext | None) -> None:
+        """Begins a connection that was accepted, or closes it where there is no room."""
+        if not self._has_room(sock.fileno()):
+            sock.close()
+            return
+        connection = Connection(self, wire_factory)
+        self._connections.add(connection)
+        beginning = asyncio.get_running_loop().create_task(self._begin(connection, sock, tls))
+        self._beginning.add(beginning)
+        beginning.add_done_callback(lambda task: self._begun(connection, sock, task))
+
+    async def _begin(self, connection: "Connection", sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Makes the transport of a connection; OSError where its client is gone, or its TLS is no good."""
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: cast(asyncio.Protocol, connection),
+            sock,
+            ssl=tls,
+            ssl_handshake_timeout=self._settings.handshake_timeout_seconds if tls else None,
+            ssl_shutdown_timeout=self._settings.close_timeout_seconds if tls else None,
+        )
+
+    def _begun(self, connection: "Connection", sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self._beginning.discard(task)
+        if connection.is_gone:
+            # It was never made, or is lost already, which is known then.
+            sock.close()
+            self._gone(connection)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, OSError):
+            logger.error("a connection could not begin", exc_info=error)
+
+    def _has_room(self, descriptor: int) -> bool:
+        """Returns whether there may be one connection more; counts and reports where not."""
+        room = self.room
+        if descriptor >= room.descriptors:
+            self._turned_away(DESCRIPTORS_SHORT, 1, "file descriptors are short: see RLIMIT_NOFILE", room.descriptors)
+            return False
+        if len(self._connections) < room.connections:
             return True
-        self._counters.refusals["tcp", "connections"] += 1
-        self._refused += 1
+        self._turned_away(CONNECTIONS_REFUSED, 1, f"too many connections: {room.advice}", room.connections)
+        return room.idlest_gives_way and self._drop_idlest()
+
+    def _drop_idlest(self) -> bool:
+        """Drops the connection that has done nothing for longest; returns False where there is none to drop."""
+        made = [connection for connection in self._connections if not connection.is_gone]
+        if not made:
+            return False
+        idlest = min(made, key=lambda connection: connection.wire.due)
+        idlest.abort()
+        self._connections.discard(idlest)
+        return True
+
+    def _on_shortage(self, error: OSError, turned_away: int) -> None:
+        """Hears that nobody could be accepted."""
+        text = f"no connection can be accepted: {error.strerror}"
+        self._turned_away(DESCRIPTORS_SHORT, turned_away, text, self.room.descriptors)
+
+    def _turned_away(self, label: tuple[str, str], count: int, text: str, limit: int) -> None:
+        """Counts connections that were refused, and says so now and then."""
+        self._counters.refusals[label] += count
+        self._refused += count
         moment = read_clock().monotonic
         if moment >= self._warn_at:
             self._warn_at = moment + WARNING_PAUSE_SECONDS
-            logger.warning(
-                "too many connections: see SIGNALING_MAX_CONNECTIONS", extra={"limit": limit, "refused": self._refused}
-            )
+            logger.warning(text, extra={"limit": limit, "refused": self._refused})
             self._refused = 0
-        return False
+
+    # What connections call.
 
     def _opened(self, connection: "Connection") -> None:
         self._connections.add(connection)
@@ -236,6 +293,7 @@ class Connection:
     def __init__(self, carrier: Carrier, wire_factory: WireFactory) -> None:
         self._carrier = carrier
         self._wire_factory = wire_factory
+        self.wire = _GONE
         self._transport: asyncio.Transport | None = None
         self._write_paused = False
         self._read_paused = False
@@ -247,13 +305,15 @@ class Connection:
         self._flowing = True
         """Whether nothing is held up: not writing, not reading, nothing that arrived."""
 
+    @property
+    def is_gone(self) -> bool:
+        """True while nothing can be said to its client: before its transport is made, and when that is lost."""
+        return self._transport is None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; with TLS its handshake is done."""
         # uvloop's transports are asyncio's in all but their class.
         transport = cast(asyncio.Transport, transport)
-        if not self._carrier._has_room():
-            transport.abort()
-            return
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         sock = transport.get_extra_info("socket")
@@ -308,7 +368,6 @@ class Connection:
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, for whatever reason."""
         if self._transport is None:
-            # It was refused.
             return
         self._transport = None
         self._receive_rest()
@@ -430,22 +489,6 @@ class Connection:
         """A fault of ours costs its own connection and no other."""
         logger.exception("a wire failed")
         self.abort()
-
-
-def system_backlog(path: Path) -> int:
-    """Connections that the system lets wait at one address, as a file says; `DEFAULT_BACKLOG` where none does."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return DEFAULT_BACKLOG
-
-
-def _let_wait(sockets: Sequence[socket.socket], count: int) -> None:
-    """Lets so many connections wait at sockets that listen already: a second `listen` changes nothing else."""
-    for sock in sockets:
-        # What a loop gives is no socket of its own, and cannot listen.
-        with socket.fromfd(sock.fileno(), sock.family, sock.type) as twin:
-            twin.listen(count)
 
 
 def _client(transport: asyncio.Transport) -> Client:

@@ -28,15 +28,22 @@ CUT_SECONDS = 1.0
 """How long cutting what is left of gRPC may take."""
 HEALTH_PATIENCE_SECONDS = 1.0
 """How long those who watch the standard health service may take to be told."""
+_MAX_OPTION = 0x7FFFFFFF
+"""The largest number that an option of the library's can be."""
 
 
 class GrpcioEngine:
     """A grpc.aio server of signaling, health and reflection."""
 
-    def __init__(self, hub: Hub, settings: Settings, authenticator: Authenticator) -> None:
+    def __init__(self, hub: Hub, settings: Settings, authenticator: Authenticator, *, most_connections: int) -> None:
+        """Makes a server of at most so many connections; the library closes others, and counts them nowhere."""
         self._settings = settings
         self._server = grpc.aio.server(
-            options=server_options(settings), interceptors=interceptors(authenticator, settings)
+            options=[
+                *server_options(settings),
+                ("grpc.max_allowed_incoming_connections", min(most_connections, _MAX_OPTION)),
+            ],
+            interceptors=interceptors(authenticator, settings),
         )
         self._mounted = add_signaling(self._server, hub, run_timer=False)
         self._health = StandardHealth(self._server)

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from sigbridge.counters import SECONDS_BOUNDS
 from sigbridge.hub import Hub
+from sigbridge_net.carrier import Carrier
 
 DOCUMENT_TYPES = ("announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers")
 
@@ -29,16 +30,18 @@ class LagMeter(Protocol):
 
 
 class HubCollector(Collector):
-    """The samples of one hub."""
+    """The samples of one hub, and of what carries it."""
 
-    def __init__(self, hub: Hub, lag: LagMeter | None = None) -> None:
+    def __init__(self, hub: Hub, lag: LagMeter | None = None, carrier: Carrier | None = None) -> None:
         self._hub = hub
         self._lag = lag
+        self._carrier = carrier
 
     def collect(self) -> Iterator[Metric]:
         """Read the counters."""
         yield from self._document_metrics()
         yield from self._request_metrics()
+        yield from self._connection_metrics()
         yield from self._refusal_metrics()
         yield from self._queue_metrics()
 
@@ -96,6 +99,16 @@ class HubCollector(Collector):
             disconnects.add_metric(end_labels, count)
         yield disconnects
 
+    def _connection_metrics(self) -> Iterator[Metric]:
+        carrier = self._carrier
+        if carrier is None:
+            return
+        for name, text, value in (
+            ("sigbridge_connections", "Open connections of clients", carrier.connection_count),
+            ("sigbridge_connections_limit", "Connections of clients that there may be", carrier.room.connections),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+
     def _refusal_metrics(self) -> Iterator[Metric]:
         refusals = CounterMetricFamily(
             "sigbridge_refusals", "Who was not let in, by reason", labels=["protocol", "reason"]
@@ -126,10 +139,10 @@ class HubCollector(Collector):
             )
 
 
-def make_registry(hub: Hub, lag: LagMeter | None = None) -> CollectorRegistry:
-    """A registry with the hub's samples and those of the process."""
+def make_registry(hub: Hub, lag: LagMeter | None = None, carrier: Carrier | None = None) -> CollectorRegistry:
+    """A registry with the samples of the hub, of the carrier of its clients, and of the process."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(HubCollector(hub, lag))
+    registry.register(HubCollector(hub, lag, carrier))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)

@@ -29,6 +29,7 @@ from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import ServerTls, server_tls
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import WireFactory
+from sigbridge_server.descriptors import OPERATORS_ROOM, clients_room, descriptor_limit
 from sigbridge_server.front import front_wires
 from sigbridge_server.garbage import Census
 from sigbridge_server.memory import MemoryWatch
@@ -68,7 +69,8 @@ class Server:
     ) -> None:
         """Make a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens.
 
-        Raises SettingError where what is installed cannot do what is set.
+        Raises SettingError where what is installed cannot do what is set, DescriptorsError where the process may have
+        too few descriptors.
         """
         self.settings = settings
         self._tracer = _tracer(settings)
@@ -84,13 +86,13 @@ class Server:
         self._websocket_authenticator = self._door("websocket", authenticator, asked=settings.websocket_asks_for_token)
         self._timer = HubTimer(self.hub)
         self._memory = MemoryWatch(self.hub)
-        self._registry = make_registry(self.hub, self._timer)
+        self._carrier = Carrier(settings, self.hub.counters, room=clients_room(settings, descriptor_limit()))
+        self._operators_carrier = Carrier(settings, self.hub.counters, room=OPERATORS_ROOM)
+        """Of the operator's address, which goes on while the server drains: probes and a last scrape still ask."""
+        self._registry = make_registry(self.hub, self._timer, self._carrier)
         self._pages = self._make_pages()
         self._health = HealthBoard()
         self._unfinished = TotalUnfinished(settings)
-        self._carrier = Carrier(settings, self.hub.counters)
-        self._operators_carrier = Carrier(settings, self.hub.counters)
-        """Of the operator's address, which goes on while the server drains: probes and a last scrape still ask."""
         self._tls: ServerTls | None = None
         self._grpcio: GrpcioEngine | None = None
 
@@ -142,6 +144,7 @@ class Server:
         self._timer.start()
         self._memory.start()
         self._warn_of_open_doors()
+        self._tell_of_few_descriptors()
 
     async def leave(self) -> None:
         """Take nobody in any more and say so to probes; whoever is here goes on until `stop`."""
@@ -207,7 +210,9 @@ class Server:
         """The engine on grpc.aio. Imported here, because loading it takes half a second that the wire does not need."""
         from sigbridge_server.grpcio_engine import GrpcioEngine
 
-        return GrpcioEngine(self.hub, self.settings, self._grpc_authenticator)
+        return GrpcioEngine(
+            self.hub, self.settings, self._grpc_authenticator, most_connections=self._carrier.room.connections
+        )
 
     def _make_pages(self) -> Pages:
         def metrics() -> Page:
@@ -234,6 +239,16 @@ class Server:
                     "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token",
                     extra={"protocol": protocol, "address": address},
                 )
+
+    def _tell_of_few_descriptors(self) -> None:
+        """Says that there is room for fewer connections than are set: a warning where somebody has set them."""
+        settings, limit = self.settings, self._carrier.room.connections
+        if limit < settings.connection_limit:
+            logger.log(
+                logging.WARNING if settings.max_connections else logging.INFO,
+                "file descriptors allow fewer connections than are set: raise RLIMIT_NOFILE",
+                extra={"variable": "SIGNALING_MAX_CONNECTIONS", "set": settings.connection_limit, "limit": limit},
+            )
 
 
 @contextmanager

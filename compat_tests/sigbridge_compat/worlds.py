@@ -50,7 +50,7 @@ async def started_server(deferral: SelfCompletingDeferral | None = None) -> Asyn
     if deferral is not None:
         deferral.attach(server.hub)
     await server.start()
-    grpcio = GrpcioEngine(server.hub, settings, ALLOW_ALL)
+    grpcio = GrpcioEngine(server.hub, settings, ALLOW_ALL, most_connections=settings.connection_limit)
     try:
         world = running_server(f"127.0.0.1:{server.grpc_port}", f"ws://127.0.0.1:{server.websocket_port}")
         world.hub = server.hub

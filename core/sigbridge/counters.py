@@ -12,7 +12,9 @@ from typing import Final, TypeAlias
 REFUSAL_REASONS = ("unauthenticated", "origin", "draining", "memory", "sessions")
 """Words for those who are not let in by a protocol."""
 CONNECTIONS_REFUSED = ("tcp", "connections")
-"""The refusal of a connection on which no protocol has been spoken yet."""
+"""The refusal of a connection on which no protocol has been spoken yet, since there are too many."""
+DESCRIPTORS_SHORT = ("tcp", "descriptors")
+"""The same where the process has no file descriptor for it."""
 
 SECONDS_BOUNDS: Final[tuple[float, ...]] = (
     0.00001,
@@ -91,8 +93,8 @@ class Counters:
         """Ended sessions, by (protocol, reason)."""
         self.sessions: Counter[str] = Counter()
         """Sessions that are open now, by protocol; every known protocol is there."""
-        self.refusals: Counter[tuple[str, str]] = Counter({CONNECTIONS_REFUSED: 0})
-        """Clients that were not let in, by (protocol, reason): each of `REFUSAL_REASONS`, and `CONNECTIONS_REFUSED`."""
+        self.refusals: Counter[tuple[str, str]] = Counter({CONNECTIONS_REFUSED: 0, DESCRIPTORS_SHORT: 0})
+        """Clients that were not let in, by (protocol, reason): each of `REFUSAL_REASONS`, and the two of `tcp`."""
         self.ignored_responses = 0
         """JSON-RPC results and errors that clients sent us, which nobody had asked for; on gRPC there are none."""
 

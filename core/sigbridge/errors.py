@@ -12,6 +12,7 @@ Source: `docs/protocol.md`, section "Errors".
     ├── ConnectionClosed                sigbridge.client
     ├── ListenError (OSError)           sigbridge_net.errors
     ├── AccessError (ValueError)        sigbridge_net.errors
+    ├── DescriptorsError                sigbridge_server.descriptors
     ├── UrlError (ValueError)           sigbridge_client
     ├── UsageError                      sigbridge_command.errors
     ├── DemoError                       sigbridge_command.demo

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -214,6 +215,9 @@ class Client:
             raise
         finally:
             await self._reading
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
 
     def tell(self, op: str, **more: Any) -> None:
         assert self._process.stdin is not None

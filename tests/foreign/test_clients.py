@@ -129,6 +129,34 @@ async def test_a_question_may_be_compressed(client, room):
     assert (answer["code"], answer["response"]["count"]) == (0, 1)
 
 
+# The window of grpcio's threads is as wide as what the sockets hold: there it is a matter of luck which fills first.
+@pytest.mark.parametrize("client_name", [name for name in LANGUAGES if name != "grpcio"])
+async def test_a_client_that_was_stopped_learns_why_its_call_has_ended(client_name, engine, serve, start_client, room):
+    """Its window closes in the middle of a message; the trailers wait behind that, with the socket's bytes."""
+    server = serve(engine, SIGNALING_SEND_DEADLINE_SEC="0.5")
+    stopped, other = await start_client(client_name, server.grpc), await start_client("grpcio-aio", server.grpc)
+    alice, bob = stopped.open(), other.open()
+    await alice.announce("alice", room)
+    await bob.announce("bob", room)
+    assert (await alice.event("peer_joined"))["peer_id"] == "bob"
+    stopped.signal(signal.SIGSTOP)
+    try:
+        while "ack" in await bob.ask(offer={"to_peer_id": "alice", "sdp": BIG_SDP}):
+            pass
+        assert (await bob.event("peer_left"))["peer_id"] == "alice"
+    finally:
+        stopped.signal(signal.SIGCONT)
+    end = await alice.end()
+    assert end["trailers"].get("signaling-disconnect") == "slow_consumer", end
+    assert end["trailers"]["signaling-reconnect"] == "yes"
+    # grpc-go calls a call whose last message is cut INTERNAL, whatever its trailers say.
+    assert (end["code"], end["message"]) == (
+        (13, "unexpected EOF")
+        if (client_name, engine) == ("grpc-go", "native")
+        else (8, "Session ended: slow_consumer")
+    )
+
+
 async def test_an_error_is_a_message_and_the_stream_lives(client, room):
     call = client.open()
     refused = [await call.ask(offer={"to_peer_id": "bob", "sdp": "v=0"}), await call.ask()]

@@ -98,7 +98,8 @@ class Play:
                 kept = server.send_data(stream_id, bytes(size * 300), end=choice > 200)
                 assert kept == server.unsent(stream_id)
             case 3:
-                server.send_trailers(stream_id, [(b"a", b"b")])
+                server.send_trailers(stream_id, [(b"a", b"b")], at_once=choice > 200)
+                assert choice <= 200 or server.unsent(stream_id) == 0
             case 4:
                 server.reset(stream_id, ErrorCode.CANCEL)
             case 5 if stream_id in self.untaken:

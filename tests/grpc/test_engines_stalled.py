@@ -35,7 +35,9 @@ async def test_a_client_that_never_reads_is_freed_at_the_deadline(start: Start) 
     if served.native:
         # Socket and all, though the client has still read nothing.
         await until(lambda: served.connections == 1)
-    assert (await stalled.end())[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    code, details, trailers = await stalled.end()
+    assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "Session ended: slow_consumer")
+    assert trailers == {"signaling-disconnect": "slow_consumer", "signaling-reconnect": "yes"}
 
 
 @pytest.mark.parametrize("talked_to", [True, False])

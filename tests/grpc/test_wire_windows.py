@@ -7,17 +7,32 @@ import ngh2
 
 from clock import Clock
 from directories import Elsewhere
-from grpc_lines import CHECK, GET_PEERS, WiredServer, ended, make_server, nothing_is_left
+from grpc_lines import CHECK, GET_PEERS, REFLECT, WiredServer, ended, make_server, nothing_is_left
 from sigbridge import Instant
 from sigbridge.disconnects import DisconnectReason
 from sigbridge_grpc.call import StreamCall
 from sigbridge_grpc.exchange import SEND_AHEAD_BYTES
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
+from sigbridge_grpc.status import code_of
 from sigbridge_grpc.turns import HELD_BACK_CALLS
 from sigbridge_grpc.wire import GrpcWire
 from sigbridge_http2.connection import Connection
 from sigbridge_http2.frames import reset_frame, window_update_frame
+
+WAITED_FOR = [
+    reason
+    for reason in DisconnectReason
+    if reason
+    not in (
+        DisconnectReason.SLOW_CONSUMER,
+        DisconnectReason.CLIENT_LEFT,
+        # Nobody is left to tell.
+        DisconnectReason.KEEPALIVE_TIMEOUT,
+        DisconnectReason.CONNECTION_LOST,
+    )
+]
+"""The reasons with which a client may first read what was said to it before."""
 
 
 @pytest.mark.parametrize("touched_by", ["window", "data"])
@@ -65,8 +80,14 @@ def test_a_client_that_never_reads_is_freed_at_the_deadline(clock: Clock) -> Non
     clock.advance(5.1)
     stalled_line.expire()
     stalled_line.pump()
-    assert stalled_line.answers[1].reset == 11
-    assert [code for _, code, _ in stalled_line.goaways] == [11]
+    answer = stalled_line.answers[1]
+    # In the middle of a message, at which the window closed.
+    assert len(answer.body) == 100
+    assert (answer.status, answer.message) == (8, "Session ended: slow_consumer")
+    assert answer.trailers["signaling-disconnect"] == "slow_consumer"
+    assert answer.trailers["signaling-reconnect"] == "yes"
+    assert (answer.order[-2:], answer.reset) == (["trailers", "reset"], 0)
+    assert [code for _, code, _ in stalled_line.goaways] == [0]
     assert stalled_line.wire.finished
     clock.advance(1)
     stalled_line.expire()
@@ -74,7 +95,7 @@ def test_a_client_that_never_reads_is_freed_at_the_deadline(clock: Clock) -> Non
     assert ended(server) == {"slow_consumer": 1}
 
 
-def test_only_the_stream_that_is_not_read_is_reset(clock: Clock) -> None:
+def test_only_the_stream_that_is_not_read_is_ended(clock: Clock) -> None:
     server = make_server(clock, send_deadline_seconds=5)
     line = server.line(window=1000)
     stalled, sender = line.session("stalled"), line.session("sender")
@@ -87,13 +108,13 @@ def test_only_the_stream_that_is_not_read_is_reset(clock: Clock) -> None:
         clock.advance(0.5)
         line.expire()
         line.pump()
-    assert stalled.answer.reset == 11
-    assert sender.answer.reset is None
+    assert (stalled.answer.status, stalled.answer.trailers["signaling-disconnect"]) == (8, "slow_consumer")
+    assert (sender.answer.status, sender.answer.reset) == (None, None)
     assert line.goaways == []
     assert not line.wire.finished
 
 
-@pytest.mark.parametrize("reason", [DisconnectReason.DRAINING, DisconnectReason.ANNOUNCE_TIMEOUT])
+@pytest.mark.parametrize("reason", WAITED_FOR)
 @pytest.mark.parametrize("reads", [True, False])
 def test_last_words_behind_a_closed_window(clock: Clock, reason: DisconnectReason, reads: bool) -> None:
     server = make_server(clock, close_timeout_seconds=4, send_deadline_seconds=100)
@@ -112,11 +133,73 @@ def test_last_words_behind_a_closed_window(clock: Clock, reason: DisconnectReaso
         line.pump()
         line.expire()
     line.pump()
-    if reads:
-        assert call.answer.trailers["signaling-disconnect"] == reason.word
-        assert (call.answer.order[-2:], call.answer.reset) == (["trailers", "reset"], 0)
-    else:
-        assert (call.answer.status, call.answer.reset) == (None, 11)
+    assert call.answer.status == code_of(reason)
+    assert call.answer.trailers["signaling-disconnect"] == reason.word
+    assert (call.answer.order[-2:], call.answer.reset) == (["trailers", "reset"], 0)
+    assert len(call.answer.body) > 10 if reads else len(call.answer.body) == 10
+    nothing_is_left(line)
+
+
+def test_a_client_that_does_not_read_is_told_before_the_grace_of_a_shutdown_ends(clock: Clock) -> None:
+    """Where the grace is no longer than the time for last words, half of it is for these."""
+    server = make_server(clock, close_timeout_seconds=5, shutdown_grace_seconds=5)
+    line = server.line(window=10)
+    call = line.session()
+    call.send_bytes(framed(b"") * 50)
+    server.hub.drain(clock.now)
+    line.wire.drain(clock.now)
+    line.pump()
+    for _ in range(5):
+        assert call.answer.status is None
+        clock.advance(0.5)
+        line.expire()
+        line.pump()
+    assert (call.answer.status, call.answer.trailers["signaling-disconnect"]) == (14, "draining")
+    assert line.wire.finished
+
+
+@pytest.mark.parametrize("windows", ["closed", "open"])
+def test_what_was_dropped_does_not_end_in_ok(clock: Clock, windows: str) -> None:
+    """A client half-closes, or asks a question, and does not read what it is answered."""
+    server = make_server(clock, close_timeout_seconds=4)
+    line = server.line(window=10 if windows == "closed" else 1 << 16)
+    session = line.session("a")
+    session.half_close()
+    question = line.open(GET_PEERS)
+    line.http2.send_data(question, framed(b""))
+    line.http2.end_stream(question)
+    line.pump()
+    for _ in range(10):
+        clock.advance(0.5)
+        line.expire()
+        line.pump()
+    word = {"closed": "slow_consumer", "open": "client_left"}[windows]
+    assert session.answer.trailers["signaling-disconnect"] == word
+    # No list was longer than the window: there is nobody left in the room.
+    assert line.answers[question].status == 0
+    assert session.answer.status == (8 if windows == "closed" else 0)
+    nothing_is_left(line)
+
+
+@pytest.mark.parametrize("path", [GET_PEERS, REFLECT])
+def test_a_call_without_a_session_that_is_not_read_is_told_why(clock: Clock, path: str) -> None:
+    server = make_server(clock, send_deadline_seconds=3, close_timeout_seconds=4)
+    line, others = server.line(window=10), server.line()
+    for number in range(5):
+        others.session(str(number))
+    stream_id = line.open(path)
+    question = b"" if path == GET_PEERS else b"\x3a\x00"  # list_services
+    line.http2.send_data(stream_id, framed(question))
+    if path == GET_PEERS:
+        line.http2.end_stream(stream_id)
+    line.pump()
+    for _ in range(10):
+        clock.advance(0.5)
+        line.expire()
+        line.pump()
+    answer = line.answers[stream_id]
+    assert len(answer.body) == 10
+    assert (answer.status, answer.trailers["signaling-disconnect"]) == (8, "slow_consumer")
     nothing_is_left(line)
 
 

@@ -22,6 +22,7 @@ from http2_bytes import (
 )
 from sigbridge_http2.errors import ErrorCode
 from sigbridge_http2.events import DataReceived, RequestReceived, StreamReset, WindowUpdated
+from sigbridge_http2.literals import header_block
 
 
 @pytest.mark.parametrize("first", [window_of(0), window_of(0) + frame(WINDOW_UPDATE, 0, 0, number(1000)), window_of(3)])
@@ -56,6 +57,48 @@ def test_nothing_follows_an_end_that_an_opening_window_lets_out() -> None:
     client.receive(frame(WINDOW_UPDATE, 0, 1, number(9)))
     assert client.server.send_data(1, b"too late", end=True) == 0
     assert client.kinds() == [HEADERS, DATA, DATA, HEADERS]
+
+
+@pytest.mark.parametrize("ending", ["none", "data", "trailers"])
+def test_trailers_at_once_are_sent_instead_of_what_waits(ending: str) -> None:
+    client = RawClient(window_of(3))
+    client.receive(client.request(end=True))
+    client.respond(1)
+    client.server.send_data(1, b"four", end=ending == "data")
+    if ending == "trailers":
+        client.server.send_trailers(1, [(b"grpc-status", b"0")])
+    assert client.kinds() == [HEADERS, DATA]
+    client.server.send_trailers(1, [(b"grpc-status", b"8")], at_once=True)
+    assert client.sent_with_flags() == [(HEADERS, END_HEADERS | END_STREAM, 1, header_block([(b"grpc-status", b"8")]))]
+    assert not client.server._active
+    # The stream waits for no window any more.
+    client.receive(frame(WINDOW_UPDATE, 0, 0, number(9)) + window_of(100))
+    assert client.kinds() == [SETTINGS]
+
+
+def test_trailers_at_once_come_behind_what_an_open_window_lets_out() -> None:
+    client = RawClient(window_of(3))
+    client.receive(client.request())
+    client.respond(1)
+    client.server.send_data(1, b"a longer one")
+    client.receive(frame(WINDOW_UPDATE, 0, 1, number(4)))
+    client.server.send_trailers(1, [(b"grpc-status", b"8")], at_once=True)
+    assert [(kind, payload) for kind, _, payload in client.sent()[1:]] == [
+        (DATA, b"a l"),
+        (DATA, b"onge"),
+        (HEADERS, header_block([(b"grpc-status", b"8")])),
+    ]
+    assert client.server.unsent(1) == 0
+
+
+def test_trailers_at_once_do_not_follow_an_end_that_an_opening_window_lets_out() -> None:
+    client = RawClient(window_of(3))
+    client.receive(client.request(end=True))
+    client.respond(1)
+    client.server.send_data(1, b"four", end=True)
+    client.receive(frame(WINDOW_UPDATE, 0, 1, number(9)))
+    client.server.send_trailers(1, [(b"grpc-status", b"8")], at_once=True)
+    assert client.kinds() == [HEADERS, DATA, DATA]
 
 
 def test_a_window_that_overflows_ends_its_stream_and_that_of_the_connection_everything() -> None:

@@ -22,7 +22,7 @@ from sigbridge import (
     Settings,
     SignalingError,
 )
-from sigbridge.counters import CONNECTIONS_REFUSED, REFUSAL_REASONS, SECONDS_BOUNDS
+from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, REFUSAL_REASONS, SECONDS_BOUNDS
 from sigbridge.session import Caller
 from sigbridge_client import connect
 from sigbridge_net.clock import HubTimer, read_clock
@@ -176,7 +176,8 @@ def test_the_document_s_metrics_are_there_from_the_start(measured):
     }
     assert measured.samples("sigbridge_sessions") == {("grpc",): 0, ("websocket",): 0}
     refusals = [(protocol, reason) for protocol in ("grpc", "websocket") for reason in REFUSAL_REASONS]
-    assert measured.samples("sigbridge_refusals_total") == dict.fromkeys([CONNECTIONS_REFUSED, *refusals], 0)
+    refusals += [CONNECTIONS_REFUSED, DESCRIPTORS_SHORT]
+    assert measured.samples("sigbridge_refusals_total") == dict.fromkeys(refusals, 0)
 
 
 def test_every_protocol_that_is_known_is_shown():

@@ -6,7 +6,7 @@ import socket
 import struct
 from pathlib import Path
 
-from sigbridge_net.carrier import SYSTEM_BACKLOG
+from sigbridge_net.listening import SYSTEM_BACKLOG
 
 SYSTEM_ALLOWS = int(SYSTEM_BACKLOG.read_text())
 """Connections that the system lets wait."""

@@ -15,13 +15,14 @@ LISTENING = re.compile(r"(gRPC|WebSocket|HTTP) listening on \S+:(\d+)\n")
 
 
 class ServerProcess(Process):
-    """A `sigbridge serve` on ports that the system chose."""
+    """A `sigbridge serve` on ports that the system chose; `ulimit` holds options of the shell's word, as `-n 128`."""
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, *, ulimit: str = "", **settings: str) -> None:
         self.settings = dict.fromkeys(ADDRESSES, "127.0.0.1:0") | settings
         super().__init__(
             # What is not our fault: how jsonrpcserver reads its schema.
             [
+                *(("sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh") if ulimit else ()),
                 *(sys.executable, "-W", "error", "-W", "ignore:read_text is deprecated:DeprecationWarning"),
                 *("-W", "ignore:open_text is deprecated:DeprecationWarning", "-m", "sigbridge_command", "serve"),
             ],

@@ -45,6 +45,7 @@ SAME_TESTS = (
     "tests/net/test_clock.py",
     "tests/net/test_fast_output.py",
     "tests/net/test_keepalive.py",
+    "tests/net/test_listening.py",
     "tests/server/test_left_behind.py",
     "tests/net/test_unfinished.py",
     "tests/websocket",

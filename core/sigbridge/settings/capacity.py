@@ -17,7 +17,8 @@ class Capacity(Subject):
         0,
         "SIGNALING_MAX_CONNECTIONS",
         "open connections at once, with a session or without; a further one is closed as soon as it is accepted; "
-        "0: 1000 and twice SIGNALING_MAX_SESSIONS",
+        "0: 1000 and twice SIGNALING_MAX_SESSIONS; at most the file descriptors of the process less 64, half of that "
+        "for each of gRPC and WebSocket with GRPC_ENGINE=grpcio",
         least=0,
     )
     max_memory_mb: int = whole(
