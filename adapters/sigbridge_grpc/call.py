@@ -145,6 +145,11 @@ class StreamCall:
         """The share of one turn that the sessions of its client have together."""
         return self._agenda.share
 
+    @property
+    def unsent_bytes(self) -> int:
+        """The bytes of the response that no window has let out, those in its outbox included."""
+        return self.unsent + (0 if self.method is None else self.method.outbox.queued_bytes)
+
     def rest(self) -> None:
         """Waits for the next turn."""
         self._agenda.rest(self)

@@ -312,9 +312,9 @@ class Exchange(Agenda):
 
     def _let_go(self, call: StreamCall) -> None:
         """Counts what has left a call, and is still to be written."""
-        method, backlog = call.method, self._backlog
-        if method is not None and backlog is not None:
-            waits = method.outbox.queued_bytes + call.unsent
+        backlog = self._backlog
+        if call.method is not None and backlog is not None:
+            waits = call.unsent_bytes
             if waits < call.held:
                 backlog.let_go(call.held - waits)
                 call.held = waits

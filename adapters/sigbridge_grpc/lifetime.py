@@ -22,6 +22,7 @@ from sigbridge_http2.connection import Connection
 from sigbridge_http2.errors import ErrorCode
 from sigbridge_http2.floods import Bucket
 from sigbridge_net.keepalive import Silence, closing_seconds, first_pinged_at, judge_silence, silence_due
+from sigbridge_net.unfinished import SLOWEST_BYTES_PER_SECOND
 
 GREETING: Final = 0
 SERVING: Final = 1
@@ -121,13 +122,13 @@ class Lifetime:
         """Gives the connection up: nobody is there any more."""
         self.state = ABORTED
 
-    @property
-    def last_words_seconds(self) -> float:
-        """The seconds that a client has to take what is left of a call that has ended, before that is dropped.
+    def last_words_seconds(self, size: int) -> float:
+        """Returns the seconds that a client has to take so many bytes of a call that has ended; then they are dropped.
 
-        While the server shuts down that is half of its grace at most, so that who does not read is told before the end.
+        A slow link has its time, as for a message of its own. While the server shuts down that is half of its grace at
+        most, so that who does not read is told before the end.
         """
-        patience = self._settings.close_timeout_seconds
+        patience = self._settings.close_timeout_seconds + size / SLOWEST_BYTES_PER_SECOND
         return min(patience, self._settings.shutdown_grace_seconds / 2) if self.state == DRAINING else patience
 
     # What leads to them.

@@ -186,10 +186,10 @@ class GrpcWire(Exchange):
         self._settling = False
         life = self._lifetime
         life.drain(now, idle=not self._calls)
-        until = now.monotonic + life.last_words_seconds
         for call in self._calls.values():
             if call.ending is not None and not call.ending.at_once:
                 # Not with the next `expire`: the grace has begun.
+                until = now.monotonic + life.last_words_seconds(call.unsent_bytes)
                 call.end_by = until if call.end_by is None else min(call.end_by, until)
         self.due = 0.0
         self.wake()
@@ -311,7 +311,7 @@ class GrpcWire(Exchange):
 
     def _expire_calls(self, now: Instant) -> float:
         """Ends the calls whose time is up; returns when the next one's will be."""
-        moment, due = now.monotonic, NEVER
+        moment, due, life = now.monotonic, NEVER, self._lifetime
         stuck = False
         for call in list(self._calls.values()):
             ending = call.ending
@@ -319,7 +319,7 @@ class GrpcWire(Exchange):
                 end_by = call.end_by
                 if end_by is None:
                     # Where the carrier can write, what must end at once has ended before the next look.
-                    patience = 0.0 if ending.at_once else self._lifetime.last_words_seconds
+                    patience = 0.0 if ending.at_once else life.last_words_seconds(call.unsent_bytes)
                     end_by = call.end_by = moment + patience
                 elif moment >= end_by:
                     self._cut(call, now)
@@ -344,7 +344,7 @@ class GrpcWire(Exchange):
                 self._cancel(call, DisconnectReason.CONNECTION_LOST, now)
                 call.finish(Ending(int(Code.DEADLINE_EXCEEDED), "Deadline exceeded"))
         if stuck and not self._calls:
-            self._lifetime.abort()
+            life.abort()
         return due
 
     # The beginning of a call.

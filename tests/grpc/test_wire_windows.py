@@ -181,6 +181,39 @@ def test_what_was_dropped_does_not_end_in_ok(clock: Clock, windows: str) -> None
     nothing_is_left(line)
 
 
+def test_an_answer_has_the_time_that_a_slow_link_needs(clock: Clock) -> None:
+    server = make_server(clock, close_timeout_seconds=4, send_deadline_seconds=10)
+    room = server.line()
+    for number in range(8):
+        room.session().send("1", announce=pb.AnnounceRequest(peer_id=str(number), metadata={"k": "x" * 13_000}))
+    line = server.line(window=8_000)
+    slow, stopped = (line.open(GET_PEERS) for _ in range(2))
+    for stream_id in (slow, stopped):
+        line.http2.send_data(stream_id, framed(b""))
+        line.http2.end_stream(stream_id)
+    line.pump()
+    seconds = read = 0
+    while line.answers[slow].status is None:
+        clock.advance(1)
+        seconds += 1
+        line.http2.acknowledge_received_data(len(line.answers[slow].body) - read, slow)
+        read = len(line.answers[slow].body)
+        line.pump()
+        line.expire()
+    assert line.answers[slow].status == 0
+    assert seconds > 10
+    # The other one has as long, and then is told why not all of it has come.
+    for _ in range(20):
+        clock.advance(1)
+        line.expire()
+        line.pump()
+    assert (line.answers[stopped].status, line.answers[stopped].trailers["signaling-disconnect"]) == (
+        8,
+        "slow_consumer",
+    )
+    nothing_is_left(line)
+
+
 @pytest.mark.parametrize("path", [GET_PEERS, REFLECT])
 def test_a_call_without_a_session_that_is_not_read_is_told_why(clock: Clock, path: str) -> None:
     server = make_server(clock, send_deadline_seconds=3, close_timeout_seconds=4)
