@@ -147,7 +147,7 @@ class Backlog(Generic[Waiting]):
             del self.waiting[self._going]
         return self._going
 
-    def rest(self) -> None:
+    def end_turn(self) -> None:
         """Ends the turn of the call that was taken last."""
         self._going = None
         self._look_around()

@@ -90,6 +90,7 @@ class Exchange(Agenda):
                 call.client_side = HALF_CLOSED
             return
         if data:
+            # As `feed` does, mostly without a call.
             if call.deframer.buffer:
                 call.deframer.feed(data)
             else:
@@ -308,7 +309,7 @@ class Exchange(Agenda):
             if call is None:
                 break
             self._advance(call, now)
-        backlog.rest()
+        backlog.end_turn()
 
     def _let_go(self, call: StreamCall) -> None:
         """Counts what has left a call, and is still to be written."""
@@ -333,7 +334,7 @@ class Exchange(Agenda):
     # The end of the connection.
 
     def _break(self, now: Instant) -> None:
-        """Loses all calls and close: the rules are broken, or the client has said that it is leaving and has left."""
+        """Loses all calls and closes: the rules are broken, or the client has said that it is leaving and has left."""
         self._lose_all(DisconnectReason.PROTOCOL_ERROR, now)
         self._close(now)
 

@@ -23,7 +23,7 @@ _UNIT_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"
 
 
 def framed(message: bytes) -> bytes:
-    """A message with its prefix: not compressed, and so long."""
+    """Returns a message behind its prefix: the flag for not compressed, and its length."""
     size = len(message)
     if size < 65536:
         return b"\0\0\0%b%b%b" % (BYTE[size >> 8], BYTE[size & 255], message)
@@ -44,13 +44,13 @@ class Deframer:
     Messages may be compressed where that is allowed.
     """
 
-    __slots__ = ("_inflated", "_max_bytes", "buffer", "gzip")
+    __slots__ = ("_count_inflated", "_max_bytes", "buffer", "gzip")
 
     def __init__(self, max_bytes: int) -> None:
         self.buffer: bytes | bytearray = b""
         """The bytes that have arrived and are no whole message yet, or have not been asked for."""
         self._max_bytes = max_bytes
-        self._inflated: Callable[[int], None] = _nobody
+        self._count_inflated: Callable[[int], None] = _nobody
         self.gzip = False
         """True when messages may be compressed."""
 
@@ -58,10 +58,10 @@ class Deframer:
         """Takes no messages larger than that."""
         self._max_bytes = min(self._max_bytes, max_bytes)
 
-    def allow_gzip(self, inflated: Callable[[int], None]) -> None:
-        """Takes compressed messages, and tells `inflated` the bytes that each became, or was cut off at."""
+    def allow_gzip(self, count_inflated: Callable[[int], None]) -> None:
+        """Takes compressed messages, and tells `count_inflated` the bytes that each became, or was cut off at."""
         self.gzip = True
-        self._inflated = inflated
+        self._count_inflated = count_inflated
 
     @property
     def unfinished(self) -> bool:
@@ -118,9 +118,9 @@ class Deframer:
             plain = reader.decompress(message, self._max_bytes + 1)
         except zlib.error:
             # How far it came before is not known.
-            self._inflated(self._max_bytes)
+            self._count_inflated(self._max_bytes)
             raise SignalingError(Code.INTERNAL, "A message cannot be decompressed") from None
-        self._inflated(len(plain))
+        self._count_inflated(len(plain))
         if len(plain) > self._max_bytes:
             raise MessageTooBig
         if not reader.eof or reader.unused_data:

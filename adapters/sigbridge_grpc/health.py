@@ -9,7 +9,7 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError, server_draining
 from sigbridge.instant import Instant
 from sigbridge.session import Caller
-from sigbridge_grpc.method import Call, SessionlessMethod, one_message, parsed
+from sigbridge_grpc.method import Call, SessionlessMethod, not_one_message, parsed
 from sigbridge_grpc.service import SERVICE_NAME
 
 
@@ -55,7 +55,7 @@ class WatchMethod(SessionlessMethod):
         """Takes the service to watch; a second question is one too many."""
         if self._service is not None:
             self._board.watchers.discard(self)
-            self._refuse(one_message())
+            self._refuse(not_one_message())
             return
         try:
             self._service = parsed(health_pb2.HealthCheckRequest, message).service
@@ -74,7 +74,7 @@ class WatchMethod(SessionlessMethod):
     def half_close(self, now: Instant) -> None:
         """Does nothing where something was asked: a watcher asks once and listens from then on."""
         if self._service is None:
-            self._refuse(one_message())
+            self._refuse(not_one_message())
 
     def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
         """Ends the watch; what was told before still goes out."""

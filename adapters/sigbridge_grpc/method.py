@@ -155,13 +155,14 @@ class UnaryMethod(SessionlessMethod):
     def receive(self, message: bytes, now: Instant) -> None:
         """Takes the question; a second one is one too many."""
         if self._question is not None:
-            self._refuse(one_message())
+            self._refuse(not_one_message())
+            return
         self._question = message
 
     def half_close(self, now: Instant) -> None:
         """Answers."""
         if self._question is None:
-            self._refuse(one_message())
+            self._refuse(not_one_message())
             return
         try:
             answer = self._answer(self._question, self._caller, now)
@@ -172,7 +173,7 @@ class UnaryMethod(SessionlessMethod):
             self._call.finish(Ending(0))
 
 
-def one_message() -> SignalingError:
+def not_one_message() -> SignalingError:
     """The refusal where a method that takes one message got none, or more."""
     return SignalingError(Code.UNIMPLEMENTED, "The call has one message")
 

@@ -289,7 +289,7 @@ class _Stream:
 
     async def _take(self, session: Session, message: bytes) -> None:
         """Apply one request in its turn, and wait until the next one may be read."""
-        await self._turns.come()
+        await self._turns.wait()
         self._service.signal(session, message, self._clock())
         while session.open and (session.awaiting or session.outbox.crowded):
             self._to_read.clear()

@@ -19,7 +19,7 @@ class ConnectionTurns:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._handle: asyncio.Handle | None = None
 
-    async def come(self) -> None:
+    async def wait(self) -> None:
         """Returns when a request may be carried out."""
         while self.share.state != FRESH or self._waiting:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

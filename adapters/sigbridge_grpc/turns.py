@@ -21,10 +21,10 @@ RESPONSES = 32
 class TurnBudget:
     """The cost of a turn, and the calls that wait for the next."""
 
-    __slots__ = ("_inflated", "_response_bytes", "_responses", "_resumed", "is_spent", "resting")
+    __slots__ = ("_inflated", "_response_bytes", "_responses", "_resumed", "resting", "was_used")
 
     def __init__(self) -> None:
-        self.is_spent = False
+        self.was_used = False
         """True when anything was counted."""
         self._inflated = 0
         self._resumed = 0
@@ -36,13 +36,13 @@ class TurnBudget:
     def count_inflated(self, size: int) -> None:
         """Counts the bytes that a message was decompressed to."""
         self._inflated += size
-        self.is_spent = True
+        self.was_used = True
 
     def count_response(self, size: int) -> None:
         """Counts a response without a session."""
         self._responses += 1
         self._response_bytes += size
-        self.is_spent = True
+        self.was_used = True
 
     def may_respond(self) -> bool:
         """Returns whether another response may be made in this turn."""
@@ -58,7 +58,7 @@ class TurnBudget:
         """Returns whether a call that was held back may go on now; else it rests."""
         if self._resumed < HELD_BACK_CALLS:
             self._resumed += 1
-            self.is_spent = True
+            self.was_used = True
             return True
         return self.rest(call)
 
@@ -75,7 +75,7 @@ class TurnBudget:
     def begin(self) -> None:
         """Begins the next turn."""
         self._inflated = self._resumed = self._responses = self._response_bytes = 0
-        self.is_spent = False
+        self.was_used = False
 
     def wake_resting(self, agenda: Agenda) -> None:
         """Puts the calls that rest on the agenda in their order, the first last: it may have spent the last turn."""

@@ -82,7 +82,7 @@ class UnaryBacklog:
             if call is None:
                 break
             self._carry_out(peer, backlog, call)
-        backlog.rest()
+        backlog.end_turn()
         if backlog.waiting and not self._turn.may_respond():
             self._resting[peer] = None
 
@@ -97,7 +97,7 @@ class UnaryBacklog:
             return
         size = len(message)
         backlog.hold(size)
-        if not self._turn.is_spent:
+        if not self._turn.was_used:
             asyncio.get_running_loop().call_soon(self._begin_turn)
         self._turn.count_response(size)
         # The stubs want a class of their own there.

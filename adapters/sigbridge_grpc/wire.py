@@ -203,7 +203,7 @@ class GrpcWire(Exchange):
         turn, http2 = self._turn, self._http2
         if (
             not self._settling
-            or turn.is_spent
+            or turn.was_used
             or turn.resting
             or self.share.state != FRESH
             or http2.resumed

@@ -29,20 +29,20 @@ class Farewell(NamedTuple):
 class Farewells:
     """The farewells of all rooms."""
 
-    __slots__ = ("_delivery", "_later", "_told", "_waiting")
+    __slots__ = ("_call_in_next_turn", "_delivery", "_told", "_waiting")
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
-        self._later: Callable[[], None] | None = None
+        self._call_in_next_turn: Callable[[], None] | None = None
         self._told = 0
         """Events in this turn."""
         self._waiting: dict[tuple[str, str], Farewell] = {}
         """Those of later turns, by room and peer id."""
 
-    def spread(self, later: Callable[[], None] | None, now: Instant) -> None:
-        """Spreads farewells over turns: `later` asks for `go_on` in the next; None: all are told at once."""
-        self._later = later
-        if later is None:
+    def spread(self, call_in_next_turn: Callable[[], None] | None, now: Instant) -> None:
+        """Spreads farewells over turns, of which `call_in_next_turn` asks for the next; None: all are told at once."""
+        self._call_in_next_turn = call_in_next_turn
+        if call_in_next_turn is None:
             self._told = 0
             while self._waiting:
                 self._tell_first(now)
@@ -54,7 +54,7 @@ class Farewells:
         if latest == _NOBODY:
             return
         farewell = Farewell(room, PeerLeft(peer.peer_id), latest)
-        if self._later is not None and self._told >= EVENTS_PER_TURN:
+        if self._call_in_next_turn is not None and self._told >= EVENTS_PER_TURN:
             self._waiting[room.name, peer.peer_id] = farewell
         else:
             self._tell(farewell, now)
@@ -79,8 +79,8 @@ class Farewells:
         event, latest = farewell.event, farewell.latest
         peers = [peer for peer in farewell.room.peers.values() if peer.incarnation <= latest]
         self._delivery.tell(peers, event.kind, lambda encoding: encoding.encode_event(event), now)
-        if self._later is not None and not self._told:
+        if self._call_in_next_turn is not None and not self._told:
             # The first of a turn asks for the next, in which the count begins anew.
-            self._later()
+            self._call_in_next_turn()
         # One at least: looking at a room costs something, too.
         self._told += len(peers) + 1

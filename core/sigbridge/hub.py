@@ -203,12 +203,12 @@ class Hub:
         for session in list(self._sessions.values()):
             self.end(session, DisconnectReason.DRAINING, now)
 
-    def spread_farewells(self, later: Callable[[], None] | None, now: Instant) -> None:
-        """Spreads the events of peers that leave over turns of the event loop: `later` asks for `go_on` in the next.
+    def spread_farewells(self, call_in_next_turn: Callable[[], None] | None, now: Instant) -> None:
+        """Spreads the events of peers that leave over turns of the event loop; `call_in_next_turn` asks for `go_on`.
 
         None: all are queued at once, as they are from the beginning.
         """
-        self._farewells.spread(later, now)
+        self._farewells.spread(call_in_next_turn, now)
         self._end_queued(now)
 
     def go_on(self, now: Instant) -> None:

@@ -28,7 +28,7 @@ class Connection:
         while (call := self.backlog.next_waiting()) is not None:
             self.holds(size)
             gone.append(call)
-        self.backlog.rest()
+        self.backlog.end_turn()
         return gone
 
     @property

@@ -9,7 +9,7 @@ from sigbridge_grpc.stream_turns import ConnectionTurns, StreamTurns
 async def test_who_has_a_share_goes_on_at_once() -> None:
     turns = ConnectionTurns()
     for _ in range(3):
-        await turns.come()
+        await turns.wait()
         turns.share.use(1)
     assert turns.share.used == 3
 
@@ -24,7 +24,7 @@ async def test_those_who_wait_go_on_in_their_order_one_in_each_turn() -> None:
 
     async def stream(number: int) -> None:
         for _ in range(2):
-            await turns.come()
+            await turns.wait()
             assert turns.share.state == FRESH
             order.append((number, loop_turns[0]))
             turns.share.use(EVENTS_PER_TURN)
@@ -40,12 +40,12 @@ async def test_those_who_wait_go_on_in_their_order_one_in_each_turn() -> None:
 async def test_who_is_cancelled_waits_no_more() -> None:
     turns = ConnectionTurns()
     turns.share.use(EVENTS_PER_TURN)
-    first, second = (asyncio.ensure_future(turns.come()) for _ in range(2))
+    first, second = (asyncio.ensure_future(turns.wait()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     await second
     assert first.cancelled() or first.cancelling()
-    await turns.come()
+    await turns.wait()
 
 
 async def test_a_connection_is_known_as_long_as_it_has_streams() -> None:

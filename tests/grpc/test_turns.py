@@ -23,10 +23,10 @@ def test_some_calls_go_on_and_the_rest_in_the_next_turn() -> None:
     turn = TurnBudget()
     assert [turn.may_resume(call) for call in all_of_them] == [True] * HELD_BACK_CALLS + [False] * 3
     assert list(turn.resting) == all_of_them[HELD_BACK_CALLS:]
-    assert turn.is_spent
+    assert turn.was_used
     turn.begin()
     turn.wake_resting(agenda)
-    assert (turn.is_spent, turn.resting) == (False, {})
+    assert (turn.was_used, turn.resting) == (False, {})
     waiting = [call.stream_id for call in all_of_them[HELD_BACK_CALLS:]]
     # The first may have spent the last turn.
     assert agenda_of(agenda) == [waiting[1], waiting[2], waiting[0]]
