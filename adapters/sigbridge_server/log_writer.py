@@ -72,8 +72,7 @@ class LineWriter:
             self._put_bytes += len(line)
             self._queue.put(line)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=f"log-writer-{self.fd}", daemon=True)
-                self._thread.start()
+                self._begin()
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Writes what is queued, for so many seconds at most; nothing is written after that."""
@@ -93,6 +92,15 @@ class LineWriter:
         self._queue = SimpleQueue()
         self._put_bytes = self._taken_bytes = 0
         self._thread = None
+
+    def _begin(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"log-writer-{self.fd}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The system has no thread for us; the next line asks again.
+            return
+        self._thread = thread
 
     def _run(self) -> None:
         pause: float | None = None

@@ -85,12 +85,9 @@ class LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queues a line, or counts it."""
-        try:
-            with self._writer.lock:
-                if self._gathering is None or self._gathering.take(record, time.monotonic()):
-                    self._put(record)
-        except Exception:  # noqa: BLE001 - the library's own way with a record that cannot be formatted
-            self.handleError(record)
+        with self._writer.lock:
+            if self._gathering is None or self._gathering.take(record, time.monotonic()):
+                self._put(record)
 
     def close(self) -> None:
         """Writes what there is to be told still, for a second at most."""
@@ -103,7 +100,10 @@ class LineHandler(logging.Handler):
         super().close()
 
     def _put(self, record: logging.LogRecord) -> None:
-        self._writer.put(self._line(record))
+        try:
+            self._writer.put(self._line(record))
+        except Exception:  # noqa: BLE001 - the library's own way with a record that cannot be formatted
+            self.handleError(record)
 
     def _line(self, record: logging.LogRecord) -> bytes:
         return (self.format(record) + "\n").encode("utf-8", "backslashreplace")

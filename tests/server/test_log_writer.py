@@ -261,6 +261,19 @@ def test_a_tick_is_called_when_it_wants_to_be(pipe, write_to):
     assert b"".join(pipe.writes(ended(b"4\n"))) == LINE + b"0\n1\n2\n3\n4\n"
 
 
+def test_a_system_without_threads_is_asked_again_with_the_next_line(pipe, write_to, monkeypatch):
+    writer = write_to(pipe.write_end)
+    with monkeypatch.context() as patch:
+
+        def start(thread):
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr("threading.Thread.start", start)
+        writer.put(b"a\n")
+    writer.put(b"b\n")
+    assert b"".join(pipe.writes(ended(b"b\n"))) == b"a\nb\n"
+
+
 # Streams.
 
 

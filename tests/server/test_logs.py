@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -15,7 +16,9 @@ from clock import NOW
 from sigbridge import Announce, DisconnectReason, Hub, Instant, ListPeers, Settings
 from sigbridge.auth import Credentials, StaticTokens
 from sigbridge.session import Caller
-from sigbridge_server.logs import JsonFormatter, TextFormatter, configure_logging
+from sigbridge_server.log_gathering import Gathering
+from sigbridge_server.log_writer import LineWriter
+from sigbridge_server.logs import JsonFormatter, LineHandler, TextFormatter, configure_logging
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.encoding import BARE_JSON
 
@@ -250,6 +253,28 @@ def test_a_token_is_in_no_line_of_a_refusal(log):
         except Exception:
             logging.getLogger("x").exception("refused", extra={"door": known})
     assert "canary" not in "".join(lines()).replace('"canary-2", "canary-1"', "")
+
+
+def test_a_line_that_cannot_be_made_costs_no_other(monkeypatch):
+    """Nor where it is told of later, by the thread that writes."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    read_end, write_end = os.pipe()
+    writer = LineWriter(write_end)
+    gathering = Gathering()
+    handler = LineHandler(writer, JsonFormatter(), gathering)
+    for _ in range(3):
+        record = logging.LogRecord("x", 20, "file", 1, "%d", ("no number",), None)
+        record.__dict__["remote"] = "192.0.2.1"
+        handler.handle(record)
+    monkeypatch.setattr("time.monotonic", lambda: gathering.ends_at or 0.0)
+    assert handler._tick() is not None
+    monkeypatch.undo()
+    handler.handle(logging.LogRecord("x", 20, "file", 1, "a line", (), None))
+    handler.close()
+    writer.close()
+    assert [json.loads(line)["event"] for line in os.read(read_end, 10_000).splitlines()] == ["a line"]
+    for fd in (read_end, write_end):
+        os.close(fd)
 
 
 # What is written of any record.
