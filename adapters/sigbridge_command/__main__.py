@@ -2,6 +2,6 @@
 
 import sys
 
-from sigbridge_command.command import main
+from sigbridge_command.start import main
 
 sys.exit(main())

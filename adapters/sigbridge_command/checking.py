@@ -2,10 +2,10 @@
 
 import argparse
 import asyncio
-import sys
 
 from sigbridge_command.errors import UsageError
 from sigbridge_command.inspection import read_access
+from sigbridge_command.standard_streams import complain
 from sigbridge_compat.scenario import Scenario
 from sigbridge_compat.scenarios import SCENARIOS
 from sigbridge_compat.ways import WayIn, pairings, way_by_url
@@ -22,7 +22,7 @@ def check(options: argparse.Namespace) -> int:
     chosen = [scenario for name, scenario in SCENARIOS.items() if not options.only or name in options.only]
     failures = asyncio.run(_play(chosen, ways))
     for name, pairing, why in failures:
-        print(f"\n{name}, {pairing}:\n  {why}", file=sys.stderr)
+        complain(f"\n{name}, {pairing}:\n  {why}")
     return 1 if failures else 0
 
 

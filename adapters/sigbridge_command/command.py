@@ -17,6 +17,7 @@ from typing import TypeAlias
 from sigbridge.errors import SigbridgeError
 from sigbridge.settings import Settings
 from sigbridge_command.errors import UsageError
+from sigbridge_command.standard_streams import complain, discard
 from sigbridge_server.versions import version
 
 PROTOCOLS = ("grpc", "websocket")
@@ -31,13 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Names are what clients say; where the locale has no such letters, they are shown escaped.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        # Where that fails, it is the command that has failed.
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
-        # Whoever read us has read enough; what is left must not fail again when the interpreter flushes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read us has read enough.
+        discard(sys.stdout)
         return 0
     except (SigbridgeError, OSError) as error:
-        print(f"sigbridge: {error}", file=sys.stderr)
+        complain(f"sigbridge: {error}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -290,7 +294,3 @@ def _completion(options: argparse.Namespace) -> int:
 
     print(shtab.complete(make_parser(), shell=options.shell))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -26,6 +26,7 @@ import msgspec
 from sigbridge.errors import SigbridgeError
 from sigbridge.settings import setting_infos
 from sigbridge_command.demo_flow import Report, Role, drawn, heading
+from sigbridge_command.standard_streams import complain, discard
 
 _NAMES = {"grpc": "gRPC", "websocket": "WebSocket"}
 _SCHEMES = {"grpc": "grpc", "websocket": "ws"}
@@ -57,15 +58,15 @@ def run_demo(pairing: tuple[str, str], *, time_limit_seconds: float = 30.0) -> i
     Returns the exit code: 0 only where the bytes came through.
     """
     if any(importlib.util.find_spec(name) is None for name in ("aiortc", "aioice")):
-        print("sigbridge demo: needs aiortc: pip install 'sigbridge[demo]'", file=sys.stderr)
+        complain("sigbridge demo: needs aiortc: pip install 'sigbridge[demo]'")
         return 1
     try:
         asyncio.run(_demo(pairing, time_limit_seconds))
     except DemoError as error:
-        print(f"sigbridge demo: {error}", file=sys.stderr)
+        complain(f"sigbridge demo: {error}")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
-        print("sigbridge demo: stopped", file=sys.stderr)
+        complain("sigbridge demo: stopped")
         return 130
     return 0
 
@@ -124,9 +125,9 @@ async def _all_succeed(peers: "list[_Peer]", server: "_Server") -> float:
 def _say(line: str) -> None:
     try:
         print(line, flush=True)
-    except BrokenPipeError:
+    except OSError:
         # Nobody reads any more; the exit code still tells.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
 
 
 class _Flow:

@@ -14,6 +14,7 @@ from sigbridge.client import SignalingClient
 from sigbridge.messages import Event, PeerInfo
 from sigbridge.results import peer_info_object
 from sigbridge_client import connect
+from sigbridge_command.standard_streams import complain
 from sigbridge_net.access import read_token
 
 _PAGE = 500
@@ -72,7 +73,7 @@ async def _listen(options: argparse.Namespace, *, as_json: bool) -> int:
         async for event in client.events():
             print(_json_line(event) if as_json else _line(event), flush=True)
         reason = client.closed.reason if client.closed is not None else "unknown"
-        print(f"sigbridge: connection closed: {reason}", file=sys.stderr)
+        complain(f"sigbridge: connection closed: {reason}")
         return 1
 
 

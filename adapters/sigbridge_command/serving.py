@@ -1,7 +1,8 @@
 """`sigbridge serve`: one server, from its start until a signal ends it.
 
-Rule 1: what other programs read (the listening lines) goes to stdout and is flushed; the log goes to stderr. Rule 2:
-the first SIGINT or SIGTERM drains, a second one stops at once; SIGHUP reads the certificates again. Rule 3: what
+Rule 1: what other programs read (the listening lines) goes to stdout and is flushed; the log goes to stderr. Neither
+holds anything up (`standard_streams.py`). Rule 2: the first SIGINT or SIGTERM drains, a second one stops at once;
+SIGHUP reads the certificates again. Where one came while the program was loaded, nothing is begun. Rule 3: what
 concerns the whole process is decided here, as the process is ours: when its garbage is looked for, and how many
 descriptors it may have.
 """
@@ -10,10 +11,11 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Mapping
 
 from sigbridge.settings import SettingError, Settings, unknown_variables
+from sigbridge_command.early_signals import noted_signals
+from sigbridge_command.standard_streams import close_streams
 from sigbridge_server.descriptors import raise_descriptor_limit
 from sigbridge_server.garbage import GarbageWatch
 from sigbridge_server.logs import configure_logging
@@ -38,11 +40,16 @@ async def _serve_until_told(settings: Settings) -> None:
     told: asyncio.Queue[str] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told.put_nowait, number.name)
+    noted = noted_signals()
+    if noted:
+        logger.info("stopped before it began", extra={"signal": noted[0]})
+        _ignore_signals(loop)
+        return
     server = Server(settings)
+    loop.add_signal_handler(signal.SIGHUP, _reload_certificates, server)
     await server.start()
     garbage = GarbageWatch(server.census)
     garbage.start()
-    loop.add_signal_handler(signal.SIGHUP, _reload_certificates, server)
     for name, address, port in (
         ("gRPC", settings.grpc_bind_address, server.grpc_port),
         ("WebSocket", settings.ws_bind_address, server.websocket_port),
@@ -63,16 +70,19 @@ async def _serve_until_told(settings: Settings) -> None:
         ended = await server.stop(grace_seconds=0)
     again.cancel()
     garbage.stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Everybody has been told; a signal that comes now must not make a failure of an orderly end.
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
+    _ignore_signals(loop)
     logger.info("stopped")
     if not ended:
         # A stopped client holds a connection of grpc's, for whose end the interpreter would wait.
-        logging.shutdown()
-        sys.stdout.flush()
+        close_streams()
         os._exit(0)
+
+
+def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
+    """Everybody has been told: a signal that comes now must not make a failure of an orderly end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _reload_certificates(server: Server) -> None:

@@ -1,206 +1,224 @@
 """How log lines look: readable on a terminal, or one JSON object a line.
 
-The code logs with the standard library and puts what it knows into `extra`; structlog makes the line, whoever wrote it.
-Rule 1: ids are shown so that a line break in them breaks no line. Rule 2: no token is logged at any level: nothing that
-logs is ever given one. Rule 3: lines that differ in their values only are learned from structlog once and filled in
-from then on, in a tenth of the time; the text is structlog's either way. Rule 4: each line is one write, and is written
-before the program goes on.
+The code logs with the standard library and puts what it knows into `extra`. Rule 1: ids are shown so that a line break
+in them breaks no line; only a traceback for people has lines of its own, which begin with spaces. Rule 2: no token is
+logged at any level: nothing that logs is ever given one. Rule 3: who logs makes the line, and waits for nobody to read
+it: `log_writer.py` writes it. Rule 4: a client that comes back in a loop fills no disk: `log_gathering.py` counts lines
+that repeat themselves. At the level `debug` each is written.
 """
 
 import json
 import logging
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, TextIO
+from itertools import islice
+from typing import Final, TextIO
 
-import structlog
-from structlog.types import EventDict, Processor
-
-from sigbridge.fast_paths import is_on
 from sigbridge.settings import Settings
+from sigbridge_server.log_gathering import STANDARD_COUNT, Gathering
+from sigbridge_server.log_writer import LineWriter, QueuedStream
 
-_FAST_LINE: Final = is_on("fast_line")
+_TAKEN: Final = frozenset({"event", "level", "logger", "timestamp", "exception", "message", "asctime"})
+"""Names that members cannot have: our own, and those that other formatters leave in a record."""
 
-MAX_LEARNED: Final = 256
-"""So many kinds of lines are kept; then all are forgotten, since some logger seems to write new ones without end."""
-MAX_LEARNED_CHARACTERS: Final = 256
-"""Of a message; longer ones are hardly the same twice, and would be kept meanwhile."""
-
-_NOT_LEARNED: Final = frozenset(
-    {"event", "level", "logger", "logger_name", "timestamp", "exc_info", "stack_info", "stack", "exception"}
-    | {"_record", "_from_structlog", "_logger", "_name"}
-)
-"""Members that structlog knows by name, and treats in their own ways."""
-_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
-"""The types whose values look the same wherever they stand in a line."""
+_DIM, _END = "\x1b[2m", "\x1b[0m"
+_COLOURS: Final = {"debug": "\x1b[32m", "info": "\x1b[32m", "warning": "\x1b[33m"}
+_RED: Final = "\x1b[31m"
 
 
 def configure_logging(settings: Settings, *, stream: TextIO | None = None) -> None:
-    """Make the root logger write to `stream` (stderr where it is not given) as the settings say."""
+    """Make the root logger write to `stream` as the settings say, or to stderr, on a thread, where it is not given.
+
+    `logging.shutdown` writes what is queued, for a second at most; the interpreter calls it when it ends.
+    """
     out = stream if stream is not None else sys.stderr
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(line_formatter(as_json=settings.json_logging, colours=out.isatty()))
+    colours = out is not None and out.isatty()
+    formatter: LineFormatter = JsonFormatter() if settings.json_logging else TextFormatter(colours=colours)
+    gathered = settings.log_level.upper() != "DEBUG"
+    handler = _stderr_handler(out, formatter, gathered=gathered) if stream is None else logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
     # No line tells of threads and processes, and to find them out takes as long as half a line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    before, root.handlers[:] = root.handlers[:], [handler]
+    for one in before:
+        if isinstance(one, LineHandler):
+            one.close()
     root.setLevel(settings.log_level.upper())
 
 
-def line_formatter(*, as_json: bool, colours: bool) -> "LearningFormatter":
-    """What makes a line of a record: a JSON object, or text for people."""
-    stamp = Timestamp()
-    shared: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
-        stamp,
-    ]
-    last: list[Processor]
-    if as_json:
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    else:
-        last = [
-            _on_one_line,
-            structlog.dev.ConsoleRenderer(
-                colors=colours, repr_native_str=True, exception_formatter=structlog.dev.plain_traceback
-            ),
-        ]
-    whole = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
-    )
-    return LearningFormatter(whole, stamp, as_json=as_json)
+def _stderr_handler(
+    stderr: TextIO | QueuedStream | None, formatter: "LineFormatter", *, gathered: bool
+) -> logging.Handler:
+    """Returns what hands lines to a thread that writes stderr; what stands in for it without a descriptor has none."""
+    if stderr is None:
+        return logging.NullHandler()
+    gathering = Gathering() if gathered else None
+    if isinstance(stderr, QueuedStream):
+        return LineHandler(stderr.writer, formatter, gathering)
+    try:
+        fd = stderr.fileno()
+    except OSError:
+        return logging.StreamHandler(stderr)
+    return LineHandler(LineWriter(fd), formatter, gathering, owner=True)
 
 
-def _on_one_line(_: object, __: str, event: EventDict) -> EventDict:
-    """Escape in the text itself what could begin another line or steer a terminal; values are escaped as they are."""
-    event["event"] = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(event["event"])
-    )
-    return event
+class LineHandler(logging.Handler):
+    """Hands lines to a `LineWriter`, and its thread the lines that tell of others.
+
+    Both have the writer's lock for that: `logging.shutdown` keeps the handler's while it waits for the thread.
+    """
+
+    def __init__(
+        self, writer: LineWriter, formatter: "LineFormatter", gathering: Gathering | None, *, owner: bool = False
+    ) -> None:
+        """Begins to write; the `owner` of a writer closes it, too."""
+        super().__init__()
+        self.setFormatter(formatter)
+        self._writer = writer
+        self._gathering = gathering
+        self._owner = owner
+        writer.notice = self._notice
+        if gathering is not None:
+            writer.tick = self._tick
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queues a line, or counts it."""
+        with self._writer.lock:
+            if self._gathering is None or self._gathering.take(record, time.monotonic()):
+                self._put(record)
+
+    def close(self) -> None:
+        """Writes what there is to be told still, for a second at most."""
+        with self._writer.lock:
+            gathering, self._gathering = self._gathering, None
+            for record in gathering.end_window() if gathering is not None else ():
+                self._put(record)
+        if self._owner:
+            self._writer.close()
+        super().close()
+
+    def _put(self, record: logging.LogRecord) -> None:
+        try:
+            self._writer.put(self._line(record))
+        except Exception:  # noqa: BLE001 - the library's own way with a record that cannot be formatted
+            self.handleError(record)
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+
+    def _tick(self) -> float | None:
+        """Queues the lines that are due; returns in how many seconds others may be."""
+        with self._writer.lock:
+            gathering = self._gathering
+            if gathering is None:
+                return None
+            now = time.monotonic()
+            for record in gathering.due(now):
+                self._put(record)
+            return None if gathering.ends_at is None else max(0.0, gathering.ends_at - now)
+
+    def _notice(self, dropped: int) -> bytes:
+        record = logging.LogRecord("sigbridge.log", logging.WARNING, "", 0, "lines of the log were dropped", (), None)
+        record.__dict__["count"] = dropped
+        with self._writer.lock:
+            return self._line(record)
 
 
-class Timestamp:
-    """The present in UTC, as `2026-01-31T12:00:00.000000Z`; as a processor of structlog it stamps an event with it."""
+class LineFormatter(logging.Formatter):
+    """What both kinds of lines have in common."""
 
     def __init__(self) -> None:
-        self.blank = ""
-        """What is written in its stead while a line is being learned."""
-        self._second = -1
-        self._prefix = ""
-
-    def __call__(self, _: object, __: str, event: EventDict) -> EventDict:
-        """Stamp an event."""
-        event["timestamp"] = self.blank or self.now()
-        return event
-
-    def now(self) -> str:
-        """The present; the date is worked out once a second."""
-        second, rest = divmod(time.time_ns(), 10**9)
-        if second != self._second:
-            self._prefix = datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")
-            self._second = second
-        return f"{self._prefix}.{rest // 1000:06d}Z"
-
-
-class _Blank:
-    """Stands for a value while a line is being learned."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return self._text
-
-
-class Line(NamedTuple):
-    """What lines have in common that differ in the values of the same members only."""
-
-    template: str
-    names: tuple[str, ...]
-    """The members that are filled in, in their order; without the timestamp."""
-    stamped_at: int
-    """Where the timestamp stands among them."""
-
-
-class LearningFormatter(logging.Formatter):
-    """Formats as another formatter does, having learned from it how ordinary lines look."""
-
-    def __init__(self, whole: logging.Formatter, stamp: Timestamp, *, as_json: bool) -> None:
         super().__init__()
-        self._whole = whole
-        self._stamp = stamp
-        self._written: Callable[[Any], str] = _json if as_json else repr
-        self._as_json = as_json
-        self._lines: dict[tuple[str, ...], Line | None] = {}
+        self._second = -1
+        self._date = ""
+
+    def timestamp(self, record: logging.LogRecord) -> str:
+        """When it was logged, in UTC, as `2026-01-31T12:00:00.000000Z`; the date is worked out once a second."""
+        second, rest = divmod(round(record.created * 1_000_000), 1_000_000)
+        if second != self._second:
+            self._date = datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")
+            self._second = second
+        return f"{self._date}.{rest:06d}Z"
+
+    def traceback(self, record: logging.LogRecord) -> str:
+        """The traceback and the stack that it has, or nothing."""
+        if not record.exc_info and not record.stack_info:
+            return ""
+        parts = []
+        if record.exc_info and record.exc_info[0] is not None:
+            parts.append(self.formatException(record.exc_info))
+        if record.stack_info:
+            parts.append(self.formatStack(record.stack_info))
+        return "\n".join(parts)
+
+
+class JsonFormatter(LineFormatter):
+    """One JSON object, in ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
-        line = self.fast_line(record)
-        return self._whole.format(record) if line is None else line
-
-    def fast_line(self, record: logging.LogRecord) -> str | None:
-        """Returns an ordinary line, as it was learned; None where the other formatter must make it."""
-        members = record.__dict__
-        message = record.msg
-        if not _FAST_LINE or record.args or record.exc_info or record.stack_info or type(message) is not str:
-            return None
-        if len(message) > MAX_LEARNED_CHARACTERS:
-            return None
-        key = (message, record.levelname, record.name, *members)
-        try:
-            line = self._lines[key]
-        except KeyError:
-            line = self._learn(key, record)
-        if line is None:
-            return None
-        values = [members[name] for name in line.names]
-        if not _PLAIN.issuperset(map(type, values)):
-            return None
-        texts = list(map(self._written, values))
-        texts.insert(line.stamped_at, self._stamp.now())
-        return line.template % tuple(texts)
-
-    def _learn(self, key: tuple[str, ...], record: logging.LogRecord) -> Line | None:
-        """Learn how such lines look, `None` where their values cannot just be filled in."""
-        if len(self._lines) >= MAX_LEARNED:
-            self._lines.clear()
-        line = self._lines[key] = self._line(record)
-        return line
-
-    def _line(self, record: logging.LogRecord) -> Line | None:
-        names = [name for name in record.__dict__ if name not in _STANDARD]
-        if not _NOT_LEARNED.isdisjoint(names):
-            return None
-        blanks = {name: f"<blank {number}>" for number, name in enumerate([*names, "timestamp"])}
-        empty = logging.makeLogRecord(record.__dict__ | {name: _Blank(blanks[name]) for name in names})
-        self._stamp.blank = blanks["timestamp"]
-        try:
-            text = self._whole.format(empty)
-        finally:
-            self._stamp.blank = ""
-        found = [(text.find(self._shown(name, blank)), name) for name, blank in blanks.items()]
-        if any(text.count(blank) != 1 for blank in blanks.values()):
-            return None
-        template = text.replace("%", "%%")
-        for name, blank in blanks.items():
-            template = template.replace(self._shown(name, blank), "%s")
-        order = [name for _, name in sorted(found)]
-        stamped_at = order.index("timestamp")
-        order.remove("timestamp")
-        return Line(template, tuple(order), stamped_at)
-
-    def _shown(self, name: str, blank: str) -> str:
-        """How a blank is written: in JSON as a string, of which the quotes around the timestamp stay in the line."""
-        return f'"{blank}"' if self._as_json and name != "timestamp" else blank
+        parts = [
+            f'{{"event": {_json_string(record.getMessage())}',
+            f'"level": {_json_string(record.levelname.lower())}',
+            f'"logger": {_json_string(record.name)}',
+        ]
+        for name, value in islice(record.__dict__.items(), STANDARD_COUNT, None):
+            if name not in _TAKEN:
+                parts.append(f"{_json_string(name)}: {_json_string(value) if type(value) is str else _json(value)}")
+        parts.append(f'"timestamp": "{self.timestamp(record)}"')
+        traceback = self.traceback(record)
+        if traceback:
+            parts.append(f'"exception": {_json_string(traceback)}')
+        return ", ".join(parts) + "}"
 
 
-_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__)
+class TextFormatter(LineFormatter):
+    """Text for people: one line, and the lines of a traceback below it."""
 
-_json_string = json.encoder.encode_basestring_ascii
+    def __init__(self, *, colours: bool) -> None:
+        super().__init__()
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        level = record.levelname.lower()
+        members = [
+            f"{name}={value!r}"
+            # Their names differ, so that no values are compared.
+            for name, value in sorted(islice(record.__dict__.items(), STANDARD_COUNT, None))
+            if name not in _TAKEN
+        ]
+        text = f"{record.getMessage():<30} [{record.name}] {' '.join(members)}".rstrip()
+        if not text.isprintable():
+            text = _printable(text)
+        if self._colours:
+            head = f"{_DIM}{self.timestamp(record)}{_END} [{_COLOURS.get(level, _RED)}{level:<9}{_END}] "
+        else:
+            head = f"{self.timestamp(record)} [{level:<9}] "
+        traceback = self.traceback(record)
+        if not traceback:
+            return head + text
+        return "\n".join([head + text, *[f"    {_printable(line)}" for line in traceback.split("\n")]])
+
+
+def _printable(text: str) -> str:
+    """The text, with what could begin another line or steer a terminal as escapes."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
+_json_string: Final = json.encoder.encode_basestring_ascii
+_encode: Final = json.JSONEncoder(default=repr, allow_nan=False).encode
 
 
 def _json(value: object) -> str:
-    return _json_string(value) if type(value) is str else json.dumps(value)
+    """A value as JSON; what JSON does not have is told as Python shows it."""
+    if type(value) is int:
+        return int.__repr__(value)
+    try:
+        return _encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return _json_string(repr(value))

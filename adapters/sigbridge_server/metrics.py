@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from sigbridge.counters import SECONDS_BOUNDS
 from sigbridge.hub import Hub
 from sigbridge_net.carrier import Carrier
+from sigbridge_server.log_writer import lines_dropped
 
 DOCUMENT_TYPES = ("announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers")
 
@@ -120,6 +121,11 @@ class HubCollector(Collector):
             "sigbridge_ignored_responses",
             "JSON-RPC results and errors that clients sent, which were ignored",
             value=self._hub.counters.ignored_responses,
+        )
+        yield CounterMetricFamily(
+            "sigbridge_log_lines_dropped",
+            "Lines of this process's stdout and stderr that nobody took, and that were dropped",
+            value=lines_dropped(),
         )
 
     def _queue_metrics(self) -> Iterator[Metric]:

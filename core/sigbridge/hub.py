@@ -276,6 +276,7 @@ class Hub:
             extra={
                 "session": session.id,
                 "protocol": session.protocol,
+                "remote": session.remote,
                 "room": peer.room.name if peer is not None else None,
                 "peer": peer.peer_id if peer is not None else None,
                 "client": session.client,

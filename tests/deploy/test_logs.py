@@ -119,3 +119,32 @@ async def test_ids_make_up_no_lines(json_logging, serve, engine, clients):
         assert line.rstrip("\n").isprintable()
     if json_logging == "true":
         assert {line["peer"] for line in server.log() if line["event"] == "session ended"} >= set(names)
+
+
+async def test_a_client_that_comes_back_in_a_loop_is_counted(serve, engine, clients):
+    rounds = 40
+    server = serve(GRPC_JSON_LOGGING="true", **engine)
+    for _ in range(rounds):
+        over_grpc = await clients.grpc(server.grpc)
+        await over_grpc.ask(announce={"peer_id": "alice"})
+        over_grpc.call.cancel()
+        over_websocket = await clients.websocket(server.ws)
+        await over_websocket.ask("announce", peer_id="bob")
+        await over_websocket.connection.close()
+    await asyncio.to_thread(server.stop)
+    lines = server.log()
+    for event in ("session started", "session ended"):
+        for protocol in ("grpc", "websocket"):
+            told = [line for line in lines if (line["event"], line.get("protocol")) == (event, protocol)]
+            assert sum(line.get("count", 1) for line in told) == rounds
+            assert len(told) < rounds / 2
+            assert {line["remote"] for line in told} == {"127.0.0.1"}
+
+
+async def test_at_the_level_debug_every_line_is_written(serve, engine, clients):
+    server = serve(GRPC_JSON_LOGGING="true", SIGNALING_LOG_LEVEL="debug", **engine)
+    for _ in range(5):
+        session = await clients.websocket(server.ws)
+        await session.connection.close()
+    await asyncio.to_thread(server.stop)
+    assert len(server.said("session started")) == len(server.said("session ended")) == 5

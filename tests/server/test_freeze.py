@@ -44,6 +44,7 @@ FREEZE_SECONDS = LIMIT_SECONDS + 1
 BIG_SDP = "x" * 50_000
 LIMITS = {
     "GRPC_JSON_LOGGING": "true",
+    "SIGNALING_LOG_LEVEL": "debug",  # lines are not gathered
     "SIGNALING_PING_INTERVAL_SEC": "1",
     "SIGNALING_RATE_PER_SEC": "0",
 } | dict.fromkeys(

@@ -3,12 +3,12 @@
 import io
 import json
 import logging
-import re
+import os
 from datetime import UTC, datetime
 from enum import StrEnum
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -16,7 +16,9 @@ from clock import NOW
 from sigbridge import Announce, DisconnectReason, Hub, Instant, ListPeers, Settings
 from sigbridge.auth import Credentials, StaticTokens
 from sigbridge.session import Caller
-from sigbridge_server.logs import MAX_LEARNED, Timestamp, configure_logging, line_formatter
+from sigbridge_server.log_gathering import Gathering
+from sigbridge_server.log_writer import LineWriter
+from sigbridge_server.logs import JsonFormatter, LineHandler, TextFormatter, configure_logging
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.encoding import BARE_JSON
 
@@ -83,6 +85,7 @@ def test_a_session_in_json(log):
         "logger": "sigbridge.session",
         "session": session.id,
         "protocol": "websocket",
+        "remote": "192.0.2.1",
         "room": "lobby",
         "peer": "alice",
         "client": "Mozilla/5.0",
@@ -162,8 +165,8 @@ def test_any_value_becomes_json(log):
         "values",
         extra={"text": "ü\ud800", "bytes": b"\xff", "number": 1.5, "set": {1}, "what": object, "nan": float("nan")},
     )
-    line = json.loads(lines()[0])
-    assert line["number"] == 1.5
+    line = json.loads(lines()[0], parse_constant=pytest.fail)
+    assert (line["number"], line["text"], line["bytes"], line["nan"]) == (1.5, "ü\ud800", "b'\\xff'", "nan")
 
 
 def fail():
@@ -193,6 +196,20 @@ def test_an_exception_is_whole_on_the_console(log):
     assert "something failed" in text
     assert "Traceback (most recent call last)" in text
     assert "RuntimeError: a fault" in text
+    # None of its lines could be taken for another one of the log.
+    assert all(line.startswith("    ") for line in lines()[1:])
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_a_fault_says_steers_no_terminal(log, as_json):
+    lines = log(json_logging=as_json)
+    try:
+        raise RuntimeError(f"of {BREAKS}")
+    except RuntimeError:
+        logging.getLogger("x").exception("something failed")
+    assert "\x1b" not in "".join(lines())
+    if as_json:
+        assert len(lines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -238,99 +255,102 @@ def test_a_token_is_in_no_line_of_a_refusal(log):
     assert "canary" not in "".join(lines()).replace('"canary-2", "canary-1"', "")
 
 
-# Lines that are learned.
+def test_a_line_that_cannot_be_made_costs_no_other(monkeypatch):
+    """Nor where it is told of later, by the thread that writes."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    read_end, write_end = os.pipe()
+    writer = LineWriter(write_end)
+    gathering = Gathering()
+    handler = LineHandler(writer, JsonFormatter(), gathering)
+    for _ in range(3):
+        record = logging.LogRecord("x", 20, "file", 1, "%d", ("no number",), None)
+        record.__dict__["remote"] = "192.0.2.1"
+        handler.handle(record)
+    monkeypatch.setattr("time.monotonic", lambda: gathering.ends_at or 0.0)
+    assert handler._tick() is not None
+    monkeypatch.undo()
+    handler.handle(logging.LogRecord("x", 20, "file", 1, "a line", (), None))
+    handler.close()
+    writer.close()
+    assert [json.loads(line)["event"] for line in os.read(read_end, 10_000).splitlines()] == ["a line"]
+    for fd in (read_end, write_end):
+        os.close(fd)
+
+
+# What is written of any record.
 
 NAMES = st.one_of(
-    st.sampled_from(["session", "peer", "room", "seconds", "zebra", "%s", "<blank 0>", "message", "a b"]),
-    st.sampled_from(["event", "level", "logger", "logger_name", "timestamp", "stack", "exception"]),
+    st.sampled_from(["session", "peer", "room", "seconds", "zebra", "%s", "a b", "\n", "\x1b[31m"]),
+    st.sampled_from(["event", "level", "logger", "timestamp", "stack", "exception"]),
     st.text(min_size=1, max_size=4),
 ).filter(lambda name: name not in logging.makeLogRecord({}).__dict__)
 VALUES = st.one_of(
     st.text(max_size=8),
-    st.sampled_from([BREAKS, "<blank 1>", "%s %(x)s", "'\"\\", "\ud800", True, False, None, 0, -1, 10**30, 0.1, 1e300]),
+    st.sampled_from([BREAKS, "%s %(x)s", "'\"\\", "\ud800", True, False, None, 0, -1, 10**30, 0.1, 1e300]),
     st.integers(),
     st.floats(),
-    st.lists(st.integers(), max_size=2),
-    st.sampled_from([b"\xff", {"a": 1}, (1,), Color.RED, object]),
+    st.lists(st.one_of(st.integers(), st.floats()), max_size=2),
+    st.sampled_from([b"\xff", {"a": 1}, {(): 1}, (1,), Color.RED, object]),
 )
+TAKEN = {"event", "level", "logger", "timestamp", "exception"}
 MESSAGES = st.one_of(
-    st.sampled_from(["session started", "100 %", "%s", "<blank 0>", "", "x" * 50, BREAKS, " end  "]),
-    st.text(max_size=10),
+    st.sampled_from(["session started", "100 %", "%s", "", "x" * 50, BREAKS, " end  "]), st.text(max_size=10)
 )
 
 
 @st.composite
-def same_lines(draw):
-    """Records that differ in their values only: level, logger, message, and several sets of values."""
+def records(draw):
     level = draw(st.sampled_from([10, 20, 30, 40, 50, 25]))
-    names = draw(st.lists(NAMES, max_size=4, unique=True))
-    sets = draw(st.lists(st.tuples(*([VALUES] * len(names))), min_size=1, max_size=3))
-    return level, draw(st.sampled_from(["x", "a.b", "100%", "<blank 0>"])), draw(MESSAGES), names, sets
+    record = logging.LogRecord(draw(st.sampled_from(["x", "a.b", BREAKS])), level, "file", 1, draw(MESSAGES), (), None)
+    record.__dict__.update(draw(st.dictionaries(NAMES, VALUES, max_size=4)))
+    return record
 
 
-def said(formatter, record):
-    """What a formatter makes of a record, or how it fails."""
-    try:
-        return formatter.format(record)
-    except Exception as error:  # noqa: BLE001 - structlog has several ways to fail
-        return type(error)
-
-
-@given(same_lines(), st.booleans(), st.booleans())
-@example((20, "x", "m", ["a", "b"], [("1", 2), (None, BREAKS)]), False, True)
-def test_what_was_learned_is_what_structlog_says(lines, as_json, colours):
-    learning = line_formatter(as_json=as_json, colours=colours)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Timestamp, "now", lambda self: "2026-01-31T12:00:00.000001Z")
-        level, name, message, names, sets = lines
-        for values in [*sets, *sets]:
-            record = logging.LogRecord(name, level, "file", 1, message, (), None)
-            record.__dict__.update(zip(names, values, strict=True))
-            assert said(learning, record) == said(learning._whole, record)
-
-
-@pytest.mark.fast_paths
-@pytest.mark.parametrize("as_json", [True, False])
-def test_the_lines_of_sessions_are_learned(log, as_json, monkeypatch):
-    lines = log(json_logging=as_json)
-    one_session(peer_id="alice")
-    monkeypatch.setattr(logging.getLogger().handlers[0].formatter, "_whole", None)
-    one_session(peer_id="bob")
-    assert len(lines()) == 4
-    assert "bob" in lines()[-1]
-
-
-def test_a_record_is_as_it_was(log):
-    log()
-    record = logging.LogRecord("x", 20, "file", 1, "message", (), None)
-    record.session = "s"
+@given(records())
+def test_in_json_every_record_is_one_line_with_its_values(record):
     before = dict(record.__dict__)
-    for _ in range(2):
-        logging.getLogger().handlers[0].format(record)
-        assert record.__dict__ == before
+    line = JsonFormatter().format(record)
+    assert record.__dict__ == before
+    assert line.isascii()
+    assert len(line.splitlines()) == 1
+    entry = json.loads(line, parse_constant=pytest.fail)
+    assert (entry["event"], entry["logger"]) == (record.msg, record.name)
+    assert entry["level"] == record.levelname.lower()
+    assert list(entry)[:3] == ["event", "level", "logger"]
+    for name in record.__dict__.keys() - logging.makeLogRecord({}).__dict__.keys() - TAKEN:
+        if type(record.__dict__[name]) in {str, int, bool, type(None)}:
+            assert entry[name] == record.__dict__[name]
 
 
-def test_not_every_kind_of_line_is_kept_for_ever(log):
-    lines = log()
-    for number in range(3 * MAX_LEARNED):
-        logging.getLogger("x").info(f"line {number}")  # noqa: G004 - what a careless logger does
-    assert len(logging.getLogger().handlers[0].formatter._lines) <= MAX_LEARNED
-    assert [re.search(r"line (\d+)", line)[1] for line in lines()] == [str(i) for i in range(3 * MAX_LEARNED)]
+@given(records(), st.booleans())
+def test_as_text_every_record_is_one_line(record, colours):
+    before = dict(record.__dict__)
+    line = TextFormatter(colours=colours).format(record)
+    assert record.__dict__ == before
+    assert len(line.splitlines()) == 1
+    for ours in ("\x1b[2m", "\x1b[0m", "\x1b[32m", "\x1b[33m", "\x1b[31m") if colours else ():
+        line = line.replace(ours, "", 2)
+    assert line.isprintable()
 
 
-def test_long_messages_are_not_kept(log):
-    lines = log(json_logging=True)
-    for number in range(10):
-        logging.getLogger("x").info(f"{number}" + "x" * 100_000)  # noqa: G003 - what a careless logger does
-    assert logging.getLogger().handlers[0].formatter._lines == {}
-    assert [json.loads(line)["event"][0] for line in lines()] == [str(number) for number in range(10)]
+def test_a_line_of_a_session_as_text():
+    record = logging.LogRecord("sigbridge.session", 20, "file", 1, "session ended", (), None)
+    record.__dict__.update(session="ab", peer="it's", seconds=0.5, room=None)
+    record.created = 1_700_000_000.5
+    assert TextFormatter(colours=False).format(record) == (
+        "2023-11-14T22:13:20.500000Z [info     ] session ended                  [sigbridge.session] "
+        "peer=\"it's\" room=None seconds=0.5 session='ab'"
+    )
 
 
-@pytest.mark.parametrize("nanoseconds", [0, 999, 1000, 1_700_000_000_123_456_789, 1_700_000_000_999_999_999])
-def test_the_timestamp_is_utc_to_the_microsecond(nanoseconds, monkeypatch):
-    stamp = Timestamp()
-    for shift in (0, 1, 10**9):
-        monkeypatch.setattr("time.time_ns", lambda: nanoseconds + shift)  # noqa: B023 - asked at once
-        moment = datetime.fromtimestamp((nanoseconds + shift) // 1000 / 1e6, UTC)
-        assert datetime.fromisoformat(stamp.now()) == moment
-        assert stamp.now() == moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+@pytest.mark.parametrize("microseconds", [0, 1, 1_700_000_000_123_456, 1_700_000_000_999_999])
+@pytest.mark.parametrize("shift", [0, 1, 10**6])
+def test_the_timestamp_is_utc_to_the_microsecond(microseconds, shift):
+    formatter = JsonFormatter()
+    record = logging.makeLogRecord({})
+    for moment in (microseconds, microseconds + shift):
+        record.created = moment / 1e6
+        said = formatter.timestamp(record)
+        assert said == datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds").replace(
+            "+00:00", "Z"
+        )

@@ -1,0 +1,164 @@
+"""Lines of the log that repeat themselves, gathered: a client that comes back in a loop fills no disk.
+
+A line is gathered where it names an address (`remote`), or has a traceback. It *repeats* another where it differs in no
+more than a session's own figures (`OWN`); one with a traceback where the fault was raised at the same place.
+
+Rule 1: the first of its kind is written at once, and those that repeat it are counted. Every `WINDOW_SECONDS` one line
+tells of them: the last of them, with `count`. Rule 2: different lines are written each, so that every peer of a fleet
+behind one address is named; beyond `MAX_LINES_OF_ADDRESS` in a window one line tells of the address's others. Rule 3:
+beyond `MAX_ADDRESSES` in a window one line tells of all others. Rule 4: what is kept has a bound, whatever clients do.
+
+The states of a kind of line, in each window:
+
+    unknown ──first──► written ──again──► counted ──the window ends──► written
+       ▲                  │
+       └─the window ends──┘                 what no longer comes is forgotten, and its next one is written at once
+"""
+
+import logging
+from collections.abc import Hashable
+from itertools import islice
+from types import TracebackType
+from typing import Any, Final
+
+WINDOW_SECONDS: Final = 10.0
+MAX_ADDRESSES: Final = 100
+MAX_LINES_OF_ADDRESS: Final = 100
+MAX_LINES: Final = 1000
+"""Different lines about all addresses together; above that, an address that has one has no others."""
+
+OWN: Final = frozenset({"session", "seconds", "requests"})
+"""Members that tell a session from every other one."""
+STANDARD_COUNT: Final = len(logging.makeLogRecord({}).__dict__)
+"""The members of a record that come before those of `extra`."""
+
+Line = tuple[Hashable, ...]
+
+_NO_ADDRESS: Final = ""
+"""Faults of ours, and clients whose address is not known: there is always room for them."""
+
+
+class Repeats:
+    """The lines of one kind in one window, of which the first was written."""
+
+    __slots__ = ("count", "last")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last: logging.LogRecord | None = None
+
+    def add(self, record: logging.LogRecord) -> None:
+        """Counts one that is not written."""
+        self.count += 1
+        self.last = record
+
+
+class Gathering:
+    """Decides which lines are written at once, and tells of the others when their window ends."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, dict[Line, Repeats]] = {}
+        self._line_count = 0
+        """The lines of all addresses."""
+        self._rest: dict[tuple[str | None, str], Repeats] = {}
+        """By address and message, what is told together; the address is None for those of all others."""
+        self._ends_at: float | None = None
+
+    @property
+    def ends_at(self) -> float | None:
+        """When the window ends (monotonic seconds); None where there is nothing to be told or forgotten then."""
+        return self._ends_at
+
+    def take(self, record: logging.LogRecord, now: float) -> bool:
+        """Returns whether a line is written at once; counts it where not."""
+        members = record.__dict__
+        address = members.get("remote")
+        if record.exc_info and record.exc_info[2] is not None:
+            address, line = _NO_ADDRESS, _place(record.exc_info[2])
+        elif type(address) is not str:
+            return True
+        else:
+            line = (
+                record.msg,
+                *[value for name, value in islice(members.items(), STANDARD_COUNT, None) if name not in OWN],
+            )
+        if self._ends_at is None:
+            self._ends_at = now + WINDOW_SECONDS
+        try:
+            return self._take(record, address, line)
+        except TypeError:
+            # What cannot be a key is compared with nothing.
+            return True
+
+    def _take(self, record: logging.LogRecord, address: str, line: Line) -> bool:
+        lines = self._addresses.get(address)
+        if lines is None:
+            if len(self._addresses) >= MAX_ADDRESSES and address != _NO_ADDRESS:
+                return self._add_to_rest(None, record)
+            lines = self._addresses[address] = {}
+        repeats = lines.get(line)
+        if repeats is not None:
+            repeats.add(record)
+            return False
+        full = len(lines) >= MAX_LINES_OF_ADDRESS or (self._line_count >= MAX_LINES and address != _NO_ADDRESS)
+        if lines and full:
+            return self._add_to_rest(address, record)
+        lines[line] = Repeats()
+        self._line_count += 1
+        return True
+
+    def _add_to_rest(self, address: str | None, record: logging.LogRecord) -> bool:
+        key = (address, str(record.msg))
+        if key not in self._rest and len(self._rest) >= MAX_LINES:
+            # More messages than ours.
+            key = (None, "")
+        self._rest.setdefault(key, Repeats()).add(record)
+        return False
+
+    def due(self, now: float) -> list[logging.LogRecord]:
+        """Returns the lines that tell of what was not written, where the window has ended by `now`."""
+        if self._ends_at is None or now < self._ends_at:
+            return []
+        self._ends_at = now + WINDOW_SECONDS
+        return self.end_window()
+
+    def end_window(self) -> list[logging.LogRecord]:
+        """Ends the window before its time; returns the lines that tell of what was not written."""
+        told = []
+        for address, lines in list(self._addresses.items()):
+            for line, repeats in list(lines.items()):
+                if repeats.last is None:
+                    del lines[line]
+                    self._line_count -= 1
+                else:
+                    told.append(_counted(repeats.last, repeats.count))
+                    lines[line] = Repeats()
+            if not lines:
+                del self._addresses[address]
+        for (address_or_none, _), repeats in self._rest.items():
+            if repeats.last is not None:
+                told.append(_together(repeats.last, repeats.count, address_or_none))
+        self._rest.clear()
+        if not self._addresses:
+            self._ends_at = None
+        return told
+
+
+def _place(traceback: TracebackType) -> Line:
+    """Returns where a fault was raised."""
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return (traceback.tb_frame.f_code, traceback.tb_lineno)
+
+
+def _counted(last: logging.LogRecord, count: int) -> logging.LogRecord:
+    """Returns the last of lines that repeat another, with their number where it is not the only one."""
+    return last if count == 1 else logging.makeLogRecord({**last.__dict__, "count": count})
+
+
+def _together(last: logging.LogRecord, count: int, address: str | None) -> logging.LogRecord:
+    """Returns a line about different ones of an address, or of all others, with what they have in common."""
+    if count == 1:
+        return last
+    common: dict[str, Any] = {name: last.__dict__[name] for name in ("name", "msg", "levelno", "levelname", "created")}
+    return logging.makeLogRecord({**common, "remote": address, "count": count})

@@ -1,0 +1,241 @@
+"""Lines on their way to stdout or stderr, which nobody need read: whoever writes them never waits.
+
+Rule 1: lines go into a queue of bounded size, and a thread writes them. What does not fit, or cannot be written, is
+dropped and counted. Rule 2: a line is written whole, and in one write. Lines that wait leave together, as long as they
+are no more than `PIPE_BUF`, since more than that on one pipe others may cut (POSIX, write). Rule 3: an end waits for
+its lines for a bounded time; a thread that is stuck in a write holds up nobody. Rule 4: how a descriptor is set is left
+as it is: other processes share it. Where one of them has made it non-blocking, the thread waits for room all the same.
+"""
+
+import io
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterable
+from queue import Empty, SimpleQueue
+from typing import Final
+
+MAX_QUEUED_BYTES: Final = 1 << 20
+"""Of lines that wait for one descriptor."""
+CLOSE_SECONDS: Final = 1.0
+"""How long an end waits for lines that nobody reads."""
+LINGER_SECONDS: Final = 0.01
+"""A pause after each write, in which lines gather: to wake the thread for each line would cost more than the line."""
+
+Tick = Callable[[], float | None]
+"""Called by a writer's thread now and then; returns the seconds until it wants to be called again."""
+
+
+class LineWriter:
+    """Writes lines to a descriptor, on a thread of its own, which begins with the first line.
+
+    The states of a writer, and what leads from one to the next:
+
+        idle ──put──► running ──close──► closed      running: there is a thread; closed: what comes is dropped
+          └───────────close────────────────▲
+    """
+
+    def __init__(self, fd: int, *, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
+        self.fd = fd
+        self.notice: Callable[[int], bytes] | None = None
+        """Makes the line that says how many were dropped, once lines flow again; none is written where it is None."""
+        self.tick: Tick | None = None
+        self._max_queued_bytes = max_queued_bytes
+        self.lock = threading.RLock()
+        """Held by whoever puts: a collection of garbage in the middle of that may have something to say itself."""
+        self._queue: SimpleQueue[bytes] = SimpleQueue()
+        self._put_bytes = 0
+        self._taken_bytes = 0
+        """Each of both is changed by one side alone: whoever puts, with the lock, and the thread."""
+        self._unwritable = 0
+        """Lines that were dropped because they could not be written."""
+        self._unfit = 0
+        """Lines that were dropped because they did not fit."""
+        self._told = 0
+        """Of all that were dropped, those of which a notice was written."""
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        _writers.append(self)
+
+    @property
+    def dropped(self) -> int:
+        """Lines that nobody will read."""
+        return self._unfit + self._unwritable
+
+    def put(self, line: bytes) -> None:
+        """Queues a line, its end included; never waits, and never fails."""
+        with self.lock:
+            if self._closing or self._put_bytes - self._taken_bytes + len(line) > self._max_queued_bytes:
+                self._unfit += 1
+                return
+            self._put_bytes += len(line)
+            self._queue.put(line)
+            if self._thread is None:
+                self._begin()
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Writes what is queued, for so many seconds at most; nothing is written after that."""
+        with self.lock:
+            already, self._closing = self._closing, True
+            thread = self._thread
+        if thread is not None:
+            if not already:
+                self._queue.put(b"")
+            thread.join(seconds)
+        if not already:
+            _retire(self)
+
+    def begin_anew(self) -> None:
+        """Forgets a thread that is not in this process, and the lines that it still writes in another one."""
+        self.lock = threading.RLock()
+        self._queue = SimpleQueue()
+        self._put_bytes = self._taken_bytes = 0
+        self._thread = None
+
+    def _begin(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"log-writer-{self.fd}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The system has no thread for us; the next line asks again.
+            return
+        self._thread = thread
+
+    def _run(self) -> None:
+        pause: float | None = None
+        while True:
+            try:
+                lines = [self._queue.get(timeout=pause)]
+                while not self._queue.empty():
+                    lines.append(self._queue.get_nowait())
+            except Empty:
+                lines = []
+            for batch, count in _batches(lines):
+                self._write(batch, count)
+                self._taken_bytes += len(batch)
+            if self.dropped > self._told and self._queue.empty():
+                self._tell()
+            if self._closing and self._queue.empty():
+                return
+            if lines and not self._closing:
+                time.sleep(LINGER_SECONDS)
+            pause = None if self.tick is None else self.tick()
+
+    def _tell(self) -> None:
+        """Says how many lines were dropped since it was said last."""
+        dropped = self.dropped
+        if self.notice is not None and self._written(self.notice(dropped - self._told)):
+            self._told = dropped
+
+    def _write(self, batch: bytes, count: int) -> None:
+        if not self._written(batch):
+            self._unwritable += count
+
+    def _written(self, data: bytes) -> bool:
+        """Writes all of it, however long that takes; returns False where nobody can read it."""
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(self.fd, rest) :]
+            except BlockingIOError:
+                room = select.poll()
+                room.register(self.fd, select.POLLOUT)
+                room.poll()
+            except OSError:
+                return False
+        return True
+
+
+def _batches(lines: Iterable[bytes]) -> Iterable[tuple[bytes, int]]:
+    """Returns whole lines in pieces of at most `PIPE_BUF`, as far as lines are not longer, and how many each has."""
+    waiting: list[bytes] = []
+    size = 0
+    for line in lines:
+        if not line:
+            continue
+        if waiting and size + len(line) > select.PIPE_BUF:
+            yield b"".join(waiting), len(waiting)
+            waiting, size = [], 0
+        waiting.append(line)
+        size += len(line)
+    if waiting:
+        yield b"".join(waiting), len(waiting)
+
+
+_writers: list[LineWriter] = []
+"""The writers that are not closed."""
+_dropped_by_closed = 0
+
+
+def lines_dropped() -> int:
+    """Returns how many lines this process has dropped."""
+    return _dropped_by_closed + sum(writer.dropped for writer in _writers)
+
+
+def close_writers(seconds: float = CLOSE_SECONDS) -> None:
+    """Closes every writer; all of them together have so many seconds."""
+    until = time.monotonic() + seconds
+    for writer in _writers.copy():
+        writer.close(max(0.0, until - time.monotonic()))
+
+
+def _retire(writer: LineWriter) -> None:
+    global _dropped_by_closed  # noqa: PLW0603 - a process has one log
+    _writers.remove(writer)
+    _dropped_by_closed += writer.dropped
+
+
+def _begin_anew() -> None:
+    """Gives writers in a forked process, which has no other thread, threads of their own."""
+    for writer in _writers:
+        writer.begin_anew()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
+class QueuedStream(io.TextIOBase):
+    """A stdout or stderr whose lines a `LineWriter` writes: `print` and tracebacks wait for nobody either."""
+
+    def __init__(self, writer: LineWriter, encoding: str) -> None:
+        self.writer = writer
+        self._encoding = encoding
+        self._lock = threading.RLock()
+        self._begun = ""
+        """The text of a line that has not come to its end."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding of its text; letters that it does not have are escaped."""
+        return self._encoding
+
+    def write(self, text: str) -> int:
+        """Queues the lines that are whole now; returns the length of the text."""
+        with self._lock:
+            lines, end, self._begun = (self._begun + text).rpartition("\n")
+            if end:
+                self._put(lines + end)
+        return len(text)
+
+    def flush(self) -> None:
+        """Queues what there is of a line; waits for nothing."""
+        with self._lock:
+            begun, self._begun = self._begun, ""
+            if begun:
+                self._put(begun)
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor to which its lines go."""
+        return self.writer.fd
+
+    def isatty(self) -> bool:
+        """True where its lines go to a terminal."""
+        return os.isatty(self.writer.fd)
+
+    def _put(self, text: str) -> None:
+        self.writer.put(text.encode(self._encoding, "backslashreplace"))
