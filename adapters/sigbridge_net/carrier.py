@@ -20,7 +20,8 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
-from typing import Final, NamedTuple, cast
+from functools import partial
+from typing import Any, Final, NamedTuple, cast
 
 from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, Counters
 from sigbridge.instant import Instant
@@ -93,9 +94,8 @@ class Carrier:
         self.begun_count = 0
         """Connections that there have been, those that are open included."""
         self._listeners: list[Listener] = []
-        self._beginning: set[asyncio.Task[None]] = set()
-        """Connections whose transport is being made; with TLS that takes a handshake."""
         self._connections: set[Connection] = set()
+        """All that were accepted and are not gone, those whose transport is still being made included."""
         self._to_flush: list[Connection] = []
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._lateness = Lateness()
@@ -123,7 +123,9 @@ class Carrier:
         Raises ListenError where the address is taken or not ours; nothing is listening then.
         """
         sockets = await listening_sockets(address)
-        listener = Listener(sockets, lambda sock: self._take(sock, wire_factory, tls), self._on_shortage)
+        listener = Listener(
+            sockets, lambda sock, client: self._take(sock, client, wire_factory, tls), self._on_shortage
+        )
         self._listeners.append(listener)
         if self._sweep_handle is None:
             self._lateness.expect(self._clock().monotonic)
@@ -140,9 +142,9 @@ class Carrier:
         """Wait until every connection is gone; those that are not gone after `grace_seconds` are dropped."""
         await self.stop_listening()
         self._all_gone.clear()
-        for beginning in self._beginning:
-            beginning.cancel()
         for connection in list(self._connections):
+            if connection.making is not None:
+                connection.making.cancel()
             connection.drain()
         if self._connections:
             try:
@@ -159,36 +161,23 @@ class Carrier:
 
     # What listeners call.
 
-    def _take(self, sock: socket.socket, wire_factory: WireFactory, tls: ssl.SSLContext | None) -> None:
+    def _take(self, sock: socket.socket, address: str, wire_factory: WireFactory, tls: ssl.SSLContext | None) -> None:
         """Begins a connection that was accepted, or closes it where there is no room."""
         if not self._has_room(sock.fileno()):
             sock.close()
             return
-        connection = Connection(self, wire_factory)
+        connection = Connection(self, wire_factory, address)
         self._connections.add(connection)
-        beginning = asyncio.get_running_loop().create_task(self._begin(connection, sock, tls))
-        self._beginning.add(beginning)
-        beginning.add_done_callback(lambda task: self._begun(connection, sock, task))
-
-    async def _begin(self, connection: "Connection", sock: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Makes the transport of a connection; OSError where its client is gone, or its TLS is no good."""
-        await asyncio.get_running_loop().connect_accepted_socket(
+        loop, settings = asyncio.get_running_loop(), self._settings
+        making = loop.connect_accepted_socket(
             lambda: cast(asyncio.Protocol, connection),
             sock,
             ssl=tls,
-            ssl_handshake_timeout=self._settings.handshake_timeout_seconds if tls else None,
-            ssl_shutdown_timeout=self._settings.close_timeout_seconds if tls else None,
+            ssl_handshake_timeout=settings.handshake_timeout_seconds if tls else None,
+            ssl_shutdown_timeout=settings.close_timeout_seconds if tls else None,
         )
-
-    def _begun(self, connection: "Connection", sock: socket.socket, task: asyncio.Task[None]) -> None:
-        self._beginning.discard(task)
-        if connection.is_gone:
-            # It was never made, or is lost already, which is known then.
-            sock.close()
-            self._gone(connection)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, OSError):
-            logger.error("a connection could not begin", exc_info=error)
+        connection.making = task = loop.create_task(making)
+        task.add_done_callback(partial(connection.made, sock))
 
     def _has_room(self, descriptor: int) -> bool:
         """Returns whether there may be one connection more; counts and reports where not."""
@@ -227,10 +216,6 @@ class Carrier:
             self._refused = 0
 
     # What connections call.
-
-    def _opened(self, connection: "Connection") -> None:
-        self._connections.add(connection)
-        self.begun_count += 1
 
     def _gone(self, connection: "Connection") -> None:
         self._connections.discard(connection)
@@ -277,6 +262,7 @@ class Connection:
     wire: Wire
 
     __slots__ = (
+        "_address",
         "_carrier",
         "_eof_sent",
         "_flowing",
@@ -287,13 +273,18 @@ class Connection:
         "_unread",
         "_wire_factory",
         "_write_paused",
+        "making",
         "wire",
     )
 
-    def __init__(self, carrier: Carrier, wire_factory: WireFactory) -> None:
+    def __init__(self, carrier: Carrier, wire_factory: WireFactory, address: str = "") -> None:
         self._carrier = carrier
+        self._address = address
+        """The address of its client, without a port; empty where it has none."""
         self._wire_factory = wire_factory
         self.wire = _GONE
+        self.making: asyncio.Task[object] | None = None
+        """The making of its transport, which with TLS takes a handshake; None when that is done."""
         self._transport: asyncio.Transport | None = None
         self._write_paused = False
         self._read_paused = False
@@ -316,11 +307,20 @@ class Connection:
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.wire = self._wire_factory(_client(transport), self.wake, read_clock())
-        self._carrier._opened(self)
+        client = Client(self._address, _certificate_subject(transport.get_extra_info("peercert")))
+        self.wire = self._wire_factory(client, self.wake, read_clock())
+        self._carrier.begun_count += 1
+
+    def made(self, sock: socket.socket, task: asyncio.Task[object]) -> None:
+        """Hears that its transport is made, or cannot be: its client is gone, or has no TLS that is any good."""
+        self.making = None
+        if self.is_gone:
+            # It was never made, or is lost already, which is known then.
+            sock.close()
+            self._carrier._gone(self)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, OSError):
+            logger.error("a connection could not begin", exc_info=error)
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes to the wire; what they cause is written at the end of the tick."""
@@ -491,8 +491,9 @@ class Connection:
         self.abort()
 
 
-def _client(transport: asyncio.Transport) -> Client:
-    name = transport.get_extra_info("peername")
-    certificate = transport.get_extra_info("peercert") or {}
+def _certificate_subject(certificate: dict[str, Any] | None) -> str | None:
+    """Returns the common name of a client's certificate; None where it has shown none."""
+    if not certificate:
+        return None
     names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
-    return Client(str(name[0]) if isinstance(name, tuple) else "", names[0] if names else None)
+    return str(names[0]) if names else None

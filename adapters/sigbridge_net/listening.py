@@ -49,13 +49,13 @@ class Listener:
     def __init__(
         self,
         sockets: list[socket.socket],
-        take: Callable[[socket.socket], None],
+        take: Callable[[socket.socket, str], None],
         on_shortage: Callable[[OSError, int], None],
     ) -> None:
         """Begins to accept at `sockets`, which listen already.
 
-        `take` gets each accepted connection; `on_shortage` hears why none could be accepted, and how many of those who
-        waited were turned away.
+        `take` gets each accepted connection, and the address of its client (empty where it has none); `on_shortage`
+        hears why none could be accepted, and how many of those who waited were turned away.
         """
         self._sockets = sockets
         self._take = take
@@ -110,7 +110,7 @@ class Listener:
             if self._state != LISTENING:
                 return
             try:
-                connection, _ = sock.accept()
+                connection, name = sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -120,7 +120,7 @@ class Listener:
                     self._pause()
                 self._on_shortage(error, turned_away)
                 return
-            self._take(connection)
+            self._take(connection, str(name[0]) if isinstance(name, tuple) else "")
 
     def _turn_away(self, sock: socket.socket) -> int:
         """Closes a few of those who wait at a socket, with the descriptor that is kept for it; returns how many."""
@@ -158,6 +158,8 @@ async def listening_sockets(address: str) -> list[socket.socket]:
                         continue
                     raise
                 sock.setblocking(False)
+                # Connections that are accepted begin with this: a message never waits for another to fill a packet.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if os.name == "posix":
                     # Where the last server's connections are not forgotten yet.
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
