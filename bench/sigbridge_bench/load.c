@@ -22,6 +22,7 @@
 //   calls FIRST COUNT CALLS PHASES N…\n             calls from hello to last step, in PHASES of N steps each
 //   stall FIRST COUNT\n                             connections that will read nothing once they are greeted, and hold little
 //   close FIRST COUNT\n                             close connections
+//   quiet\n                                         read until nothing comes any more
 //
 // Kinds: tcp (four bytes of length), ws (JSON-RPC), peerjs (WebSocket without acknowledgements), grpc.
 // `load --polling` never sleeps while it waits for a server; it wants a core of its own. `load --echo` is a bare server for
@@ -53,6 +54,7 @@
 #define STALL_NS 20000000000ull     // nothing happened for so long: give up
 #define REFUSED_NS 10000000000ull   // the greetings of a call were refused for so long: that is meant
 #define STORM_NS 60000000000ull     // a storm lasts for so long: give up
+#define QUIET_NS 100000000ull       // nothing comes for so long: all is said
 #define DRAIN_NS 2000000000ull      // how long an open loop waits for what is still under way
 #define WINDOW (1u << 20)           // HTTP/2 receive window, of the stream and of the connection
 #define CONNECTIONS 65536
@@ -1083,6 +1085,23 @@ static void command_storm(void) {
     }
 }
 
+// Reads until nothing comes any more: what was caused before must not be taken for what is measured next.
+static void read_all(void) {
+    uint64_t give_up = now_ns() + STALL_NS;
+    for (uint64_t quiet = now_ns(); now_ns() < quiet + QUIET_NS;) {
+        uint64_t before = bytes_in;
+        turn(10);
+        if (bytes_in != before) quiet = now_ns();
+        if (quiet > give_up) fail("something comes all the time");
+    }
+}
+
+static void command_quiet(void) {
+    start_clock();
+    read_all();
+    answer("%s", "");
+}
+
 static void command_join(void) {
     Connection *c = connection_of(number());
     uint32_t first = number(), count = number();
@@ -1095,7 +1114,7 @@ static void command_join(void) {
         if (now_ns() > give_up) fail("the one that joins cannot connect");
     }
     c->heard = true;  // it is not one of the others
-    for (uint64_t before = bytes_in + 1; before != bytes_in; turn(50)) before = bytes_in;  // until all is quiet
+    read_all();
     mode = JOIN;
     unfinished = 1;
     heard = 0;
@@ -1239,6 +1258,7 @@ int main(int count, char **arguments) {
         {"open", command_open}, {"message", command_message}, {"lane", command_lane}, {"setup", command_setup},
         {"run", command_run}, {"pace", command_pace}, {"storm", command_storm}, {"join", command_join},
         {"calls", command_calls}, {"stall", command_stall}, {"close", command_close},
+        {"quiet", command_quiet},
     };
     char *line = NULL;
     size_t room = 0;

@@ -157,6 +157,10 @@ class Load(AbstractContextManager["Load"]):
         sizes = list(phases)
         return self._ask(f"calls {first} {count} {calls} {len(sizes)} {' '.join(map(str, sizes))}")
 
+    def quiet(self) -> None:
+        """Reads until nothing comes any more."""
+        self._ask("quiet")
+
     def stall(self, first: int, count: int) -> None:
         """Let connections that are not set up yet read nothing once they are greeted."""
         self._say(f"stall {first} {count}\n".encode())

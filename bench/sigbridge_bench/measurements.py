@@ -113,7 +113,8 @@ class Pairs:
         return self._load.run(self.lanes(message), self.count, in_flight, self.steps(message, messages))
 
     def pace(self, message: Message, rate: float, seconds: float, attack: tuple[str, int] = NO_ATTACK) -> Answer:
-        """Open loop: messages per second over all pairs, for so many seconds."""
+        """Open loop: messages per second over all pairs, for so many seconds; begins when all is quiet."""
+        self._load.quiet()
         return self._load.pace(self.lanes(message), self.count, rate, seconds, attack)
 
 
