@@ -138,7 +138,8 @@ def test_every_other_measurement_is_there(whole_run):
         ("sigbridge", "websocket", ""),
         ("sigbridge-grpcio", "grpc", "grpcio"),
     }
-    assert all(record.sessions == 6 and record.server_cpu > 0 for record in sessions)
+    # The kernel tells what a running process has used when that next waits, or a clock ticks: of so few it may be nothing.
+    assert all(record.sessions == 6 and record.server_cpu >= 0 for record in sessions)
     assert all((record.memory is not None) is (record.headers in ("", "grpcio")) for record in sessions)
     joins = of(file, records.Join)
     assert {(record.server, record.protocol) for record in joins} == {
