@@ -105,7 +105,9 @@ def test_without_a_spare_descriptor_those_who_wait_are_accepted_later(loop_facto
 async def _accepted_later() -> None:
     taken, short = [], []
     (sock,) = await listening.listening_sockets("127.0.0.1:0")
-    listener = Listener([sock], lambda sock, _: taken.append(sock), lambda error, count: short.append((error.errno, count)))
+    listener = Listener(
+        [sock], lambda sock, _: taken.append(sock), lambda error, count: short.append((error.errno, count))
+    )
     os.close(listener._spare)
     listener._spare = None
     (client,) = unconnected(1)
