@@ -1,4 +1,4 @@
-"""Which offer a client's messages belong to, as far as it knows: what it says, and which answers are for its program.
+"""The offers that a client knows of: which one its messages say, and which answers are for its program.
 
 For each other peer there is
 
@@ -40,7 +40,7 @@ from sigbridge.messages import (
 
 
 class _Between:
-    """What is known of the offers between the client and one other peer; see above. An empty id is none."""
+    """The offers between the client and one other peer, as far as it knows; see above. An empty id is none."""
 
     __slots__ = ("asked", "made", "on", "received", "waiting")
 
