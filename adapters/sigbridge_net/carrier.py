@@ -54,8 +54,8 @@ _SWEEPS_PER_TIMEOUT = 4
 _LONGEST_SWEEP_SECONDS = 0.5
 
 
-class Room(NamedTuple):
-    """The room that there is for a carrier's connections."""
+class ConnectionLimits(NamedTuple):
+    """The limits of a carrier's connections."""
 
     connections: int
     """The number of connections that there may be at once, those that are beginning included."""
@@ -77,17 +77,17 @@ class Carrier:
         settings: Settings,
         counters: Counters | None = None,
         *,
-        room: Room | None = None,
+        limits: ConnectionLimits | None = None,
         clock: Callable[[], Instant] = read_clock,
     ) -> None:
         """Begins without connections; `counters` counts those that are refused, and `clock` times flushes.
 
-        The `room` is that of the settings, where it is not given.
+        The `limits` are those of the settings, where they are not given.
         """
         self._clock = clock
         self._settings = settings
         self._counters = counters or Counters()
-        self.room = room or Room(settings.connection_limit)
+        self.limits = limits or ConnectionLimits(settings.connection_limit)
         self._refused = 0
         """Connections that were refused since the log said so."""
         self._warn_at = float("-inf")
@@ -181,14 +181,15 @@ class Carrier:
 
     def _has_room(self, descriptor: int) -> bool:
         """Returns whether there may be one connection more; counts and reports where not."""
-        room = self.room
-        if descriptor >= room.descriptors:
-            self._count_refused(DESCRIPTORS_SHORT, 1, "file descriptors are short: see RLIMIT_NOFILE", room.descriptors)
+        limits = self.limits
+        if descriptor >= limits.descriptors:
+            text = "file descriptors are short: see RLIMIT_NOFILE"
+            self._count_refused(DESCRIPTORS_SHORT, 1, text, limits.descriptors)
             return False
-        if len(self._connections) < room.connections:
+        if len(self._connections) < limits.connections:
             return True
-        self._count_refused(CONNECTIONS_REFUSED, 1, f"too many connections: {room.advice}", room.connections)
-        return room.idlest_gives_way and self._drop_idlest()
+        self._count_refused(CONNECTIONS_REFUSED, 1, f"too many connections: {limits.advice}", limits.connections)
+        return limits.idlest_gives_way and self._drop_idlest()
 
     def _drop_idlest(self) -> bool:
         """Drops the connection that has done nothing for longest; returns False where there is none to drop."""
@@ -203,7 +204,7 @@ class Carrier:
     def _on_shortage(self, error: OSError, turned_away: int) -> None:
         """Hears that nobody could be accepted."""
         text = f"no connection can be accepted: {error.strerror}"
-        self._count_refused(DESCRIPTORS_SHORT, turned_away, text, self.room.descriptors)
+        self._count_refused(DESCRIPTORS_SHORT, turned_away, text, self.limits.descriptors)
 
     def _count_refused(self, label: tuple[str, str], count: int, text: str, limit: int) -> None:
         """Counts connections that were refused, and says so now and then."""
