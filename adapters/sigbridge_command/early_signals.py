@@ -17,9 +17,9 @@ def note_signals() -> None:
     signal.signal(signal.SIGHUP, _ignore)
 
 
-def noted_signals() -> list[str]:
-    """The names of those that have come and should end the server, in their order."""
-    return list(_noted)
+def noted_signal() -> str | None:
+    """Returns the name of the first that came and ends the server; None where none has come."""
+    return _noted[0] if _noted else None
 
 
 def _note(number: int, _: FrameType | None) -> None:

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Mapping
 
 from sigbridge.settings import SettingError, Settings, unknown_variables
-from sigbridge_command.early_signals import noted_signals
+from sigbridge_command.early_signals import noted_signal
 from sigbridge_command.standard_streams import close_streams
 from sigbridge_server.descriptors import raise_descriptor_limit
 from sigbridge_server.garbage import GarbageWatch
@@ -25,7 +25,7 @@ logger = logging.getLogger("sigbridge.server")
 
 
 def serve(settings: Settings, environ: Mapping[str, str]) -> int:
-    """Serve until told to stop; returns the exit code."""
+    """Serves until told to stop; returns the exit code."""
     configure_logging(settings)
     raise_descriptor_limit()
     for name in unknown_variables(environ):
@@ -40,9 +40,9 @@ async def _serve_until_told(settings: Settings) -> None:
     told: asyncio.Queue[str] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told.put_nowait, number.name)
-    noted = noted_signals()
-    if noted:
-        logger.info("stopped before it began", extra={"signal": noted[0]})
+    noted = noted_signal()
+    if noted is not None:
+        logger.info("stopped before it began", extra={"signal": noted})
         _ignore_signals(loop)
         return
     server = Server(settings)
@@ -79,7 +79,7 @@ async def _serve_until_told(settings: Settings) -> None:
 
 
 def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
-    """Everybody has been told: a signal that comes now must not make a failure of an orderly end."""
+    """Ignores signals from here on: one that comes during an orderly end must not make a failure of it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)

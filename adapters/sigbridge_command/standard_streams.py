@@ -14,7 +14,7 @@ from sigbridge_server.log_writer import LineWriter, QueuedStream, close_writers
 
 
 def open_closed_descriptors() -> None:
-    """Opens those of 0, 1 and 2 that are closed on /dev/null."""
+    """Opens /dev/null as each of the descriptors 0, 1 and 2 that is closed."""
     for fd in range(3):
         try:
             os.fstat(fd)
@@ -51,7 +51,7 @@ def complain(text: str) -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Lets go what a stream could not write, and all that is printed to it from now on."""
+    """Drops what a stream could not write, and all that is printed to it from now on."""
     try:
         fd = stream.fileno()
     except (OSError, ValueError):

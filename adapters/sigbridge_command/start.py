@@ -12,7 +12,7 @@ from sigbridge_command.standard_streams import close_streams, open_closed_descri
 
 
 def main() -> int:
-    """Run the command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     open_closed_descriptors()
     if sys.argv[1:2] == ["serve"]:
         note_signals()

@@ -36,7 +36,7 @@ logger = logging.getLogger("sigbridge.net")
 WRITE_BUFFER_BYTES = 65536
 """The mark up to which a transport's own buffer is filled."""
 READ_BYTES = 16384
-"""What a wire is given of one client's bytes in one loop tick: of the smallest frames, some milliseconds of work."""
+"""The bytes of one client that a wire is given in one loop tick: of the smallest frames, some milliseconds of work."""
 
 FLUSH_SECONDS: Final = 0.005
 """The time in one loop tick for flushing connections, while everybody else waits; the rest follows in the next."""
@@ -54,8 +54,8 @@ _SWEEPS_PER_TIMEOUT = 4
 _LONGEST_SWEEP_SECONDS = 0.5
 
 
-class Room(NamedTuple):
-    """The room that there is for a carrier's connections."""
+class ConnectionLimits(NamedTuple):
+    """The limits of a carrier's connections."""
 
     connections: int
     """The number of connections that there may be at once, those that are beginning included."""
@@ -77,17 +77,17 @@ class Carrier:
         settings: Settings,
         counters: Counters | None = None,
         *,
-        room: Room | None = None,
+        limits: ConnectionLimits | None = None,
         clock: Callable[[], Instant] = read_clock,
     ) -> None:
         """Begins without connections; `counters` counts those that are refused, and `clock` times flushes.
 
-        The `room` is that of the settings, where it is not given.
+        The `limits` are those of the settings, where they are not given.
         """
         self._clock = clock
         self._settings = settings
         self._counters = counters or Counters()
-        self.room = room or Room(settings.connection_limit)
+        self.limits = limits or ConnectionLimits(settings.connection_limit)
         self._refused = 0
         """Connections that were refused since the log said so."""
         self._warn_at = float("-inf")
@@ -118,7 +118,7 @@ class Carrier:
         return len(self._connections)
 
     async def listen(self, address: str, wire_factory: WireFactory, *, tls: ssl.SSLContext | None = None) -> int:
-        """Serve a protocol on an address (`HOST:PORT`); returns the port, which the system chose where it was 0.
+        """Serves a protocol on an address (`HOST:PORT`); returns the port, which the system chose where it was 0.
 
         Raises ListenError where the address is taken or not ours; nothing is listening then.
         """
@@ -133,13 +133,13 @@ class Carrier:
         return listener.port
 
     async def stop_listening(self) -> None:
-        """Accept nobody any more; connections stay."""
+        """Accepts nobody any more; connections stay."""
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
 
     async def close(self, grace_seconds: float) -> None:
-        """Wait until every connection is gone; those that are not gone after `grace_seconds` are dropped."""
+        """Waits until every connection is gone; those that are not gone after `grace_seconds` are dropped."""
         await self.stop_listening()
         self._all_gone.clear()
         for connection in list(self._connections):
@@ -181,14 +181,15 @@ class Carrier:
 
     def _has_room(self, descriptor: int) -> bool:
         """Returns whether there may be one connection more; counts and reports where not."""
-        room = self.room
-        if descriptor >= room.descriptors:
-            self._turned_away(DESCRIPTORS_SHORT, 1, "file descriptors are short: see RLIMIT_NOFILE", room.descriptors)
+        limits = self.limits
+        if descriptor >= limits.descriptors:
+            text = "file descriptors are short: see RLIMIT_NOFILE"
+            self._count_refused(DESCRIPTORS_SHORT, 1, text, limits.descriptors)
             return False
-        if len(self._connections) < room.connections:
+        if len(self._connections) < limits.connections:
             return True
-        self._turned_away(CONNECTIONS_REFUSED, 1, f"too many connections: {room.advice}", room.connections)
-        return room.idlest_gives_way and self._drop_idlest()
+        self._count_refused(CONNECTIONS_REFUSED, 1, f"too many connections: {limits.advice}", limits.connections)
+        return limits.idlest_gives_way and self._drop_idlest()
 
     def _drop_idlest(self) -> bool:
         """Drops the connection that has done nothing for longest; returns False where there is none to drop."""
@@ -203,9 +204,9 @@ class Carrier:
     def _on_shortage(self, error: OSError, turned_away: int) -> None:
         """Hears that nobody could be accepted."""
         text = f"no connection can be accepted: {error.strerror}"
-        self._turned_away(DESCRIPTORS_SHORT, turned_away, text, self.room.descriptors)
+        self._count_refused(DESCRIPTORS_SHORT, turned_away, text, self.limits.descriptors)
 
-    def _turned_away(self, label: tuple[str, str], count: int, text: str, limit: int) -> None:
+    def _count_refused(self, label: tuple[str, str], count: int, text: str, limit: int) -> None:
         """Counts connections that were refused, and says so now and then."""
         self._counters.refusals[label] += count
         self._refused += count
@@ -291,10 +292,10 @@ class Connection:
         self._scheduled = False
         self._eof_sent = False
         self._unread = memoryview(b"")
-        """What has arrived and waits for its turn; meanwhile nothing is read."""
+        """Bytes that have arrived and wait for their turn; meanwhile nothing is read."""
         self._reading_on = False
         self._flowing = True
-        """Whether nothing is held up: not writing, not reading, nothing that arrived."""
+        """True where nothing is held up: not writing, not reading, nothing that arrived."""
 
     @property
     def is_gone(self) -> bool:
@@ -302,7 +303,7 @@ class Connection:
         return self._transport is None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; with TLS its handshake is done."""
+        """Begins; with TLS its handshake is done."""
         # uvloop's transports are asyncio's in all but their class.
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
@@ -323,7 +324,7 @@ class Connection:
             logger.error("a connection could not begin", exc_info=error)
 
     def data_received(self, data: bytes) -> None:
-        """Hand bytes to the wire; what they cause is written at the end of the tick."""
+        """Hands bytes to the wire; what they cause is written at the end of the tick."""
         if self._unread or len(data) > READ_BYTES:
             self._unread = memoryview(bytes(self._unread) + data)
             self._flowing = False
@@ -344,7 +345,7 @@ class Connection:
             self._failed()
 
     def _receive_more(self) -> None:
-        """Hand the next bytes of what waits to the wire."""
+        """Hands the next bytes of what waits to the wire."""
         self._reading_on = False
         data, self._unread = bytes(self._unread[:READ_BYTES]), self._unread[READ_BYTES:]
         if data:
@@ -352,12 +353,12 @@ class Connection:
             self.wake()
 
     def _receive_rest(self) -> None:
-        """Hand all that waits to the wire: its client has gone, and nothing more will come."""
+        """Hands all that waits to the wire: its client has gone, and nothing more will come."""
         while self._unread:
             self._receive_more()
 
     def eof_received(self) -> None:
-        """The client sends no more: let the wire have its last word, then the transport closes itself."""
+        """Hears that the client sends no more: the wire has its last word, then the transport closes itself."""
         self._receive_rest()
         try:
             self.wire.receive_eof(read_clock())
@@ -388,7 +389,7 @@ class Connection:
         self.wake()
 
     def wake(self) -> None:
-        """Flush at the end of this tick."""
+        """Flushes at the end of this tick."""
         if not self._scheduled:
             self._scheduled = True
             waiting = self._carrier._to_flush
@@ -397,7 +398,7 @@ class Connection:
             waiting.append(self)
 
     def drain(self) -> None:
-        """Let the wire come to its end."""
+        """Lets the wire come to its end."""
         try:
             self.wire.drain(read_clock())
         except Exception:
@@ -405,7 +406,7 @@ class Connection:
         self.wake()
 
     def expire(self, now: Instant) -> None:
-        """Let the wire do what is due."""
+        """Lets the wire do what is due."""
         try:
             self.wire.expire(now)
         except Exception:
@@ -417,7 +418,7 @@ class Connection:
             self.wake()
 
     def flush(self, now: Instant) -> None:
-        """Write what the wire has, as far as the transport takes it."""
+        """Writes what the wire has, as far as the transport takes it."""
         self._scheduled = False
         transport = self._transport
         if transport is None:
@@ -434,7 +435,7 @@ class Connection:
             self._failed()
 
     def _write(self, transport: asyncio.Transport, now: Instant) -> None:
-        """Write what there still is, then look at everything that may follow from it."""
+        """Writes what there still is, then looks at everything that may follow from it."""
         if self.wire.successor is not None:
             self.wire = self.wire.successor
         wire = self.wire
@@ -449,19 +450,9 @@ class Connection:
                 break
             transport.write(output[0] if len(output) == 1 else b"".join(output))
             writes += 1
-        more = writes == WRITES_PER_FLUSH
-        if not more and wire.finished and not (self._eof_sent or self._write_paused or transport.is_closing()):
-            self._eof_sent = True
-            if transport.can_write_eof():
-                # Closing now would reset the connection where the client is still sending, and with it lose what
-                # the client has not read yet. The wire's deadline ends the wait.
-                try:
-                    transport.write_eof()
-                except OSError:
-                    # The client has reset the connection, and the event loop has not told us yet.
-                    transport.abort()
-            else:
-                transport.close()
+        may_end = writes < WRITES_PER_FLUSH and wire.finished
+        if may_end and not (self._eof_sent or self._write_paused or transport.is_closing()):
+            self._send_eof(transport)
         reading = wire.reading()
         if self._unread:
             if reading and not self._reading_on:
@@ -471,8 +462,22 @@ class Connection:
         self._set_reading(transport, reading)
         self._flowing = not (self._unread or self._read_paused or self._write_paused or self._eof_sent)
 
+    def _send_eof(self, transport: asyncio.Transport) -> None:
+        """Ends the stream, and waits for the client to close; the wire's deadline ends the wait."""
+        self._eof_sent = True
+        if not transport.can_write_eof():
+            transport.close()
+            return
+        # Closing now would reset the connection where the client is still sending, and with it lose what the client has
+        # not read yet.
+        try:
+            transport.write_eof()
+        except OSError:
+            # The client has reset the connection, and the event loop has not told us yet.
+            transport.abort()
+
     def abort(self) -> None:
-        """Drop the connection, with everything that is still to be written or looked at."""
+        """Drops the connection, with everything that is still to be written or looked at."""
         self._unread = memoryview(b"")
         if self._transport is not None:
             self._transport.abort()
@@ -486,7 +491,7 @@ class Connection:
                 transport.pause_reading()
 
     def _failed(self) -> None:
-        """A fault of ours costs its own connection and no other."""
+        """Logs a fault of ours, and drops its connection and no other."""
         logger.exception("a wire failed")
         self.abort()
 

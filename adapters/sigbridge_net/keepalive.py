@@ -27,7 +27,7 @@ SLOW_CONSUMER_SECONDS = 1.0
 class Silence(Enum):
     """The next step towards a silent client."""
 
-    BEAR = "bear"
+    WAIT = "wait"
     PING = "ping"
     END = "end"
 
@@ -37,7 +37,7 @@ def judge_silence(settings: Settings, heard_at: float, sent_at: float, pinged_at
     if pinged_at > heard_at and moment >= pinged_at + settings.ping_timeout_seconds:
         return Silence.END
     quiet_since = sent_at if pinged_at > heard_at else min(heard_at, sent_at)
-    return Silence.PING if moment >= quiet_since + settings.ping_interval_seconds else Silence.BEAR
+    return Silence.PING if moment >= quiet_since + settings.ping_interval_seconds else Silence.WAIT
 
 
 def silence_due(settings: Settings, heard_at: float, sent_at: float, pinged_at: float) -> float:

@@ -1,4 +1,4 @@
-"""Lateness: whom a process may judge by the clock that did not run for a while, or ran too slowly.
+"""Lateness: the moment by which to judge clients, where the process did not run for a while, or ran too slowly.
 
 After a freeze (SIGSTOP, `docker pause`, a machine that was stopped) everybody's time seems to be up, while pongs,
 announces and requests lie unread in the sockets. So whoever ends clients by the clock asks here, at each look at their

@@ -11,13 +11,12 @@ The states of a listener:
 """
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sigbridge.settings import parse_address
 from sigbridge_net.errors import ListenError
@@ -149,27 +148,16 @@ async def listening_sockets(address: str) -> list[socket.socket]:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         for family, kind, protocol, _, name in dict.fromkeys(found):
-            with contextlib.ExitStack() as undo:
-                try:
-                    sock = undo.enter_context(socket.socket(family, kind, protocol))
-                except OSError as error:
-                    if error.errno == errno.EAFNOSUPPORT:
-                        # The system knows the name of a family that it does not speak.
-                        continue
-                    raise
-                sock.setblocking(False)
-                # Connections that are accepted begin with this: a message never waits for another to fill a packet.
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if os.name == "posix":
-                    # Where the last server's connections are not forgotten yet.
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    # The other family has a socket of its own.
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.bind(name)
-                sock.listen(system_backlog(SYSTEM_BACKLOG))
-                undo.pop_all()
-                sockets.append(sock)
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as error:
+                if error.errno == errno.EAFNOSUPPORT:
+                    # The system knows the name of a family that it does not speak.
+                    continue
+                raise
+            # From here on an error closes it, too.
+            sockets.append(sock)
+            _listen(sock, name)
         if not sockets:
             raise OSError("there is no such address")
     except OSError as error:
@@ -177,6 +165,21 @@ async def listening_sockets(address: str) -> list[socket.socket]:
             sock.close()
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
     return sockets
+
+
+def _listen(sock: socket.socket, name: Any) -> None:
+    """Makes a socket listen on an address in the form that its family has."""
+    sock.setblocking(False)
+    # Connections that are accepted begin with this: a message never waits for another to fill a packet.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if os.name == "posix":
+        # Where the last server's connections are not forgotten yet.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        # The other family has a socket of its own.
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(name)
+    sock.listen(system_backlog(SYSTEM_BACKLOG))
 
 
 def system_backlog(path: Path) -> int:

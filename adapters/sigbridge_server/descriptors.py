@@ -11,7 +11,7 @@ import sys
 
 from sigbridge.errors import SigbridgeError
 from sigbridge.settings import Settings
-from sigbridge_net.carrier import Room
+from sigbridge_net.carrier import ConnectionLimits
 
 RESERVED_DESCRIPTORS = 64
 """Descriptors that are no connections of clients."""
@@ -19,8 +19,8 @@ LAST_DESCRIPTORS = 16
 """Of these, the last ones, that no client gets, even where the rest of the process has more than is reserved."""
 LEAST_DESCRIPTORS = 80
 """Descriptors without which nothing is served."""
-OPERATORS_ROOM = Room(8, advice="the operator's address has few", idlest_gives_way=True)
-"""The room of the operator's address, within what is reserved: there is always some, as the idlest gives way."""
+OPERATORS_LIMITS = ConnectionLimits(8, advice="the operator's address has few", idlest_gives_way=True)
+"""Those of the operator's address, within what is reserved: there is always room, as the idlest gives way."""
 
 
 class DescriptorsError(SigbridgeError):
@@ -46,8 +46,8 @@ def descriptor_limit() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else int(soft)
 
 
-def clients_room(settings: Settings, descriptors: int) -> Room:
-    """Returns the room for connections of clients, where the process may have so many descriptors.
+def clients_limits(settings: Settings, descriptors: int) -> ConnectionLimits:
+    """Returns the limits of connections of clients, where the process may have so many descriptors.
 
     With the engine `grpcio` that library counts its connections by itself, so each of both has half.
     Raises DescriptorsError where there are too few.
@@ -60,6 +60,7 @@ def clients_room(settings: Settings, descriptors: int) -> Room:
     allowed = descriptors - RESERVED_DESCRIPTORS
     if settings.grpc_engine == "grpcio":
         allowed //= 2
+    below = descriptors - LAST_DESCRIPTORS
     if allowed < settings.connection_limit:
-        return Room(allowed, descriptors - LAST_DESCRIPTORS, "file descriptors allow no more, see RLIMIT_NOFILE")
-    return Room(settings.connection_limit, descriptors - LAST_DESCRIPTORS)
+        return ConnectionLimits(allowed, below, "file descriptors allow no more, see RLIMIT_NOFILE")
+    return ConnectionLimits(settings.connection_limit, below)

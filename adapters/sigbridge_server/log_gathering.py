@@ -1,7 +1,7 @@
 """Lines of the log that repeat themselves, gathered: a client that comes back in a loop fills no disk.
 
 A line is gathered where it names an address (`remote`), or has a traceback. It *repeats* another where it differs in no
-more than a session's own figures (`OWN`); one with a traceback where the fault was raised at the same place.
+more than a session's own figures (`PER_SESSION`); one with a traceback where the fault was raised at the same place.
 
 Rule 1: the first of its kind is written at once, and those that repeat it are counted. Every `WINDOW_SECONDS` one line
 tells of them: the last of them, with `count`. Rule 2: different lines are written each, so that every peer of a fleet
@@ -27,7 +27,7 @@ MAX_LINES_OF_ADDRESS: Final = 100
 MAX_LINES: Final = 1000
 """Different lines about all addresses together; above that, an address that has one has no others."""
 
-OWN: Final = frozenset({"session", "seconds", "requests"})
+PER_SESSION: Final = frozenset({"session", "seconds", "requests"})
 """Members that tell a session from every other one."""
 STANDARD_COUNT: Final = len(logging.makeLogRecord({}).__dict__)
 """The members of a record that come before those of `extra`."""
@@ -66,7 +66,7 @@ class Gathering:
 
     @property
     def ends_at(self) -> float | None:
-        """When the window ends (monotonic seconds); None where there is nothing to be told or forgotten then."""
+        """The end of the window (monotonic seconds); None where there is nothing to be told or forgotten then."""
         return self._ends_at
 
     def take(self, record: logging.LogRecord, now: float) -> bool:
@@ -80,7 +80,7 @@ class Gathering:
         else:
             line = (
                 record.msg,
-                *[value for name, value in islice(members.items(), STANDARD_COUNT, None) if name not in OWN],
+                *[value for name, value in islice(members.items(), STANDARD_COUNT, None) if name not in PER_SESSION],
             )
         if self._ends_at is None:
             self._ends_at = now + WINDOW_SECONDS

@@ -19,12 +19,16 @@ from typing import Final
 MAX_QUEUED_BYTES: Final = 1 << 20
 """Of lines that wait for one descriptor."""
 CLOSE_SECONDS: Final = 1.0
-"""How long an end waits for lines that nobody reads."""
+"""The time for which an end waits for lines that nobody reads."""
 LINGER_SECONDS: Final = 0.01
 """A pause after each write, in which lines gather: to wake the thread for each line would cost more than the line."""
 
 Tick = Callable[[], float | None]
 """Called by a writer's thread now and then; returns the seconds until it wants to be called again."""
+
+IDLE: Final = 0
+RUNNING: Final = 1
+CLOSED: Final = 2
 
 
 class LineWriter:
@@ -32,8 +36,9 @@ class LineWriter:
 
     The states of a writer, and what leads from one to the next:
 
-        idle ──put──► running ──close──► closed      running: there is a thread; closed: what comes is dropped
-          └───────────close────────────────▲
+        idle ──put──► running ──close──► closed      running: there is a thread; closed: what comes is dropped, and
+         ▲ └──────────close────────────────▲           the thread, where there is one, writes what was queued before
+         └──fork──────┘ (in the child)
     """
 
     def __init__(self, fd: int, *, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
@@ -54,7 +59,7 @@ class LineWriter:
         """Lines that were dropped because they did not fit."""
         self._told = 0
         """Of all that were dropped, those of which a notice was written."""
-        self._closing = False
+        self._state = IDLE
         self._thread: threading.Thread | None = None
         _writers.append(self)
 
@@ -66,24 +71,25 @@ class LineWriter:
     def put(self, line: bytes) -> None:
         """Queues a line, its end included; never waits, and never fails."""
         with self.lock:
-            if self._closing or self._put_bytes - self._taken_bytes + len(line) > self._max_queued_bytes:
+            if self._state == CLOSED or self._put_bytes - self._taken_bytes + len(line) > self._max_queued_bytes:
                 self._unfit += 1
                 return
             self._put_bytes += len(line)
             self._queue.put(line)
-            if self._thread is None:
+            if self._state == IDLE:
                 self._begin()
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Writes what is queued, for so many seconds at most; nothing is written after that."""
         with self.lock:
-            already, self._closing = self._closing, True
+            before, self._state = self._state, CLOSED
             thread = self._thread
         if thread is not None:
-            if not already:
+            if before != CLOSED:
+                # Wakes the thread.
                 self._queue.put(b"")
             thread.join(seconds)
-        if not already:
+        if before != CLOSED:
             _retire(self)
 
     def begin_anew(self) -> None:
@@ -92,6 +98,8 @@ class LineWriter:
         self._queue = SimpleQueue()
         self._put_bytes = self._taken_bytes = 0
         self._thread = None
+        if self._state == RUNNING:
+            self._state = IDLE
 
     def _begin(self) -> None:
         thread = threading.Thread(target=self._run, name=f"log-writer-{self.fd}", daemon=True)
@@ -101,6 +109,7 @@ class LineWriter:
             # The system has no thread for us; the next line asks again.
             return
         self._thread = thread
+        self._state = RUNNING
 
     def _run(self) -> None:
         pause: float | None = None
@@ -116,9 +125,9 @@ class LineWriter:
                 self._taken_bytes += len(batch)
             if self.dropped > self._told and self._queue.empty():
                 self._tell()
-            if self._closing and self._queue.empty():
+            if self._state == CLOSED and self._queue.empty():
                 return
-            if lines and not self._closing:
+            if lines and self._state != CLOSED:
                 time.sleep(LINGER_SECONDS)
             pause = None if self.tick is None else self.tick()
 

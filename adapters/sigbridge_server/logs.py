@@ -1,4 +1,4 @@
-"""How log lines look: readable on a terminal, or one JSON object a line.
+"""The look of log lines: readable on a terminal, or one JSON object a line.
 
 The code logs with the standard library and puts what it knows into `extra`. Rule 1: ids are shown so that a line break
 in them breaks no line; only a traceback for people has lines of its own, which begin with spaces. Rule 2: no token is
@@ -28,7 +28,7 @@ _RED: Final = "\x1b[31m"
 
 
 def configure_logging(settings: Settings, *, stream: TextIO | None = None) -> None:
-    """Make the root logger write to `stream` as the settings say, or to stderr, on a thread, where it is not given.
+    """Makes the root logger write to `stream` as the settings say, or to stderr, on a thread, where it is not given.
 
     `logging.shutdown` writes what is queued, for a second at most; the interpreter calls it when it ends.
     """
@@ -51,7 +51,7 @@ def configure_logging(settings: Settings, *, stream: TextIO | None = None) -> No
 def _stderr_handler(
     stderr: TextIO | QueuedStream | None, formatter: "LineFormatter", *, gathered: bool
 ) -> logging.Handler:
-    """Returns what hands lines to a thread that writes stderr; what stands in for it without a descriptor has none."""
+    """Returns a handler whose lines a thread writes; where stderr has no descriptor, one that writes by itself."""
     if stderr is None:
         return logging.NullHandler()
     gathering = Gathering() if gathered else None
@@ -127,7 +127,7 @@ class LineHandler(logging.Handler):
 
 
 class LineFormatter(logging.Formatter):
-    """What both kinds of lines have in common."""
+    """The parts that both kinds of lines have in common."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class LineFormatter(logging.Formatter):
         self._date = ""
 
     def timestamp(self, record: logging.LogRecord) -> str:
-        """When it was logged, in UTC, as `2026-01-31T12:00:00.000000Z`; the date is worked out once a second."""
+        """The time of a record in UTC, as `2026-01-31T12:00:00.000000Z`; the date is worked out once a second."""
         second, rest = divmod(round(record.created * 1_000_000), 1_000_000)
         if second != self._second:
             self._date = datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")

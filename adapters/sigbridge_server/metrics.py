@@ -106,7 +106,7 @@ class HubCollector(Collector):
             return
         for name, text, value in (
             ("sigbridge_connections", "Open connections of clients", carrier.connection_count),
-            ("sigbridge_connections_limit", "Connections of clients that there may be", carrier.room.connections),
+            ("sigbridge_connections_limit", "Connections of clients that there may be", carrier.limits.connections),
         ):
             yield GaugeMetricFamily(name, text, value=value)
 

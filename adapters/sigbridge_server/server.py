@@ -29,7 +29,7 @@ from sigbridge_net.errors import ListenError
 from sigbridge_net.tls import ServerTls, server_tls
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import WireFactory
-from sigbridge_server.descriptors import OPERATORS_ROOM, clients_room, descriptor_limit
+from sigbridge_server.descriptors import OPERATORS_LIMITS, clients_limits, descriptor_limit
 from sigbridge_server.front import front_wires
 from sigbridge_server.garbage import Census
 from sigbridge_server.memory import MemoryWatch
@@ -86,8 +86,8 @@ class Server:
         self._websocket_authenticator = self._door("websocket", authenticator, asked=settings.websocket_asks_for_token)
         self._timer = HubTimer(self.hub)
         self._memory = MemoryWatch(self.hub)
-        self._carrier = Carrier(settings, self.hub.counters, room=clients_room(settings, descriptor_limit()))
-        self._operators_carrier = Carrier(settings, self.hub.counters, room=OPERATORS_ROOM)
+        self._carrier = Carrier(settings, self.hub.counters, limits=clients_limits(settings, descriptor_limit()))
+        self._operators_carrier = Carrier(settings, self.hub.counters, limits=OPERATORS_LIMITS)
         """Of the operator's address, which goes on while the server drains: probes and a last scrape still ask."""
         self._registry = make_registry(self.hub, self._timer, self._carrier)
         self._pages = self._make_pages()
@@ -211,7 +211,7 @@ class Server:
         from sigbridge_server.grpcio_engine import GrpcioEngine
 
         return GrpcioEngine(
-            self.hub, self.settings, self._grpc_authenticator, most_connections=self._carrier.room.connections
+            self.hub, self.settings, self._grpc_authenticator, most_connections=self._carrier.limits.connections
         )
 
     def _make_pages(self) -> Pages:
@@ -242,7 +242,7 @@ class Server:
 
     def _tell_of_few_descriptors(self) -> None:
         """Says that there is room for fewer connections than are set: a warning where somebody has set them."""
-        settings, limit = self.settings, self._carrier.room.connections
+        settings, limit = self.settings, self._carrier.limits.connections
         if limit < settings.connection_limit:
             logger.log(
                 logging.WARNING if settings.max_connections else logging.INFO,

@@ -168,7 +168,7 @@ def request_from_params(method: str, params: dict[str, Any]) -> Request:
 
 
 def request_from_call(call: FastPathCall) -> Request:
-    """The request that a call of the fast path asks for; SignalingError where its capabilities are none."""
+    """The request that a call of the fast path asks for; SignalingError where a capability is no boolean."""
     params: Any = call.params
     if type(params) is _announce:
         return announce_from_params(params)

@@ -1,4 +1,4 @@
-"""Which offer a client's messages belong to, as far as it knows: what it says, and which answers are for its program.
+"""The offers that a client knows of: which one its messages say, and which answers are for its program.
 
 For each other peer there is
 
@@ -40,7 +40,7 @@ from sigbridge.messages import (
 
 
 class _Between:
-    """What is known of the offers between the client and one other peer; see above. An empty id is none."""
+    """The offers between the client and one other peer, as far as it knows; see above. An empty id is none."""
 
     __slots__ = ("asked", "made", "on", "received", "waiting")
 
@@ -51,12 +51,12 @@ class _Between:
         self.received = ""
         self.on = ""
 
-    def answer(self, offer_id: str) -> None:
+    def answered(self, offer_id: str) -> None:
         """An offer was answered for good."""
         self.on = offer_id
         self.made = self.waiting = ""
 
-    def hang_up(self, offer_id: str) -> None:
+    def hung_up(self, offer_id: str) -> None:
         """One of the two hung up; an empty id means all offers."""
         if not offer_id:
             self.asked = 0
@@ -94,7 +94,7 @@ class Calls:
         if isinstance(request, Offer):
             self._between(request.to_peer_id).asked = number
         elif isinstance(request, Disconnect) and request.peer_id in self._with:
-            self._with[request.peer_id].hang_up(request.offer_id)
+            self._with[request.peer_id].hung_up(request.offer_id)
 
     def replied(self, number: int, request: Request, reply: Reply) -> None:
         """The server has carried a request out."""
@@ -107,7 +107,7 @@ class Calls:
             self._with.clear()
         elif isinstance(request, Answer) and request.type != "pranswer":
             between = self._between(request.to_peer_id)
-            between.answer(request.offer_id or between.waiting)
+            between.answered(request.offer_id or between.waiting)
 
     def refused(self, number: int, request: Request) -> None:
         """The server has refused a request: nothing has changed."""
@@ -124,10 +124,10 @@ class Calls:
             if event.offer_id and (between.asked or event.offer_id != between.made):
                 return False
             if event.type != "pranswer":
-                between.answer(between.made)
+                between.answered(between.made)
         elif isinstance(event, PeerDisconnected):
             if event.peer_id in self._with:
-                self._with[event.peer_id].hang_up(event.offer_id)
+                self._with[event.peer_id].hung_up(event.offer_id)
         elif isinstance(event, PeerLeft):
             self._with.pop(event.peer_id, None)
         return True

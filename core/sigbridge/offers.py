@@ -53,7 +53,7 @@ class Offers:
         self._last_milliseconds = 0
 
     def __len__(self) -> int:
-        """How many are pending."""
+        """The number of those that are pending."""
         return len(self._pending)
 
     def __contains__(self, key: OfferKey) -> bool:
@@ -66,7 +66,7 @@ class Offers:
         return f"{from_peer_id}_{to_peer_id}_{self._last_milliseconds}"
 
     def add(self, key: OfferKey, offer_id: str, now: float) -> None:
-        """Begin an offer; an older one of the same key is replaced."""
+        """Begins an offer; an older one of the same key is replaced."""
         if self._pending.pop(key, None) is None:
             if key in self._over:
                 # While this one is pending every other is stale, and that is as long as it would be remembered.
@@ -80,7 +80,7 @@ class Offers:
         self._pending[key] = _Offer(offer_id, now + self._lifetime_seconds)
 
     def end(self, key: OfferKey, offer_id: str, now: float) -> None:
-        """End the pending offer, where there is one: it was answered, or one of the two hung up.
+        """Ends the pending offer, where there is one: it was answered, or one of the two hung up.
 
         Where `offer_id` is not empty, only the offer of that id ends.
         """
@@ -109,14 +109,14 @@ class Offers:
         return over is not None and now < over.until and _is_up_to(offer_id, over.offer_id)
 
     def end_all_of(self, room: str, peer_id: str) -> None:
-        """End every offer from or to a peer, and remember none of them: it left."""
+        """Ends every offer from or to a peer, and remembers none of them: it left."""
         for key in list(self._of_peer.get((room, peer_id), ())):
             self._drop(key)
 
     def expire(self, now: float) -> float | None:
-        """End what has waited too long; say when the next one will have (monotonic seconds).
+        """Ends pending offers whose time is up; returns when that of the next one is (monotonic seconds).
 
-        What is over is forgotten on the way; nothing is due for it.
+        Offers that are over are forgotten in passing; nobody need call for these alone.
         """
         while self._over:
             key, over = next(iter(self._over.items()))
@@ -131,7 +131,7 @@ class Offers:
         return None
 
     def _drop(self, key: OfferKey) -> None:
-        """Keep nothing of what there is of a key, which must be something."""
+        """Drops the offer of a key, pending or over; there must be one."""
         if self._pending.pop(key, None) is None:
             self._forget(key)
         room, maker, target = key
@@ -142,7 +142,7 @@ class Offers:
                 del self._of_peer[room, peer_id]
 
     def _forget(self, key: OfferKey) -> None:
-        """Forget what is over, and leave it to others that its peers have nothing to do with it any more."""
+        """Forgets an offer that is over; `_of_peer` is left to the caller."""
         del self._over[key]
         maker = (key[0], key[1])
         keys = self._over_of_maker[maker]

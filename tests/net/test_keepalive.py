@@ -20,25 +20,25 @@ OFTEN = Settings(ping_interval_seconds=5, ping_timeout_seconds=20)
     ("heard_at", "sent_at", "pinged_at", "moment", "verdict"),
     [
         # Never pinged.
-        (100.0, 100.0, -1.0, 100.0, Silence.BEAR),
-        (100.0, 100.0, -1.0, 129.999, Silence.BEAR),
+        (100.0, 100.0, -1.0, 100.0, Silence.WAIT),
+        (100.0, 100.0, -1.0, 129.999, Silence.WAIT),
         (100.0, 100.0, -1.0, 130.0, Silence.PING),
         (100.0, 100.0, -1.0, 1000.0, Silence.PING),
         # Silent, whatever is sent to it.
-        (100.0, 129.0, -1.0, 129.999, Silence.BEAR),
+        (100.0, 129.0, -1.0, 129.999, Silence.WAIT),
         (100.0, 129.0, -1.0, 130.0, Silence.PING),
         # It talks, and needs no answer.
-        (129.0, 100.0, -1.0, 129.999, Silence.BEAR),
+        (129.0, 100.0, -1.0, 129.999, Silence.WAIT),
         (129.0, 100.0, -1.0, 130.0, Silence.PING),
         # Pinged, and nothing heard since.
-        (100.0, 130.0, 130.0, 130.0, Silence.BEAR),
-        (100.0, 130.0, 130.0, 139.999, Silence.BEAR),
+        (100.0, 130.0, 130.0, 130.0, Silence.WAIT),
+        (100.0, 130.0, 130.0, 139.999, Silence.WAIT),
         (100.0, 130.0, 130.0, 140.0, Silence.END),
         (100.0, 130.0, 130.0, 1000.0, Silence.END),
         # Heard since, or at that very moment.
-        (130.0, 130.0, 130.0, 140.0, Silence.BEAR),
-        (135.0, 130.0, 130.0, 140.0, Silence.BEAR),
-        (135.0, 140.0, 130.0, 164.999, Silence.BEAR),
+        (130.0, 130.0, 130.0, 140.0, Silence.WAIT),
+        (135.0, 130.0, 130.0, 140.0, Silence.WAIT),
+        (135.0, 140.0, 130.0, 164.999, Silence.WAIT),
         (135.0, 140.0, 130.0, 165.0, Silence.PING),
         (135.0, 130.0, 130.0, 160.0, Silence.PING),
         # However long it was silent before, a client that was never pinged is pinged first.
@@ -57,8 +57,8 @@ def test_silence_is_judged_again_when_the_answer_changes(
     settings: Settings, heard_at: float, sent_at: float, pinged_at: float
 ) -> None:
     due = silence_due(settings, heard_at, sent_at, pinged_at)
-    assert judge_silence(settings, heard_at, sent_at, pinged_at, due - 0.001) is Silence.BEAR
-    assert judge_silence(settings, heard_at, sent_at, pinged_at, due) is not Silence.BEAR
+    assert judge_silence(settings, heard_at, sent_at, pinged_at, due - 0.001) is Silence.WAIT
+    assert judge_silence(settings, heard_at, sent_at, pinged_at, due) is not Silence.WAIT
 
 
 class Life:

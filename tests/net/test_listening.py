@@ -13,7 +13,7 @@ from noting import Noting
 from sigbridge import Settings
 from sigbridge.counters import Counters
 from sigbridge_net import listening
-from sigbridge_net.carrier import Carrier, Room
+from sigbridge_net.carrier import Carrier, ConnectionLimits
 from sigbridge_net.listening import CLOSED, LISTENING, PAUSED, Listener
 from sigbridge_net.tls import server_tls
 from waiting import TIME_LIMIT_SECONDS, until
@@ -105,7 +105,9 @@ def test_without_a_spare_descriptor_those_who_wait_are_accepted_later(loop_facto
 async def _accepted_later() -> None:
     taken, short = [], []
     (sock,) = await listening.listening_sockets("127.0.0.1:0")
-    listener = Listener([sock], lambda sock, _: taken.append(sock), lambda error, count: short.append((error.errno, count)))
+    listener = Listener(
+        [sock], lambda sock, _: taken.append(sock), lambda error, count: short.append((error.errno, count))
+    )
     os.close(listener._spare)
     listener._spare = None
     (client,) = unconnected(1)
@@ -164,13 +166,13 @@ async def _silent_before_tls(certificate) -> None:
 async def test_the_last_descriptors_are_for_others(caplog):
     """The system gives the lowest that is free: who gets a high one has come when all others were in use."""
     counters = Counters()
-    carrier = Carrier(Settings(), counters, room=Room(1000, descriptors=3))
+    carrier = Carrier(Settings(), counters, limits=ConnectionLimits(1000, descriptors=3))
     port = await carrier.listen("127.0.0.1:0", lambda *_: Noting())
     with socket.create_connection(("127.0.0.1", port)) as client:
         assert await rest_of(client) == b""
     assert (counters.refusals[SHORT], counters.refusals[REFUSED]) == (1, 0)
     assert "file descriptors are short" in caplog.text
-    carrier.room = Room(1000, descriptors=highest_descriptor() + 10)
+    carrier.limits = ConnectionLimits(1000, descriptors=highest_descriptor() + 10)
     with socket.create_connection(("127.0.0.1", port)):
         await until(lambda: carrier.connection_count == 1)
     await until(lambda: carrier.connection_count == 0)
@@ -185,7 +187,7 @@ async def test_the_idlest_gives_way_where_there_is_always_room():
         wires[-1].due = 1e9 + len(wires)
         return wires[-1]
 
-    carrier = Carrier(Settings(), counters, room=Room(3, idlest_gives_way=True))
+    carrier = Carrier(Settings(), counters, limits=ConnectionLimits(3, idlest_gives_way=True))
     port = await carrier.listen("127.0.0.1:0", factory)
     clients = []
     for number in range(3):

@@ -11,10 +11,10 @@ from sigbridge_server import server as server_module
 from sigbridge_server.descriptors import (
     LAST_DESCRIPTORS,
     LEAST_DESCRIPTORS,
-    OPERATORS_ROOM,
+    OPERATORS_LIMITS,
     RESERVED_DESCRIPTORS,
     DescriptorsError,
-    clients_room,
+    clients_limits,
     descriptor_limit,
 )
 from sigbridge_server.server import Server
@@ -36,16 +36,16 @@ from sigbridge_server.server import Server
     ],
 )
 def test_connections_leave_some_descriptors_to_others(settings, descriptors, connections):
-    room = clients_room(Settings(**settings), descriptors)
-    assert room.connections == connections
-    assert room.descriptors == descriptors - LAST_DESCRIPTORS
-    assert not room.idlest_gives_way
-    assert ("RLIMIT_NOFILE" in room.advice) == (connections < Settings(**settings).connection_limit)
+    limits = clients_limits(Settings(**settings), descriptors)
+    assert limits.connections == connections
+    assert limits.descriptors == descriptors - LAST_DESCRIPTORS
+    assert not limits.idlest_gives_way
+    assert ("RLIMIT_NOFILE" in limits.advice) == (connections < Settings(**settings).connection_limit)
 
 
 def test_the_operators_address_fits_into_what_is_reserved():
-    assert OPERATORS_ROOM.connections < LAST_DESCRIPTORS < RESERVED_DESCRIPTORS
-    assert OPERATORS_ROOM.idlest_gives_way
+    assert OPERATORS_LIMITS.connections < LAST_DESCRIPTORS < RESERVED_DESCRIPTORS
+    assert OPERATORS_LIMITS.idlest_gives_way
 
 
 def test_with_too_few_nothing_is_served(monkeypatch):
@@ -73,4 +73,4 @@ def test_a_server_in_another_program_leaves_its_limit_alone():
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     server = Server(Settings())
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
-    assert server._carrier.room == clients_room(Settings(), descriptor_limit())
+    assert server._carrier.limits == clients_limits(Settings(), descriptor_limit())
