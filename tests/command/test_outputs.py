@@ -296,6 +296,8 @@ from sigbridge import Settings
 from sigbridge_server.logs import configure_logging
 configure_logging(Settings())
 logging.getLogger("x").info("parent")
+for _ in range(3):
+    logging.getLogger("x").info("again", extra={"remote": "192.0.2.1"})
 child = os.fork()
 logging.getLogger("x").info("after, in %s", "the child" if child == 0 else "the parent")
 logging.shutdown()
@@ -315,6 +317,9 @@ def test_a_host_that_forks_logs_in_both_processes():
     )
     for text in (b"parent ", b"after, in the child ", b"after, in the parent "):
         assert done.stderr.count(b"] " + text) == 1, done.stderr
+    # The first, and one line for the two others, which the parent has counted.
+    assert done.stderr.count(b"] again ") == 2, done.stderr
+    assert done.stderr.count(b" count=2 ") == 1, done.stderr
 
 
 def test_a_host_s_last_lines_are_written_when_it_ends():
