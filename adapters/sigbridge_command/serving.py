@@ -79,8 +79,11 @@ async def _serve_until_told(settings: Settings) -> None:
 
 
 def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
-    """Ignores signals from here on: one that comes during an orderly end must not make a failure of it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ignores signals from here on: one that comes during an orderly end must not make a failure of it.
+
+    Where one has a handler, the interpreter sets it back when it ends, and SIGHUP would kill then.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
 

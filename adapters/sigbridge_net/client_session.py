@@ -3,7 +3,8 @@
 Rule 1: requests may overlap; each is answered by its id. Rule 2: events are kept, in order and without bound, until
 they are read: a program that announces itself reads its events. Rule 3: when the connection ends, every caller that
 still waits learns that its outcome is unknown. Rule 4: an answer is compared with the offers that are out when it is
-handed out, not when it arrives: the program may have hung up in between.
+handed out, not when it arrives: the program may have hung up in between. While a later offer to the same peer awaits
+its reply, it is held back with all events behind it: that offer may be refused.
 """
 
 import asyncio
@@ -23,7 +24,10 @@ class ClientSession(SignalingClient):
         super().__init__()
         self._waiting: dict[int, tuple[Request, asyncio.Future[Reply]]] = {}
         self._last_id = 0
-        self._events: deque[Event] = deque()
+        self._last_replied = 0
+        """The number of the last request whose reply has come."""
+        self._events: deque[tuple[Event, int]] = deque()
+        """The events that are not read yet, each with the number of the request whose reply came last before it."""
         self._arrived = asyncio.Event()
         self._ended: ConnectionClosed | None = None
 
@@ -49,13 +53,14 @@ class ClientSession(SignalingClient):
             raise
         finally:
             self._waiting.pop(number, None)
+            self._look_again()
 
     async def events(self) -> AsyncIterator[Event]:
         """The events in the order in which they arrive; see `SignalingClient.events`."""
         while True:
-            while self._events:
-                event = self._events.popleft()
-                if self._calls.handed(event):
+            while self._events and not self._is_held_back(self._events[0][0]):
+                event, last = self._events.popleft()
+                if self._calls.handed(event, last):
                     yield event
             if self._ended is not None:
                 return
@@ -77,14 +82,17 @@ class ClientSession(SignalingClient):
         waiting = self._waiting.get(number)
         if waiting is None or waiting[1].done():
             return
+        self._last_replied = number
         if isinstance(outcome, SignalingError):
+            self._calls.refused(number, waiting[0])
             waiting[1].set_exception(outcome)
         else:
             self._calls.replied(number, waiting[0], outcome)
             waiting[1].set_result(outcome)
+        self._look_again()
 
     def _on_event(self, event: Event) -> None:
-        self._events.append(event)
+        self._events.append((event, self._last_replied))
         self._arrived.set()
 
     def _on_end(self, closed: ConnectionClosed) -> None:
@@ -95,3 +103,13 @@ class ClientSession(SignalingClient):
             if not future.done():
                 future.set_exception(ConnectionClosed(closed.reason, closed.reconnect))
         self._arrived.set()
+
+    def _is_held_back(self, event: Event) -> bool:
+        """Returns whether a reply is awaited that decides whether an event is for the program."""
+        waiting = self._waiting.get(self._calls.depends_on(event))
+        return waiting is not None and not waiting[1].done()
+
+    def _look_again(self) -> None:
+        """Lets `events` look again at what it holds back."""
+        if self._events:
+            self._arrived.set()

@@ -1,12 +1,14 @@
 """Lines of the log that repeat themselves, gathered: a client that comes back in a loop fills no disk.
 
 A line is gathered where it names an address (`remote`), or has a traceback. It *repeats* another where it differs in no
-more than a session's own figures (`PER_SESSION`); one with a traceback where the fault was raised at the same place.
+more than a session's own figures (`PER_SESSION`); one with a traceback where the fault is of the same type, and
+went the same way.
 
 Rule 1: the first of its kind is written at once, and those that repeat it are counted. Every `WINDOW_SECONDS` one line
 tells of them: the last of them, with `count`. Rule 2: different lines are written each, so that every peer of a fleet
 behind one address is named; beyond `MAX_LINES_OF_ADDRESS` in a window one line tells of the address's others. Rule 3:
-beyond `MAX_ADDRESSES` in a window one line tells of all others. Rule 4: what is kept has a bound, whatever clients do.
+beyond `MAX_ADDRESSES` in a window one line tells of all others. Faults of ours are as one address, whose line has the
+traceback of the last. Rule 4: what is kept has a bound, whatever clients do.
 
 The states of a kind of line, in each window:
 
@@ -16,6 +18,7 @@ The states of a kind of line, in each window:
 """
 
 import logging
+from collections import deque
 from collections.abc import Hashable
 from itertools import islice
 from types import TracebackType
@@ -26,6 +29,8 @@ MAX_ADDRESSES: Final = 100
 MAX_LINES_OF_ADDRESS: Final = 100
 MAX_LINES: Final = 1000
 """Different lines about all addresses together; above that, an address that has one has no others."""
+MAX_PLACES: Final = 50
+"""Places of a traceback that are compared with those of another one."""
 
 PER_SESSION: Final = frozenset({"session", "seconds", "requests"})
 """Members that tell a session from every other one."""
@@ -74,7 +79,7 @@ class Gathering:
         members = record.__dict__
         address = members.get("remote")
         if record.exc_info and record.exc_info[2] is not None:
-            address, line = _NO_ADDRESS, _place(record.exc_info[2])
+            address, line = _NO_ADDRESS, (record.exc_info[0], *_way(record.exc_info[2]))
         elif type(address) is not str:
             return True
         else:
@@ -144,11 +149,13 @@ class Gathering:
         return told
 
 
-def _place(traceback: TracebackType) -> Line:
-    """Returns where a fault was raised."""
-    while traceback.tb_next is not None:
+def _way(traceback: TracebackType | None) -> list[Hashable]:
+    """Returns the places that a fault went through, those next to where it was raised."""
+    way: deque[Hashable] = deque(maxlen=MAX_PLACES)
+    while traceback is not None:
+        way.append((traceback.tb_frame.f_code, traceback.tb_lineno))
         traceback = traceback.tb_next
-    return (traceback.tb_frame.f_code, traceback.tb_lineno)
+    return list(way)
 
 
 def _counted(last: logging.LogRecord, count: int) -> logging.LogRecord:
@@ -161,4 +168,6 @@ def _together(last: logging.LogRecord, count: int, address: str | None) -> loggi
     if count == 1:
         return last
     common: dict[str, Any] = {name: last.__dict__[name] for name in ("name", "msg", "levelno", "levelname", "created")}
+    if address == _NO_ADDRESS:
+        return logging.makeLogRecord({**common, "exc_info": last.exc_info, "count": count})
     return logging.makeLogRecord({**common, "remote": address, "count": count})

@@ -46,6 +46,8 @@ class LineWriter:
         self.notice: Callable[[int], bytes] | None = None
         """Makes the line that says how many were dropped, once lines flow again; none is written where it is None."""
         self.tick: Tick | None = None
+        self.forked: Callable[[], None] | None = None
+        """Called in a forked process, which has nothing to tell of what the other one has not written yet."""
         self._max_queued_bytes = max_queued_bytes
         self.lock = threading.RLock()
         """Held by whoever puts: a collection of garbage in the middle of that may have something to say itself."""
@@ -100,6 +102,8 @@ class LineWriter:
         self._thread = None
         if self._state == RUNNING:
             self._state = IDLE
+        if self.forked is not None:
+            self.forked()
 
     def _begin(self) -> None:
         thread = threading.Thread(target=self._run, name=f"log-writer-{self.fd}", daemon=True)

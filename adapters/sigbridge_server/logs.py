@@ -82,6 +82,7 @@ class LineHandler(logging.Handler):
         writer.notice = self._notice
         if gathering is not None:
             writer.tick = self._tick
+            writer.forked = self._begin_anew
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queues a line, or counts it."""
@@ -118,6 +119,11 @@ class LineHandler(logging.Handler):
             for record in gathering.due(now):
                 self._put(record)
             return None if gathering.ends_at is None else max(0.0, gathering.ends_at - now)
+
+    def _begin_anew(self) -> None:
+        """Leaves what was counted to the process that has counted it."""
+        if self._gathering is not None:
+            self._gathering = Gathering()
 
     def _notice(self, dropped: int) -> bytes:
         record = logging.LogRecord("sigbridge.log", logging.WARNING, "", 0, "lines of the log were dropped", (), None)

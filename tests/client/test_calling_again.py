@@ -109,6 +109,60 @@ async def test_a_callee_that_says_nothing_is_heard(meet, caller_protocol, callee
 
 
 @pairings
+async def test_an_answer_is_handed_out_where_a_later_offer_is_refused(meet, caller_protocol, callee_protocol):
+    async with meet(caller_protocol, callee_protocol) as (alice, bob):
+        first = await alice.client.offer("bob", "first")
+        await bob.next()
+        await bob.client.answer("alice", "to first")
+        await alice.client.list_peers()
+        # The answer has arrived, and is read while an offer is on its way that the server refuses.
+        refused, answer = await asyncio.gather(
+            alice.client.offer("bob", "second", type="nonsense"), alice.next(), return_exceptions=True
+        )
+        assert isinstance(refused, SignalingError)
+        assert answer == AnswerReceived("bob", "to first", "answer", first.offer_id)
+
+
+@pairings
+async def test_an_answer_is_not_handed_out_where_a_later_offer_is_taken(meet, caller_protocol, callee_protocol):
+    async with meet(caller_protocol, callee_protocol) as (alice, bob):
+        await alice.client.offer("bob", "first")
+        await bob.next()
+        await bob.client.answer("alice", "to first")
+        await alice.client.list_peers()
+        reading = asyncio.create_task(alice.next())
+        second = await alice.client.offer("bob", "second")
+        await bob.next()
+        await bob.client.answer("alice", "to second")
+        assert await reading == AnswerReceived("bob", "to second", "answer", second.offer_id)
+
+
+@pairings
+async def test_both_of_two_offers_that_cross_may_be_answered(meet, caller_protocol, callee_protocol):
+    async with meet(caller_protocol, callee_protocol) as (alice, bob):
+        one, other = await asyncio.gather(alice.client.offer("bob", "alice's"), bob.client.offer("alice", "bob's"))
+        assert ((await alice.next()).sdp, (await bob.next()).sdp) == ("bob's", "alice's")
+        await asyncio.gather(alice.client.answer("bob", "to bob's"), bob.client.answer("alice", "to alice's"))
+        assert await alice.next() == AnswerReceived("bob", "to alice's", "answer", one.offer_id)
+        assert await bob.next() == AnswerReceived("alice", "to bob's", "answer", other.offer_id)
+
+
+@pairings
+async def test_a_hang_up_that_is_read_late_ends_no_later_offer(meet, caller_protocol, callee_protocol):
+    async with meet(caller_protocol, callee_protocol) as (alice, bob):
+        await alice.client.offer("bob", "first")
+        assert (await bob.next()).sdp == "first"
+        await bob.client.disconnect("alice", offer_id="")
+        await alice.client.list_peers()
+        # The hang-up has arrived, and the program does not know of it yet.
+        second = await alice.client.offer("bob", "second")
+        assert (await bob.next()).sdp == "second"
+        assert await alice.next() == PeerDisconnected("bob")
+        await bob.client.answer("alice", "to second")
+        assert await alice.next() == AnswerReceived("bob", "to second", "answer", second.offer_id)
+
+
+@pairings
 async def test_an_offer_that_was_given_up_is_hung_up_with_all_others(meet, caller_protocol, callee_protocol):
     async with meet(caller_protocol, callee_protocol) as (alice, bob):
         giving_up = asyncio.create_task(alice.client.offer("bob", "given up"))

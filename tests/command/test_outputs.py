@@ -173,6 +173,24 @@ async def test_a_server_serves_and_ends_as_ever(names, how, engine):
             assert errors.splitlines()[-1].endswith(b"stopped                        [sigbridge.server]")
 
 
+def ignored(process):
+    """The signals that a process ignores."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (mask,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
+    return {number for number in signal.valid_signals() if mask >> number - 1 & 1}
+
+
+def test_a_hangup_at_the_end_does_not_change_the_exit_code():
+    with Broken("unread") as stderr, serving({"stderr": stderr}) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        # The log, which nobody reads, keeps the process for a second.
+        wait_until(lambda: signal.SIGTERM in ignored(process), "everybody is told")
+        assert signal.SIGHUP in ignored(process)
+        while process.poll() is None:
+            process.send_signal(signal.SIGHUP)
+        assert process.returncode == 0
+
+
 async def test_a_log_that_is_read_late_has_every_line():
     with Broken("unread") as stderr, serving({"stderr": stderr}, GRPC_JSON_LOGGING="true") as (process, ports):
         await sessions(ports, 5)
@@ -278,6 +296,8 @@ from sigbridge import Settings
 from sigbridge_server.logs import configure_logging
 configure_logging(Settings())
 logging.getLogger("x").info("parent")
+for _ in range(3):
+    logging.getLogger("x").info("again", extra={"remote": "192.0.2.1"})
 child = os.fork()
 logging.getLogger("x").info("after, in %s", "the child" if child == 0 else "the parent")
 logging.shutdown()
@@ -297,6 +317,9 @@ def test_a_host_that_forks_logs_in_both_processes():
     )
     for text in (b"parent ", b"after, in the child ", b"after, in the parent "):
         assert done.stderr.count(b"] " + text) == 1, done.stderr
+    # The first, and one line for the two others, which the parent has counted.
+    assert done.stderr.count(b"] again ") == 2, done.stderr
+    assert done.stderr.count(b" count=2 ") == 1, done.stderr
 
 
 def test_a_host_s_last_lines_are_written_when_it_ends():

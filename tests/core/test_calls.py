@@ -166,13 +166,55 @@ def test_where_offers_cross_a_message_means_both(program):
     assert program.says == ("b_a_2", "a_b_1"), "the other one has given its own up"
 
 
-def test_who_gives_its_own_offer_up_answers_the_other(program):
+def test_who_answers_the_other_s_offer_belongs_to_it_and_is_handed_the_answer_to_its_own(program):
     program.hear_offer("b_a_1")
     program.offer("a_b_2")
     assert program.says == ("b_a_1", "")
     program.answer()
     assert program.says == ("b_a_1", "b_a_1")
+    assert program.hears_answer("a_b_2", "pranswer")
+    assert program.hears_answer("a_b_2")
+    assert not program.hears_answer("a_b_2"), "it was answered"
+
+
+@pytest.mark.parametrize("offer_id", ["", "a_b_2"])
+def test_an_offer_that_crossed_another_is_out_until_it_is_hung_up(program, offer_id):
+    program.hear_offer("b_a_1")
+    program.offer("a_b_2")
+    program.answer()
+    program.do(Disconnect("b", offer_id), Disconnected("b"))
     assert not program.hears_answer("a_b_2")
+
+
+@pytest.mark.parametrize("event", [PeerDisconnected("b"), PeerLeft("b")])
+def test_what_the_other_did_before_it_was_offered_anew_does_not_end_the_new_offer(program, event):
+    old = program.send(Offer("b", "v=0"))
+    program.calls.replied(*old, OfferRelayed("a_b_1", "b"))
+    last = old[0]
+    sent = program.send(Offer("b", "v=0"))
+    assert program.calls.handed(event, last)
+    program.calls.replied(*sent, OfferRelayed("a_b_2", "b"))
+    assert program.calls.handed(event, last)
+    assert program.says == ("", "a_b_2")
+    assert not program.hears_answer("a_b_1")
+    assert program.hears_answer("a_b_2")
+    program.offer("a_b_3")
+    assert program.calls.handed(event)
+    assert program.says == ("", "")
+    assert not program.hears_answer("a_b_3")
+
+
+def test_an_answer_depends_on_the_reply_to_a_later_offer(program):
+    answer = AnswerReceived("b", "v=0", "answer", "a_b_1")
+    assert program.calls.depends_on(answer) == 0
+    program.offer("a_b_1")
+    assert program.calls.depends_on(answer) == 0
+    sent = program.send(Offer("b", "v=0"))
+    assert program.calls.depends_on(answer) == sent[0]
+    assert program.calls.depends_on(AnswerReceived("b", "v=0", "answer")) == 0
+    assert program.calls.depends_on(PeerDisconnected("b")) == 0
+    program.calls.refused(*sent)
+    assert program.calls.depends_on(answer) == 0
 
 
 def test_an_explicit_offer_is_the_one_that_is_answered(program):

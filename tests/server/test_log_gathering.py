@@ -224,6 +224,50 @@ def test_a_fault_that_is_brought_about_again_and_again_has_one_traceback(log):
     assert str(log.written[-1].exc_info[1]) == "3"
 
 
+def raise_it(error):
+    raise error
+
+
+def fault_from(error, *, here):
+    try:
+        if here:
+            raise_it(error)
+        else:
+            raise_it(error)
+    except Exception:  # noqa: BLE001 - of any type
+        return logging.LogRecord("sigbridge.grpc", 40, "file", 1, "a method failed", (), sys.exc_info())
+
+
+def test_faults_of_two_types_or_on_two_ways_have_a_traceback_each(log):
+    for _ in range(2):
+        log.take(fault_from(KeyError(1), here=True))
+        log.take(fault_from(KeyError(1), here=False))
+        log.take(fault_from(ValueError(1), here=True))
+    assert len(log.written) == 3
+
+
+def test_of_more_faults_than_are_told_apart_the_last_has_its_traceback(log):
+    for number in range(MAX_LINES_OF_ADDRESS + 2):
+        log.take(fault_from(type(f"Error{number}", (Exception,), {})(), here=True))
+    assert len(log.written) == MAX_LINES_OF_ADDRESS
+    assert log.wait(WINDOW_SECONDS) == [("a method failed", "-", 2)]
+    assert type(log.written[-1].exc_info[1]).__name__ == f"Error{MAX_LINES_OF_ADDRESS + 1}"
+
+
+def test_a_deep_fault_costs_no_more_than_another(log):
+    def deep(depth):
+        if not depth:
+            raise RecursionError
+        deep(depth - 1)
+
+    for depth in (200, 300):
+        try:
+            deep(depth)
+        except RecursionError:
+            log.take(logging.LogRecord("x", 40, "file", 1, "a method failed", (), sys.exc_info()))
+    assert len(log.written) == 1
+
+
 def test_faults_have_room_whatever_clients_do(log):
     for address in range(2 * MAX_ADDRESSES):
         for peer in range(20):
