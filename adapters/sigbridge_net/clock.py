@@ -31,7 +31,7 @@ class HubTimer:
 
     @property
     def lag_seconds(self) -> float:
-        """How late the event loop called the last time: what a message that arrived then had to wait."""
+        """The delay of the last call by the event loop, in seconds: so long did a message wait that arrived then."""
         return self._lateness.seconds
 
     def start(self) -> None:

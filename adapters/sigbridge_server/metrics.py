@@ -27,7 +27,7 @@ class LagMeter(Protocol):
 
     @property
     def lag_seconds(self) -> float:
-        """How late the event loop called the last time."""
+        """The delay of the last call by the event loop, in seconds."""
 
 
 class HubCollector(Collector):

@@ -127,7 +127,7 @@ async def sessions(ports, count):
 
 
 def target(process, fd):
-    """What a descriptor of a process leads to."""
+    """The file behind a descriptor of a process."""
     return str(Path(f"/proc/{process.pid}/fd/{fd}").readlink())
 
 

@@ -56,7 +56,7 @@ class Program:
 
     @property
     def says(self):
-        """What an answer says, and what candidates and hang-ups do."""
+        """The offers that an answer says, and that candidates and hang-ups do."""
         return self.calls.answering("b"), self.calls.current("b")
 
 

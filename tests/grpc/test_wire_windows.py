@@ -141,7 +141,7 @@ def test_last_words_behind_a_closed_window(clock: Clock, reason: DisconnectReaso
 
 
 def test_a_client_that_does_not_read_is_told_before_the_grace_of_a_shutdown_ends(clock: Clock) -> None:
-    """Where the grace is no longer than the time for last words, half of it is for these."""
+    """Half of a grace is for last words, if their own time is no shorter."""
     server = make_server(clock, close_timeout_seconds=5, shutdown_grace_seconds=5)
     line = server.line(window=10)
     call = line.session()

@@ -104,7 +104,7 @@ class Client(ABC):
 
     @abstractmethod
     def answers(self) -> bytes:
-        """What has been said to it."""
+        """The bytes that were said to it."""
 
     @abstractmethod
     def pinged(self) -> Self:

@@ -35,7 +35,7 @@ class Pipe:
         os.set_blocking(self.write_end, True)
 
     def writes(self, until):
-        """What is written, each write by itself, until a condition on all of them holds."""
+        """Returns the writes, until a condition on all of them holds."""
         writes = []
 
         def read():

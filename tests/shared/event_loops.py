@@ -13,7 +13,7 @@ def loops() -> pytest.MarkDecorator:
 
 
 def on_loop(loop_factory: "Callable[[], asyncio.AbstractEventLoop] | str", coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine returns on one of them."""
+    """Returns the result of a coroutine on one of them."""
     if isinstance(loop_factory, str):
         loop_factory = pytest.importorskip("uvloop").Loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:

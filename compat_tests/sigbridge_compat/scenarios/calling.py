@@ -184,7 +184,7 @@ async def clients_that_say_nothing_are_served_as_before(meet: Meeting) -> None:
 
 @scenario(peers=1)
 async def an_answer_to_nobody_is_not_stale(meet: Meeting) -> None:
-    """Where the target is not here, that is the refusal, whatever the answer says."""
+    """An absent target is the refusal, whatever the answer says."""
     alice = await meet.sender("alice")
     for request in relays_to("nobody"):
         if isinstance(request, Answer):
