@@ -42,7 +42,7 @@ NOTIFICATIONS = 20_000
 LIMIT_SECONDS = 20
 """Enough for a busy machine to bring all clients into their plights."""
 FREEZE_SECONDS = LIMIT_SECONDS + 1
-BIG_SDP = "x" * 120_000
+BIG_SDP = "x" * 60_000
 LIMITS = {
     "GRPC_JSON_LOGGING": "true",
     "SIGNALING_LOG_LEVEL": "debug",  # lines are not gathered
