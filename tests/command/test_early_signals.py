@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import clean_environment
+from processes import NOT_MEASURED, clean_environment
 from waiting import TIME_LIMIT_SECONDS, wait_until
 
 GATE = """
@@ -54,7 +54,9 @@ class Loading:
         path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
             [*before, sys.executable, "-m", "sigbridge_command", *arguments],
-            env=clean_environment(**addresses, PYTHONPATH=path, REACHED=str(reached), GATE=str(self._gate)),
+            env=clean_environment(
+                **addresses, **NOT_MEASURED, PYTHONPATH=path, REACHED=str(reached), GATE=str(self._gate)
+            ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

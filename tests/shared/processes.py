@@ -15,6 +15,9 @@ from pathlib import Path
 
 from waiting import TIME_LIMIT_SECONDS
 
+NOT_MEASURED = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
+"""Variables of a process of which no coverage is measured, since that takes its time at the start and while it runs."""
+
 
 def clean_environment(**variables: str) -> dict[str, str]:
     """This process's environment without settings of a server, without proxies, and with these variables."""
