@@ -307,23 +307,8 @@ os.waitpid(child, 0)
 """
 
 
-def test_a_host_that_forks_logs_in_both_processes():
-    done = subprocess.run(
-        [sys.executable, "-c", FORKING],
-        env=clean_environment(),
-        stderr=subprocess.PIPE,
-        timeout=TIME_LIMIT_SECONDS,
-        check=True,
-    )
-    for text in (b"parent ", b"after, in the child ", b"after, in the parent "):
-        assert done.stderr.count(b"] " + text) == 1, done.stderr
-    # The first, and one line for the two others, which the parent has counted.
-    assert done.stderr.count(b"] again ") == 2, done.stderr
-    assert done.stderr.count(b" count=2 ") == 1, done.stderr
-
-
-def test_a_host_s_last_lines_are_written_when_it_ends():
-    code = "\n".join([*FORKING.splitlines()[:6], "for i in range(5000): logging.getLogger('x').info('line %d', i)"])
+def log_of_host(code: str) -> bytes:
+    """Runs a host's program to its end; returns what it wrote to stderr."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=clean_environment(),
@@ -331,4 +316,19 @@ def test_a_host_s_last_lines_are_written_when_it_ends():
         timeout=TIME_LIMIT_SECONDS,
         check=True,
     )
-    assert done.stderr.count(b"] line ") == 5000
+    return done.stderr
+
+
+def test_a_host_that_forks_logs_in_both_processes():
+    log = log_of_host(FORKING)
+    for text in (b"parent ", b"after, in the child ", b"after, in the parent "):
+        assert log.count(b"] " + text) == 1, log
+    # The first, and one line for the two others, which the parent has counted.
+    assert log.count(b"] again ") == 2, log
+    assert log.count(b" count=2 ") == 1, log
+
+
+def test_a_host_s_last_lines_are_written_when_it_ends():
+    code = "\n".join([*FORKING.splitlines()[:6], "for i in range(5000): logging.getLogger('x').info('line %d', i)"])
+    log = log_of_host(code)
+    assert log.count(b"] line ") == 5000
