@@ -11,6 +11,7 @@ from typing import Final
 from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials, Identity
 from sigbridge.errors import Code, SignalingError, method_not_found
 from sigbridge.instant import Instant
+from sigbridge.pending import Pending
 from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_grpc.access import open_prefixes
@@ -128,14 +129,23 @@ class Door:
         make = self._methods.get(path)
         if make is None:
             raise method_not_found(path)
-        caller = Caller(identity, client.address, head.text(b"user-agent"), head.text(b"traceparent"))
+        caller = Caller(
+            identity,
+            client.address,
+            head.text(b"user-agent"),
+            head.text(b"traceparent"),
+            self._authenticator,
+            client.certificate,
+        )
         return Admission(make, caller, head)
 
     def _identify(self, path: str, head: RequestHead, client: Client, now: Instant) -> Identity:
         if path.startswith(self._open_prefixes):
             return ANYBODY
-        credentials = Credentials(token=head.token(), certificate_subject=client.certificate_subject)
-        return self._authenticator.authenticate(credentials, now)
+        credentials = Credentials(head.token(), client.certificate, client.address)
+        identity = self._authenticator.authenticate(credentials, now)
+        assert not isinstance(identity, Pending)
+        return identity
 
 
 def _is_grpc(content_type: bytes) -> bool:

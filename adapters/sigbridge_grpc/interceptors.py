@@ -19,8 +19,9 @@ import grpc
 import grpc.aio
 
 from sigbridge import errors
-from sigbridge.auth import ANYBODY, Authenticator, Credentials, Identity
+from sigbridge.auth import ANYBODY, Authenticator, Certificate, Credentials, Identity
 from sigbridge.errors import SignalingError
+from sigbridge.pending import Pending
 from sigbridge.settings import Settings
 from sigbridge_grpc.access import open_prefixes
 from sigbridge_net.clock import read_clock
@@ -55,7 +56,9 @@ def caller_of(context: Any) -> Identity:
         return Identity(subject=subject) if subject else ANYBODY
     if subject is None:
         return shown.identity
-    return shown.authenticator.authenticate(Credentials(token=shown.token, certificate_subject=subject), read_clock())
+    identity = shown.authenticator.authenticate(Credentials(shown.token, Certificate(subject)), read_clock())
+    assert not isinstance(identity, Pending)
+    return identity
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -81,6 +84,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         token = bearer_token(values, bare=True)
         try:
             identity = self._authenticator.authenticate(Credentials(token=token), read_clock())
+            assert not isinstance(identity, Pending)
         except SignalingError as error:
             return _refusal(grpc.StatusCode.UNAUTHENTICATED, error)
         except Exception:

@@ -18,7 +18,9 @@ _CODES = {
     DisconnectReason.CLIENT_LEFT: Code.OK,
     DisconnectReason.DRAINING: Code.UNAVAILABLE,
     DisconnectReason.SLOW_CONSUMER: Code.RESOURCE_EXHAUSTED,
+    DisconnectReason.TOKEN_EXPIRED: Code.UNAUTHENTICATED,
     DisconnectReason.ANNOUNCE_TIMEOUT: Code.DEADLINE_EXCEEDED,
+    DisconnectReason.FLOODING: Code.RESOURCE_EXHAUSTED,
     DisconnectReason.MESSAGE_TOO_BIG: Code.RESOURCE_EXHAUSTED,
     DisconnectReason.MESSAGE_TIMEOUT: Code.DEADLINE_EXCEEDED,
     DisconnectReason.OVERLOAD: Code.RESOURCE_EXHAUSTED,
@@ -29,6 +31,7 @@ _CODES = {
     # Nobody is left to tell of these two; UNAVAILABLE is what the client's own library calls them.
     DisconnectReason.KEEPALIVE_TIMEOUT: Code.UNAVAILABLE,
     DisconnectReason.CONNECTION_LOST: Code.UNAVAILABLE,
+    DisconnectReason.REVOKED: Code.PERMISSION_DENIED,
     DisconnectReason.INTERNAL_ERROR: Code.INTERNAL,
 }
 

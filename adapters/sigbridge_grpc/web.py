@@ -15,6 +15,7 @@ from typing import NamedTuple
 from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials
 from sigbridge.errors import Code, SignalingError, malformed_request, method_not_found
 from sigbridge.instant import Instant
+from sigbridge.pending import Pending
 from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_grpc.access import HEALTH_SERVICE_NAME, open_prefixes
@@ -123,8 +124,10 @@ class GrpcWeb:
         if not path.startswith(self._open):
             authorization = [utf8_of_latin1(headers["authorization"])] if "authorization" in headers else []
             token = bearer_token(authorization, bare=True)
-            credentials = Credentials(token=token, certificate_subject=client.certificate_subject)
-            identity = self._authenticator.authenticate(credentials, now)
+            credentials = Credentials(token, client.certificate, client.address)
+            proven = self._authenticator.authenticate(credentials, now)
+            assert not isinstance(proven, Pending)
+            identity = proven
         method = self._methods.get(path)
         if method is None:
             raise method_not_found(path)

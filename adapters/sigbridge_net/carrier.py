@@ -23,6 +23,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
+from sigbridge.auth import Certificate
 from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, Counters
 from sigbridge.instant import Instant
 from sigbridge.settings import Settings
@@ -308,7 +309,7 @@ class Connection:
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        client = Client(self._address, _certificate_subject(transport.get_extra_info("peercert")))
+        client = Client(self._address, _certificate(transport.get_extra_info("peercert")))
         self.wire = self._wire_factory(client, self.wake, read_clock())
         self._carrier.begun_count += 1
 
@@ -496,9 +497,12 @@ class Connection:
         self.abort()
 
 
-def _certificate_subject(certificate: dict[str, Any] | None) -> str | None:
-    """Returns the common name of a client's certificate; None where it has shown none."""
-    if not certificate:
+def _certificate(shown: dict[str, Any] | None) -> Certificate | None:
+    """Returns the certificate of a client, of what the library makes of it; None where it has shown none."""
+    if not shown:
         return None
-    names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
-    return str(names[0]) if names else None
+    names = [value for part in shown.get("subject", ()) for key, value in part if key == "commonName"]
+    others = shown.get("subjectAltName", ())
+    for kind in ("URI", "DNS"):
+        names += [value for key, value in others if key == kind]
+    return Certificate(str(names[0]) if names else "", float(ssl.cert_time_to_seconds(shown["notAfter"])))

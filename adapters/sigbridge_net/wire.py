@@ -7,6 +7,7 @@ touches a socket, so it can be tested byte by byte.
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
+from sigbridge.auth import Certificate
 from sigbridge.instant import NEVER, Instant
 
 
@@ -101,8 +102,8 @@ class Client(NamedTuple):
 
     address: str
     """Without a port, so that a client is the same after it has reconnected."""
-    certificate_subject: str | None = None
-    """The common name of the certificate that it showed, where the server asks for one."""
+    certificate: Certificate | None = None
+    """The certificate that it showed, where the server asks for one."""
 
 
 WireFactory: TypeAlias = Callable[[Client, Callable[[], None], Instant], Wire]

@@ -11,16 +11,15 @@ from collections.abc import Sequence
 
 from sigbridge.auth import Credentials
 from sigbridge_net.credentials import bearer_token
+from sigbridge_net.wire import Client
 
 BEARER_PREFIX = "bearer."
 
 
-def credentials_from(
-    authorization: Sequence[str], subprotocols: Sequence[str], certificate_subject: str | None
-) -> Credentials:
-    """Returns what these headers show: the values of each, as text."""
+def credentials_from(authorization: Sequence[str], subprotocols: Sequence[str], client: Client) -> Credentials:
+    """Returns what these headers and the connection show: the values of each header, as text."""
     token = bearer_token(authorization) if authorization else _subprotocol_token(subprotocols)
-    return Credentials(token=token, certificate_subject=certificate_subject)
+    return Credentials(token, client.certificate, client.address)
 
 
 def select_subprotocol(offered: Sequence[str]) -> str | None:

@@ -30,13 +30,16 @@ CLOSE_CODES: dict[DisconnectReason, int] = {
     DisconnectReason.CLIENT_LEFT: 1000,
     DisconnectReason.DRAINING: 1012,
     DisconnectReason.SLOW_CONSUMER: 4000,
+    DisconnectReason.TOKEN_EXPIRED: 4001,
     DisconnectReason.ANNOUNCE_TIMEOUT: 4002,
+    DisconnectReason.FLOODING: 4003,
     DisconnectReason.MESSAGE_TOO_BIG: 1009,
     DisconnectReason.MESSAGE_TIMEOUT: 4004,
     DisconnectReason.OVERLOAD: 1013,
     DisconnectReason.NOT_UTF8: 1007,
     DisconnectReason.PROTOCOL_ERROR: 1002,
     DisconnectReason.MAX_AGE: 1012,
+    DisconnectReason.REVOKED: 4501,
     DisconnectReason.INTERNAL_ERROR: 1011,
 }
 """The close code that says a reason; a reason that is missing here leaves nobody to tell."""

@@ -15,6 +15,7 @@ from websockets.server import ServerProtocol
 from sigbridge.auth import Authenticator
 from sigbridge.errors import Code, SignalingError
 from sigbridge.instant import Instant
+from sigbridge.pending import Pending
 from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_net.credentials import utf8_of_latin1
@@ -90,8 +91,11 @@ class Handshake:
 
     def caller(self, request: ValidRequest, now: Instant) -> Caller:
         """Returns who sent a request; raises SignalingError where nobody is let in with what it shows."""
-        credentials = credentials_from(request.authorization, request.subprotocols, self._client.certificate_subject)
-        return Caller(self._authenticator.authenticate(credentials, now), self._client.address, request.user_agent)
+        client, authenticator = self._client, self._authenticator
+        credentials = credentials_from(request.authorization, request.subprotocols, client)
+        identity = authenticator.authenticate(credentials, now)
+        assert not isinstance(identity, Pending)
+        return Caller(identity, client.address, request.user_agent, "", authenticator, client.certificate)
 
     def refuse(self, error: SignalingError) -> bytes:
         """Returns the response that refuses a valid request."""

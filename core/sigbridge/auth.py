@@ -9,23 +9,49 @@ Source: `docs/security.md`.
 
 import hashlib
 import hmac
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Container, Iterable
+from typing import Any, Final, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from sigbridge import errors
 from sigbridge.counters import Counters
 from sigbridge.instant import Instant
+from sigbridge.pending import Pending
+
+ANNOUNCE: Final = "announce"
+"""The right to become a peer, and to be told who else is there."""
+RELAY: Final = "relay"
+"""The right to send to peers: offers, answers, candidates, and hanging up on others."""
+LIST: Final = "list"
+"""The right to list a room."""
+ALL_RIGHTS: Final = frozenset((ANNOUNCE, RELAY, LIST))
+
+
+class Certificate(Struct, frozen=True):
+    """A client certificate that the server's authority signed."""
+
+    subject: str
+    """Its common name, else its first URI, else its first DNS name; empty where it has none of these."""
+    expires_at: float | None = None
+    """The end of its validity (Unix seconds), where that is known."""
 
 
 class Credentials(Struct, frozen=True):
-    """What a client showed when it connected."""
+    """What a client shows: when it connects, and with a new token later."""
 
     token: str | None = None
     """The API token, without the word `Bearer`; `None` where there was none, or more than one."""
-    certificate_subject: str | None = None
-    """The common name of a client certificate that the server's authority signed."""
+    certificate: Certificate | None = None
+    """The certificate of its connection; `None` where it showed none."""
+    address: str = ""
+    """The address of its connection, without a port; empty for a unix socket."""
+
+    @property
+    def certificate_subject(self) -> str | None:
+        """The subject of its certificate; `None` where it showed none."""
+        return None if self.certificate is None else self.certificate.subject
 
 
 class Identity(Struct, frozen=True):
@@ -33,13 +59,42 @@ class Identity(Struct, frozen=True):
 
     subject: str = ""
     """A name for limits and logs; empty where nobody in particular is meant."""
-    peer_ids: frozenset[str] | None = None
-    """The peer ids that it may announce; `None` allows all."""
-    rooms: frozenset[str] | None = None
-    """The rooms that it may enter; `None` allows all."""
+    peer_ids: Container[str] | None = None
+    """The peer ids that it may announce, as a set or as `Patterns`; `None` allows all."""
+    rooms: Container[str] | None = None
+    """The rooms that it may enter, likewise; `None` allows all."""
+    rights: frozenset[str] = ALL_RIGHTS
+    """Of `ALL_RIGHTS` those that it has; other words grant nothing."""
+    source: str = ""
+    """The kind of credentials that proved it: `jwt`, `token`, `cert`, or empty; subjects of two sources are two."""
+    issuer: str = ""
+    """The issuer of a JWT, whose subjects are its own."""
+    expires_at: float | None = None
+    """The end of its credentials (Unix seconds), as clients are told; `None`: never."""
+    leeway_seconds: float = 0.0
+    """So long after `expires_at` its sessions end, since clocks differ."""
+    proof: Any = None
+    """The token's entry or the key by which it was proven, for its source to find again at a reload."""
+    name: str = ""
+    """Source, issuer and subject in one text, such as `jwt:https://idp/alice`; made of these where it is not given.
+
+    It tells identities apart: for limits, and where a session shows new credentials.
+    """
+
+    def __post_init__(self) -> None:
+        if self.subject and not self.name:
+            source = f"{self.source}:" if self.source else ""
+            issuer = f"{self.issuer}/" if self.issuer else ""
+            msgspec.structs.force_setattr(self, "name", f"{source}{issuer}{self.subject}")
+
+    def check_right(self, right: str) -> None:
+        """Raise SignalingError (PERMISSION_DENIED) where this identity lacks a right."""
+        if right not in self.rights:
+            raise errors.right_missing(right)
 
     def check_announce(self, room: str, peer_id: str) -> None:
         """Raise SignalingError (PERMISSION_DENIED) where this identity may not be that peer of that room."""
+        self.check_right(ANNOUNCE)
         if self.peer_ids is not None and peer_id not in self.peer_ids:
             raise errors.peer_id_mismatch(peer_id)
         self.check_room(room)
@@ -57,8 +112,12 @@ ANYBODY = Identity()
 class Authenticator(Protocol):
     """Decides who may connect."""
 
-    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
-        """The identity that credentials prove now; raises SignalingError (UNAUTHENTICATED) where they prove none."""
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
+        """The identity that credentials prove now, or a `Pending` of it where something must be looked up first.
+
+        Raises SignalingError, or resolves to it: UNAUTHENTICATED where they prove none, RESOURCE_EXHAUSTED with
+        `retry_after_ms` where too many were shown. It is asked on the event loop, and must not wait.
+        """
 
 
 class AllowAll:
@@ -66,7 +125,7 @@ class AllowAll:
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         """Anybody, or the subject of the certificate that was shown."""
-        return Identity(subject=credentials.certificate_subject or "")
+        return _of_certificate(credentials)
 
 
 ALLOW_ALL = AllowAll()
@@ -86,7 +145,7 @@ class StaticTokens:
         matches = [hmac.compare_digest(shown, known) for known in self._digests]
         if not any(matches):
             raise errors.unauthenticated()
-        return Identity(subject=credentials.certificate_subject or "")
+        return _of_certificate(credentials)
 
 
 class RefusalCounter:
@@ -97,7 +156,7 @@ class RefusalCounter:
         self._refusals = counters.refusals
         self._protocol = protocol
 
-    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
         """The other's identity; raises what the other raises."""
         try:
             return self._authenticator.authenticate(credentials, now)
@@ -106,9 +165,15 @@ class RefusalCounter:
             raise
 
 
-def token_authenticator(tokens: Iterable[str], *, asked: bool) -> Authenticator:
+def token_authenticator(tokens: Iterable[str], *, asked: bool) -> AllowAll | StaticTokens:
     """What the settings say: one of the tokens where a token is asked for, else everybody."""
     return StaticTokens(tokens) if asked else ALLOW_ALL
+
+
+def _of_certificate(credentials: Credentials) -> Identity:
+    """Returns the subject of a certificate, or nobody in particular."""
+    subject = credentials.certificate_subject
+    return Identity(subject, source="cert") if subject else ANYBODY
 
 
 def _digest(token: str) -> bytes:

@@ -12,7 +12,9 @@ class DisconnectReason(Enum):
     CLIENT_LEFT = ("client_left", None)
     DRAINING = ("draining", True)
     SLOW_CONSUMER = ("slow_consumer", True)
+    TOKEN_EXPIRED = ("token_expired", True)
     ANNOUNCE_TIMEOUT = ("announce_timeout", True)
+    FLOODING = ("flooding", True)
     MESSAGE_TOO_BIG = ("message_too_big", True)
     MESSAGE_TIMEOUT = ("message_timeout", True)
     OVERLOAD = ("overload", True)
@@ -21,6 +23,7 @@ class DisconnectReason(Enum):
     MAX_AGE = ("max_age", True)
     KEEPALIVE_TIMEOUT = ("keepalive_timeout", True)
     CONNECTION_LOST = ("connection_lost", True)
+    REVOKED = ("revoked", False)
     INTERNAL_ERROR = ("internal_error", True)
 
     def __init__(self, word: str, reconnect: bool | None) -> None:

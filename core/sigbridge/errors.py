@@ -70,6 +70,8 @@ class SignalingError(SigbridgeError):
         self.code = code
         self.message = message
         self.extra = extra
+        self.word = ""
+        """The word of a refusal at the door, for counters, logs and clients; empty for the refusal of a request."""
 
     def bare(self) -> Self:
         """Returns the error without its traceback, and what led to it, for those who keep it.
@@ -163,7 +165,12 @@ def session_ended() -> SignalingError:
 
 def server_draining() -> SignalingError:
     """The server is shutting down and takes nobody in."""
-    return SignalingError(Code.UNAVAILABLE, "Server is draining: connect again after a pause")
+    return _at_the_door("draining", SignalingError(Code.UNAVAILABLE, "Server is draining: connect again after a pause"))
+
+
+def too_many_sessions(limit: str, value: int) -> SignalingError:
+    """There are as many sessions as `limit`, an environment variable, allows: in all, or of one identity or address."""
+    return _at_the_door("sessions", limit_exceeded("Too many sessions", limit, value, "connect again later"))
 
 
 def internal_error() -> SignalingError:
@@ -172,8 +179,39 @@ def internal_error() -> SignalingError:
 
 
 def unauthenticated() -> SignalingError:
-    """No token, or a wrong one."""
-    return SignalingError(Code.UNAUTHENTICATED, "Invalid or missing API token")
+    """No token, or a wrong one; the same words whatever is wrong with it."""
+    return _at_the_door("unauthenticated", SignalingError(Code.UNAUTHENTICATED, "Invalid or missing API token"))
+
+
+def throttled(retry_after_ms: int) -> SignalingError:
+    """Too many wrong tokens came from this address."""
+    error = SignalingError(
+        Code.RESOURCE_EXHAUSTED,
+        f"Too many wrong tokens from this address: try again in {retry_after_ms} ms",
+        retry_after_ms=retry_after_ms,
+    )
+    return _at_the_door("throttled", error)
+
+
+def held_off(retry_after_ms: int) -> SignalingError:
+    """A session of this identity or address was ended for flooding a moment ago."""
+    error = SignalingError(
+        Code.RESOURCE_EXHAUSTED,
+        f"Held off after flooding: try again in {retry_after_ms} ms",
+        limit="SIGNALING_FLOOD_HOLD_SEC",
+        retry_after_ms=retry_after_ms,
+    )
+    return _at_the_door("held_off", error)
+
+
+def right_missing(right: str) -> SignalingError:
+    """The identity may not do this at all."""
+    return SignalingError(Code.PERMISSION_DENIED, f"Right missing: {right}", right=right)
+
+
+def subject_mismatch() -> SignalingError:
+    """A new token names somebody else than the session's own."""
+    return SignalingError(Code.PERMISSION_DENIED, "Subject mismatch")
 
 
 def peer_id_mismatch(peer_id: str) -> SignalingError:
@@ -201,6 +239,12 @@ def too_many_requests(kind: str, per_second: float, retry_after_ms: int) -> Sign
 
 def out_of_memory(limit_mb: int) -> SignalingError:
     """The server holds more memory than it may, and takes nobody in until that has passed."""
-    return limit_exceeded(
-        "Too little memory for another session", "GRPC_MAX_MEMORY_MB", limit_mb, "connect again later"
+    return _at_the_door(
+        "memory",
+        limit_exceeded("Too little memory for another session", "GRPC_MAX_MEMORY_MB", limit_mb, "connect again later"),
     )
+
+
+def _at_the_door(word: str, error: SignalingError) -> SignalingError:
+    error.word = word
+    return error

@@ -174,9 +174,7 @@ class Hub:
             raise errors.out_of_memory(settings.max_memory_mb)
         if len(self._sessions) >= settings.max_sessions:
             refusals[protocol, "sessions"] += 1
-            raise errors.limit_exceeded(
-                "Too many sessions", "SIGNALING_MAX_SESSIONS", settings.max_sessions, "connect again later"
-            )
+            raise errors.too_many_sessions("SIGNALING_MAX_SESSIONS", settings.max_sessions)
 
     def end(self, session: Session, reason: DisconnectReason, now: Instant) -> None:
         """End a session, whoever wants it: its peer leaves, and its `on_end` is told. A second end is ignored.

@@ -99,7 +99,17 @@ class HealthCheck(Struct, frozen=True):
     kind: ClassVar[str] = "health_check"
 
 
-Request: TypeAlias = Announce | Offer | Answer | IceCandidate | Disconnect | ListPeers | HealthCheck
+class Authenticate(Struct, frozen=True):
+    """Show a new token, in place of what the session has shown before."""
+
+    kind: ClassVar[str] = "authenticate"
+    token: str
+
+    def __repr__(self) -> str:
+        return "Authenticate(token=(hidden))"
+
+
+Request: TypeAlias = Announce | Offer | Answer | IceCandidate | Disconnect | ListPeers | HealthCheck | Authenticate
 
 
 # Replies.
@@ -159,7 +169,17 @@ class Health(Struct, frozen=True):
     metrics: dict[str, Any]
 
 
-Reply: TypeAlias = Announced | OfferRelayed | Relayed | Disconnected | PeerList | Health
+class Authenticated(Struct, frozen=True):
+    """The session acts for `subject` now, which is empty for nobody in particular.
+
+    `expires_at` is the end of its credentials, in whole Unix seconds; `None`: never.
+    """
+
+    subject: str
+    expires_at: int | None
+
+
+Reply: TypeAlias = Announced | OfferRelayed | Relayed | Disconnected | PeerList | Health | Authenticated
 
 
 # Events. Fields that are `None` are absent on every wire, and an `offer_id` that is empty where its sender may omit it.

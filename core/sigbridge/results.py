@@ -10,6 +10,7 @@ import msgspec
 from sigbridge.errors import SignalingError
 from sigbridge.messages import (
     Announced,
+    Authenticated,
     Capabilities,
     Disconnected,
     Health,
@@ -71,6 +72,8 @@ def error_data_json(error: SignalingError) -> bytes:
 def acknowledgement(reply: Reply) -> str:
     """The reply in words, for people."""
     match reply:
+        case Authenticated(subject=subject):
+            return f"Authenticated as {subject}" if subject else "Authenticated"
         case Announced(peer_id=peer_id):
             return f"Announced as {peer_id}"
         case OfferRelayed(to_peer_id=to):

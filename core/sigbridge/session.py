@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from sigbridge.auth import ANYBODY, Identity
+from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Certificate, Identity
 from sigbridge.counters import Tallies
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
-from sigbridge.instant import Instant
+from sigbridge.instant import NEVER, Instant
 from sigbridge.messages import Event, PeerInfo, PeerJoined, Reply
 from sigbridge.outbox import Outbox, nobody
 from sigbridge.share import Share
@@ -78,11 +78,15 @@ class Caller(NamedTuple):
     """The name and version by which its software calls itself, for the log."""
     traceparent: str = ""
     """The trace context of its connection (W3C Trace Context), or empty."""
+    authenticator: Authenticator = ALLOW_ALL
+    """The one that let it in, which judges the tokens that its session shows later."""
+    certificate: Certificate | None = None
+    """The certificate of its connection, where it showed one."""
 
     @property
     def holder(self) -> str:
         """The one against whom its questions count; see `Session.holder`."""
-        return self.identity.subject or self.address
+        return self.identity.name or self.address
 
 
 ANYWHERE = Caller()
@@ -104,10 +108,13 @@ class Session:
     """
 
     __slots__ = (
+        "authenticator",
         "awaiting",
+        "certificate",
         "client",
         "encoding",
         "end_reason",
+        "ends_at",
         "id",
         "identity",
         "on_end",
@@ -138,6 +145,10 @@ class Session:
         self.encoding = encoding
         self.outbox = outbox
         self.identity = caller.identity
+        self.ends_at = NEVER
+        """When it ends because its credentials do (monotonic seconds)."""
+        self.authenticator = caller.authenticator
+        self.certificate = caller.certificate
         self.remote = caller.address
         self.client = client_name(caller.user_agent)
         """Name and version of the client's software, at most `MAX_CLIENT_BYTES`; empty where nothing says it."""
@@ -174,7 +185,7 @@ class Session:
     @property
     def holder(self) -> str:
         """The one against whom its requests count: the identity, or the address where nobody in particular is meant."""
-        return self.identity.subject or self.remote
+        return self.identity.name or self.remote
 
 
 def client_name(text: str) -> str:

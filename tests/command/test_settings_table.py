@@ -77,7 +77,10 @@ def test_tokens_are_in_no_message():
 def test_required_but_none(variable):
     with pytest.raises(SettingError) as error:
         Settings.from_environment({variable: "true"})
-    assert str(error.value) == f"GRPC_AUTH_TOKENS is empty: {variable} is true and needs at least one token"
+    assert str(error.value) == (
+        f"GRPC_AUTH_TOKENS is empty: {variable} is true and needs at least one token, SIGNALING_TOKENS_FILE, or keys of "
+        "JWTs"
+    )
 
 
 @pytest.mark.parametrize(

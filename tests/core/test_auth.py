@@ -6,7 +6,7 @@ import pytest
 
 from clock import NOW
 from sigbridge import Announce, Code, Disconnect, Hub, Instant, Settings, SignalingError
-from sigbridge.auth import ALLOW_ALL, ANYBODY, Credentials, Identity, RefusalCounter, StaticTokens
+from sigbridge.auth import ALLOW_ALL, ANYBODY, Certificate, Credentials, Identity, RefusalCounter, StaticTokens
 from sigbridge.counters import Counters
 from sigbridge.messages import Capabilities
 from sigbridge.session import Caller
@@ -65,7 +65,9 @@ def test_every_token_is_compared_in_constant_time_wherever_the_match_is(monkeypa
 def test_who_is_not_let_in_is_counted():
     counters = Counters()
     door = RefusalCounter(StaticTokens(["t"]), counters, "websocket")
-    assert door.authenticate(Credentials(token="t", certificate_subject="alice"), NOW) == Identity(subject="alice")
+    assert door.authenticate(Credentials(token="t", certificate=Certificate("alice")), NOW) == Identity(
+        "alice", source="cert"
+    )
     for token in (None, "u"):
         with pytest.raises(SignalingError):
             door.authenticate(Credentials(token=token), NOW)
@@ -75,11 +77,15 @@ def test_who_is_not_let_in_is_counted():
 def test_a_shared_token_is_nobody_and_a_certificate_is_somebody():
     known = StaticTokens(["t"])
     assert known.authenticate(Credentials(token="t"), NOW).subject == ""
-    assert known.authenticate(Credentials(token="t", certificate_subject="alice"), NOW) == Identity(subject="alice")
+    assert known.authenticate(Credentials(token="t", certificate=Certificate("alice")), NOW) == Identity(
+        "alice", source="cert"
+    )
     with pytest.raises(SignalingError):
-        known.authenticate(Credentials(certificate_subject="alice"), NOW)
+        known.authenticate(Credentials(certificate=Certificate("alice")), NOW)
     assert ALLOW_ALL.authenticate(Credentials(token="whatever"), NOW) == ANYBODY
-    assert ALLOW_ALL.authenticate(Credentials(certificate_subject="alice"), NOW) == Identity(subject="alice")
+    assert ALLOW_ALL.authenticate(Credentials(certificate=Certificate("alice")), NOW) == Identity(
+        "alice", source="cert"
+    )
 
 
 # Rights.

@@ -13,12 +13,18 @@ def test_who_should_come_back():
     assert {reason.word for reason in DisconnectReason if reason.reconnect} >= {
         "draining",
         "slow_consumer",
+        "token_expired",
         "announce_timeout",
+        "flooding",
         "message_too_big",
         "message_timeout",
         "overload",
         "max_age",
         "internal_error",
     }
-    assert {reason.word for reason in DisconnectReason if reason.reconnect is False} == {"not_utf8", "protocol_error"}
+    assert {reason.word for reason in DisconnectReason if reason.reconnect is False} == {
+        "not_utf8",
+        "protocol_error",
+        "revoked",
+    }
     assert DisconnectReason.CLIENT_LEFT.reconnect is None

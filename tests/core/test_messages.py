@@ -21,7 +21,16 @@ def test_every_message_is_frozen_and_says_what_it_is(kind):
 def test_kinds_are_the_protocols_words():
     requests = {kind.kind for kind in messages.Request.__args__}
     events = {kind.kind for kind in messages.Event.__args__}
-    assert requests == {"announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers", "health_check"}
+    assert requests == {
+        "announce",
+        "offer",
+        "answer",
+        "ice_candidate",
+        "disconnect",
+        "list_peers",
+        "health_check",
+        "authenticate",
+    }
     assert events == {"peer_joined", "peer_left", "offer", "answer", "ice_candidate", "peer_disconnected"}
 
 

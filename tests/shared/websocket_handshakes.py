@@ -7,7 +7,7 @@ from typing import Any
 
 from clock import NOW
 from sigbridge import Hub, Instant, Settings
-from sigbridge.auth import Credentials, Identity, StaticTokens
+from sigbridge.auth import Certificate, Credentials, Identity, StaticTokens
 from sigbridge_net.wire import Client
 from sigbridge_websocket.negotiation import negotiator
 from sigbridge_websocket.wire import WebSocketWire, websocket_wires
@@ -113,7 +113,7 @@ def handshake(
     hub = Hub(settings, NOW)
     if draining:
         hub.leave()
-    wire = websocket_wires(hub, authenticator=door)(Client("192.0.2.1", "device"), lambda: None, NOW)
+    wire = websocket_wires(hub, authenticator=door)(Client("192.0.2.1", Certificate("device")), lambda: None, NOW)
     assert isinstance(wire, WebSocketWire)
     reader = wire._handshake
     assert reader is not None

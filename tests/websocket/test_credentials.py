@@ -10,12 +10,13 @@ from websockets.datastructures import Headers
 
 from clock import NOW
 from sigbridge import Hub, Settings
-from sigbridge.auth import ALLOW_ALL, Credentials, Identity, StaticTokens
+from sigbridge.auth import ALLOW_ALL, Certificate, Credentials, Identity, StaticTokens
 from sigbridge_net.wire import Client
 from sigbridge_websocket.credentials import credentials_from, select_subprotocol
 from sigbridge_websocket.wire import websocket_wires
 
 TOKEN = "s3cret"
+CLIENT = Client("192.0.2.1")
 
 
 def encoded(token: str) -> str:
@@ -24,7 +25,7 @@ def encoded(token: str) -> str:
 
 def shown(*pairs: tuple[str, str]) -> str | None:
     headers = Headers(pairs)
-    return credentials_from(headers.get_all("Authorization"), headers.get_all("Sec-WebSocket-Protocol"), None).token
+    return credentials_from(headers.get_all("Authorization"), headers.get_all("Sec-WebSocket-Protocol"), CLIENT).token
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,8 @@ def test_no_subprotocol_fails(text):
 
 
 def test_the_certificate_comes_along():
-    assert credentials_from([], [], "device-1") == Credentials(None, "device-1")
+    client = Client("192.0.2.1", Certificate("device-1"))
+    assert credentials_from([], [], client) == Credentials(None, Certificate("device-1"), "192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ class Door:
     def knock(self, *lines: str | bytes, subject: str | None = None) -> tuple[int, str, str]:
         """Status, head and body of the answer."""
         wire = websocket_wires(self.hub, authenticator=self.authenticator)(
-            Client("192.0.2.1", subject), lambda: None, NOW
+            Client("192.0.2.1", None if subject is None else Certificate(subject)), lambda: None, NOW
         )
         head = [
             b"GET / HTTP/1.1",

@@ -14,6 +14,7 @@ from sigbridge.settings.admission import Admission
 from sigbridge.settings.capacity import Capacity
 from sigbridge.settings.connections import Connections
 from sigbridge.settings.declare import SettingError, SettingInfo, Subject, parse_address
+from sigbridge.settings.identities import Identities
 from sigbridge.settings.listening import Listening
 from sigbridge.settings.messages import Messages
 from sigbridge.settings.rates import Rates
@@ -41,6 +42,7 @@ class Settings(
     Listening,
     Tls,
     Admission,
+    Identities,
     Capacity,
     Connections,
     Sessions,

@@ -13,6 +13,15 @@ class Capacity(Subject):
     title: ClassVar[str] = "Capacity"
 
     max_sessions: int = whole(20000, "SIGNALING_MAX_SESSIONS", "open sessions at once, both protocols together")
+    max_sessions_per_identity: int = whole(
+        0, "SIGNALING_MAX_SESSIONS_PER_IDENTITY", "open sessions at once of one identity; 0: no limit", least=0
+    )
+    max_sessions_per_address: int = whole(
+        0,
+        "SIGNALING_MAX_SESSIONS_PER_ADDRESS",
+        "open sessions at once from one address, or from one /64 of IPv6; 0: no limit",
+        least=0,
+    )
     max_connections: int = whole(
         0,
         "SIGNALING_MAX_CONNECTIONS",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sigbridge.errors import SigbridgeError
+from sigbridge.patterns import MAX_PATTERNS, Patterns
 
 ADDRESS = "an address such as 127.0.0.1:50051, [::1]:50051 or :50051"
 
@@ -91,24 +92,30 @@ def switch(default: bool | None, env: str, meaning: str) -> Any:
 
 def text(default: str, env: str, meaning: str, expects: str, check: Callable[[str], object] = str) -> Any:
     """A field that holds a text, for which `check` raises ValueError where it is wrong."""
-
-    def holds(value: str) -> bool:
-        try:
-            check(value)
-        except ValueError:
-            return False
-        return True
-
-    return setting(default, env, meaning, expects, str, holds)
+    return setting(default, env, meaning, expects, str, _is_fine(check))
 
 
-def texts(env: str, meaning: str, expects: str, *, secret: bool = False) -> Any:
-    """A field that holds a tuple of texts, empty by default; a variable separates them by commas."""
+# Six parameters: the facts of `SettingInfo`, of which these fields share the rest, and a default.
+def texts(
+    env: str,
+    meaning: str,
+    expects: str,
+    *,
+    default: tuple[str, ...] = (),
+    check: Callable[[tuple[str, ...]], object] = tuple,
+    secret: bool = False,
+) -> Any:
+    """A field that holds a tuple of texts, which a variable separates by commas; `check` raises ValueError of it."""
 
     def parse(value: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
-    return setting((), env, meaning, expects, parse, lambda _: True, secret=secret)
+    return setting(default, env, meaning, expects, parse, _is_fine(check), secret=secret)
+
+
+def patterns(env: str, meaning: str) -> Any:
+    """A field that holds patterns, in which `*` stands for any text."""
+    return texts(env, meaning, f"at most {MAX_PATTERNS} patterns such as kiosk-*, separated by commas", check=Patterns)
 
 
 # Texts.
@@ -129,6 +136,19 @@ def parse_address(address: str) -> tuple[str, int]:
     except UnicodeError:
         raise ValueError(address) from None
     return host or "0.0.0.0", int(port_text)
+
+
+def _is_fine(check: Callable[[Any], object]) -> Callable[[Any], bool]:
+    """Returns whether a check finds nothing wrong, which it says by ValueError."""
+
+    def is_fine(value: Any) -> bool:
+        try:
+            check(value)
+        except ValueError:
+            return False
+        return True
+
+    return is_fine
 
 
 def _parse_bool(value: str) -> bool:

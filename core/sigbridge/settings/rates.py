@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sigbridge.settings.declare import Subject, per_second, whole
+from sigbridge.settings.declare import Subject, per_second, seconds, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,13 @@ class Rates(Subject):
     )
     rate_burst: int = whole(
         10000, "SIGNALING_RATE_BURST", "requests of one kind that may come at once, above that rate"
+    )
+    flood_hold_seconds: float = seconds(
+        5.0,
+        "SIGNALING_FLOOD_HOLD_SEC",
+        "how long an identity, or an address where there is none, is kept out after a session of it was ended for "
+        "flooding; 0: not at all",
+        zero=True,
     )
     rate_kib_per_token: int = whole(
         64,

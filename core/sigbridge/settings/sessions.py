@@ -29,3 +29,6 @@ class Sessions(Subject):
         "SIGNALING_PENDING_OFFER_SEC",
         "how long an offer counts as pending without an answer, and is remembered when it is over",
     )
+    max_pending_offers: int = whole(
+        1000, "SIGNALING_MAX_PENDING_OFFERS", "pending offers of one peer; the oldest is forgotten for one more"
+    )

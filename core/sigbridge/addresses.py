@@ -1,0 +1,21 @@
+"""Groups of addresses that count as one client's."""
+
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+
+@lru_cache(maxsize=4096)
+def address_group(address: str) -> str:
+    """Returns the group of an address: itself for IPv4, mapped ones included, and its /64 for IPv6.
+
+    A household or a host has a whole /64. What is no address is a group by itself.
+    """
+    try:
+        parsed: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ip_network((parsed, 64), strict=False))
