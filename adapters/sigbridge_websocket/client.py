@@ -15,6 +15,7 @@ from sigbridge.errors import Code, SignalingError, invalid_params
 from sigbridge.messages import Request
 from sigbridge_net.access import NO_ACCESS, Access
 from sigbridge_net.client_session import ClientSession
+from sigbridge_net.refusals import RETRY_HEADER, WORD_HEADER, closed_by_refusal
 from sigbridge_net.tls import client_context
 from sigbridge_websocket.translate import (
     error_from_jsonrpc,
@@ -56,7 +57,9 @@ class WebSocketSignalingClient(ClientSession):
                 proxy=None,
             )
         except InvalidStatus as error:
-            raise ConnectionClosed(f"refused with HTTP {error.response.status_code}") from None
+            response = error.response
+            word, retry = ("".join(response.headers.get_all(name)[:1]) for name in (WORD_HEADER, RETRY_HEADER))
+            raise closed_by_refusal(response.status_code, word, retry) from None
         except (OSError, TimeoutError, WebSocketException) as error:
             raise ConnectionClosed(f"cannot connect to {url}: {error}") from None
         return cls(connection)

@@ -17,6 +17,8 @@ from msgspec import Struct
 
 from sigbridge import errors
 from sigbridge.counters import Counters
+from sigbridge.disconnects import REFUSALS
+from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 
@@ -157,12 +159,23 @@ class RefusalCounter:
         self._protocol = protocol
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
-        """The other's identity; raises what the other raises."""
+        """The other's identity; raises what the other raises, or resolves to it."""
         try:
-            return self._authenticator.authenticate(credentials, now)
-        except errors.SignalingError:
-            self._refusals[self._protocol, "unauthenticated"] += 1
+            identity = self._authenticator.authenticate(credentials, now)
+        except SignalingError as error:
+            self._count(error)
             raise
+        return identity.followed_by(self._counted) if isinstance(identity, Pending) else identity
+
+    def _counted(self, outcome: Identity | SignalingError, _: Instant) -> Identity | SignalingError:
+        if isinstance(outcome, SignalingError):
+            self._count(outcome)
+        return outcome
+
+    def _count(self, error: SignalingError) -> None:
+        # What an authenticator of a host's raises may have no word, and one that no table knows would be a series more.
+        word = error.word if error.word in REFUSALS else "unauthenticated"
+        self._refusals[self._protocol, word] += 1
 
 
 def token_authenticator(tokens: Iterable[str], *, asked: bool) -> AllowAll | StaticTokens:

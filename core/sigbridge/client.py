@@ -36,12 +36,16 @@ R = TypeVar("R")
 
 
 class ConnectionClosed(SigbridgeError):
-    """The connection has ended: `reason` is the server's word for it where it said one, `reconnect` its advice."""
+    """The connection has ended, or was refused: `reason` is the server's word for it where it said one.
 
-    def __init__(self, reason: str, reconnect: bool | None = None) -> None:
+    `reconnect` is its advice whether to come back, and `retry_after_ms` after how long, each `None` where it gave none.
+    """
+
+    def __init__(self, reason: str, reconnect: bool | None = None, retry_after_ms: int | None = None) -> None:
         super().__init__(f"connection closed: {reason}")
         self.reason = reason
         self.reconnect = reconnect
+        self.retry_after_ms = retry_after_ms
 
 
 class SignalingClient(ABC):
