@@ -33,6 +33,8 @@ from sigbridge_net.clock import read_clock
 
 logger = logging.getLogger("sigbridge.grpc")
 
+_END: Any = vars(grpc.aio)["EOF"]
+"""What is read behind the last request; the stubs do not know it."""
 STATUS_CODES = {int(code.value[0]): code for code in grpc.StatusCode}
 
 
@@ -182,9 +184,10 @@ class _Entrance:
             _judged.set(judged)
         if self._is_stream:
             return requests
-        async for request in requests:
-            return request
-        return await abort(context, not_one_message())
+        request = await context.read()
+        if request is _END:
+            await abort(context, not_one_message())
+        return request
 
     def enter_in_thread(self, requests: Iterator[Any], context: Any) -> Any:
         """Does the same in a thread of the library's; an authenticator is asked on the event loop."""

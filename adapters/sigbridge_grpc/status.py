@@ -69,7 +69,7 @@ def _trailers(word: str, reconnect: bool | None) -> Trailers:
 
 
 def closed_from_trailers(trailers: Iterable[Any], otherwise: str) -> ConnectionClosed:
-    """The end of a call as its trailers (pairs of name and value) say it, by the word `otherwise` where they say none."""
+    """The end of a call as its trailers (pairs of name and value) say it, by the word `otherwise` where they do not."""
     found = dict(trailers)
     word = str(found.get(DISCONNECT_TRAILER, "")) or otherwise
     advice = {"yes": True, "no": False}.get(str(found.get(RECONNECT_TRAILER)), reconnect_advice(word))

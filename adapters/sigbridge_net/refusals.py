@@ -30,7 +30,7 @@ def refusal_of(error: SignalingError) -> tuple[int, list[tuple[str, str]]]:
 
 
 def closed_by_refusal(status: int, word: str, retry_after_ms: str) -> ConnectionClosed:
-    """Returns what a client makes of such an answer: of its status, and of these headers, empty where there are none."""
+    """Returns what a client makes of such an answer: of its status and these headers, empty where there are none."""
     word = word or _WORDS.get(status, "")
     if not word:
         return ConnectionClosed(f"refused with HTTP {status}")
