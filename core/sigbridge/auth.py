@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from sigbridge import errors
-from sigbridge.counters import Counters
+from sigbridge.counters import REFUSAL_REASONS, Counters
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 
@@ -138,12 +138,16 @@ class StaticTokens:
         # Digests are of one length, so that a comparison tells nothing about a token's.
         self._digests = [_digest(token) for token in tokens]
 
-    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
-        """See `Authenticator`; a shared token says nothing about who came, a certificate's subject does."""
-        shown = _digest(credentials.token or "")
+    def knows(self, token: str) -> bool:
+        """Returns whether a token is one of them."""
+        shown = _digest(token)
         # Every token is compared, whether one has matched already or not.
         matches = [hmac.compare_digest(shown, known) for known in self._digests]
-        if not any(matches):
+        return any(matches)
+
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
+        """See `Authenticator`; a shared token says nothing about who came, a certificate's subject does."""
+        if not self.knows(credentials.token or ""):
             raise errors.unauthenticated()
         return _of_certificate(credentials)
 
@@ -159,15 +163,28 @@ class RefusalCounter:
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
         """The other's identity; raises what the other raises."""
         try:
-            return self._authenticator.authenticate(credentials, now)
-        except errors.SignalingError:
-            self._refusals[self._protocol, "unauthenticated"] += 1
+            outcome = self._authenticator.authenticate(credentials, now)
+        except errors.SignalingError as error:
+            self._count(error)
             raise
+        return self._counting(outcome) if isinstance(outcome, Pending) else outcome
 
+    def _counting(self, outcome: Pending[Identity]) -> Pending[Identity]:
+        """Returns a `Pending` of the same outcome, which is counted where it is a refusal."""
+        counted = Pending[Identity]()
 
-def token_authenticator(tokens: Iterable[str], *, asked: bool) -> AllowAll | StaticTokens:
-    """What the settings say: one of the tokens where a token is asked for, else everybody."""
-    return StaticTokens(tokens) if asked else ALLOW_ALL
+        def pass_on(result: Identity | errors.SignalingError, then: Instant) -> None:
+            if isinstance(result, errors.SignalingError):
+                self._count(result)
+            counted.resolve(result, then)
+
+        outcome.then(pass_on)
+        return counted
+
+    def _count(self, error: errors.SignalingError) -> None:
+        # An authenticator by somebody else may say words of its own, which make no label.
+        word = error.word if error.word in REFUSAL_REASONS else "unauthenticated"
+        self._refusals[self._protocol, word] += 1
 
 
 def _of_certificate(credentials: Credentials) -> Identity:
