@@ -7,7 +7,6 @@ are revoked; wider, they have it at once. Source: `docs/security.md`.
 """
 
 import hashlib
-import json
 import math
 import re
 import tomllib
@@ -17,16 +16,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from sigbridge.auth import ALL_RIGHTS, Identity
+from sigbridge.checks import MAX_ID_BYTES, check_id
+from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.patterns import Patterns
 from sigbridge.settings import SettingError
+from sigbridge_auth.strict_json import read_json
 from sigbridge_auth.verdicts import BadToken
 
 VARIABLE: Final = "SIGNALING_TOKENS_FILE"
 SOURCE: Final = "token"
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 MAX_ENTRIES: Final = 100_000
-MAX_SUBJECT_BYTES: Final = 256
 MEMBERS: Final = ("token", "token_sha256", "subject", "peer_ids", "rooms", "rights", "expires")
 
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
@@ -176,25 +177,12 @@ def _lines(path: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if not stripped or stripped.startswith("#"):
             continue
         try:
-            members = json.loads(stripped, object_pairs_hook=_object)
-        except _DuplicateMember:
-            raise _wrong(path, f"line {number}: a member that is there twice") from None
-        except (ValueError, RecursionError):
+            members = read_json(stripped.encode())
+        except ValueError:
             members = None
         if not isinstance(members, dict):
-            raise _wrong(path, f"line {number}: no JSON object")
+            raise _wrong(path, f"line {number}: no JSON object, or one in which a member stands twice")
         yield f"line {number}", members
-
-
-class _DuplicateMember(ValueError):
-    """A JSON object has a member twice, of which one would count, and nobody knows which."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise _DuplicateMember
-    return members
 
 
 # An entry. Each function raises ValueError, whose text says what is wrong, and shows nothing of what is there.
@@ -232,9 +220,14 @@ def _digest(members: dict[str, Any]) -> bytes:
 
 
 def _subject(value: object) -> str:
-    if isinstance(value, str) and value and value.isprintable() and len(value.encode()) <= MAX_SUBJECT_BYTES:
-        return value
-    raise ValueError(f"subject: expected printable text of at most {MAX_SUBJECT_BYTES} bytes")
+    if isinstance(value, str):
+        try:
+            check_id("", value)
+        except (SignalingError, UnicodeEncodeError):
+            pass
+        else:
+            return value
+    raise ValueError(f"subject: expected text of at most {MAX_ID_BYTES} bytes, without control characters")
 
 
 def _texts(value: object, name: str) -> list[str]:
