@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from sigbridge.auth import ALLOW_ALL, Authenticator, RefusalCounter, token_authenticator
+from sigbridge.auth import ANYBODY, Authenticator, RefusalCounter
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.pending import Pending
 from sigbridge.settings import SettingError, Settings, parse_address
+from sigbridge_auth.authenticators import TokenAuthenticator
+from sigbridge_auth.sources import ReviewedSource, Sources
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.service import SignalingService
@@ -72,8 +74,8 @@ class Server:
     ) -> None:
         """Make a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens.
 
-        Raises SettingError where what is installed cannot do what is set, DescriptorsError where the process may have
-        too few descriptors.
+        Raises SettingError where what is installed cannot do what is set, or a file of tokens or keys is no good,
+        DescriptorsError where the process may have too few descriptors.
         """
         self.settings = settings
         self._tracer = _tracer(settings)
@@ -85,6 +87,10 @@ class Server:
             stopwatch=time.perf_counter,
             tracer=self._tracer,
         )
+        self._sources = Sources(settings) if authenticator is None else None
+        """The sources of identities, which both protocols share; none where somebody else decides."""
+        self._token_authenticators: list[TokenAuthenticator] = []
+        """Those that ask the sources, one for each protocol."""
         self._grpc_authenticator = self._door("grpc", authenticator, asked=settings.grpc_asks_for_token)
         self._websocket_authenticator = self._door("websocket", authenticator, asked=settings.websocket_asks_for_token)
         self._timer = HubTimer(self.hub)
@@ -100,6 +106,10 @@ class Server:
         self._reloader = Reloader(self.hub.review)
         if self.origins.paths:
             self._reloader.watch(self.origins)
+        for source in self.reloadables:
+            self._reloader.watch(source, source.review)
+        for authenticator_of_sources in self._token_authenticators:
+            authenticator_of_sources.look_again = self._reloader.look_again
         self._unfinished = TotalUnfinished(settings)
         self._tls: ServerTls | None = None
         self._grpcio: GrpcioEngine | None = None
@@ -205,6 +215,11 @@ class Server:
             sum(carrier.connection_count for carrier in carriers) + sessions,
         )
 
+    @property
+    def reloadables(self) -> tuple[ReviewedSource, ...]:
+        """The sources of identities that are made of files."""
+        return () if self._sources is None else self._sources.reloadables
+
     def reload(self) -> Pending[None]:
         """Read every file again at once, changed or not; they are looked at once a second in any case.
 
@@ -218,8 +233,10 @@ class Server:
         self._reloader.watch(reloadable, judge)
 
     def _door(self, protocol: str, given: Authenticator | None, *, asked: bool) -> Authenticator:
-        door = given or token_authenticator(self.settings.auth_tokens, asked=asked)
-        return door if door is ALLOW_ALL else RefusalCounter(door, self.hub.counters, protocol)
+        if given is None:
+            given = TokenAuthenticator(self._sources, protocol, asked=asked)
+            self._token_authenticators.append(given)
+        return RefusalCounter(given, self.hub.counters, protocol)
 
     def _grpc_wires(self) -> WireFactory:
         """The gRPC wire. Imported here, because with the other engine nobody needs it."""
@@ -258,15 +275,27 @@ class Server:
         return pages
 
     def _warn_of_open_doors(self) -> None:
-        for protocol, address, authenticator in (
-            ("grpc", self.settings.grpc_bind_address, self._grpc_authenticator),
-            ("websocket", self.settings.ws_bind_address, self._websocket_authenticator),
+        """Says where more come in than somebody may have meant, unless what these may do is set."""
+        settings = self.settings
+        if self._sources is None:
+            return
+        for protocol, address, asked in (
+            ("grpc", settings.grpc_bind_address, settings.grpc_asks_for_token),
+            ("websocket", settings.ws_bind_address, settings.websocket_asks_for_token),
         ):
-            if authenticator is ALLOW_ALL and not self.settings.tls_client_ca_file and not _is_loopback(address):
+            is_open = not asked and not settings.tls_client_ca_file and self._sources.anonymous is ANYBODY
+            if is_open and not _is_loopback(address):
                 logger.warning(
                     "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token",
                     extra={"protocol": protocol, "address": address},
                 )
+        if settings.has_jwt_keys:
+            for name in ("jwt_issuer", "jwt_audience"):
+                if not getattr(settings, name):
+                    logger.warning(
+                        "JWTs that are signed for other services count here: set what a token must name",
+                        extra={"variable": settings.infos()[name].env},
+                    )
 
     def _tell_of_few_descriptors(self) -> None:
         """Says that there is room for fewer connections than are set: a warning where somebody has set them."""

@@ -16,8 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from sigbridge import errors
-from sigbridge.counters import Counters
-from sigbridge.disconnects import REFUSALS
+from sigbridge.counters import REFUSAL_REASONS, Counters
 from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
@@ -153,12 +152,16 @@ class StaticTokens:
         # Digests are of one length, so that a comparison tells nothing about a token's.
         self._digests = [_digest(token) for token in tokens]
 
-    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
-        """See `Authenticator`; a shared token says nothing about who came, a certificate's subject does."""
-        shown = _digest(credentials.token or "")
+    def knows(self, token: str) -> bool:
+        """Returns whether a token is one of them."""
+        shown = _digest(token)
         # Every token is compared, whether one has matched already or not.
         matches = [hmac.compare_digest(shown, known) for known in self._digests]
-        if not any(matches):
+        return any(matches)
+
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
+        """See `Authenticator`; a shared token says nothing about who came, a certificate's subject does."""
+        if not self.knows(credentials.token or ""):
             raise errors.unauthenticated()
         return _of_certificate(credentials)
 
@@ -186,14 +189,9 @@ class RefusalCounter:
         return outcome
 
     def _count(self, error: SignalingError) -> None:
-        # What an authenticator of a host's raises may have no word, and one that no table knows would be a series more.
-        word = error.word if error.word in REFUSALS else "unauthenticated"
+        # An authenticator by somebody else may say words of its own, which make no label.
+        word = error.word if error.word in REFUSAL_REASONS else "unauthenticated"
         self._refusals[self._protocol, word] += 1
-
-
-def token_authenticator(tokens: Iterable[str], *, asked: bool) -> AllowAll | StaticTokens:
-    """What the settings say: one of the tokens where a token is asked for, else everybody."""
-    return StaticTokens(tokens) if asked else ALLOW_ALL
 
 
 def _of_certificate(credentials: Credentials) -> Identity:
