@@ -207,9 +207,7 @@ def test_who_asks_when_the_server_shuts_down_does_not_wait() -> None:
 
 
 def test_the_age_of_a_connection_ends_a_call_that_waits() -> None:
-    line = AwaitedLine(
-        grpc_max_connection_age_seconds=5.0, shutdown_grace_seconds=1.0, handshake_timeout_seconds=100.0
-    )
+    line = AwaitedLine(grpc_max_connection_age_seconds=5.0, shutdown_grace_seconds=1.0, handshake_timeout_seconds=100.0)
     _, answer = line.begin()
     for _ in range(20):
         line.clock.advance(0.5)
