@@ -57,7 +57,7 @@ class TokenAuthenticator:
         return self._second_look(credentials, self.look_again())
 
     def _decide(self, credentials: Credentials, now: Instant) -> Identity:
-        """Returns the identity that credentials prove; raises SignalingError, or UnknownKey where that is the matter."""
+        """Returns the identity that credentials prove; raises SignalingError, or UnknownKey."""
         sources, address, token = self._sources, credentials.address, credentials.token
         certified = None
         if credentials.certificate is not None:
