@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from sigbridge.auth import ANYBODY, Authenticator, RefusalCounter
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
+from sigbridge.pending import Pending
 from sigbridge.settings import SettingError, Settings, parse_address
 from sigbridge_auth.authenticators import TokenAuthenticator
 from sigbridge_auth.sources import ReviewedSource, Sources
@@ -28,6 +29,7 @@ from sigbridge_http.wire import Page, Pages, http_wires
 from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_net.errors import ListenError
+from sigbridge_net.origins import AllowedOrigins
 from sigbridge_net.tls import ServerTls, server_tls
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import WireFactory
@@ -36,6 +38,7 @@ from sigbridge_server.front import front_wires
 from sigbridge_server.garbage import Census
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
+from sigbridge_server.reloading import Judge, Reloadable, Reloader
 from sigbridge_server.web_service import WebService
 from sigbridge_websocket.wire import websocket_wires
 
@@ -99,6 +102,15 @@ class Server:
         self._registry = make_registry(self.hub, self._timer, self._carrier)
         self._pages = self._make_pages()
         self._health = HealthBoard()
+        self.origins = AllowedOrigins(settings)
+        """The origins of web pages that may connect."""
+        self._reloader = Reloader(self.hub.review)
+        if self.origins.paths:
+            self._reloader.watch(self.origins)
+        for source in self.reloadables:
+            self._reloader.watch(source, source.review)
+        for authenticator_of_sources in self._token_authenticators:
+            authenticator_of_sources.look_again = self._reloader.look_again
         self._unfinished = TotalUnfinished(settings)
         self._tls: ServerTls | None = None
         self._grpcio: GrpcioEngine | None = None
@@ -111,14 +123,25 @@ class Server:
         """
         settings = self.settings
         self._tls = server_tls(settings)
+        if self._tls is not None:
+            self._reloader.watch(self._tls)
         context = self._tls.context if self._tls is not None else None
         native = settings.grpc_engine == "native"
-        web = GrpcWeb(SignalingService(self.hub), self._health, settings, authenticator=self._grpc_authenticator)
+        web = GrpcWeb(
+            SignalingService(self.hub),
+            self._health,
+            settings,
+            authenticator=self._grpc_authenticator,
+            origins=self.origins,
+        )
         front = front_wires(
             settings,
             grpc=self._grpc_wires() if native else None,
             websocket=websocket_wires(
-                self.hub, authenticator=self._websocket_authenticator, unfinished=self._unfinished
+                self.hub,
+                authenticator=self._websocket_authenticator,
+                unfinished=self._unfinished,
+                origins=self.origins,
             ),
             pages=http_wires(
                 {path: self._pages[path] for path in PROBE_PATHS},
@@ -150,6 +173,7 @@ class Server:
             raise
         self._timer.start()
         self._memory.start()
+        self._reloader.start()
         self._warn_of_open_doors()
         self._tell_of_few_descriptors()
 
@@ -176,6 +200,7 @@ class Server:
         else:
             await self._carrier.close(grace)
         await self._operators_carrier.close(0)
+        self._reloader.stop()
         self._memory.stop()
         self._timer.stop()
         if self._tracer is not None:
@@ -196,10 +221,17 @@ class Server:
         """The sources of identities that are made of files."""
         return () if self._sources is None else self._sources.reloadables
 
-    def reload_certificates(self) -> None:
-        """Read the certificate files again, for new connections; SettingError where one is no good."""
-        if self._tls is not None:
-            self._tls.reload()
+    def reload(self) -> Pending[None]:
+        """Read every file again at once, changed or not; they are looked at once a second in any case.
+
+        Returns what resolves when that is done. The log says which files were read, and which are no good: what these
+        held before stays.
+        """
+        return self._reloader.reload()
+
+    def watch(self, reloadable: Reloadable, judge: Judge | None = None) -> None:
+        """Look after another file, before `start`; see `sigbridge_server.reloading.Reloader.watch`."""
+        self._reloader.watch(reloadable, judge)
 
     def _door(self, protocol: str, decider: Authenticator | Sources, *, asked: bool) -> Authenticator:
         """Returns the authenticator of a protocol, which the sources get where nobody else decides."""

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from sigbridge import errors
 from sigbridge.counters import REFUSAL_REASONS, Counters
+from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 
@@ -92,12 +93,25 @@ class Identity(Struct, frozen=True):
         if right not in self.rights:
             raise errors.right_missing(right)
 
-    def check_announce(self, room: str, peer_id: str) -> None:
-        """Raise SignalingError (PERMISSION_DENIED) where this identity may not be that peer of that room."""
+    def check_announce(self, room: str, peer_id: str, reserved: Container[str] = ()) -> None:
+        """Raise SignalingError (PERMISSION_DENIED) where this identity may not be that peer of that room.
+
+        `reserved` are the ids that only identities of somebody may have, whose own `peer_ids` name them.
+        """
         self.check_right(ANNOUNCE)
-        if self.peer_ids is not None and peer_id not in self.peer_ids:
+        if not self._may_have(peer_id, reserved):
             raise errors.peer_id_mismatch(peer_id)
         self.check_room(room)
+
+    def may_be(self, room: str, peer_id: str, reserved: Container[str] = ()) -> bool:
+        """Whether this identity may have that peer id and that room; see `check_announce`."""
+        return self._may_have(peer_id, reserved) and (self.rooms is None or room in self.rooms)
+
+    def _may_have(self, peer_id: str, reserved: Container[str]) -> bool:
+        if self.peer_ids is not None and peer_id not in self.peer_ids:
+            return False
+        # What those may have who are nobody in particular are no patterns of anybody's own.
+        return peer_id not in reserved or (self.peer_ids is not None and self.name != "")
 
     def check_room(self, room: str) -> None:
         """Raise SignalingError (PERMISSION_DENIED) where this identity may not enter that room, nor look into it."""
@@ -161,27 +175,20 @@ class RefusalCounter:
         self._protocol = protocol
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
-        """The other's identity; raises what the other raises."""
+        """The other's identity; raises what the other raises, or resolves to it."""
         try:
-            outcome = self._authenticator.authenticate(credentials, now)
-        except errors.SignalingError as error:
+            identity = self._authenticator.authenticate(credentials, now)
+        except SignalingError as error:
             self._count(error)
             raise
-        return self._counting(outcome) if isinstance(outcome, Pending) else outcome
+        return identity.followed_by(self._counted) if isinstance(identity, Pending) else identity
 
-    def _counting(self, outcome: Pending[Identity]) -> Pending[Identity]:
-        """Returns a `Pending` of the same outcome, which is counted where it is a refusal."""
-        counted = Pending[Identity]()
+    def _counted(self, outcome: Identity | SignalingError, _: Instant) -> Identity | SignalingError:
+        if isinstance(outcome, SignalingError):
+            self._count(outcome)
+        return outcome
 
-        def pass_on(result: Identity | errors.SignalingError, then: Instant) -> None:
-            if isinstance(result, errors.SignalingError):
-                self._count(result)
-            counted.resolve(result, then)
-
-        outcome.then(pass_on)
-        return counted
-
-    def _count(self, error: errors.SignalingError) -> None:
+    def _count(self, error: SignalingError) -> None:
         # An authenticator by somebody else may say words of its own, which make no label.
         word = error.word if error.word in REFUSAL_REASONS else "unauthenticated"
         self._refusals[self._protocol, word] += 1
