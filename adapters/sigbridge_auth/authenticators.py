@@ -42,6 +42,8 @@ class TokenAuthenticator:
         self._sources = sources
         self._protocol = protocol
         self._asked = asked
+        self.ignores_tokens: Final = not sources.has_tokens
+        """See `sigbridge.auth.ignores_tokens`."""
         self._waiting: Counter[str] = Counter()
         """Clients that wait, by address."""
         self.look_again: Callable[[], Pending[None]] | None = None
@@ -57,7 +59,7 @@ class TokenAuthenticator:
         return self._second_look(credentials, self.look_again())
 
     def _decide(self, credentials: Credentials, now: Instant) -> Identity:
-        """Returns the identity that credentials prove; raises SignalingError, or UnknownKey where that is the matter."""
+        """Returns the identity that credentials prove; raises SignalingError, or UnknownKey."""
         sources, address, token = self._sources, credentials.address, credentials.token
         certified = None
         if credentials.certificate is not None:
@@ -110,23 +112,19 @@ class TokenAuthenticator:
 
     def _second_look(self, credentials: Credentials, looked: Pending[None]) -> Pending[Identity]:
         """Returns a `Pending` of what is decided when the files have been looked at."""
-        outcome = Pending[Identity]()
         group = address_group(credentials.address)
         self._waiting[group] += 1
 
-        def decide(_: object, then: Instant) -> None:
+        def decide(_: object, then: Instant) -> Identity | SignalingError:
             self._waiting -= Counter((group,))
-            result: Identity | SignalingError
             try:
-                result = self._decide(credentials, then)
+                return self._decide(credentials, then)
             except UnknownKey as unknown:
-                result = self._refusal_without_key(credentials, unknown, then)
+                return self._refusal_without_key(credentials, unknown, then)
             except SignalingError as error:
-                result = error.bare()
-            outcome.resolve(result, then)
+                return error.bare()
 
-        looked.then(decide)
-        return outcome
+        return looked.followed_by(decide)
 
     # Refusals.
 

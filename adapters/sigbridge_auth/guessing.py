@@ -1,9 +1,9 @@
 """Wrong tokens, counted by address, so that nobody can try many.
 
-Rule 1: *distinct* wrong tokens count. None at all, or the same one again, counts once in `WINDOW_SECONDS`: a device with
-an old token in a loop is no guesser. Rule 2: what is good goes through, whatever else comes from its address: here is
-decided about what is wrong, and about signatures that must be checked to know. Rule 3: nothing is delayed. Rule 4: what
-is kept has a bound, whatever clients do, and holds digests alone. Source: `docs/security.md`.
+Rule 1: *distinct* wrong tokens count. None at all, or the same one again, counts once in `WINDOW_SECONDS`: a device
+with an old token in a loop is no guesser. Rule 2: what is good goes through, whatever else comes from its address: here
+is decided about what is wrong, and about signatures that must be checked to know. Rule 3: nothing is delayed. Rule 4:
+what is kept has a bound, whatever clients do, and holds digests alone. Source: `docs/security.md`.
 
 The states of an address, or of an IPv6 network of 64 bits:
 

@@ -1,9 +1,9 @@
 """Tokens of a file, each with its owner, peer ids, rooms, rights and end.
 
-Rule 1: the file is good as a whole, or not at all: an unknown member, a duplicate or a bad line refuses all of it. Rule 2:
-a token, or a name that may be one, is in no error, in no log line and in no text of an object; in memory there are
-digests alone. Rule 3: what a new content does to sessions is decided for each by its own entry: gone or narrowed, they
-are revoked; wider, they have it at once. Source: `docs/security.md`.
+Rule 1: the file is good as a whole, or not at all: an unknown member, a duplicate or a bad line refuses all of it.
+Rule 2: a token, or a name that may be one, is in no error, in no log line and in no text of an object; in memory there
+are digests alone. Rule 3: what a new content does to sessions is decided for each by its own entry: gone or narrowed,
+they are revoked; wider, they have it at once. Source: `docs/security.md`.
 """
 
 import hashlib

@@ -87,12 +87,13 @@ class Server:
             stopwatch=time.perf_counter,
             tracer=self._tracer,
         )
-        self._sources = Sources(settings) if authenticator is None else None
+        decider: Authenticator | Sources = Sources(settings) if authenticator is None else authenticator
+        self._sources = decider if isinstance(decider, Sources) else None
         """The sources of identities, which both protocols share; none where somebody else decides."""
         self._token_authenticators: list[TokenAuthenticator] = []
         """Those that ask the sources, one for each protocol."""
-        self._grpc_authenticator = self._door("grpc", authenticator, asked=settings.grpc_asks_for_token)
-        self._websocket_authenticator = self._door("websocket", authenticator, asked=settings.websocket_asks_for_token)
+        self._grpc_authenticator = self._door("grpc", decider, asked=settings.grpc_asks_for_token)
+        self._websocket_authenticator = self._door("websocket", decider, asked=settings.websocket_asks_for_token)
         self._timer = HubTimer(self.hub)
         self._memory = MemoryWatch(self.hub)
         self._carrier = Carrier(settings, self.hub.counters, limits=clients_limits(settings, descriptor_limit()))
@@ -232,11 +233,12 @@ class Server:
         """Look after another file, before `start`; see `sigbridge_server.reloading.Reloader.watch`."""
         self._reloader.watch(reloadable, judge)
 
-    def _door(self, protocol: str, given: Authenticator | None, *, asked: bool) -> Authenticator:
-        if given is None:
-            given = TokenAuthenticator(self._sources, protocol, asked=asked)
-            self._token_authenticators.append(given)
-        return RefusalCounter(given, self.hub.counters, protocol)
+    def _door(self, protocol: str, decider: Authenticator | Sources, *, asked: bool) -> Authenticator:
+        """Returns the authenticator of a protocol, which the sources get where nobody else decides."""
+        if isinstance(decider, Sources):
+            decider = TokenAuthenticator(decider, protocol, asked=asked)
+            self._token_authenticators.append(decider)
+        return RefusalCounter(decider, self.hub.counters, protocol)
 
     def _grpc_wires(self) -> WireFactory:
         """The gRPC wire. Imported here, because with the other engine nobody needs it."""

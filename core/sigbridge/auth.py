@@ -134,8 +134,18 @@ class Authenticator(Protocol):
         """
 
 
+def ignores_tokens(authenticator: Authenticator) -> bool:
+    """Returns whether no token proves anything to an authenticator, which says so by a member of this name.
+
+    What is shown to one in a session is acknowledged and changes nothing.
+    """
+    return bool(getattr(authenticator, "ignores_tokens", False))
+
+
 class AllowAll:
     """Lets everybody in, as nobody in particular."""
+
+    ignores_tokens: Final = True
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         """Anybody, or the subject of the certificate that was shown."""
@@ -171,6 +181,7 @@ class RefusalCounter:
 
     def __init__(self, authenticator: Authenticator, counters: Counters, protocol: str) -> None:
         self._authenticator = authenticator
+        self.ignores_tokens: Final = ignores_tokens(authenticator)
         self._refusals = counters.refusals
         self._protocol = protocol
 

@@ -9,7 +9,7 @@ shows a good one may become:
     nobody in           anybody, or nobody   go on, once, before it announces itself; later: `Subject mismatch`
       particular
 
-A refusal leaves the session as it was. Where nobody is asked and there is no source of tokens (`ALLOW_ALL`), none
+A refusal leaves the session as it was. Where there is no source of tokens (`ignores_tokens`), none
 proves anything: whatever is shown is acknowledged, changes nothing, and may be shown again.
 """
 
@@ -17,7 +17,7 @@ import logging
 from typing import Final
 
 from sigbridge import errors
-from sigbridge.auth import ALLOW_ALL, Credentials, Identity
+from sigbridge.auth import Credentials, Identity, ignores_tokens
 from sigbridge.checks import check_token
 from sigbridge.errors import SignalingError
 from sigbridge.instant import NEVER, Instant
@@ -45,7 +45,7 @@ class AuthenticateRule:
         it is another's, and what the authenticator says of a client that shows too many.
         """
         check_token(request.token)
-        if session.authenticator is ALLOW_ALL:
+        if ignores_tokens(session.authenticator):
             return _reply(session)
         session.share.use(EVENTS_PER_TOKEN)
         try:
