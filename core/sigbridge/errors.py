@@ -30,6 +30,8 @@ raises them catches them, and one that gets out is a bug:
     ├── StreamFault                     sigbridge_http2.errors
     ├── MalformedFields                 sigbridge_http2.errors
     ├── Fault                           sigbridge_websocket.error_codes
+    ├── BadToken                        sigbridge_auth.verdicts
+    │   └── UnknownKey                  sigbridge_auth.verdicts
     └── NotCompiledError                hatch_build
 """
 
