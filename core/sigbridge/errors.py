@@ -30,6 +30,7 @@ raises them catches them, and one that gets out is a bug:
     ├── StreamFault                     sigbridge_http2.errors
     ├── MalformedFields                 sigbridge_http2.errors
     ├── Fault                           sigbridge_websocket.error_codes
+    ├── BadKeys                         sigbridge_auth.keys
     ├── BadToken                        sigbridge_auth.verdicts
     │   └── UnknownKey                  sigbridge_auth.verdicts
     └── NotCompiledError                hatch_build
