@@ -9,15 +9,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from jwt.algorithms import get_default_algorithms
 
 from clock import NOW
 from sigbridge import Settings
+from sigbridge_auth.verdicts import BadToken
 
 SECRET = b"a secret of 64 bytes, which is as long as HS512 would have it be"
-CLAIMS = {"sub": "alice", "exp": NOW.unix + 60}
+MARK = "alice"
+"""What stands in every token, and in no reason for a refusal."""
+CLAIMS = {"sub": MARK, "exp": NOW.unix + 60}
 """What a token must say at least."""
 
 _ALGORITHMS: Any = get_default_algorithms()
@@ -116,3 +120,19 @@ def secret_file(folder: Path, data: bytes = SECRET + b"\n") -> dict[str, str]:
 
 def jwt_settings(files: dict[str, str], **others: Any) -> Settings:
     return Settings(**files, **others)
+
+
+def reason(source: Any, token: str, kind: type[BadToken] = BadToken) -> str:
+    """Why a token is refused, which is for the log; asserts that nothing of the token can be found out from it."""
+    with pytest.raises(BadToken) as caught:
+        source.verify(token, NOW)
+    error = caught.value
+    assert type(error) is kind
+    # What led to an error is kept with it, such as JSON's, which holds the whole text.
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    assert source.cached(token, NOW) is None
+    text = str(error)
+    for word in (MARK, *(part for part in token.split(".") if len(part) > 3)):
+        assert word not in text
+    return text
