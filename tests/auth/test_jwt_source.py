@@ -94,11 +94,12 @@ def test_an_empty_signature(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-@pytest.mark.parametrize("size", [1, 32, 63, 64, 65, 96, 114, 132, 256, 257, 1000])
-def test_signatures_of_zeros_and_of_any_size(tmp_path, name, size):
+def test_signatures_of_zeros_and_of_any_size(tmp_path, name):
+    source = source_of(tmp_path, name)
     signed = signer(name).token().rpartition(".")[0]
-    for filler in (b"\0", b"\xff", b"\x30"):
-        assert reason(source_of(tmp_path, name), f"{signed}.{base64url(filler * size)}") == WRONG
+    for size in (1, 32, 63, 64, 65, 96, 114, 132, 256, 257, 1000):
+        for filler in (b"\0", b"\xff", b"\x30"):
+            assert reason(source, f"{signed}.{base64url(filler * size)}") == WRONG
 
 
 @pytest.mark.parametrize(("name", "order", "size"), [

@@ -1,5 +1,6 @@
 """Files of keys: what is read of them, what is refused and how that is said, and which algorithms fit a key."""
 
+import contextlib
 import hashlib
 import json
 import traceback
@@ -14,10 +15,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
 from jwts import SECRET, base64url, jwks_file, jwt_settings, key_file, public_rsa, secret_file, signer
 from sigbridge import SettingError
+from sigbridge_auth import keys
 from sigbridge_auth.keys import MAX_TRIED, read_keys
 
 RSA_ALGORITHMS = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
@@ -32,9 +36,9 @@ FIT = {
 ALL = {*RSA_ALGORITHMS, "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512", "none", "ES256K"}
 
 
-def algorithms(keys) -> set[str]:
+def algorithms(found: keys.Keys) -> set[str]:
     """The algorithms for which there is a key."""
-    return {name for name in ALL if keys.fitting(name, None)}
+    return {name for name in ALL if found.fitting(name, None)}
 
 
 def refusal(files: dict[str, str]) -> str:
@@ -80,9 +84,9 @@ def test_the_alg_of_a_jwk_is_the_only_one(tmp_path):
 def test_a_pem_file_holds_several_keys_and_remarks(tmp_path):
     old_form = signer("RS256").private.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1)
     parts = (b"# of the past\n", old_form, b"\r\n# f\xfcr heute\r\n", signer("ES256").pem, signer("EdDSA"))
-    keys = read_keys(jwt_settings(key_file(tmp_path, *parts)))
-    assert algorithms(keys) == {*RSA_ALGORITHMS, "ES256", "EdDSA"}
-    assert len(keys.proofs) == 3
+    found = read_keys(jwt_settings(key_file(tmp_path, *parts)))
+    assert algorithms(found) == {*RSA_ALGORITHMS, "ES256", "EdDSA"}
+    assert len(found.proofs) == 3
 
 
 def test_keys_of_both_files_count(tmp_path):
@@ -112,8 +116,8 @@ def test_keys_of_both_files_count(tmp_path):
 )
 def test_jwks_for_something_else_or_of_unknown_kinds_are_left_out(tmp_path, other, why):
     left_out = signer("ES256").jwk(**other)
-    keys = read_keys(jwt_settings(jwks_file(tmp_path, left_out, signer("EdDSA").jwk())))
-    assert algorithms(keys) == {"EdDSA"}, why
+    found = read_keys(jwt_settings(jwks_file(tmp_path, left_out, signer("EdDSA").jwk())))
+    assert algorithms(found) == {"EdDSA"}, why
     assert "it holds no key by which a JWT may be signed" in refusal(jwks_file(tmp_path, left_out))
 
 
@@ -136,8 +140,8 @@ def test_the_proof_of_a_key_is_its_thumbprint(tmp_path):
         "NLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
     )
     jwk = {"kty": "RSA", "n": modulus, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"}
-    keys = read_keys(jwt_settings(jwks_file(tmp_path, jwk)))
-    (proof,) = keys.proofs
+    found = read_keys(jwt_settings(jwks_file(tmp_path, jwk)))
+    (proof,) = found.proofs
     assert base64url(bytes.fromhex(proof)) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
 
@@ -173,8 +177,8 @@ def test_nothing_shows_a_secret(tmp_path):
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n"])
 def test_the_line_end_is_no_part_of_a_secret(tmp_path, end):
-    keys = read_keys(jwt_settings(secret_file(tmp_path, SECRET + end)))
-    (key,) = keys.fitting("HS256", None)
+    found = read_keys(jwt_settings(secret_file(tmp_path, SECRET + end)))
+    (key,) = found.fitting("HS256", None)
     assert key.checks["HS256"](b"signed", signer("HS256").signature("signed"))
 
 
@@ -187,8 +191,8 @@ def test_all_else_is_part_of_a_secret(tmp_path, data):
 
 
 def test_each_line_is_a_secret(tmp_path):
-    keys = read_keys(jwt_settings(secret_file(tmp_path, b"x" * 32 + b"\r\n\r\n" + b"y" * 33 + b"\n")))
-    assert len(keys.fitting("HS512", None)) == 2
+    found = read_keys(jwt_settings(secret_file(tmp_path, b"x" * 32 + b"\r\n\r\n" + b"y" * 33 + b"\n")))
+    assert len(found.fitting("HS512", None)) == 2
 
 
 @pytest.mark.parametrize("short", [b"x" * 31, b"x" * 31 + b"\n", b"x" * 31 + b"\r\n", SECRET + b"\n" + b"y" * 31, b" "])
@@ -326,3 +330,33 @@ def test_a_key_that_would_never_be_tried_is_refused(tmp_path):
     assert read_keys(jwt_settings(files | jwks_file(tmp_path, EC | {"kid": "a"})))
     with pytest.raises(SettingError, match=r"SIGNALING_JWT_JWKS_FILE .* more than 16 keys without a kid"):
         read_keys(jwt_settings(files | jwks_file(tmp_path, EC)))
+
+
+# Whatever is in a file.
+
+MEMBERS = st.sampled_from(["kty", "crv", "x", "y", "n", "e", "d", "use", "key_ops", "alg", "kid", "k"])
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=50)
+    | st.sampled_from(
+        ["RSA", "EC", "OKP", "P-256", "P-521", "Ed25519", "Ed448", "sig", "RS256", "AQAB", "A" * 43, "A" * 5000]
+    )
+    | st.lists(st.text(max_size=5) | st.integers(), max_size=3)
+    | st.dictionaries(st.text(max_size=5), st.integers(), max_size=2)
+)
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", signer("EdDSA").pem, b"-----BEGIN PUBLIC KEY-----\n"]))
+def test_any_bytes_make_keys_or_are_refused(data, before):
+    for read in (keys._pem_keys, keys._jwks_keys, keys._secrets):
+        with contextlib.suppress(keys.BadKeys):
+            assert all(key.checks for key in read(before + data))
+
+
+@given(st.dictionaries(MEMBERS, VALUES), st.sampled_from([{}, EC, ED, signer("RS256").jwk(), signer("Ed448").jwk()]))
+def test_any_jwk_makes_a_key_or_is_refused(members, usual):
+    with contextlib.suppress(keys.BadKeys):
+        assert all(key.checks for key in keys._jwks_keys(json.dumps({"keys": [usual | members]}).encode()))
