@@ -92,12 +92,25 @@ class Identity(Struct, frozen=True):
         if right not in self.rights:
             raise errors.right_missing(right)
 
-    def check_announce(self, room: str, peer_id: str) -> None:
-        """Raise SignalingError (PERMISSION_DENIED) where this identity may not be that peer of that room."""
+    def check_announce(self, room: str, peer_id: str, reserved: Container[str] = ()) -> None:
+        """Raise SignalingError (PERMISSION_DENIED) where this identity may not be that peer of that room.
+
+        `reserved` are the ids that only identities of somebody may have, whose own `peer_ids` name them.
+        """
         self.check_right(ANNOUNCE)
-        if self.peer_ids is not None and peer_id not in self.peer_ids:
+        if not self._may_have(peer_id, reserved):
             raise errors.peer_id_mismatch(peer_id)
         self.check_room(room)
+
+    def may_be(self, room: str, peer_id: str, reserved: Container[str] = ()) -> bool:
+        """Whether this identity may have that peer id and that room; see `check_announce`."""
+        return self._may_have(peer_id, reserved) and (self.rooms is None or room in self.rooms)
+
+    def _may_have(self, peer_id: str, reserved: Container[str]) -> bool:
+        if self.peer_ids is not None and peer_id not in self.peer_ids:
+            return False
+        # What those may have who are nobody in particular are no patterns of anybody's own.
+        return peer_id not in reserved or (self.peer_ids is not None and self.name != "")
 
     def check_room(self, room: str) -> None:
         """Raise SignalingError (PERMISSION_DENIED) where this identity may not enter that room, nor look into it."""

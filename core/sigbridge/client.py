@@ -16,6 +16,8 @@ from sigbridge.messages import (
     Announce,
     Announced,
     Answer,
+    Authenticate,
+    Authenticated,
     Capabilities,
     Disconnect,
     Disconnected,
@@ -138,6 +140,14 @@ class SignalingClient(ABC):
     async def list_peers(self, *, room: str | None = None, page_size: int = 0, page_token: str = "") -> PeerList:
         """A page of the room's peers in the order in which they joined."""
         return _expect(PeerList, await self.call(ListPeers(room, page_size, page_token)))
+
+    async def authenticate(self, token: str) -> Authenticated:
+        """Show a new token, before the present one expires; returns for whom the session acts now, and until when.
+
+        Raises SignalingError: UNAUTHENTICATED where the token is no good, PERMISSION_DENIED where it is another
+        subject's. Where it does not allow the peer that this session is, the session ends as `revoked`.
+        """
+        return _expect(Authenticated, await self.call(Authenticate(token)))
 
     async def health(self) -> Health:
         """How the server is."""
