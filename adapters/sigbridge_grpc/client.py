@@ -16,7 +16,7 @@ import grpc.aio
 from sigbridge.client import ConnectionClosed
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
-from sigbridge.messages import Health, HealthCheck, ListPeers, PeerList, Reply, Request
+from sigbridge.messages import Authenticate, Health, HealthCheck, ListPeers, PeerList, Reply, Request
 from sigbridge_grpc import status, translate
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
@@ -97,7 +97,11 @@ class GrpcSignalingClient(ClientSession):
             if self._ended is not None:
                 raise ConnectionClosed(self._ended.reason, self._ended.reconnect)
             return await _health(self._channel, self._metadata)
-        return await super().call(request)
+        reply = await super().call(request)
+        if isinstance(request, Authenticate) and request.token.isascii() and request.token.isprintable():
+            # Calls beside the session show what it shows, as far as metadata can carry that.
+            self._metadata = _metadata(Access(token=request.token))
+        return reply
 
     async def close(self) -> None:
         """Leave and close the connection. Harmless when it is closed already."""

@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 
 from sigbridge import errors
-from sigbridge.auth import ANYBODY, Authenticator, Certificate, Credentials, Identity
+from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Certificate, Credentials, Identity
 from sigbridge.errors import SignalingError
 from sigbridge.pending import Pending
 from sigbridge.settings import Settings
@@ -59,6 +59,14 @@ def caller_of(context: Any) -> Identity:
     identity = shown.authenticator.authenticate(Credentials(shown.token, Certificate(subject)), read_clock())
     assert not isinstance(identity, Pending)
     return identity
+
+
+def shown_to(context: Any) -> tuple[Authenticator, Certificate | None]:
+    """The one that let a call in, which judges the tokens that its session shows later, and the call's certificate."""
+    names = context.auth_context().get("x509_common_name")
+    shown = _shown.get()
+    certificate = Certificate(names[0].decode("utf-8", "replace")) if names else None
+    return ALLOW_ALL if shown is None else shown.authenticator, certificate
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]

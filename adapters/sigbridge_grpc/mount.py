@@ -27,7 +27,7 @@ from sigbridge.instant import Instant
 from sigbridge.session import Caller, Session
 from sigbridge.settings import Settings
 from sigbridge_grpc import status
-from sigbridge_grpc.interceptors import caller_of
+from sigbridge_grpc.interceptors import caller_of, shown_to
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.stream_turns import ConnectionTurns, StreamTurns
 from sigbridge_grpc.unary_backlog import UnaryBacklog
@@ -304,7 +304,15 @@ def _remote(context: _Context) -> str:
 def _caller(context: _Context) -> Caller:
     """The client of a call, by its credentials, address and metadata."""
     said = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-    return Caller(caller_of(context), _remote(context), said.get("user-agent", ""), said.get("traceparent", ""))
+    authenticator, certificate = shown_to(context)
+    return Caller(
+        caller_of(context),
+        _remote(context),
+        said.get("user-agent", ""),
+        said.get("traceparent", ""),
+        authenticator,
+        certificate,
+    )
 
 
 async def _abort(context: _Context, code: Code, message: str, trailers: tuple[tuple[str, str], ...] = ()) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 import msgspec
@@ -25,6 +26,10 @@ from sigbridge_websocket.translate import (
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 """Largest message that a client accepts: a listing of a large room is larger than what clients may send."""
+
+_library_logger = logging.getLogger("sigbridge.websocket.client.library")
+# At DEBUG the library logs headers and messages, tokens among them.
+_library_logger.setLevel(logging.INFO)
 
 _REASONS = {reason.word: reason for reason in DisconnectReason}
 
@@ -51,6 +56,7 @@ class WebSocketSignalingClient(ClientSession):
                 ssl=client_context(access) if url.startswith("wss:") else None,
                 additional_headers={"Authorization": f"Bearer {access.token}"} if access.token else None,
                 compression=None,
+                logger=_library_logger,
                 max_size=MAX_MESSAGE_BYTES,
                 open_timeout=open_timeout_seconds,
                 proxy=None,
