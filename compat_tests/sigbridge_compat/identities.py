@@ -1,4 +1,4 @@
-"""Tokens that say by themselves whom they prove: for scenarios, which need clients of every kind, and for no server of users.
+"""Tokens that say by themselves whom they prove: for scenarios, which need clients of every kind, and for nobody else.
 
 Rule 1: who shows no token is nobody in particular, and may do everything; so all that knows nothing of tokens goes on
 as it is. Rule 2: where the world is one in which things take their time, so does looking at a token.

@@ -45,7 +45,7 @@ def check_offer_id(offer_id: str) -> None:
 
 
 def check_token(token: str) -> None:
-    """Refuse what is no token: an empty text as a missing field, a longer one than `MAX_TOKEN_BYTES` as a wrong token."""
+    """Refuse what is no token: an empty text as a missing field, one above `MAX_TOKEN_BYTES` as a wrong token."""
     if not token:
         raise errors.invalid_params("token", "is missing")
     if len(token) > MAX_TOKEN_BYTES or (not token.isascii() and len(token.encode()) > MAX_TOKEN_BYTES):

@@ -9,8 +9,8 @@ shows a good one may become:
     nobody in           anybody, or nobody   go on, once, before it announces itself; later: `Subject mismatch`
       particular
 
-A refusal leaves the session as it was. Where nobody is asked for a token and there is no source of tokens (`ALLOW_ALL`),
-none proves anything: whatever is shown is acknowledged, changes nothing, and may be shown again.
+A refusal leaves the session as it was. Where nobody is asked and there is no source of tokens (`ALLOW_ALL`), none proves
+anything: whatever is shown is acknowledged, changes nothing, and may be shown again.
 """
 
 import logging
