@@ -47,7 +47,7 @@ async def shows(guest: Recorder, token: str, subject: str) -> None:
 
 @scenario(peers=2, identities=True)
 async def who_may_not_relay_is_refused_and_may_do_all_else(meet: Meeting) -> None:
-    """Without the right to relay every relay and hang-up is refused, but not announcing, listing, receiving and leaving."""
+    """Without the right to relay, relays and hang-ups are refused; announcing, listing, receiving and leaving are not."""
     bob = await meet.receiver("bob")
     alice = await meet.sender()
     await shows(alice, token_of("alice", rights=("announce", "list")), "alice")

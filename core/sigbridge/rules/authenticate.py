@@ -9,8 +9,8 @@ shows a good one may become:
     nobody in           anybody, or nobody   go on, once, before it announces itself; later: `Subject mismatch`
       particular
 
-A refusal leaves the session as it was. Where nobody is asked and there is no source of tokens (`ALLOW_ALL`), none proves
-anything: whatever is shown is acknowledged, changes nothing, and may be shown again.
+A refusal leaves the session as it was. Where nobody is asked and there is no source of tokens (`ALLOW_ALL`), none
+proves anything: whatever is shown is acknowledged, changes nothing, and may be shown again.
 """
 
 import logging
@@ -54,7 +54,7 @@ class AuthenticateRule:
             )
         except SignalingError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is logged, but for its text
             _log_hidden(session, error)
             raise errors.internal_error() from None
         if isinstance(identity, Pending):
