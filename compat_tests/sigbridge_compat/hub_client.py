@@ -85,8 +85,9 @@ class HubClient(ClientSession):
         while self._unread and not self.session.awaiting:
             number, request = self._unread.popleft()
             self._hub.apply(self.session, request, number, now)
-        # In place of a timer, which a bare hub has not.
-        self._hub.expire(now)
+        if self.session.ends_at <= now.monotonic:
+            # In place of a timer, which a bare hub has not.
+            self._hub.expire(now)
 
     def _wake(self) -> None:
         if not self._draining:
