@@ -195,7 +195,7 @@ def test_a_refused_token_changes_nothing(stage, tokens, token, announced):
     alice = stage.open(announced, identity=Identity("alice", expires_at=stage.now.unix + 9), authenticator=tokens)
     session = alice.session
     before = (stage.state(), session.identity, session.ends_at)
-    assert alice.refused(Authenticate(token)) == (BAD if token == "unknown" else MISMATCH)  # noqa: S105
+    assert alice.refused(Authenticate(token)) == (BAD if token == "unknown" else MISMATCH)
     assert (stage.state(), session.identity, session.ends_at) == before
     assert session.open
 
@@ -204,7 +204,7 @@ def test_a_refused_token_changes_nothing(stage, tokens, token, announced):
 def test_nobody_in_particular_may_show_one_token_before_announcing(stage, tokens, token):
     one = stage.open(authenticator=tokens)
     assert one.refused(Authenticate("unknown")) == BAD
-    assert one.do(Authenticate(token)) == Authenticated("alice" if token == "alice" else "", None)  # noqa: S105
+    assert one.do(Authenticate(token)) == Authenticated("alice" if token == "alice" else "", None)
     assert one.refused(Authenticate("bob")) == MISMATCH
     late = stage.open("late", authenticator=tokens)
     assert late.refused(Authenticate("unknown")) == BAD
@@ -606,7 +606,6 @@ def test_a_judge_that_fails_holds_up_no_others(stage):
     def judge(identity):
         if identity.subject in ("5", "600"):
             raise RuntimeError("a fault of ours")
-        return None
 
     faults = 0
     with pytest.raises(RuntimeError):
