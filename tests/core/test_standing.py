@@ -534,7 +534,7 @@ PER_TURN = EVENTS_PER_TURN // EVENTS_PER_END
 
 
 def test_many_are_revoked_over_several_turns(stage):
-    many = [stage.open(f"peer {number}", room=str(number % 7), identity=Identity("a")) for number in range(1000)]
+    many = [stage.open(f"peer {number}", room=str(number % 100), identity=Identity("a")) for number in range(1000)]
     bob = stage.open("bob", room="0", identity=Identity("bob"))
     turns = Turns(stage)
     stage.hub.review(lambda identity: None if identity.subject == "a" else identity, stage.now)
@@ -547,7 +547,7 @@ def test_many_are_revoked_over_several_turns(stage):
     assert bob.ends == []
     assert stage.ids("0") == ["bob"]
     left = {event.peer_id for event in bob.heard() if isinstance(event, PeerLeft)}
-    assert left == {f"peer {number}" for number in range(0, 1000, 7)}
+    assert left == {f"peer {number}" for number in range(0, 1000, 100)}
 
 
 def test_who_is_not_asked_about_has_turns_of_its_own(stage):
@@ -621,8 +621,8 @@ def test_a_judge_that_fails_holds_up_no_others(stage):
 
 
 def test_reviews_and_farewells_share_the_turns_they_ask_for(stage):
-    listeners = [stage.open(f"listener {number}") for number in range(50)]
-    many = [stage.open(f"peer {number}", identity=Identity("a")) for number in range(200)]
+    listeners = [stage.open(f"listener {number}") for number in range(20)]
+    many = [stage.open(f"peer {number}", identity=Identity("a")) for number in range(70)]
     turns = Turns(stage)
     stage.hub.review(lambda identity: None if identity.subject else identity, stage.now)
     heard = []
@@ -630,7 +630,7 @@ def test_reviews_and_farewells_share_the_turns_they_ask_for(stage):
     while turns.turn():
         count += 1
         heard += listeners[0].heard()
-    assert count > 200 // PER_TURN
+    assert count >= len(many) // PER_TURN
     assert [event for event in heard if isinstance(event, PeerLeft)] == [
         PeerLeft(f"peer {number}") for number in range(len(many))
     ]
