@@ -71,7 +71,7 @@ test: $(DEV)  ## run the tests: all but the longest, which .ci/run plays too: th
 	$(PYTEST) $(AT_ONCE) $(PYTEST_ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no process and open no socket, in some seconds
-	$(PYTEST) --numprocesses auto --hypothesis-profile=quick -m "fast and not (square or fuzz$(if $(SIGBRIDGE_FAST_PATHS), or fast_paths))" $(PYTEST_ARGS)
+	$(PYTEST) --numprocesses auto --hypothesis-profile=quick -o faulthandler_timeout=0 -m "fast and not (square or fuzz$(if $(SIGBRIDGE_FAST_PATHS), or fast_paths))" $(PYTEST_ARGS)
 
 coverage: $(DEV)  ## run what `test` does, and show the lines that nothing has run
 	$(PYTEST) $(AT_ONCE) --cov --cov-report=term $(PYTEST_ARGS)
@@ -83,7 +83,7 @@ scripts: $(DEV)  ## compare N random scripts on every way in with the bare hub (
 	$(PYTEST) --numprocesses auto compat_tests/test_random_scripts.py --scripts=$(N) $(if $(SEED),--seed=$(SEED)) $(PYTEST_ARGS)
 
 fuzz: SECONDS ?= 60
-fuzz: $(DEV)  ## fuzz HTTP/2, the gRPC wire, WebSocket's handshake and frames, and JSON-RPC, each for so long (SECONDS=60)
+fuzz: $(DEV)  ## fuzz HTTP/2, the gRPC wire, WebSocket's handshake and frames, JSON-RPC and JWTs, each for so long (SECONDS=60)
 	SIGBRIDGE_FUZZ_SECONDS=$(SECONDS) $(PYTEST) --numprocesses 2 -m fuzz tests/fuzz $(PYTEST_ARGS)
 
 fuzz-corpus: SECONDS ?= 300

@@ -55,6 +55,11 @@ def refusal(files: dict[str, str]) -> str:
     return text
 
 
+def _why_alone(value: bytes | str) -> str:
+    """The name of a test whose keys are others each time."""
+    return value if isinstance(value, str) else "file"
+
+
 def public_pem(key) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -216,6 +221,7 @@ def test_a_file_without_secrets_is_refused(tmp_path, data):
         b"\n " + json.dumps(signer("ES256").jwk()).encode(),
         signer("EdDSA").private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
     ],
+    ids=["ec", "rsa", "private", "jwks", "indented", "jwk", "ssh"],
 )
 def test_what_everybody_knows_is_no_secret(tmp_path, data):
     assert "no secret" in refusal(secret_file(tmp_path, data))
@@ -251,6 +257,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path, field):
         (signer("ES256K").pem, "key 1 is of a kind that signs no JWTs"),
         (public_pem(x25519.X25519PrivateKey.generate().public_key()), "key 1 is of a kind that signs no JWTs"),
     ],
+    ids=_why_alone,
 )  # fmt: skip
 def test_a_pem_file_is_refused_as_a_whole(tmp_path, data, why):
     assert why in refusal(key_file(tmp_path, data))
@@ -315,6 +322,7 @@ def test_a_jwk_set_is_refused_as_a_whole(tmp_path, jwk, why):
         (json.dumps(EC).encode(), "it is no object that holds a list, keys"),
         (b'{"keys":[]}', "it holds no key"),
     ],
+    ids=_why_alone,
 )
 def test_what_is_no_jwk_set_is_refused(tmp_path, data, why):
     file = tmp_path / "jwks.json"

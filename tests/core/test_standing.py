@@ -195,7 +195,7 @@ def test_a_refused_token_changes_nothing(stage, tokens, token, announced):
     alice = stage.open(announced, identity=Identity("alice", expires_at=stage.now.unix + 9), authenticator=tokens)
     session = alice.session
     before = (stage.state(), session.identity, session.ends_at)
-    assert alice.refused(Authenticate(token)) == (BAD if token == "unknown" else MISMATCH)  # noqa: S105
+    assert alice.refused(Authenticate(token)) == (BAD if token == "unknown" else MISMATCH)
     assert (stage.state(), session.identity, session.ends_at) == before
     assert session.open
 
@@ -204,7 +204,7 @@ def test_a_refused_token_changes_nothing(stage, tokens, token, announced):
 def test_nobody_in_particular_may_show_one_token_before_announcing(stage, tokens, token):
     one = stage.open(authenticator=tokens)
     assert one.refused(Authenticate("unknown")) == BAD
-    assert one.do(Authenticate(token)) == Authenticated("alice" if token == "alice" else "", None)  # noqa: S105
+    assert one.do(Authenticate(token)) == Authenticated("alice" if token == "alice" else "", None)
     assert one.refused(Authenticate("bob")) == MISMATCH
     late = stage.open("late", authenticator=tokens)
     assert late.refused(Authenticate("unknown")) == BAD
@@ -534,7 +534,7 @@ PER_TURN = EVENTS_PER_TURN // EVENTS_PER_END
 
 
 def test_many_are_revoked_over_several_turns(stage):
-    many = [stage.open(f"peer {number}", room=str(number % 7), identity=Identity("a")) for number in range(1000)]
+    many = [stage.open(f"peer {number}", room=str(number % 100), identity=Identity("a")) for number in range(1000)]
     bob = stage.open("bob", room="0", identity=Identity("bob"))
     turns = Turns(stage)
     stage.hub.review(lambda identity: None if identity.subject == "a" else identity, stage.now)
@@ -547,7 +547,7 @@ def test_many_are_revoked_over_several_turns(stage):
     assert bob.ends == []
     assert stage.ids("0") == ["bob"]
     left = {event.peer_id for event in bob.heard() if isinstance(event, PeerLeft)}
-    assert left == {f"peer {number}" for number in range(0, 1000, 7)}
+    assert left == {f"peer {number}" for number in range(0, 1000, 100)}
 
 
 def test_who_is_not_asked_about_has_turns_of_its_own(stage):
@@ -606,7 +606,6 @@ def test_a_judge_that_fails_holds_up_no_others(stage):
     def judge(identity):
         if identity.subject in ("5", "600"):
             raise RuntimeError("a fault of ours")
-        return None
 
     faults = 0
     with pytest.raises(RuntimeError):
@@ -622,8 +621,8 @@ def test_a_judge_that_fails_holds_up_no_others(stage):
 
 
 def test_reviews_and_farewells_share_the_turns_they_ask_for(stage):
-    listeners = [stage.open(f"listener {number}") for number in range(50)]
-    many = [stage.open(f"peer {number}", identity=Identity("a")) for number in range(200)]
+    listeners = [stage.open(f"listener {number}") for number in range(20)]
+    many = [stage.open(f"peer {number}", identity=Identity("a")) for number in range(70)]
     turns = Turns(stage)
     stage.hub.review(lambda identity: None if identity.subject else identity, stage.now)
     heard = []
@@ -631,7 +630,7 @@ def test_reviews_and_farewells_share_the_turns_they_ask_for(stage):
     while turns.turn():
         count += 1
         heard += listeners[0].heard()
-    assert count > 200 // PER_TURN
+    assert count >= len(many) // PER_TURN
     assert [event for event in heard if isinstance(event, PeerLeft)] == [
         PeerLeft(f"peer {number}") for number in range(len(many))
     ]

@@ -1,7 +1,8 @@
 """Time limits of tests that are known to take long; all others have the one of pyproject.toml, `faulthandler_timeout`.
 
 Where a limit is passed, every thread's traceback is written and the process ends. Under pytest-xdist that is a worker,
-whose test counts as failed and whose other tests another worker runs.
+whose test counts as failed and whose other tests another worker runs. Where only fast tests run, one limit holds for
+all of a process: a thread of its own for each takes a second in all.
 """
 
 import faulthandler
@@ -11,6 +12,9 @@ from typing import TextIO
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
+ALL_SECONDS = 300.0
+"""The time of all tests of a process, where none has a limit of its own (`faulthandler_timeout` is 0)."""
+
 _stderr: list[int] = []
 """The standard error of the run, which no test captures."""
 
@@ -19,6 +23,8 @@ _stderr: list[int] = []
 def pytest_configure(config: pytest.Config) -> None:
     # pytest keeps it for its own time limit, and has no other name for it.
     _stderr[:] = [config.stash[fault_handler_stderr_fd_key]]
+    if float(config.getini("faulthandler_timeout") or 0) == 0:
+        allow(ALL_SECONDS)
 
 
 def allow(seconds: float) -> None:

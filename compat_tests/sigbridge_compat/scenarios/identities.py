@@ -47,7 +47,7 @@ async def shows(guest: Recorder, token: str, subject: str) -> None:
 
 @scenario(peers=2, identities=True)
 async def who_may_not_relay_is_refused_and_may_do_all_else(meet: Meeting) -> None:
-    """Without the right to relay, relays and hang-ups are refused; announcing, listing, receiving and leaving are not."""
+    """Who may not relay is refused relays and hang-ups; announcing, listing, receiving and leaving go on."""
     bob = await meet.receiver("bob")
     alice = await meet.sender()
     await shows(alice, token_of("alice", rights=("announce", "list")), "alice")

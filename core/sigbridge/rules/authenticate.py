@@ -9,8 +9,8 @@ shows a good one may become:
     nobody in           anybody, or nobody   go on, once, before it announces itself; later: `Subject mismatch`
       particular
 
-A refusal leaves the session as it was. Where there is no source of tokens (`ignores_tokens`), none
-proves anything: whatever is shown is acknowledged, changes nothing, and may be shown again.
+A refusal leaves the session as it was. Where there is no source of tokens (`ignores_tokens`), none proves anything:
+whatever is shown is acknowledged, changes nothing, and may be shown again.
 """
 
 import logging
@@ -82,16 +82,18 @@ class AuthenticateRule:
         """Give the session the identity that its token proves; much may have happened since it was shown."""
         if session.end_reason is not None:
             raise errors.session_ended()
-        before = session.identity.name
-        if before:
-            same = identity.name == before
-        else:
-            same = session.peer is None and not session.has_authenticated
-        if not same:
+        if not _may_become(session, identity):
             raise errors.subject_mismatch()
         session.has_authenticated = True
         self._standing.give(session, identity, now)
         return _reply(session)
+
+
+def _may_become(session: Session, identity: Identity) -> bool:
+    """Whether a session may act for this identity; see the table above."""
+    if session.identity.name:
+        return identity.name == session.identity.name
+    return session.peer is None and not session.has_authenticated
 
 
 def _reply(session: Session) -> Authenticated:
