@@ -132,7 +132,7 @@ async def test_certificates(serve, files, protocol):
         async with await connect(where, root_certificates=roots, **device) as client:
             await client.announce("a")
             (session,) = server.hub._sessions.values()
-            assert (session.identity.subject, session.holder) == ("device-1", "device-1")
+            assert (session.identity.subject, session.holder) == ("device-1", "cert:device-1")
             with pytest.raises(SignalingError, match="Too many announce requests"):
                 await client.announce("a")
         with pytest.raises(ConnectionClosed):
