@@ -6,7 +6,7 @@ import pytest
 
 from clock import Clock
 from grpc_lines import CHECK, GET_PEERS, REFLECT, SIGNAL, Answer, GrpcLine, WiredServer, framed, nothing_is_left, pb
-from later import ALICE, AtOnce, Later
+from later import ALICE, AtOnce, Full, Later
 from sigbridge import Hub, Settings, errors
 from sigbridge.errors import Code
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
@@ -232,7 +232,7 @@ def test_a_fault_at_the_beginning_costs_one_call(caplog: pytest.LogCaptureFixtur
     door = Later()
     broken, fine = AwaitedLine(door), AwaitedLine(door)
     (_, failed), (_, other) = broken.begin(), fine.begin()
-    broken.hub._sessions = None  # type: ignore[assignment]
+    broken.hub._sessions = Full()
     door.decide(ALICE, broken.clock.now)
     for line in (broken, fine):
         line.pump()

@@ -4,6 +4,7 @@ from sigbridge import Instant
 from sigbridge.auth import Credentials, Identity
 from sigbridge.errors import SignalingError
 from sigbridge.pending import Pending
+from sigbridge.session import Session
 
 ALICE = Identity("alice", source="jwt")
 
@@ -38,3 +39,10 @@ class AtOnce:
         pending: Pending[Identity] = Pending()
         pending.resolve(self.outcome, now)
         return pending
+
+
+class Full(dict[str, Session]):
+    """Sessions of a hub that fails where it should keep another one."""
+
+    def __setitem__(self, name: str, session: Session) -> None:
+        raise RuntimeError("canary")

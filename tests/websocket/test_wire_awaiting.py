@@ -3,7 +3,7 @@
 import pytest
 
 from clock import Clock
-from later import ALICE, AtOnce, Later
+from later import ALICE, AtOnce, Full, Later
 from lines import Line
 from sigbridge import Hub, Settings, errors
 from sigbridge.auth import Identity
@@ -157,7 +157,7 @@ def test_a_fault_at_the_beginning_costs_one_client_and_nobody_who_waits_with_it(
     broken, fine = AwaitedLine(door), AwaitedLine(door)
     broken.feed(REQUEST)
     fine.feed(REQUEST)
-    broken.hub._sessions = None
+    broken.hub._sessions = Full()
     door.decide(ALICE, broken.clock.now)
     for line in (broken, fine):
         line.pump()
