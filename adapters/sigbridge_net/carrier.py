@@ -505,4 +505,6 @@ def _certificate(shown: dict[str, Any] | None) -> Certificate | None:
     others = shown.get("subjectAltName", ())
     for kind in ("URI", "DNS"):
         names += [value for key, value in others if key == kind]
-    return Certificate(next((str(name) for name in names if name), ""), float(ssl.cert_time_to_seconds(shown["notAfter"])))
+    return Certificate(
+        next((str(name) for name in names if name), ""), float(ssl.cert_time_to_seconds(shown["notAfter"]))
+    )
