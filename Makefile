@@ -83,7 +83,7 @@ scripts: $(DEV)  ## compare N random scripts on every way in with the bare hub (
 	$(PYTEST) --numprocesses auto compat_tests/test_random_scripts.py --scripts=$(N) $(if $(SEED),--seed=$(SEED)) $(PYTEST_ARGS)
 
 fuzz: SECONDS ?= 60
-fuzz: $(DEV)  ## fuzz HTTP/2, the gRPC wire, WebSocket's handshake and frames, and JSON-RPC, each for so long (SECONDS=60)
+fuzz: $(DEV)  ## fuzz HTTP/2, the gRPC wire, WebSocket's handshake and frames, JSON-RPC and JWTs, each for so long (SECONDS=60)
 	SIGBRIDGE_FUZZ_SECONDS=$(SECONDS) $(PYTEST) --numprocesses 2 -m fuzz tests/fuzz $(PYTEST_ARGS)
 
 fuzz-corpus: SECONDS ?= 300

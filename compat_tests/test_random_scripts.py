@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 import time_limits
 from mutants import mutated
-from sigbridge import Announce, Answer, Capabilities, Disconnect, IceCandidate, ListPeers, Offer
+from sigbridge import Announce, Answer, Authenticate, Capabilities, Disconnect, IceCandidate, ListPeers, Offer
 from sigbridge import HealthCheck as AskHealth
 from sigbridge_bench.progress import Progress
 from sigbridge_compat.deferred import SelfCompletingDeferral
+from sigbridge_compat.identities import BAD_TOKEN, token_of
 from sigbridge_compat.scripts import CLIENTS, Close, Script, Send, play
 from sigbridge_compat.worlds import World, bare_hub, running_server, started_server
 
@@ -62,6 +63,19 @@ requests = st.one_of(
         ListPeers, st.sampled_from((None, "0", "1")), st.sampled_from((0, 1, 2)), st.sampled_from(("", "", "garbage"))
     ),
 )
+tokens = st.sampled_from(
+    (
+        # None ends a session: what follows would depend on who notices first. All may list, which proves what has come.
+        token_of("one"),
+        token_of("one", rights=("relay", "list")),
+        token_of("one", rights=("announce", "list")),
+        token_of("two", rights=("list",)),
+        token_of(),
+        BAD_TOKEN,
+        "",
+        "x" * 8193,
+    )
+)
 clients = st.integers(0, CLIENTS - 1)
 steps = st.one_of(
     st.builds(lambda who, request: Send(who, (request,)), clients, requests),
@@ -71,17 +85,21 @@ steps = st.one_of(
     st.builds(lambda who: Send(who, (AskHealth(),)), clients),
     st.builds(Close, clients),
 )
+showing_tokens = st.builds(lambda who, token: Send(who, (Authenticate(token),)), clients, tokens)
 
 
-def scripts(*ways):
-    """Scripts whose clients use these ways in, at random; most begin with everybody in one room."""
+def scripts(*ways, tokens):
+    """Scripts whose clients use these ways in, at random; most begin with everybody in one room.
+
+    With `tokens` some clients show these.
+    """
     return st.builds(
         lambda chosen, announced, more: Script(
             chosen, (*(Send(who, (Announce(PEERS[who], room="0"),)) for who in range(announced)), *more)
         ),
         st.tuples(*(st.sampled_from(ways) for _ in range(CLIENTS))),
         st.sampled_from((0, 2, CLIENTS, CLIENTS)),
-        st.lists(steps, min_size=1, max_size=16),
+        st.lists(st.one_of(steps, showing_tokens) if tokens else steps, min_size=1, max_size=16),
     )
 
 
@@ -143,7 +161,8 @@ def compare(request, runner, script_count, reference):
             database=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
         )
-        @given(scripts(*ways))
+        # A server that runs elsewhere knows no tokens of ours.
+        @given(scripts(*ways, tokens=world.hub is not None))
         def same_transcripts(script):
             nonlocal arrived, played
             hubs = (reference.hub, world.hub) if world.hub is not None else (None, None)

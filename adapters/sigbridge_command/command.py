@@ -11,11 +11,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeAlias
 
 from sigbridge.errors import SigbridgeError
 from sigbridge.settings import Settings
+from sigbridge_command.env_file import variables_of
 from sigbridge_command.errors import UsageError
 from sigbridge_command.standard_streams import complain, discard
 from sigbridge_server.versions import version
@@ -221,21 +221,7 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 def _environment(options: argparse.Namespace) -> Mapping[str, str]:
     if options.env_file is None:
         return os.environ
-    wrong = UsageError(f"--env-file is {options.env_file!r}: expected a file of NAME=VALUE lines")
-    if not Path(options.env_file).is_file():
-        raise wrong
-    try:
-        text = Path(options.env_file).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise wrong from None
-    if "\0" in text:
-        raise wrong
-    from dotenv import dotenv_values
-
-    # A token may hold a dollar sign: values are taken as they stand.
-    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    read = {name: value for name, value in values.items() if value is not None}
-    return {**read, **os.environ}
+    return {**variables_of(options.env_file), **os.environ}
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -246,7 +232,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = replace(
         Settings.from_environment(environ), **{name: value for name, value in given.items() if value is not None}
     )
-    return serve(settings, environ)
+    return serve(settings, environ, env_file=options.env_file)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 Rule 1: what other programs read (the listening lines) goes to stdout and is flushed; the log goes to stderr. Neither
 holds anything up (`standard_streams.py`). Rule 2: the first SIGINT or SIGTERM drains, a second one stops at once;
-SIGHUP reads the certificates again. Where one came while the program was loaded, nothing is begun. Rule 3: what
+SIGHUP reads all files again. Where one came while the program was loaded, nothing is begun. Rule 3: what
 concerns the whole process is decided here, as the process is ours: when its garbage is looked for, and how many
 descriptors it may have.
 """
@@ -13,8 +13,9 @@ import os
 import signal
 from collections.abc import Mapping
 
-from sigbridge.settings import SettingError, Settings, unknown_variables
+from sigbridge.settings import Settings, unknown_variables
 from sigbridge_command.early_signals import noted_signal
+from sigbridge_command.env_file import origins_of
 from sigbridge_command.standard_streams import close_streams
 from sigbridge_server.descriptors import raise_descriptor_limit
 from sigbridge_server.garbage import GarbageWatch
@@ -24,18 +25,18 @@ from sigbridge_server.server import Server
 logger = logging.getLogger("sigbridge.server")
 
 
-def serve(settings: Settings, environ: Mapping[str, str]) -> int:
-    """Serves until told to stop; returns the exit code."""
+def serve(settings: Settings, environ: Mapping[str, str], *, env_file: str | None = None) -> int:
+    """Serves until told to stop; returns the exit code. Of an `env_file` some counts without a restart."""
     configure_logging(settings)
     raise_descriptor_limit()
     for name in unknown_variables(environ):
         logger.warning("a variable is set that no setting has", extra={"variable": name})
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve_until_told(settings))
+        runner.run(_serve_until_told(settings, env_file))
     return 0
 
 
-async def _serve_until_told(settings: Settings) -> None:
+async def _serve_until_told(settings: Settings, env_file: str | None) -> None:
     loop = asyncio.get_running_loop()
     told: asyncio.Queue[str] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -46,7 +47,10 @@ async def _serve_until_told(settings: Settings) -> None:
         _ignore_signals(loop)
         return
     server = Server(settings)
-    loop.add_signal_handler(signal.SIGHUP, _reload_certificates, server)
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
+    origins = origins_of(env_file, server.origins.list_instead)
+    if origins is not None:
+        server.watch(origins)
     await server.start()
     garbage = GarbageWatch(server.census)
     garbage.start()
@@ -86,15 +90,6 @@ def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
-
-
-def _reload_certificates(server: Server) -> None:
-    try:
-        server.reload_certificates()
-    except SettingError as error:
-        logger.error("certificates are not reloaded: %s", error)
-    else:
-        logger.info("certificates are reloaded")
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":

@@ -2,14 +2,15 @@
 
 Its states, and the verb of each step:
 
-    accepted ──respond──▶ responding
-       │                      │
-     finish                 finish
-       ▼                      ▼
-    finished ──respond──▶ ending ──conclude──▶ concluded ──release──▶ gone
-       └─────────────────conclude─────────────────▲
+    awaiting ──accept──▶ accepted ──respond──▶ responding
+       │                    │                      │
+     finish               finish                 finish
+       │                    ▼                      ▼
+       └──────────────▶ finished ──respond──▶ ending ──conclude──▶ concluded ──release──▶ gone
+                            └────────────────conclude────────────────▲
     any ──release──▶ gone
 
+A call is awaiting where its client's identity must be looked up first: its method is made when that is known.
 Responding sends the response's headers. A call is finished by its method, or for it, while some of what the method has
 said still waits; it is concluded when its trailers are behind that (alone, as gRPC's Trailers-Only, where there were no
 headers), and released when all of it is out, or nobody is there for it any more.
@@ -26,18 +27,20 @@ from sigbridge_grpc.framing import Deframer
 from sigbridge_grpc.method import Ending, Method
 from sigbridge_net.unfinished import Unfinished
 
-ACCEPTED: Final = 0
-RESPONDING: Final = 1
-FINISHED: Final = 2
-ENDING: Final = 3
-CONCLUDED: Final = 4
-GONE: Final = 5
+AWAITING: Final = 0
+ACCEPTED: Final = 1
+RESPONDING: Final = 2
+FINISHED: Final = 3
+ENDING: Final = 4
+CONCLUDED: Final = 5
+GONE: Final = 6
 
 # What follows in each state.
 # fmt: off
-#                    accepted    responding  finished  ending  concluded  gone
-ON_RESPOND: Final = [RESPONDING, RESPONDING, ENDING,   ENDING, CONCLUDED, GONE]
-ON_FINISH: Final =  [FINISHED,   ENDING,     FINISHED, ENDING, CONCLUDED, GONE]
+#                    awaiting  accepted    responding  finished  ending  concluded  gone
+ON_ACCEPT: Final =  [ACCEPTED, ACCEPTED,   RESPONDING, FINISHED, ENDING, CONCLUDED, GONE]
+ON_RESPOND: Final = [AWAITING, RESPONDING, RESPONDING, ENDING,   ENDING, CONCLUDED, GONE]
+ON_FINISH: Final =  [FINISHED, FINISHED,   ENDING,     FINISHED, ENDING, CONCLUDED, GONE]
 # fmt: on
 
 OPEN: Final = 0

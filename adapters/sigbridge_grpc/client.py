@@ -16,7 +16,7 @@ import grpc.aio
 from sigbridge.client import ConnectionClosed
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
-from sigbridge.messages import Health, HealthCheck, ListPeers, PeerList, Reply, Request
+from sigbridge.messages import Authenticate, Health, HealthCheck, ListPeers, PeerList, Reply, Request
 from sigbridge_grpc import status, translate
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
@@ -97,7 +97,11 @@ class GrpcSignalingClient(ClientSession):
             if self._ended is not None:
                 raise ConnectionClosed(self._ended.reason, self._ended.reconnect)
             return await _health(self._channel, self._metadata)
-        return await super().call(request)
+        reply = await super().call(request)
+        if isinstance(request, Authenticate) and request.token.isascii() and request.token.isprintable():
+            # Calls beside the session show what it shows, as far as metadata can carry that.
+            self._metadata = _metadata(Access(token=request.token))
+        return reply
 
     async def close(self) -> None:
         """Leave and close the connection. Harmless when it is closed already."""
@@ -123,8 +127,7 @@ class GrpcSignalingClient(ClientSession):
         try:
             while isinstance(message := await self._call.read(), bytes):
                 self._take(pb.SignalingResponse.FromString(message))
-            word, advice = status.reason_from_trailers(await self._call.trailing_metadata())
-            closed = ConnectionClosed(word or "client_left", advice)
+            closed = status.closed_from_trailers(await self._call.trailing_metadata() or (), "client_left")
         except grpc.aio.AioRpcError as error:
             closed = _closed(error)
         except asyncio.CancelledError:
@@ -201,7 +204,9 @@ async def _unary(channel: grpc.aio.Channel, method: str, message: bytes, metadat
         if error.code() in _CONNECTION_CODES:
             raise _closed(error) from error
         code = translate.code_from_number(error.code().value[0])
-        raise SignalingError(code, error.details() or code.name) from error
+        retry = status.retry_from_trailers(error.trailing_metadata() or ())
+        extra = {} if retry is None else {"retry_after_ms": retry}
+        raise SignalingError(code, error.details() or code.name, **extra) from error
     return answer
 
 
@@ -225,9 +230,6 @@ def _channel(target: str, *, secure: bool, access: Access) -> grpc.aio.Channel:
 
 def _closed(error: grpc.aio.AioRpcError) -> ConnectionClosed:
     """How a call ended: the server's word, else the library's status."""
-    word, advice = status.reason_from_trailers(error.trailing_metadata() or ())
-    if word:
-        return ConnectionClosed(word, advice)
     if error.code() in _CONNECTION_CODES or (error.details() or "").startswith(_LOST_STATUS):
-        return ConnectionClosed(_CONNECTION_LOST, reconnect=True)
-    return ConnectionClosed(error.code().name.lower())
+        return status.closed_from_trailers(error.trailing_metadata() or (), _CONNECTION_LOST)
+    return status.closed_from_trailers(error.trailing_metadata() or (), error.code().name.lower())

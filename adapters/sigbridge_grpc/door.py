@@ -121,11 +121,17 @@ class Door:
         self._authenticator = authenticator
         self._open_prefixes = open_prefixes(reflection_requires_token=settings.reflection_requires_auth)
 
-    def admit(self, head: RequestHead, client: Client, now: Instant) -> Admission:
-        """Returns what a request asks for; SignalingError where it may not."""
+    def identify(self, head: RequestHead, client: Client, now: Instant) -> Identity | Pending[Identity]:
+        """Returns on whose behalf a request comes; SignalingError where nobody is let in with what it shows."""
         head.check()
+        if head.text(b":path").startswith(self._open_prefixes):
+            return ANYBODY
+        credentials = Credentials(head.token(), client.certificate, client.address)
+        return self._authenticator.authenticate(credentials, now)
+
+    def admit(self, identity: Identity, head: RequestHead, client: Client) -> Admission:
+        """Returns what a request asks for; SignalingError where it may not."""
         path = head.text(b":path")
-        identity = self._identify(path, head, client, now)
         make = self._methods.get(path)
         if make is None:
             raise method_not_found(path)
@@ -138,14 +144,6 @@ class Door:
             client.certificate,
         )
         return Admission(make, caller, head)
-
-    def _identify(self, path: str, head: RequestHead, client: Client, now: Instant) -> Identity:
-        if path.startswith(self._open_prefixes):
-            return ANYBODY
-        credentials = Credentials(head.token(), client.certificate, client.address)
-        identity = self._authenticator.authenticate(credentials, now)
-        assert not isinstance(identity, Pending)
-        return identity
 
 
 def _is_grpc(content_type: bytes) -> bool:

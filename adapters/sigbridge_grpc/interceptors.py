@@ -1,17 +1,18 @@
-"""What stands before every method of a gRPC server: the token, and the time limit of unary calls.
+"""What stands before every method of a gRPC server: who calls, and the time limit of unary calls.
 
 A server's interceptors are fixed when it is made, so these are exported for hosts: `interceptors`.
 
-Rule 1: a call without a token that is known ends with UNAUTHENTICATED before its handler is looked at; `access.py` says
-which calls are asked for none. Rule 2: the identity that a token proves is kept for the call's own handler:
-`caller_of`.
+Rule 1: an authenticator is asked once for a call, with all that it shows, before its handler is run and before anything
+of it is read; `access.py` says which calls are asked nothing. Rule 2: the identity that it proves is kept for the
+call's own handler: `caller_of`. Rule 3: whoever is refused does not learn which methods there are.
 Source: `docs/security.md`.
 """
 
 import asyncio
+import contextlib
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -19,53 +20,78 @@ import grpc
 import grpc.aio
 
 from sigbridge import errors
-from sigbridge.auth import ANYBODY, Authenticator, Certificate, Credentials, Identity
-from sigbridge.errors import SignalingError
+from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Certificate, Credentials, Identity
+from sigbridge.errors import Code, SignalingError
+from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge.settings import Settings
 from sigbridge_grpc.access import open_prefixes
+from sigbridge_grpc.credentials import certificate_of, credentials_of
+from sigbridge_grpc.method import not_one_message
+from sigbridge_grpc.status import trailers_of_refusal
 from sigbridge_net.clock import read_clock
-from sigbridge_net.credentials import bearer_token
 
 logger = logging.getLogger("sigbridge.grpc")
 
+_END: Any = vars(grpc.aio)["EOF"]
+"""What is read behind the last request; the stubs do not know it."""
+STATUS_CODES = {int(code.value[0]): code for code in grpc.StatusCode}
 
-class _Shown(NamedTuple):
-    authenticator: Authenticator
-    token: str | None
+
+class Judged(NamedTuple):
+    """Who calls, as it was judged before the call's handler was run."""
+
     identity: Identity
+    authenticator: Authenticator
+    certificate: Certificate | None
 
 
-_shown: ContextVar[_Shown | None] = ContextVar("sigbridge_shown", default=None)
+_judged: ContextVar[Judged | None] = ContextVar("sigbridge_judged", default=None)
 
 
 def interceptors(authenticator: Authenticator, settings: Settings) -> tuple[Any, ...]:
     """The interceptors for a `grpc.aio.server`, in their order."""
     return (
-        TokenInterceptor(authenticator, reflection_requires_token=settings.reflection_requires_auth),
+        TokenInterceptor(
+            authenticator,
+            reflection_requires_token=settings.reflection_requires_auth,
+            patience_seconds=settings.handshake_timeout_seconds,
+        ),
         UnaryTimeLimit(settings.max_timeout_seconds),
     )
 
 
 def caller_of(context: Any) -> Identity:
-    """The identity of a call: the one that its token proves, or else the subject of its client's certificate."""
-    names = context.auth_context().get("x509_common_name")
-    subject = names[0].decode("utf-8", "replace") if names else None
-    shown = _shown.get()
-    if shown is None:
-        return Identity(subject=subject) if subject else ANYBODY
-    if subject is None:
-        return shown.identity
-    identity = shown.authenticator.authenticate(Credentials(shown.token, Certificate(subject)), read_clock())
-    assert not isinstance(identity, Pending)
-    return identity
+    """The identity of a call: by the interceptor's authenticator, else by the subject of its client's certificate."""
+    return judged_of(context).identity
+
+
+def judged_of(context: Any) -> Judged:
+    """Who calls, and who has judged that."""
+    judged = _judged.get()
+    if judged is not None:
+        return judged
+    certificate = certificate_of(context.auth_context())
+    identity = ANYBODY
+    if certificate is not None and certificate.subject:
+        identity = Identity(certificate.subject, source="cert", expires_at=certificate.expires_at)
+    return Judged(identity, ALLOW_ALL, certificate)
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Refuses calls whose credentials prove nobody."""
+    """Refuses calls whose credentials prove nobody.
 
-    def __init__(self, authenticator: Authenticator, *, reflection_requires_token: bool = True) -> None:
+    The address and the certificate of a client are known to a call's handler alone, so that each is put behind one that
+    asks first. That one takes a stream of requests, also where there is a single one: a unary handler would be run when
+    its request has been read, and whoever is refused could make the server wait for it.
+    """
+
+    def __init__(
+        self, authenticator: Authenticator, *, reflection_requires_token: bool = True, patience_seconds: float = 10.0
+    ) -> None:
+        """Begins with an authenticator, which may take so long where it must look something up."""
         self._authenticator = authenticator
+        self._patience_seconds = patience_seconds
         self._open = open_prefixes(reflection_requires_token=reflection_requires_token)
 
     async def intercept_service(
@@ -73,26 +99,138 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Look at the metadata, and go on or end the call."""
+        """Put the question before the handler."""
+        handler = await continuation(handler_call_details)
         if handler_call_details.method.startswith(self._open):
-            return await continuation(handler_call_details)
-        values = [
-            value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
-            for name, value in handler_call_details.invocation_metadata
-            if name == "authorization"
-        ]
-        token = bearer_token(values, bare=True)
+            return handler
+        if handler is None:
+            return grpc.stream_stream_rpc_method_handler(self._refuse_unknown)
+        behaviour = next(
+            one
+            for one in (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+            if one
+        )
+        entrance = _Entrance(self._judge, is_stream=handler.request_streaming)
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return make(
+            _behind(entrance, behaviour, to_stream=handler.response_streaming),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    async def _judge(self, context: Any) -> Judged | SignalingError:
+        """Returns who calls, or why nobody is let in with what the call shows."""
         try:
-            identity = self._authenticator.authenticate(Credentials(token=token), read_clock())
-            assert not isinstance(identity, Pending)
+            credentials = credentials_of(context.invocation_metadata() or (), context)
+            identity = await self._identify(credentials)
         except SignalingError as error:
-            return _refusal(grpc.StatusCode.UNAUTHENTICATED, error)
+            return error.bare()
         except Exception:
             # The library would tell the client what the exception says.
             logger.exception("credentials could not be looked at")
-            return _refusal(grpc.StatusCode.INTERNAL, errors.internal_error())
-        _shown.set(_Shown(self._authenticator, token, identity))
-        return await continuation(handler_call_details)
+            return errors.internal_error()
+        return Judged(identity, self._authenticator, credentials.certificate)
+
+    async def _identify(self, credentials: Credentials) -> Identity:
+        identity = self._authenticator.authenticate(credentials, read_clock())
+        if not isinstance(identity, Pending):
+            return identity
+        known: asyncio.Future[Identity | SignalingError] = asyncio.get_running_loop().create_future()
+
+        def resolve(outcome: Identity | SignalingError, _: Instant) -> None:
+            if not known.done():
+                known.set_result(outcome)
+
+        identity.then(resolve)
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                outcome = await known
+        except TimeoutError:
+            raise SignalingError(Code.DEADLINE_EXCEEDED, "Deadline exceeded") from None
+        finally:
+            identity.abandon()
+        if isinstance(outcome, SignalingError):
+            raise outcome
+        return outcome
+
+    async def _refuse_unknown(self, _: Any, context: Any) -> None:
+        """Ends a call of a method that there is not, as the library does, for those who may know that."""
+        judged = await self._judge(context)
+        if isinstance(judged, SignalingError):
+            await abort(context, judged)
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+
+
+class _Entrance:
+    """What stands before a handler: the question who calls, and the request where there is a single one."""
+
+    def __init__(
+        self, judge: Callable[[Any], Coroutine[Any, Any, Judged | SignalingError]], *, is_stream: bool
+    ) -> None:
+        self._judge = judge
+        self._is_stream = is_stream
+        self._loop = asyncio.get_running_loop()
+
+    async def enter(self, requests: Any, context: Any) -> Any:
+        """Returns what the handler is given; ends the call where it is refused."""
+        judged = await self._judge(context)
+        if isinstance(judged, SignalingError):
+            await abort(context, judged)
+        else:
+            _judged.set(judged)
+        if self._is_stream:
+            return requests
+        request = await context.read()
+        if request is _END:
+            await abort(context, not_one_message())
+        return request
+
+    def enter_in_thread(self, requests: Iterator[Any], context: Any) -> Any:
+        """Does the same in a thread of the library's; an authenticator is asked on the event loop."""
+        judged = asyncio.run_coroutine_threadsafe(self._judge(context), self._loop).result()
+        if isinstance(judged, SignalingError):
+            _abort_in_thread(context, judged)
+        else:
+            # The thread serves other calls later, each of which is judged again.
+            _judged.set(judged)
+        if self._is_stream:
+            return requests
+        for request in requests:
+            return request
+        return _abort_in_thread(context, not_one_message())
+
+
+def _behind(entrance: _Entrance, behaviour: Any, *, to_stream: bool) -> Any:
+    """Returns a handler that asks first, of the same kind: the library tells by that how it is to be run.
+
+    The kinds are coroutines, which answer or write to the context, asynchronous generators, and functions and
+    generators that are run in threads.
+    """
+
+    async def answer(requests: Any, context: Any) -> Any:
+        return await behaviour(await entrance.enter(requests, context), context)
+
+    async def generate(requests: Any, context: Any) -> AsyncIterator[Any]:
+        request = await entrance.enter(requests, context)
+        async with contextlib.aclosing(behaviour(request, context)) as responses:
+            async for response in responses:
+                yield response
+
+    def answer_in_thread(requests: Iterator[Any], context: Any) -> Any:
+        return behaviour(entrance.enter_in_thread(requests, context), context)
+
+    def generate_in_thread(requests: Iterator[Any], context: Any) -> Iterator[Any]:
+        yield from behaviour(entrance.enter_in_thread(requests, context), context)
+
+    if inspect.isasyncgenfunction(behaviour):
+        return generate
+    if inspect.iscoroutinefunction(behaviour):
+        return answer
+    return generate_in_thread if to_stream else answer_in_thread
 
 
 class UnaryTimeLimit(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -129,9 +267,10 @@ class UnaryTimeLimit(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         )
 
 
-def _refusal(status: grpc.StatusCode, error: SignalingError) -> Any:
-    async def refuse(_: Any, context: Any) -> None:
-        await context.abort(status, error.message)
+async def abort(context: Any, error: SignalingError) -> None:
+    """Ends a call that this error refuses, which raises."""
+    await context.abort(STATUS_CODES[int(error.code)], error.message, trailers_of_refusal(error))
 
-    # A handler of any kind ends the call; this one never reads what the client sends.
-    return grpc.stream_stream_rpc_method_handler(refuse)
+
+def _abort_in_thread(context: Any, error: SignalingError) -> None:
+    context.abort(STATUS_CODES[int(error.code)], error.message, trailers_of_refusal(error))

@@ -1,7 +1,7 @@
 """The methods of the gRPC wire, by what they share: each is a small machine that takes messages and gives messages.
 
 Rule 1: no I/O and no HTTP/2: a method sees its `Call` and nothing of what carries it. Rule 2: a method that cannot
-begin raises SignalingError or CallRefused, and the call ends with its status before anything is kept. Rule 3: a method
+begin raises SignalingError, and the call ends with its status before anything is kept. Rule 3: a method
 says when it takes no more messages for now (`ready`); the client is held back meanwhile. Rule 4: what a method has to
 say waits in its outbox, with gRPC's prefix, and the wire takes it from there. Rule 5: a method without a session takes
 nothing while too much of what such methods have said waits to be written (`Call.may_respond`), and counts what it says.
@@ -35,12 +35,15 @@ class Ending(NamedTuple):
     """Does not wait for what is queued: its client does not read."""
 
 
-class CallRefused(Exception):
-    """A call may not begin, and ends with more than a status."""
+def refusal(error: SignalingError) -> Ending:
+    """Returns the end of a call that an error refuses."""
+    return Ending(int(error.code), error.message, status.trailers_of_refusal(error))
 
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending.message)
-        self.ending = ending
+
+def failure(reason: DisconnectReason, message: str) -> Ending:
+    """Returns the end of a call without a session that fails for a reason."""
+    slow = reason is DisconnectReason.SLOW_CONSUMER
+    return Ending(int(status.code_of(reason)), message, status.trailers_of(reason), at_once=slow)
 
 
 class Call(Protocol):
@@ -99,7 +102,7 @@ class Method(ABC):
 
 
 MethodFactory: TypeAlias = Callable[[Call, Caller, Instant], Method]
-"""Begins a method; SignalingError or CallRefused where it may not."""
+"""Begins a method; SignalingError where it may not."""
 
 _NO_LIMIT: Final = 1 << 60
 
@@ -122,8 +125,7 @@ class SessionlessMethod(Method):
 
     def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
         """Ends the call for this reason."""
-        slow = reason is DisconnectReason.SLOW_CONSUMER
-        self._call.finish(Ending(int(status.code_of(reason)), message, status.trailers_of(reason), at_once=slow))
+        self._call.finish(failure(reason, message))
 
     def drain(self, now: Instant) -> None:
         """Does nothing: one question and its answer end by themselves."""
@@ -136,7 +138,7 @@ class SessionlessMethod(Method):
         self._call.wake()
 
     def _refuse(self, error: SignalingError) -> None:
-        self._call.finish(Ending(int(error.code), error.message))
+        self._call.finish(refusal(error))
 
 
 UnaryAnswer: TypeAlias = Callable[[bytes, Caller, Instant], bytes]

@@ -14,7 +14,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias, cast
-from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -27,7 +26,8 @@ from sigbridge.instant import Instant
 from sigbridge.session import Caller, Session
 from sigbridge.settings import Settings
 from sigbridge_grpc import status
-from sigbridge_grpc.interceptors import caller_of
+from sigbridge_grpc.credentials import address_of
+from sigbridge_grpc.interceptors import STATUS_CODES, judged_of
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.stream_turns import ConnectionTurns, StreamTurns
 from sigbridge_grpc.unary_backlog import UnaryBacklog
@@ -50,8 +50,6 @@ STREAMS_PER_SESSION = 2
 """How many streams there may be for each session that the hub allows: a client that does not read outlives its own."""
 LEAST_PING_INTERVAL_SECONDS = 5.0
 """Clients that ping more often than this are sent away; the library's own limit is five minutes."""
-
-_STATUS_CODES = {int(code.value[0]): code for code in grpc.StatusCode}
 
 
 def server_options(settings: Settings) -> list[tuple[str, Any]]:
@@ -144,10 +142,7 @@ class MountedSignaling:
         most = STREAMS_PER_SESSION * self._hub.settings.max_sessions
         if len(self._streams) >= most:
             self._hub.counters.refusals["grpc", "sessions"] += 1
-            error = errors.limit_exceeded(
-                "Too many streams that are not read", "SIGNALING_MAX_SESSIONS", most, "connect again later"
-            )
-            await _abort(context, error.code, error.message)
+            await _refuse(context, errors.too_many_streams("SIGNALING_MAX_SESSIONS", most))
         peer = context.peer()
         stream = _Stream(self._service, context, self._clock, self._turns.join(peer))
         task = cast(asyncio.Task[Any], asyncio.current_task())
@@ -177,7 +172,7 @@ class MountedSignaling:
         except Exception:
             logger.exception("%s failed", method.__name__)
             error = errors.internal_error()
-        return await _abort(context, error.code, error.message)
+        return await _refuse(context, error)
 
 
 class _Stream:
@@ -199,8 +194,7 @@ class _Stream:
         try:
             session = self._service.open(_caller(context), self._on_end, self._clock())
         except SignalingError as error:
-            trailers = () if self._hub.serving else status.trailers_of(DisconnectReason.DRAINING)
-            await _abort(context, error.code, error.message, trailers)
+            await _refuse(context, error)
         except Exception:
             logger.exception("a session could not be opened")
             failed = DisconnectReason.INTERNAL_ERROR
@@ -296,19 +290,26 @@ class _Stream:
             await self._to_read.wait()
 
 
-def _remote(context: _Context) -> str:
-    """The client's address without its port, of what grpc.aio calls `ipv4:127.0.0.1:PORT` or `ipv6:%5B::1%5D:PORT`."""
-    return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
-
-
 def _caller(context: _Context) -> Caller:
     """The client of a call, by its credentials, address and metadata."""
     said = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-    return Caller(caller_of(context), _remote(context), said.get("user-agent", ""), said.get("traceparent", ""))
+    judged = judged_of(context)
+    return Caller(
+        judged.identity,
+        address_of(context),
+        said.get("user-agent", ""),
+        said.get("traceparent", ""),
+        judged.authenticator,
+        judged.certificate,
+    )
+
+
+async def _refuse(context: _Context, error: SignalingError) -> NoReturn:
+    await _abort(context, error.code, error.message, status.trailers_of_refusal(error))
 
 
 async def _abort(context: _Context, code: Code, message: str, trailers: tuple[tuple[str, str], ...] = ()) -> NoReturn:
-    await context.abort(_STATUS_CODES[int(code)], message, trailers)
+    await context.abort(STATUS_CODES[int(code)], message, trailers)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -1,12 +1,12 @@
 """`Signal`: one session on one call."""
 
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.errors import Code, SignalingError
+from sigbridge.errors import Code
 from sigbridge.instant import Instant
 from sigbridge.session import Caller, no_end
 from sigbridge.share import FRESH
 from sigbridge_grpc import status
-from sigbridge_grpc.method import Call, CallRefused, Ending, Method
+from sigbridge_grpc.method import Call, Ending, Method
 from sigbridge_grpc.service import SignalingService
 
 
@@ -16,13 +16,7 @@ class SignalMethod(Method):
     def __init__(self, service: SignalingService, call: Call, caller: Caller, now: Instant) -> None:
         self._service = service
         self._call = call
-        try:
-            session = service.open(caller, self._on_end, now)
-        except SignalingError as error:
-            if service.hub.serving:
-                raise
-            trailers = status.trailers_of(DisconnectReason.DRAINING)
-            raise CallRefused(Ending(int(error.code), error.message, trailers)) from None
+        session = service.open(caller, self._on_end, now)
         super().__init__(session.outbox)
         self._session = session
         session.share = call.share

@@ -1,18 +1,23 @@
-"""How the end of a session looks on gRPC: the status of the call, and two trailers that say more than a status can.
+"""How the end of a call looks on gRPC: its status, and trailers that say more than a status can.
 
-Source: `docs/protocol.md`, section "How a connection ends".
+Source: `docs/protocol.md`, sections "How a connection ends" and "Refused at the door".
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
-from sigbridge.disconnects import DisconnectReason
-from sigbridge.errors import Code
+from sigbridge.client import ConnectionClosed
+from sigbridge.disconnects import DisconnectReason, reconnect_advice
+from sigbridge.errors import Code, SignalingError
 
 DISCONNECT_TRAILER = "signaling-disconnect"
 """The trailing metadata that holds the reason word."""
 RECONNECT_TRAILER = "signaling-reconnect"
 """The trailing metadata that says whether to come back: `yes` or `no`."""
+RETRY_TRAILER = "signaling-retry-after-ms"
+"""The trailing metadata that says after how many milliseconds trying again helps."""
+
+Trailers: TypeAlias = tuple[tuple[str, str], ...]
 
 _CODES = {
     DisconnectReason.CLIENT_LEFT: Code.OK,
@@ -46,17 +51,32 @@ def message_of(reason: DisconnectReason) -> str:
     return "Internal error" if reason is DisconnectReason.INTERNAL_ERROR else f"Session ended: {reason.word}"
 
 
-def trailers_of(reason: DisconnectReason) -> tuple[tuple[str, str], ...]:
+def trailers_of(reason: DisconnectReason) -> Trailers:
     """The trailing metadata for this reason; without advice where there is none to give."""
-    word = (DISCONNECT_TRAILER, reason.word)
-    if reason.reconnect is None:
-        return (word,)
-    return word, (RECONNECT_TRAILER, "yes" if reason.reconnect else "no")
+    return _trailers(reason.word, reason.reconnect)
 
 
-def reason_from_trailers(trailers: Iterable[Any]) -> tuple[str, bool | None]:
-    """The reason word, empty where the trailers (pairs of name and value) hold none, and whether to come back."""
+def trailers_of_refusal(error: SignalingError) -> Trailers:
+    """The trailing metadata of a call that this error refuses; none where its status says all."""
+    trailers = _trailers(error.word, reconnect_advice(error.word)) if error.word else ()
+    retry = error.retry_after_ms
+    return trailers if retry is None else (*trailers, (RETRY_TRAILER, str(retry)))
+
+
+def _trailers(word: str, reconnect: bool | None) -> Trailers:
+    said = (DISCONNECT_TRAILER, word)
+    return (said,) if reconnect is None else (said, (RECONNECT_TRAILER, "yes" if reconnect else "no"))
+
+
+def closed_from_trailers(trailers: Iterable[Any], otherwise: str) -> ConnectionClosed:
+    """The end of a call as its trailers (pairs of name and value) say it, by the word `otherwise` where they do not."""
     found = dict(trailers)
-    word = found.get(DISCONNECT_TRAILER, "")
-    advice = found.get(RECONNECT_TRAILER)
-    return str(word), {"yes": True, "no": False}.get(str(advice))
+    word = str(found.get(DISCONNECT_TRAILER, "")) or otherwise
+    advice = {"yes": True, "no": False}.get(str(found.get(RECONNECT_TRAILER)), reconnect_advice(word))
+    return ConnectionClosed(word, advice, retry_from_trailers(trailers))
+
+
+def retry_from_trailers(trailers: Iterable[Any]) -> int | None:
+    """The milliseconds after which trying again helps, where trailers say so."""
+    retry = str(dict(trailers).get(RETRY_TRAILER, ""))
+    return int(retry) if retry.isascii() and retry.isdecimal() else None

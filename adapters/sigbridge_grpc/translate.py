@@ -19,6 +19,8 @@ from sigbridge.messages import (
     Announced,
     Answer,
     AnswerReceived,
+    Authenticate,
+    Authenticated,
     Capabilities,
     Disconnect,
     Disconnected,
@@ -112,6 +114,10 @@ def _disconnect_from_proto(message: pb.DisconnectRequest) -> Disconnect:
     return Disconnect(message.peer_id, message.offer_id)
 
 
+def _authenticate_from_proto(message: pb.AuthenticateRequest) -> Authenticate:
+    return Authenticate(message.token)
+
+
 _READERS: Final[dict[str, Callable[[Any], Request]]] = {
     "announce": _announce_from_proto,
     "offer": _offer_from_proto,
@@ -119,6 +125,7 @@ _READERS: Final[dict[str, Callable[[Any], Request]]] = {
     "ice_candidate": _ice_candidate_from_proto,
     "disconnect": _disconnect_from_proto,
     "list_peers": list_peers_from_proto,
+    "authenticate": _authenticate_from_proto,
 }
 
 
@@ -272,6 +279,9 @@ def request_to_proto(request: Request, request_id: str) -> pb.SignalingRequest:
             case ListPeers():
                 question = list_peers_to_proto(request, pb.ListPeersRequest)
                 return pb.SignalingRequest(request_id=request_id, list_peers=question)
+            case Authenticate():
+                shown = pb.AuthenticateRequest(token=request.token)
+                return pb.SignalingRequest(request_id=request_id, authenticate=shown)
             case HealthCheck():
                 pass
     except (UnicodeEncodeError, TypeError):
@@ -310,12 +320,13 @@ def reply_from_proto(message: pb.SignalingResponse, request: Request) -> Reply |
     raise ValueError(f"the server answered {request.kind} with {message.WhichOneof('response')}")
 
 
-_REPLIES: Final[dict[type[Any], type[Announced | OfferRelayed | Relayed | Disconnected]]] = {
+_REPLIES: Final[dict[type[Any], type[Announced | OfferRelayed | Relayed | Disconnected | Authenticated]]] = {
     Announce: Announced,
     Offer: OfferRelayed,
     Answer: Relayed,
     IceCandidate: Relayed,
     Disconnect: Disconnected,
+    Authenticate: Authenticated,
 }
 
 

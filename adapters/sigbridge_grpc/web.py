@@ -1,19 +1,20 @@
 """gRPC-Web: unary calls of browsers over HTTP/1.1, as pure questions and answers.
 
 Rule 1: only methods of one question and one answer; sessions of browsers are WebSocket's. Rule 2: both forms of the
-protocol, binary and base64 text. Rule 3: a page of another origin is answered as `SIGNALING_ALLOWED_ORIGINS` says;
-where that is not set, any page may ask, with a token of its own.
+protocol, binary and base64 text. Rule 3: a page of another origin is answered as `AllowedOrigins` says; where none is
+set, any page may ask, with a token of its own. Rule 4: where a token must be looked up, the answer comes later.
 Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md; https://fetch.spec.whatwg.org (CORS).
 """
 
 import base64
 import binascii
+import logging
 import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials
-from sigbridge.errors import Code, SignalingError, malformed_request, method_not_found
+from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials, Identity
+from sigbridge.errors import Code, SignalingError, internal_error, malformed_request, method_not_found
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge.session import Caller
@@ -23,8 +24,12 @@ from sigbridge_grpc.framing import Deframer, MessageTooBig, framed, percent_enco
 from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.method import UnaryAnswer
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
+from sigbridge_grpc.status import Trailers, trailers_of_refusal
 from sigbridge_net.credentials import bearer_token, utf8_of_latin1
+from sigbridge_net.origins import AllowedOrigins
 from sigbridge_net.wire import Client
+
+logger = logging.getLogger("sigbridge.grpc")
 
 CONTENT_TYPE = "application/grpc-web"
 TEXT_CONTENT_TYPE = "application/grpc-web-text"
@@ -51,14 +56,16 @@ class GrpcWeb:
         settings: Settings,
         *,
         authenticator: Authenticator = ALLOW_ALL,
+        origins: AllowedOrigins | None = None,
     ) -> None:
+        """Serves to pages of these origins; those of the settings, where they are not given."""
         self._methods: dict[str, UnaryAnswer] = {
             f"/{SERVICE_NAME}/GetPeers": service.get_peers,
             f"/{SERVICE_NAME}/HealthCheck": service.health_check,
             f"/{HEALTH_SERVICE_NAME}/Check": board.check,
         }
         self._refusals = service.hub.counters.refusals
-        self._origins = settings.allowed_origins
+        self._origins = AllowedOrigins(settings) if origins is None else origins
         self._max_bytes = settings.max_message_bytes
         self.paths = frozenset(self._methods)
         """The paths of the methods."""
@@ -92,8 +99,11 @@ class GrpcWeb:
         body: bytes,
         client: Client,
         now: Instant,
-    ) -> WebResponse:
-        """Answer one call; whatever happens to it is in its trailers, as gRPC has it."""
+    ) -> WebResponse | Pending[WebResponse]:
+        """Answer one call; whatever happens to it is in its trailers, as gRPC has it.
+
+        What is returned resolves to the answer, and to nothing else, where it must be looked up first who asks.
+        """
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         base, _, subtype = kind.partition("+")
         if base not in (CONTENT_TYPE, TEXT_CONTENT_TYPE) or subtype not in ("", "proto"):
@@ -102,32 +112,59 @@ class GrpcWeb:
         if "origin" in headers and not cors:
             return self._foreign()
         is_text = base == TEXT_CONTENT_TYPE
-        try:
-            message = self._apply(path, headers, body, client, now, is_text=is_text)
-        except SignalingError as error:
-            answer = _trailers(int(error.code), error.message)
-        else:
-            answer = framed(message) + _trailers(0, "")
-        return WebResponse(200, cors, base64.b64encode(answer) if is_text else answer, kind)
 
-    def _apply(
+        def respond(outcome: Identity | SignalingError, then: Instant) -> WebResponse:
+            answer = self._answer_as(outcome, path, body, client, then, is_text=is_text)
+            return WebResponse(200, cors, base64.b64encode(answer) if is_text else answer, kind)
+
+        try:
+            identity = self._identify(path, headers, client, now)
+        except SignalingError as error:
+            return respond(error, now)
+        return identity.followed_by(respond) if isinstance(identity, Pending) else respond(identity, now)
+
+    def _identify(
+        self, path: str, headers: Mapping[str, str], client: Client, now: Instant
+    ) -> Identity | Pending[Identity]:
+        if path.startswith(self._open):
+            return ANYBODY
+        authorization = [utf8_of_latin1(headers["authorization"])] if "authorization" in headers else []
+        credentials = Credentials(bearer_token(authorization, bare=True), client.certificate, client.address)
+        return self._authenticator.authenticate(credentials, now)
+
+    def _answer_as(
         self,
+        identity: Identity | SignalingError,
         path: str,
-        headers: Mapping[str, str],
         body: bytes,
         client: Client,
         now: Instant,
         *,
         is_text: bool,
     ) -> bytes:
-        identity = ANYBODY
-        if not path.startswith(self._open):
-            authorization = [utf8_of_latin1(headers["authorization"])] if "authorization" in headers else []
-            token = bearer_token(authorization, bare=True)
-            credentials = Credentials(token, client.certificate, client.address)
-            proven = self._authenticator.authenticate(credentials, now)
-            assert not isinstance(proven, Pending)
-            identity = proven
+        """Returns the body of the answer to who asks, or to who is refused."""
+        try:
+            if isinstance(identity, SignalingError):
+                raise identity
+            return framed(self._apply(identity, path, body, client, now, is_text=is_text)) + _trailers(0, "")
+        except SignalingError as error:
+            refusal = error.bare()
+        except Exception:
+            # Later, nobody but us is there to hear of it.
+            logger.exception("a call of gRPC-Web failed")
+            refusal = internal_error()
+        return _trailers(int(refusal.code), refusal.message, trailers_of_refusal(refusal))
+
+    def _apply(
+        self,
+        identity: Identity,
+        path: str,
+        body: bytes,
+        client: Client,
+        now: Instant,
+        *,
+        is_text: bool,
+    ) -> bytes:
         method = self._methods.get(path)
         if method is None:
             raise method_not_found(path)
@@ -144,7 +181,8 @@ class GrpcWeb:
             raise SignalingError(Code.RESOURCE_EXHAUSTED, "The message is larger than allowed") from None
         if question is None or deframer.unfinished:
             raise SignalingError(Code.UNIMPLEMENTED, "A unary call has one message")
-        return method(question, Caller(identity, client.address), now)
+        caller = Caller(identity, client.address, authenticator=self._authenticator, certificate=client.certificate)
+        return method(question, caller, now)
 
     def _foreign(self) -> WebResponse:
         """No to a page of another origin; a cache must not give that answer to the next."""
@@ -154,17 +192,19 @@ class GrpcWeb:
     def _cors(self, headers: Mapping[str, str]) -> list[tuple[str, str]]:
         """The headers that let a page of this origin read the answer; none where it may not."""
         origin = headers.get("origin")
-        if origin is None or (self._origins and origin not in self._origins):
+        if origin is None or not self._origins.allow(origin):
             return []
         return [
-            ("access-control-allow-origin", origin if self._origins else "*"),
+            ("access-control-allow-origin", "*" if self._origins.present is None else origin),
             ("access-control-expose-headers", "grpc-status, grpc-message"),
             ("vary", "origin"),
         ]
 
 
-def _trailers(code: int, message: str) -> bytes:
+def _trailers(code: int, message: str, more: Trailers = ()) -> bytes:
     text = b"grpc-status: %d\r\n" % code
     if message:
         text += b"grpc-message: " + percent_encoded(message) + b"\r\n"
+    for name, value in more:
+        text += f"{name}: {value}\r\n".encode()
     return struct.pack("!BI", _TRAILERS_FLAG, len(text)) + text

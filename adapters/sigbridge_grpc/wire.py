@@ -12,20 +12,22 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from sigbridge.auth import ALLOW_ALL, Authenticator
+from sigbridge.auth import ALLOW_ALL, Authenticator, Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.fast_paths import is_on
 from sigbridge.instant import NEVER, Instant
+from sigbridge.pending import Pending
 from sigbridge.settings import Settings
 from sigbridge.share import FRESH
 from sigbridge_grpc import lifetime
-from sigbridge_grpc.call import GONE, HALF_CLOSED, StreamCall
+from sigbridge_grpc.awaited_method import AwaitedMethod
+from sigbridge_grpc.call import AWAITING, GONE, HALF_CLOSED, ON_ACCEPT, StreamCall
 from sigbridge_grpc.door import MAX_HEADER_BYTES, Admission, Door, RequestHead
 from sigbridge_grpc.exchange import Exchange
 from sigbridge_grpc.framing import Deframer
 from sigbridge_grpc.lifetime import CLOSING, DRAINING, GREETING, SERVING, Lifetime
-from sigbridge_grpc.method import CallRefused, Ending, MethodFactory, UnaryMethod
+from sigbridge_grpc.method import Ending, MethodFactory, UnaryMethod, refusal
 from sigbridge_grpc.responses import INTERNAL_ERROR, trailers_only
 from sigbridge_grpc.signal_method import SignalMethod
 from sigbridge_http2.connection import Connection
@@ -352,48 +354,91 @@ class GrpcWire(Exchange):
     def _on_request(self, request: RequestReceived, now: Instant) -> None:
         self._lifetime.pings_in_a_row = 0
         head = RequestHead(request.headers)
-        refusal = head.refusal_of_http()
-        if refusal is None:
+        answer = head.refusal_of_http()
+        if answer is None:
             try:
-                call = self._begin(request.stream_id, self._door.admit(head, self._client, now), now)
-            except CallRefused as refused:
-                refusal = trailers_only(refused.ending)
+                identity = self._door.identify(head, self._client, now)
+                if isinstance(identity, Pending):
+                    call = self._await(request.stream_id, identity, head, now)
+                else:
+                    admission = self._door.admit(identity, head, self._client)
+                    call = self._new_call(request.stream_id)
+                    self._begin(call, admission, now, now)
             except SignalingError as error:
-                refusal = trailers_only(Ending(int(error.code), error.message))
+                answer = trailers_only(refusal(error))
             except Exception:
                 logger.exception("a call could not be opened")
-                refusal = trailers_only(INTERNAL_ERROR)
+                answer = trailers_only(INTERNAL_ERROR)
             else:
                 self._calls[request.stream_id] = call
                 if request.end_stream:
                     self._on_data(request.stream_id, b"", True, now)
                 call.wake()
+                if isinstance(identity, Pending) and call.state == AWAITING:
+                    identity.then(lambda outcome, then: self._decide(call, head, outcome, now, then))
                 return
-        self._http2.send_headers(request.stream_id, refusal, end=True)
+        self._http2.send_headers(request.stream_id, answer, end=True)
         if not request.end_stream:
             self._http2.reset(request.stream_id, ErrorCode.NO_ERROR)
         if self._lifetime.count_refused(now):
             self._break(now)
 
-    def _begin(self, stream_id: int, admission: Admission, now: Instant) -> StreamCall:
-        """Begins a call; SignalingError or CallRefused where its method does not."""
+    def _new_call(self, stream_id: int) -> StreamCall:
+        return StreamCall(self, stream_id, Deframer(self._door.settings.max_message_bytes))
+
+    def _begin(self, call: StreamCall, admission: Admission, asked: Instant, now: Instant) -> None:
+        """Begins a call that was asked for then; SignalingError where its method does not."""
         settings = self._door.settings
-        deframer = Deframer(settings.max_message_bytes)
-        call = StreamCall(self, stream_id, deframer)
         call.method = method = admission.make(call, admission.caller, now)
         if not isinstance(method, SignalMethod):
-            deframer.limit(MAX_QUESTION_BYTES)
+            call.deframer.limit(MAX_QUESTION_BYTES)
         if admission.gzip:
-            deframer.allow_gzip(self._turn.count_inflated)
+            call.deframer.allow_gzip(self._turn.count_inflated)
         limit = admission.timeout_seconds
         if isinstance(method, UnaryMethod):
             limit = min(settings.max_timeout_seconds, NEVER if limit is None else limit)
+        call.state = ON_ACCEPT[call.state]
+        call.deadline = None
         if limit is not None:
-            call.deadline = now.monotonic + limit
+            call.deadline = asked.monotonic + limit
             self.due = min(self.due, call.deadline)
         if self._lifetime.state == DRAINING:
             method.drain(now)
+
+    def _await(self, stream_id: int, identity: Pending[Identity], head: RequestHead, now: Instant) -> StreamCall:
+        """Returns a call that begins when it is known who its client is, which has the time of a handshake."""
+        limit, patience = head.timeout_seconds(), self._door.settings.handshake_timeout_seconds
+        call = self._new_call(stream_id)
+        call.deadline = now.monotonic + (patience if limit is None else min(limit, patience))
+        self.due = min(self.due, call.deadline)
+        call.state = AWAITING
+        call.method = method = AwaitedMethod(call, identity)
+        if self._lifetime.state == DRAINING:
+            method.drain(now)
         return call
+
+    def _decide(
+        self, call: StreamCall, head: RequestHead, outcome: Identity | SignalingError, asked: Instant, now: Instant
+    ) -> None:
+        """Begins a call that has waited, or refuses it."""
+        if call.state != AWAITING:
+            return
+        self._settling = False
+        if isinstance(outcome, SignalingError):
+            call.finish(refusal(outcome))
+        else:
+            try:
+                self._begin(call, self._door.admit(outcome, head, self._client), asked, now)
+            except SignalingError as error:
+                call.finish(refusal(error))
+            except Exception:
+                logger.exception("a call could not be opened")
+                call.finish(INTERNAL_ERROR)
+            else:
+                call.wake()
+                return
+        if self._lifetime.count_refused(now):
+            self._break(now)
 
 
 def grpc_wires(

@@ -6,7 +6,7 @@ have their turn. Rule 2: what a request carries is kept for a service only, and 
 is read and forgotten. Rule 3: a connection is dropped where a request is not whole within the handshake's time limit,
 counted from the answer to the one before: bytes alone buy no time; nor do answers that are not taken. Rule 4: what is
 kept of a body that is not whole counts among the server's unfinished messages; where it must stop, nothing more is
-read, and when it resumes its time begins anew.
+read, and when it resumes its time begins anew. Rule 5: a service may answer later; nothing more is read meanwhile.
 
 Its states:
 
@@ -16,7 +16,10 @@ Its states:
       ▼   │
      stopped ──answer──▶ answering
 
-Resting, it has the next request already, and answers it in the next turn.
+    listening ──wait──▶ awaiting ──answer──▶ answering
+
+Awaiting, it has a whole request, whose service has no answer yet, for which there is the time of a handshake. Resting,
+it has the next request already, and answers it in the next turn.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +28,9 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 import h11
 
 from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
+from sigbridge.pending import Pending
 from sigbridge.settings import Settings
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 from sigbridge_net.wire import Client, WireFactory
@@ -37,14 +42,16 @@ LISTENING: Final = 0
 ANSWERING: Final = 1
 RESTING: Final = 2
 STOPPED: Final = 3
+AWAITING: Final = 4
 
 # What follows in each state.
 # fmt: off
-#                    listening  answering  resting    stopped
-_ON_ANSWER: Final = (ANSWERING, ANSWERING, RESTING,   ANSWERING)
-_ON_REST: Final =   (LISTENING, RESTING,   RESTING,   STOPPED)
-_ON_LISTEN: Final = (LISTENING, LISTENING, LISTENING, LISTENING)
-_ON_STOP: Final =   (STOPPED,   ANSWERING, RESTING,   STOPPED)
+#                    listening  answering  resting    stopped    awaiting
+_ON_ANSWER: Final = (ANSWERING, ANSWERING, RESTING,   ANSWERING, ANSWERING)
+_ON_REST: Final =   (LISTENING, RESTING,   RESTING,   STOPPED,   AWAITING)
+_ON_LISTEN: Final = (LISTENING, LISTENING, LISTENING, LISTENING, AWAITING)
+_ON_STOP: Final =   (STOPPED,   ANSWERING, RESTING,   STOPPED,   AWAITING)
+_ON_WAIT: Final =   (AWAITING,  ANSWERING, RESTING,   STOPPED,   AWAITING)
 # fmt: on
 
 _OVER: Final = (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
@@ -90,8 +97,8 @@ class HttpService(Protocol):
 
     max_body_bytes: int
 
-    def answer(self, request: HttpRequest, now: Instant) -> Page | None:
-        """Returns the answer, or `None` where the path is none of the service's."""
+    def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page] | None:
+        """Returns the answer, or what resolves to one, or `None` where the path is none of the service's."""
 
 
 class HttpWire:
@@ -125,6 +132,8 @@ class HttpWire:
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
         self._request: h11.Request | None = None
         self._state = LISTENING
+        self._awaited: Pending[Page] | None = None
+        """The answer that is awaited."""
         self._output = b""
         """The rest of the answer that is being taken."""
 
@@ -144,9 +153,12 @@ class HttpWire:
     def connection_lost(self, now: Instant) -> None:
         """Keeps nothing: the connection is gone."""
         self._forget_body(now)
+        self._wait_no_more()
 
     def drain(self, now: Instant) -> None:
         """Ends a connection that has nothing more to say, since the server is shutting down."""
+        if self._state == AWAITING:
+            self._refuse(503, now)
         if not self._output:
             self.finished = True
 
@@ -262,6 +274,9 @@ class HttpWire:
                 headers[name] = f"{headers[name]}, {value}" if name in headers else value
             question = HttpRequest(request.method.decode("latin-1"), path, headers, bytes(self._body), self._client)
             page = self._service.answer(question, now)
+            if isinstance(page, Pending):
+                self._await(page, now)
+                return
             if page is not None:
                 self._send(page, now)
                 return
@@ -271,6 +286,28 @@ class HttpWire:
             self._send(Page(405, b"method not allowed\n", headers=[("allow", "GET, HEAD")]), now)
         else:
             self._send(make(), now)
+
+    def _await(self, page: Pending[Page], now: Instant) -> None:
+        """Waits for an answer."""
+        self._state = _ON_WAIT[self._state]
+        self._forget_body(now)
+        self.due = now.monotonic + self._idle_seconds
+        self._awaited = page
+        page.then(self._on_page)
+
+    def _on_page(self, page: Page | SignalingError, now: Instant) -> None:
+        """Sends the answer that was awaited."""
+        if isinstance(page, SignalingError):
+            self._refuse(503, now)
+        else:
+            self._send(page, now)
+        self._wake()
+
+    def _wait_no_more(self) -> None:
+        """Forgets the answer that is awaited, if one is."""
+        awaited, self._awaited = self._awaited, None
+        if awaited is not None:
+            awaited.abandon()
 
     def _refuse(self, status: int, now: Instant) -> None:
         text = b"try again later\n" if status == 503 else b"bad request\n"
@@ -285,6 +322,7 @@ class HttpWire:
         ]
         self._state = _ON_ANSWER[self._state]
         self._forget_body(now)
+        self._wait_no_more()
         response = h11.Response(status_code=page.status, headers=headers)
         self._put(self._connection.send(response))
         if self._request is None or self._request.method != b"HEAD":

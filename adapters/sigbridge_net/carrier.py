@@ -505,4 +505,5 @@ def _certificate(shown: dict[str, Any] | None) -> Certificate | None:
     others = shown.get("subjectAltName", ())
     for kind in ("URI", "DNS"):
         names += [value for key, value in others if key == kind]
-    return Certificate(str(names[0]) if names else "", float(ssl.cert_time_to_seconds(shown["notAfter"])))
+    subject = next((str(name) for name in names if name), "")
+    return Certificate(subject, float(ssl.cert_time_to_seconds(shown["notAfter"])))

@@ -1,39 +1,71 @@
 """TLS from certificate files: for the server's ports, and for clients.
 
-Rule 1: an error names the variable and the file. Rule 2: the files are read anew on `reload`, for new connections;
-where they are no good then, what was good before stays.
+Rule 1: an error names the variable and the file. Rule 2: the files may be read anew, in any thread; what was read
+counts for new connections once it is `put`.
 """
 
 import ssl
 from pathlib import Path
+from typing import NamedTuple
 
+from sigbridge.instant import Instant
 from sigbridge.settings import SettingError, Settings
 from sigbridge_net.access import Access
 
 
+class Read(NamedTuple):
+    """What was read of the files at once."""
+
+    context: ssl.SSLContext
+    certificate: bytes
+    key: bytes
+    client_authority: bytes | None
+
+
 class ServerTls:
-    """The server's certificate, key and, for mutual TLS, the authority of its clients."""
+    """The server's certificate, key and, for mutual TLS, the authority of its clients.
+
+    It is a `sigbridge_server.reloading.Reloadable` of their files.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Read the files; SettingError where one is no good."""
         self._settings = settings
-        self.certificate = self.key = b""
-        self.client_authority: bytes | None = None
-        self.context = self._read()
+        self.paths = tuple(
+            path for path in (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) if path
+        )
+        self.present = self.read()
+        """What was read last; in one piece, since grpc's threads ask for it."""
+        self.context = self.present.context
         """For the carrier's listeners."""
-        self._present = self.context
         # A context forgets no authority that it once trusted, so that each reading has one of its own.
         self.context.sni_callback = self._switch
 
-    def reload(self) -> None:
-        """Read the files again; SettingError where one is no good, and nothing is changed then."""
-        self._present = self._read()
+    @property
+    def certificate(self) -> bytes:
+        """The certificate chain (PEM)."""
+        return self.present.certificate
+
+    @property
+    def key(self) -> bytes:
+        """The certificate's key (PEM)."""
+        return self.present.key
+
+    @property
+    def client_authority(self) -> bytes | None:
+        """The authority of clients (PEM), `None` where they are asked for no certificate."""
+        return self.present.client_authority
+
+    def put(self, content: Read, now: Instant) -> None:
+        """Take what was read: for new connections it counts from now on."""
+        self.present = content
 
     def _switch(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
         """A client begins its handshake: what was read last is what counts."""
-        connection.context = self._present
+        connection.context = self.present.context
 
-    def _read(self) -> ssl.SSLContext:
+    def read(self) -> Read:
+        """Read the files; SettingError where one is no good, or they do not fit: one may be swapped before another."""
         settings = self._settings
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -60,8 +92,7 @@ class ServerTls:
                     f"SIGNALING_TLS_CLIENT_CA_FILE is {settings.tls_client_ca_file!r}: expected certificates in a "
                     f"PEM file ({_why(error)})"
                 ) from None
-        self.certificate, self.key, self.client_authority = certificate, key, authority
-        return context
+        return Read(context, certificate, key, authority)
 
 
 def server_tls(settings: Settings) -> ServerTls | None:

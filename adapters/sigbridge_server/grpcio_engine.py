@@ -20,7 +20,7 @@ from sigbridge_grpc.discovery import StandardHealth, add_reflection
 from sigbridge_grpc.interceptors import interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
 from sigbridge_net.errors import ListenError
-from sigbridge_net.tls import ServerTls
+from sigbridge_net.tls import Read, ServerTls
 
 logger = logging.getLogger("sigbridge.server")
 
@@ -98,21 +98,22 @@ def _check_free(address: str) -> None:
 
 
 def _grpc_credentials(tls: ServerTls) -> grpc.ServerCredentials:
-    """Credentials that follow `ServerTls.reload`: grpc asks at every handshake whether there is something newer."""
-    served = (tls.key, tls.certificate)
+    """Credentials that follow `ServerTls.put`: grpc asks at every handshake whether there is something newer."""
+    served = tls.present
 
-    def present() -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], tls.client_authority)
+    def configured(read: Read) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(read.key, read.certificate)], read.client_authority)
 
     def newer() -> grpc.ServerCertificateConfiguration | None:
         nonlocal served
-        if served == (tls.key, tls.certificate):
+        present = tls.present
+        if served is present:
             return None
-        served = (tls.key, tls.certificate)
-        return present()
+        served = present
+        return configured(present)
 
     return grpc.dynamic_ssl_server_credentials(
-        present(),
+        configured(served),
         # The stubs do not say that `None` means "nothing newer".
         cast("Callable[[], grpc.ServerCertificateConfiguration]", newer),
         require_client_authentication=tls.client_authority is not None,

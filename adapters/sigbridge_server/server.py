@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from sigbridge.auth import ALLOW_ALL, Authenticator, RefusalCounter, token_authenticator
+from sigbridge.auth import ANYBODY, Authenticator, RefusalCounter
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
+from sigbridge.pending import Pending
 from sigbridge.settings import SettingError, Settings, parse_address
+from sigbridge_auth.authenticators import TokenAuthenticator
+from sigbridge_auth.sources import ReviewedSource, Sources
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.service import SignalingService
@@ -26,6 +29,7 @@ from sigbridge_http.wire import Page, Pages, http_wires
 from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_net.errors import ListenError
+from sigbridge_net.origins import AllowedOrigins
 from sigbridge_net.tls import ServerTls, server_tls
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import WireFactory
@@ -34,6 +38,7 @@ from sigbridge_server.front import front_wires
 from sigbridge_server.garbage import Census
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
+from sigbridge_server.reloading import Judge, Reloadable, Reloader
 from sigbridge_server.web_service import WebService
 from sigbridge_websocket.wire import websocket_wires
 
@@ -69,8 +74,8 @@ class Server:
     ) -> None:
         """Make a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens.
 
-        Raises SettingError where what is installed cannot do what is set, DescriptorsError where the process may have
-        too few descriptors.
+        Raises SettingError where what is installed cannot do what is set, or a file of tokens or keys is no good,
+        DescriptorsError where the process may have too few descriptors.
         """
         self.settings = settings
         self._tracer = _tracer(settings)
@@ -82,8 +87,13 @@ class Server:
             stopwatch=time.perf_counter,
             tracer=self._tracer,
         )
-        self._grpc_authenticator = self._door("grpc", authenticator, asked=settings.grpc_asks_for_token)
-        self._websocket_authenticator = self._door("websocket", authenticator, asked=settings.websocket_asks_for_token)
+        decider: Authenticator | Sources = Sources(settings) if authenticator is None else authenticator
+        self._sources = decider if isinstance(decider, Sources) else None
+        """The sources of identities, which both protocols share; none where somebody else decides."""
+        self._token_authenticators: list[TokenAuthenticator] = []
+        """Those that ask the sources, one for each protocol."""
+        self._grpc_authenticator = self._door("grpc", decider, asked=settings.grpc_asks_for_token)
+        self._websocket_authenticator = self._door("websocket", decider, asked=settings.websocket_asks_for_token)
         self._timer = HubTimer(self.hub)
         self._memory = MemoryWatch(self.hub)
         self._carrier = Carrier(settings, self.hub.counters, limits=clients_limits(settings, descriptor_limit()))
@@ -92,6 +102,15 @@ class Server:
         self._registry = make_registry(self.hub, self._timer, self._carrier)
         self._pages = self._make_pages()
         self._health = HealthBoard()
+        self.origins = AllowedOrigins(settings)
+        """The origins of web pages that may connect."""
+        self._reloader = Reloader(self.hub.review)
+        if self.origins.paths:
+            self._reloader.watch(self.origins)
+        for source in self.reloadables:
+            self._reloader.watch(source, source.review)
+        for authenticator_of_sources in self._token_authenticators:
+            authenticator_of_sources.look_again = self._reloader.look_again
         self._unfinished = TotalUnfinished(settings)
         self._tls: ServerTls | None = None
         self._grpcio: GrpcioEngine | None = None
@@ -104,14 +123,25 @@ class Server:
         """
         settings = self.settings
         self._tls = server_tls(settings)
+        if self._tls is not None:
+            self._reloader.watch(self._tls)
         context = self._tls.context if self._tls is not None else None
         native = settings.grpc_engine == "native"
-        web = GrpcWeb(SignalingService(self.hub), self._health, settings, authenticator=self._grpc_authenticator)
+        web = GrpcWeb(
+            SignalingService(self.hub),
+            self._health,
+            settings,
+            authenticator=self._grpc_authenticator,
+            origins=self.origins,
+        )
         front = front_wires(
             settings,
             grpc=self._grpc_wires() if native else None,
             websocket=websocket_wires(
-                self.hub, authenticator=self._websocket_authenticator, unfinished=self._unfinished
+                self.hub,
+                authenticator=self._websocket_authenticator,
+                unfinished=self._unfinished,
+                origins=self.origins,
             ),
             pages=http_wires(
                 {path: self._pages[path] for path in PROBE_PATHS},
@@ -143,6 +173,7 @@ class Server:
             raise
         self._timer.start()
         self._memory.start()
+        self._reloader.start()
         self._warn_of_open_doors()
         self._tell_of_few_descriptors()
 
@@ -169,6 +200,7 @@ class Server:
         else:
             await self._carrier.close(grace)
         await self._operators_carrier.close(0)
+        self._reloader.stop()
         self._memory.stop()
         self._timer.stop()
         if self._tracer is not None:
@@ -184,14 +216,29 @@ class Server:
             sum(carrier.connection_count for carrier in carriers) + sessions,
         )
 
-    def reload_certificates(self) -> None:
-        """Read the certificate files again, for new connections; SettingError where one is no good."""
-        if self._tls is not None:
-            self._tls.reload()
+    @property
+    def reloadables(self) -> tuple[ReviewedSource, ...]:
+        """The sources of identities that are made of files."""
+        return () if self._sources is None else self._sources.reloadables
 
-    def _door(self, protocol: str, given: Authenticator | None, *, asked: bool) -> Authenticator:
-        door = given or token_authenticator(self.settings.auth_tokens, asked=asked)
-        return door if door is ALLOW_ALL else RefusalCounter(door, self.hub.counters, protocol)
+    def reload(self) -> Pending[None]:
+        """Read every file again at once, changed or not; they are looked at once a second in any case.
+
+        Returns what resolves when that is done. The log says which files were read, and which are no good: what these
+        held before stays.
+        """
+        return self._reloader.reload()
+
+    def watch(self, reloadable: Reloadable, judge: Judge | None = None) -> None:
+        """Look after another file, before `start`; see `sigbridge_server.reloading.Reloader.watch`."""
+        self._reloader.watch(reloadable, judge)
+
+    def _door(self, protocol: str, decider: Authenticator | Sources, *, asked: bool) -> Authenticator:
+        """Returns the authenticator of a protocol, which the sources get where nobody else decides."""
+        if isinstance(decider, Sources):
+            decider = TokenAuthenticator(decider, protocol, asked=asked)
+            self._token_authenticators.append(decider)
+        return RefusalCounter(decider, self.hub.counters, protocol)
 
     def _grpc_wires(self) -> WireFactory:
         """The gRPC wire. Imported here, because with the other engine nobody needs it."""
@@ -230,15 +277,27 @@ class Server:
         return pages
 
     def _warn_of_open_doors(self) -> None:
-        for protocol, address, authenticator in (
-            ("grpc", self.settings.grpc_bind_address, self._grpc_authenticator),
-            ("websocket", self.settings.ws_bind_address, self._websocket_authenticator),
+        """Says where more come in than somebody may have meant, unless what these may do is set."""
+        settings = self.settings
+        if self._sources is None:
+            return
+        for protocol, address, asked in (
+            ("grpc", settings.grpc_bind_address, settings.grpc_asks_for_token),
+            ("websocket", settings.ws_bind_address, settings.websocket_asks_for_token),
         ):
-            if authenticator is ALLOW_ALL and not self.settings.tls_client_ca_file and not _is_loopback(address):
+            is_open = not asked and not settings.tls_client_ca_file and self._sources.anonymous is ANYBODY
+            if is_open and not _is_loopback(address):
                 logger.warning(
                     "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token",
                     extra={"protocol": protocol, "address": address},
                 )
+        if settings.has_jwt_keys:
+            for name in ("jwt_issuer", "jwt_audience"):
+                if not getattr(settings, name):
+                    logger.warning(
+                        "JWTs that are signed for other services count here: set what a token must name",
+                        extra={"variable": settings.infos()[name].env},
+                    )
 
     def _tell_of_few_descriptors(self) -> None:
         """Says that there is room for fewer connections than are set: a warning where somebody has set them."""

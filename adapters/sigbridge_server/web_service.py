@@ -1,6 +1,8 @@
 """gRPC-Web on the HTTP wire: the two adapters know nothing of each other, so they meet here."""
 
+from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
+from sigbridge.pending import Pending
 from sigbridge_grpc.web import GrpcWeb, WebResponse
 from sigbridge_http.wire import HttpRequest, Page
 
@@ -12,7 +14,7 @@ class WebService:
         self._web = web
         self.max_body_bytes = web.max_body_bytes
 
-    def answer(self, request: HttpRequest, now: Instant) -> Page | None:
+    def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page] | None:
         """A call, or a browser's question whether its page may make one."""
         if request.path not in self._web.paths:
             return None
@@ -20,7 +22,12 @@ class WebService:
             return _page(self._web.preflight(request.headers))
         if request.method != "POST":
             return Page(405, b"method not allowed\n", headers=[("allow", "POST, OPTIONS")])
-        return _page(self._web.answer(request.path, request.headers, request.body, request.client, now))
+        response = self._web.answer(request.path, request.headers, request.body, request.client, now)
+        return response.followed_by(_page_later) if isinstance(response, Pending) else _page(response)
+
+
+def _page_later(response: WebResponse | SignalingError, _: Instant) -> Page | SignalingError:
+    return response if isinstance(response, SignalingError) else _page(response)
 
 
 def _page(response: WebResponse) -> Page:

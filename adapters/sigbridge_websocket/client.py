@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from sigbridge.errors import Code, SignalingError, invalid_params
 from sigbridge.messages import Request
 from sigbridge_net.access import NO_ACCESS, Access
 from sigbridge_net.client_session import ClientSession
+from sigbridge_net.refusals import RETRY_HEADER, WORD_HEADER, closed_by_refusal
 from sigbridge_net.tls import client_context
 from sigbridge_websocket.translate import (
     error_from_jsonrpc,
@@ -25,6 +27,10 @@ from sigbridge_websocket.translate import (
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 """Largest message that a client accepts: a listing of a large room is larger than what clients may send."""
+
+_library_logger = logging.getLogger("sigbridge.websocket.client.library")
+# At DEBUG the library logs headers and messages, tokens among them.
+_library_logger.setLevel(logging.INFO)
 
 _REASONS = {reason.word: reason for reason in DisconnectReason}
 
@@ -51,12 +57,15 @@ class WebSocketSignalingClient(ClientSession):
                 ssl=client_context(access) if url.startswith("wss:") else None,
                 additional_headers={"Authorization": f"Bearer {access.token}"} if access.token else None,
                 compression=None,
+                logger=_library_logger,
                 max_size=MAX_MESSAGE_BYTES,
                 open_timeout=open_timeout_seconds,
                 proxy=None,
             )
         except InvalidStatus as error:
-            raise ConnectionClosed(f"refused with HTTP {error.response.status_code}") from None
+            response = error.response
+            word, retry = ("".join(response.headers.get_all(name)[:1]) for name in (WORD_HEADER, RETRY_HEADER))
+            raise closed_by_refusal(response.status_code, word, retry) from None
         except (OSError, TimeoutError, WebSocketException) as error:
             raise ConnectionClosed(f"cannot connect to {url}: {error}") from None
         return cls(connection)

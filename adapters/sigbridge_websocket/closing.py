@@ -2,16 +2,17 @@
 
                accepted              the hub ends the session            our close frame is out
      OPENING ───────────▶ OPEN ────────────────────────────▶ ENDING ────────────────────────────▶ CLOSING
-        │                  │                                   │                                     │
-        │ refused          │ the client ends                   │ the client ends                     │ the client ends
-        │                  ▼                                   │                                     │
-        │              ANSWERING ◀─────────────────────────────┘                                     │
-        │                  │ our close frame is out, where there is one                              │
-        └──────────────────┴────────────▶ CLOSED ◀───────────────────────────────────────────────────┘
+      │  │                 ▲│                                  │                                     │
+      │  └──▶ AWAITING ────┘│ the client ends                  │ the client ends                     │ the client ends
+      │          │          ▼                                  │                                     │
+      │ refused  │      ANSWERING ◀────────────────────────────┘                                     │
+      │          │          │ our close frame is out, where there is one                             │
+      └──────────┴──────────┴────────────▶ CLOSED ◀──────────────────────────────────────────────────┘
 
-A client ends by a close frame, by a fault, or by the end of what it sends. What was said to it before goes out before
-our close frame, and nothing goes out behind it. Until the client has ended, its frames are read: in ENDING and CLOSING
-for the sake of its close frame.
+Awaiting, a connection has its client's whole request, of which it must be looked up first who that is; it then goes on
+or ends as one that is opening does. A client ends by a close frame, by a fault, or by the end of what it sends. What
+was said to it before goes out before our close frame, and nothing goes out behind it. Until the client has ended, its
+frames are read: in ENDING and CLOSING for the sake of its close frame.
 Source: RFC 6455, section 7.
 """
 
@@ -23,18 +24,20 @@ from sigbridge_websocket.error_codes import CLOSE_CODES
 from sigbridge_websocket.frames import CLOSE, FIN, close_payload, frame
 
 OPENING: Final = 0
-OPEN: Final = 1
-ENDING: Final = 2
-CLOSING: Final = 3
-ANSWERING: Final = 4
-CLOSED: Final = 5
+AWAITING: Final = 1
+OPEN: Final = 2
+ENDING: Final = 3
+CLOSING: Final = 4
+ANSWERING: Final = 5
+CLOSED: Final = 6
 
 # What follows in each state.
 # fmt: off
-#                         opening  open       ending     closing  answering  closed
-_ON_END: Final =         [CLOSED,  ENDING,    ENDING,    CLOSING, ANSWERING, CLOSED]
-_ON_CLIENT_END: Final =  [CLOSED,  ANSWERING, ANSWERING, CLOSED,  ANSWERING, CLOSED]
-_ON_ALL_OUT: Final =     [OPENING, OPEN,      CLOSING,   CLOSING, CLOSED,    CLOSED]
+#                         opening   awaiting  open       ending     closing  answering  closed
+_ON_WAIT: Final =        [AWAITING, AWAITING, OPEN,      ENDING,    CLOSING, ANSWERING, CLOSED]
+_ON_END: Final =         [CLOSED,   CLOSED,   ENDING,    ENDING,    CLOSING, ANSWERING, CLOSED]
+_ON_CLIENT_END: Final =  [CLOSED,   CLOSED,   ANSWERING, ANSWERING, CLOSED,  ANSWERING, CLOSED]
+_ON_ALL_OUT: Final =     [OPENING,  AWAITING, OPEN,      CLOSING,   CLOSING, CLOSED,    CLOSED]
 # fmt: on
 
 
@@ -51,6 +54,10 @@ class Closing:
         """The moment at which the connection is dropped, whatever its client does (monotonic seconds)."""
         self._frame = b""
         """Our close frame; empty where there is nobody to read it."""
+
+    def wait(self) -> None:
+        """Waits until it is known who the client is."""
+        self.state = _ON_WAIT[self.state]
 
     def open(self) -> None:
         """Begins the session, since the handshake is accepted."""

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET
 
 from sigbridge import errors
+from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
@@ -138,9 +139,19 @@ class Conversation:
             self._take(batch.left.popleft(), now, batch)
             if session.awaiting:
                 return
+            if session.end_reason is not None:
+                self._end(batch, now)
+                return
         self._batch = None
         text = batch.array()
         self._hub.put_array(session, None if text is None else self._encoding.frame(text), now)
+
+    def _end(self, batch: Batch, now: Instant) -> None:
+        """Leaves a batch that has ended its own session, and queues the responses so far, unless nobody reads them."""
+        self._batch = None
+        text = batch.array()
+        if text is not None and self._session.end_reason is not DisconnectReason.SLOW_CONSUMER:
+            self._session.outbox.put_array(self._encoding.frame(text), now.monotonic)
 
     def _take(self, request: Any, now: Instant, sink: Batch | None) -> None:
         """Checks that a message or an element is a request, and dispatches it."""

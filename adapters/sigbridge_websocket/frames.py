@@ -153,6 +153,11 @@ class FrameReader:
         """The number of bytes that have come and that `next_frame` has not looked at."""
         return len(self._data) - self._at
 
+    def taken_back(self) -> bytes:
+        """Returns all that has come, where nothing has been looked at yet, and forgets it."""
+        data, self._data = self._data, b""
+        return data
+
     @property
     def is_within(self) -> bool:
         """True within a message of several frames."""

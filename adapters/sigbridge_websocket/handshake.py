@@ -12,13 +12,15 @@ from websockets.exceptions import InvalidMessage
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from sigbridge.auth import Authenticator
-from sigbridge.errors import Code, SignalingError
+from sigbridge.auth import Authenticator, Identity
+from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_net.credentials import utf8_of_latin1
+from sigbridge_net.origins import AllowedOrigins
+from sigbridge_net.refusals import refusal_of
 from sigbridge_net.wire import Client
 from sigbridge_websocket.compression import Compression
 from sigbridge_websocket.credentials import credentials_from, select_subprotocol
@@ -51,6 +53,8 @@ class Handshake:
         "_authenticator",
         "_client",
         "_head_end",
+        "_identity",
+        "_origins",
         "_protocol",
         "_settings",
         "origin_refused",
@@ -58,14 +62,19 @@ class Handshake:
         "request",
     )
 
-    def __init__(self, settings: Settings, client: Client, authenticator: Authenticator) -> None:
+    def __init__(
+        self, settings: Settings, client: Client, authenticator: Authenticator, origins: AllowedOrigins
+    ) -> None:
         self._settings = settings
+        self._origins = origins
         self._client = client
         self._authenticator = authenticator
         self._head_end = b""
         """The last bytes of a request that is not whole yet."""
         self._protocol: ServerProtocol | None = None
         """The library's machine; none where the request has been ordinary until now."""
+        self._identity: Pending[Identity] | None = None
+        """The identity of the client, where it is looked up."""
         self.request: ValidRequest | None = None
         self.refusal = b""
         """The response to what is no valid request."""
@@ -77,11 +86,11 @@ class Handshake:
         if self._protocol is None:
             # Nothing has come before.
             size = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-            upgrade = fast_upgrade(data[:size], self._settings)
+            upgrade = fast_upgrade(data[:size], self._settings, self._origins)
             if upgrade is not None:
                 self.request = _accepted(upgrade, now)
                 return data[size:]
-            self._protocol = negotiator(self._settings)
+            self._protocol = negotiator(self._settings, self._origins)
         seen = self._head_end + data
         end = seen.find(_END_OF_HEAD)
         size = len(data) if end < 0 else end + len(_END_OF_HEAD) - len(self._head_end)
@@ -89,28 +98,36 @@ class Handshake:
         self._take(self._protocol, data[:size])
         return data[size:]
 
-    def caller(self, request: ValidRequest, now: Instant) -> Caller:
+    def identify(self, request: ValidRequest, now: Instant) -> Identity | Pending[Identity]:
         """Returns who sent a request; raises SignalingError where nobody is let in with what it shows."""
-        client, authenticator = self._client, self._authenticator
-        credentials = credentials_from(request.authorization, request.subprotocols, client)
-        identity = authenticator.authenticate(credentials, now)
-        assert not isinstance(identity, Pending)
-        return Caller(identity, client.address, request.user_agent, "", authenticator, client.certificate)
+        credentials = credentials_from(request.authorization, request.subprotocols, self._client)
+        identity = self._authenticator.authenticate(credentials, now)
+        if isinstance(identity, Pending):
+            self._identity = identity
+        return identity
+
+    def caller(self, request: ValidRequest, identity: Identity) -> Caller:
+        """Returns the caller that a request makes of an identity."""
+        client = self._client
+        return Caller(identity, client.address, request.user_agent, "", self._authenticator, client.certificate)
 
     def refuse(self, error: SignalingError) -> bytes:
         """Returns the response that refuses a valid request."""
-        unauthenticated = error.code is Code.UNAUTHENTICATED
-        machine = negotiator(self._settings)
-        response = machine.reject(401 if unauthenticated else 503, f"{error.message}\n")
+        status, headers = refusal_of(error)
+        machine = negotiator(self._settings, self._origins)
+        response = machine.reject(status, f"{error.message}\n")
         release(machine)
-        if unauthenticated:
-            response.headers["WWW-Authenticate"] = "Bearer"
+        for name, value in headers:
+            response.headers[name] = value
         return response.serialize()
 
     def let_go(self) -> None:
-        """Forgets what has come of the request: it is answered, or its client is gone."""
+        """Forgets what has come of the request, and who is to be looked up: it is answered, or its client is gone."""
         if self._protocol is not None:
             release(self._protocol)
+        if self._identity is not None:
+            self._identity.abandon()
+            self._identity = None
 
     def _take(self, protocol: ServerProtocol, head: bytes) -> None:
         """Gives the library bytes of the request, and looks at what it makes of them."""

@@ -11,6 +11,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
 from sigbridge.settings import Settings
+from sigbridge_net.origins import AllowedOrigins
 from sigbridge_websocket.compression import OFFERED
 from sigbridge_websocket.credentials import select_subprotocol
 
@@ -19,11 +20,12 @@ _library_logger = logging.getLogger("sigbridge.websocket.library")
 _library_logger.setLevel(logging.ERROR)
 
 
-def negotiator(settings: Settings) -> ServerProtocol:
+def negotiator(settings: Settings, origins: AllowedOrigins) -> ServerProtocol:
     """Returns a machine of the library's for one opening handshake."""
+    present = origins.present
     return ServerProtocol(
         # A client that is no web page sends no origin.
-        origins=[None, *map(Origin, settings.allowed_origins)] if settings.allowed_origins else None,
+        origins=None if present is None else [None, *map(Origin, present)],
         extensions=OFFERED if settings.websocket_compression else None,
         select_subprotocol=_select,
         logger=_library_logger,

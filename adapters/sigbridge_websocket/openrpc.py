@@ -20,6 +20,7 @@ _SUMMARIES: dict[str, str] = {
     "ice_candidate": "Relay an ICE candidate to a peer; an empty one ends the candidates",
     "disconnect": "Hang up on a peer, or leave with one's own id",
     "list_peers": "List the peers of a room",
+    "authenticate": "Show a new token in place of the present one",
     "health_check": "Ask how the server is",
 }
 _REQUIRED: dict[str, tuple[str, ...]] = {
@@ -28,6 +29,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "answer": ("to_peer_id", "sdp"),
     "ice_candidate": ("to_peer_id",),
     "disconnect": ("peer_id",),
+    "authenticate": ("token",),
 }
 _TEXT = {"type": "string"}
 _CAPABILITIES = {
@@ -61,6 +63,7 @@ _RESULTS: dict[str, dict[str, Any]] = {
         "count": {"type": "integer"},
         "next_page_token": _TEXT,
     },
+    "authenticate": {"subject": _TEXT, "expires_at": {"type": ["integer", "null"]}},
     "health_check": {
         "status": {"enum": ["healthy", "degraded", "unhealthy"]},
         "uptime_seconds": {"type": "integer"},

@@ -98,6 +98,15 @@ class ListPeersParams(Struct):
     page_token: str | None = None
 
 
+class AuthenticateParams(Struct):
+    """Params of `authenticate`."""
+
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return "AuthenticateParams(token=(hidden))"
+
+
 class NoParams(Struct):
     """Params of a method that takes none."""
 

@@ -19,6 +19,8 @@ from sigbridge.messages import (
     Announced,
     Answer,
     AnswerReceived,
+    Authenticate,
+    Authenticated,
     Capabilities,
     Disconnect,
     Disconnected,
@@ -45,6 +47,7 @@ from sigbridge_websocket.shapes import (
     SYNONYMS,
     AnnounceParams,
     AnswerParams,
+    AuthenticateParams,
     CandidateParams,
     DisconnectParams,
     FastPathCall,
@@ -144,6 +147,11 @@ def list_peers_from_params(params: ListPeersParams) -> ListPeers:
     return ListPeers(params.room, params.page_size or 0, params.page_token or "")
 
 
+def authenticate_from_params(params: AuthenticateParams) -> Authenticate:
+    """A request to be authenticated anew."""
+    return Authenticate(params.token)
+
+
 def health_check_from_params(_: NoParams) -> HealthCheck:
     """A health request."""
     return HealthCheck()
@@ -156,6 +164,7 @@ REQUESTS: dict[str, tuple[type[Any], Callable[[Any], Request]]] = {
     "ice_candidate": (SpelledCandidateParams, candidate_from_params),
     "disconnect": (DisconnectParams, disconnect_from_params),
     "list_peers": (ListPeersParams, list_peers_from_params),
+    "authenticate": (AuthenticateParams, authenticate_from_params),
     "health_check": (NoParams, health_check_from_params),
 }
 """Method name to its params and how they become a request."""
@@ -195,6 +204,7 @@ _REPLIES: dict[type[Any], type[Any]] = {
     Disconnect: Disconnected,
     ListPeers: PeerListShape,
     HealthCheck: Health,
+    Authenticate: Authenticated,
 }
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from sigbridge.fast_paths import is_on
 from sigbridge.settings import Settings
+from sigbridge_net.origins import AllowedOrigins
 
 MAX_ORDINARY_BYTES: Final = 4096
 """Of a request's head; far below the library's own bounds of lines."""
@@ -44,7 +45,7 @@ class Upgrade:
         self.user_agent = fields.get("user-agent", "")
 
 
-def fast_upgrade(head: bytes, settings: Settings) -> Upgrade | None:
+def fast_upgrade(head: bytes, settings: Settings, origins: AllowedOrigins) -> Upgrade | None:
     """Returns what an ordinary request says, whose whole head this is; None where the library must look at it."""
     if not _FAST_UPGRADE or len(head) > MAX_ORDINARY_BYTES or not head.isascii():
         return None
@@ -73,7 +74,7 @@ def fast_upgrade(head: bytes, settings: Settings) -> Upgrade | None:
         or "content-length" in fields
         or "transfer-encoding" in fields
         # Whose origin is not allowed is refused; whoever offers extensions may get compression.
-        or (origin is not None and settings.allowed_origins and origin not in settings.allowed_origins)
+        or (origin is not None and not origins.allow(origin))
         or (settings.websocket_compression and "sec-websocket-extensions" in fields)
     ):
         return None

@@ -15,13 +15,13 @@ from sigbridge.session import Session
 from sigbridge.share import FRESH
 from sigbridge_net.keepalive import Silence, closing_seconds, first_pinged_at, judge_silence, silence_due
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
-from sigbridge_websocket.closing import CLOSED, OPEN, OPENING, Closing, frame_for
+from sigbridge_websocket.closing import AWAITING, CLOSED, OPEN, Closing, frame_for
 from sigbridge_websocket.frames import FIN, MASKED_HEAD_BYTES, MAX_CONTROL_BYTES, PING, FrameReader, frame
 
 READ_AHEAD_PONGS = 64
 """A client that is owed more than this many pongs must read before more of its input is taken."""
 READ_AHEAD_BYTES: Final = 65536
-"""The bytes that are read, and wait, of a client whose share is spent."""
+"""The bytes that are read, and wait, of a client whose share is spent, or of which it is looked up who it is."""
 
 _EMPTY_PING: Final = frame(FIN | PING, b"")
 
@@ -74,6 +74,8 @@ class Waits:
         if len(self._ahead) > READ_AHEAD_PONGS:
             return False
         session = self._session
+        if self._closing.state == AWAITING:
+            return self._frames.waiting_bytes < READ_AHEAD_BYTES
         if session is not None and self._rests() and not session.awaiting:
             # So that a client that leaves meanwhile is known to have left: nobody says so to who does not read.
             return self._frames.waiting_bytes < READ_AHEAD_BYTES
@@ -102,7 +104,7 @@ class Waits:
                 message.hold(message.grown_at)
             if message.expire(now):
                 message.end(DisconnectReason.MESSAGE_TIMEOUT, now)
-        if closing.state == OPENING:
+        if closing.state <= AWAITING:
             self.aborted = True
         elif closing.state != OPEN:
             self._limit_end(now)

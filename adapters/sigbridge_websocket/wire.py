@@ -8,26 +8,31 @@ Rule 5: nor is a message taken once those before it have used up their share of 
 first output of a later turn, behind everybody whom they have woken. Some more is read meanwhile, to know who leaves.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
-from sigbridge.auth import ALLOW_ALL, Authenticator
+from sigbridge.auth import ALLOW_ALL, Authenticator, Identity
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.errors import SignalingError
+from sigbridge.errors import SignalingError, internal_error, server_draining
 from sigbridge.fast_paths import is_on
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
+from sigbridge.pending import Pending
 from sigbridge.session import Caller
 from sigbridge.share import FRESH, RESTED, Share
+from sigbridge_net.origins import AllowedOrigins
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import Client, WireFactory
-from sigbridge_websocket.closing import CLOSING, OPEN, frame_for
+from sigbridge_websocket.closing import AWAITING, CLOSING, OPEN, frame_for
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.encoding import BARE_JSON, FRAMED_JSON
 from sigbridge_websocket.error_codes import Fault
 from sigbridge_websocket.frames import BINARY, CLOSE, FIN, PING, PONG, RSV1, TEXT, Frame, FrameReader, frame
 from sigbridge_websocket.handshake import Handshake, ValidRequest
 from sigbridge_websocket.waits import Waits
+
+logger = logging.getLogger("sigbridge.websocket")
 
 PROTOCOL = "websocket"
 
@@ -49,9 +54,10 @@ class WebSocketWire(Waits):
         wake: Callable[[], None],
         now: Instant,
         total: TotalUnfinished,
+        origins: AllowedOrigins,
     ) -> None:
         super().__init__(hub, wake, now, total)
-        self._handshake: Handshake | None = Handshake(hub.settings, client, authenticator)
+        self._handshake: Handshake | None = Handshake(hub.settings, client, authenticator, origins)
         self._conversation: Conversation | None = None
         """The conversation of the session, from the end of the handshake on."""
 
@@ -60,7 +66,7 @@ class WebSocketWire(Waits):
     def receive(self, data: bytes, now: Instant) -> None:
         """Takes bytes that arrived; what they cause is in the outbox afterwards."""
         self._heard_at = now.monotonic
-        if self._handshake is not None:
+        if self._handshake is not None and self._closing.state != AWAITING:
             data = self._shake_hands(self._handshake, data, now)
         if data and self._closing.state <= CLOSING:
             self._frames.feed(data)
@@ -69,6 +75,8 @@ class WebSocketWire(Waits):
     def receive_eof(self, now: Instant) -> None:
         """Ends the connection, since the client will send no more: without a close frame before that it is lost."""
         self._advance(now, last=True)
+        if self._closing.state == AWAITING:
+            self._end_handshake()
         self._end_from_client(b"", DisconnectReason.CONNECTION_LOST, now)
 
     def connection_lost(self, now: Instant) -> None:
@@ -78,7 +86,10 @@ class WebSocketWire(Waits):
 
     def drain(self, now: Instant) -> None:
         """Ends a handshake, since the server shuts down; sessions are ended by the hub."""
-        if self._session is None:
+        if self._closing.state == AWAITING and self._handshake is not None:
+            self._hub.counters.refusals[PROTOCOL, "draining"] += 1
+            self._refuse(self._handshake.refuse(server_draining()), now)
+        elif self._session is None:
             self._end_handshake()
             self._end_from_client(b"", DisconnectReason.DRAINING, now)
 
@@ -142,15 +153,44 @@ class WebSocketWire(Waits):
         """Takes what belongs to the client's request, and answers when it is whole; returns what follows it."""
         rest = handshake.receive(data, now)
         if handshake.request is not None:
-            try:
-                self._begin(handshake.request, handshake.caller(handshake.request, now), now)
-            except SignalingError as error:
-                self._refuse(handshake.refuse(error), now)
+            self._look_up(handshake, handshake.request, now)
         elif handshake.refusal:
             if handshake.origin_refused:
                 self._hub.counters.refusals[PROTOCOL, "origin"] += 1
             self._refuse(handshake.refusal, now)
         return rest
+
+    def _look_up(self, handshake: Handshake, request: ValidRequest, now: Instant) -> None:
+        """Answers a whole request, as soon as it is known who has sent it."""
+        try:
+            identity = handshake.identify(request, now)
+            if not isinstance(identity, Pending):
+                self._begin(request, handshake.caller(request, identity), now)
+                return
+        except SignalingError as error:
+            self._refuse(handshake.refuse(error), now)
+            return
+        self._closing.wait()
+        identity.then(lambda outcome, then: self._decide(handshake, request, outcome, then))
+
+    def _decide(
+        self, handshake: Handshake, request: ValidRequest, outcome: Identity | SignalingError, now: Instant
+    ) -> None:
+        """Begins a session that has waited, or refuses it; frames are taken when the carrier asks for output."""
+        if self._closing.state != AWAITING:
+            return
+        self._wake()
+        if isinstance(outcome, SignalingError):
+            self._refuse(handshake.refuse(outcome), now)
+            return
+        try:
+            self._begin(request, handshake.caller(request, outcome), now)
+        except SignalingError as error:
+            self._refuse(handshake.refuse(error), now)
+        except Exception:
+            # Whoever has looked it up for several clients is told of none.
+            logger.exception("a session could not be opened")
+            self._refuse(handshake.refuse(internal_error()), now)
 
     def _begin(self, request: ValidRequest, caller: Caller, now: Instant) -> None:
         """Begins a session; raises SignalingError where there may be none."""
@@ -162,7 +202,9 @@ class WebSocketWire(Waits):
         self._session = session
         self._conversation = Conversation(self._hub, session, encoding)
         if compression is not None:
+            ahead = self._frames.taken_back()
             self._frames = FrameReader(settings.max_message_bytes, compression)
+            self._frames.feed(ahead)
         self._ahead.append(request.response)
         self._end_handshake()
         self._closing.open()
@@ -176,6 +218,7 @@ class WebSocketWire(Waits):
     def _refuse(self, response: bytes, now: Instant) -> None:
         self._ahead.append(response)
         self._end_handshake()
+        self._frames.clear()
         self._closing.answer(b"")
         self._limit_end(now)
 
@@ -230,12 +273,18 @@ class WebSocketWire(Waits):
 
 
 def websocket_wires(
-    hub: Hub, *, authenticator: Authenticator = ALLOW_ALL, unfinished: TotalUnfinished | None = None
+    hub: Hub,
+    *,
+    authenticator: Authenticator = ALLOW_ALL,
+    unfinished: TotalUnfinished | None = None,
+    origins: AllowedOrigins | None = None,
 ) -> WireFactory:
     """Returns the wires of a listener whose sessions belong to `hub` and whose clients `authenticator` lets in.
 
-    What is `unfinished` counts together with that of the server's other listeners, where they are given the same.
+    The `origins` are those of the settings, where they are not given. What is `unfinished` counts together with that of
+    the server's other listeners, where they are given the same.
     """
     hub.counters.know(PROTOCOL)
     total = TotalUnfinished(hub.settings) if unfinished is None else unfinished
-    return lambda client, wake, now: WebSocketWire(hub, client, authenticator, wake, now, total)
+    allowed = AllowedOrigins(hub.settings) if origins is None else origins
+    return lambda client, wake, now: WebSocketWire(hub, client, authenticator, wake, now, total, allowed)

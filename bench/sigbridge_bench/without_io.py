@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from sigbridge.auth import Credentials, token_authenticator
+from sigbridge.auth import Credentials, StaticTokens
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
 from sigbridge.outbox import Outbox
@@ -67,7 +67,7 @@ def _relay(receive: Receive, data: bytes, replies: Outbox, events: Outbox, messa
 def _end(hub: Hub, protocol: str) -> tuple[Receive, Outbox]:
     """A session: what its wire gives a message to, and its outbox."""
     now = read_clock()
-    identity = token_authenticator((_TOKEN,), asked=True).authenticate(Credentials(token=_TOKEN), now)
+    identity = StaticTokens((_TOKEN,)).authenticate(Credentials(token=_TOKEN), now)
     caller = Caller(identity, "127.0.0.1")
     session: Session
     if protocol == "grpc":

@@ -18,7 +18,7 @@ from sigbridge_net.clock import read_clock
 
 @dataclass(frozen=True)
 class Waiting:
-    """Something that was asked and is not done yet: `what` is `claim` or `relay`, `peer_id` whom it concerns."""
+    """Something that was asked and is not done yet: `what` is `claim`, `relay` or `something else`."""
 
     what: str
     room: str
@@ -89,6 +89,10 @@ class SelfCompletingDeferral(Deferral):
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
         self._random = random.Random(seed)
+
+    def later(self, do: Callable[[], None]) -> None:
+        """Do something else, by the same chance."""
+        self._later("something else", "", "", do)
 
     def _later(self, what: str, room: str, peer_id: str, do: Callable[[], None]) -> Pending[None]:
         answer = super()._later(what, room, peer_id, do)

@@ -22,8 +22,9 @@ from sigbridge import (
     SignalingError,
     messages,
 )
+from sigbridge.auth import ALLOW_ALL, Authenticator
 from sigbridge.errors import Code
-from sigbridge.session import Outcome
+from sigbridge.session import Caller, Outcome
 from sigbridge_net.client_session import ClientSession
 from sigbridge_net.clock import read_clock
 
@@ -58,7 +59,7 @@ _ENCODINGS: dict[str, HubEncoding] = {"grpc": HubEncoding(), "websocket": HubEnc
 class HubClient(ClientSession):
     """A session with a hub in this process, for code that runs on the present event loop."""
 
-    def __init__(self, hub: Hub, *, protocol: str = "websocket") -> None:
+    def __init__(self, hub: Hub, *, protocol: str = "websocket", authenticator: Authenticator = ALLOW_ALL) -> None:
         super().__init__()
         self._hub = hub
         self._loop = asyncio.get_running_loop()
@@ -66,7 +67,8 @@ class HubClient(ClientSession):
         self._draining = False
         for known in _ENCODINGS:
             hub.counters.know(known)
-        self.session = hub.open(protocol, _ENCODINGS[protocol], self._on_session_end, read_clock())
+        caller = Caller(authenticator=authenticator)
+        self.session = hub.open(protocol, _ENCODINGS[protocol], self._on_session_end, read_clock(), caller)
         self.session.outbox.wake = self._wake
         self.session.on_ready = self._read
 
@@ -83,6 +85,9 @@ class HubClient(ClientSession):
         while self._unread and not self.session.awaiting:
             number, request = self._unread.popleft()
             self._hub.apply(self.session, request, number, now)
+        if self.session.ends_at <= now.monotonic:
+            # In place of a timer, which a bare hub has not.
+            self._hub.expire(now)
 
     def _wake(self) -> None:
         if not self._draining:

@@ -14,6 +14,7 @@ import msgspec
 from sigbridge import (
     Announced,
     AnswerReceived,
+    ConnectionClosed,
     Disconnected,
     Event,
     Health,
@@ -98,6 +99,20 @@ class Recorder:
             raise AssertionError(
                 f"{event!r} has not arrived; what has: {self.arrivals[self._heard :]!r:.2000}"
             ) from None
+
+    async def ended(self) -> ConnectionClosed:
+        """Wait until the server has ended the connection; returns how."""
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                async for _ in self.client.events():
+                    pass
+        except TimeoutError:
+            raise AssertionError("the connection has not ended") from None
+        # Its events are handed out: nothing is left to compare when it is closed.
+        self._closed = True
+        if self.client.closed is None:
+            raise AssertionError("a client that has no more events is not closed")
+        return self.client.closed
 
     async def close(self) -> None:
         """Close the connection; what the client hands out as events must be what has arrived. Harmless when closed."""

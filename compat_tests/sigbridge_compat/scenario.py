@@ -20,12 +20,16 @@ from sigbridge_compat.ways import WayIn
 
 @dataclass(frozen=True)
 class Scenario:
-    """One rule, proved: `rule` says it, `peers` how many must take part at least."""
+    """One rule, proved: `rule` says it, `peers` how many must take part at least.
+
+    `identities` says whether the server must have `DescribedIdentities`, as those of this suite do.
+    """
 
     name: str
     rule: str
     peers: int
     play: Callable[["Meeting"], Awaitable[None]]
+    identities: bool = False
 
     async def run(self, sender: WayIn, receiver: WayIn, *, patience_seconds: float = 20.0) -> None:
         """Play the scenario once; AssertionError where the rule does not hold, or nothing happens for too long."""
@@ -43,14 +47,14 @@ SCENARIOS: dict[str, Scenario] = {}
 """All scenarios, by name, in the order in which they are written down."""
 
 
-def scenario(*, peers: int) -> Callable[[Callable[["Meeting"], Awaitable[None]]], Scenario]:
+def scenario(*, peers: int, identities: bool = False) -> Callable[[Callable[["Meeting"], Awaitable[None]]], Scenario]:
     """Make a scenario of a function; its docstring is the rule that it proves."""
 
     def register(play: Callable[["Meeting"], Awaitable[None]]) -> Scenario:
         name = getattr(play, "__name__", "")
         if name in SCENARIOS or not play.__doc__:
             raise ValueError(f"scenario {name} has no rule, or stands there twice")
-        SCENARIOS[name] = one = Scenario(name, " ".join(play.__doc__.split()), peers, play)
+        SCENARIOS[name] = one = Scenario(name, " ".join(play.__doc__.split()), peers, play, identities)
         return one
 
     return register

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sigbridge import Hub
+from sigbridge.auth import ALLOW_ALL, Authenticator
 from sigbridge.session import ProtocolName
 from sigbridge_compat.hub_client import HubClient
 from sigbridge_net.client_session import ClientSession
@@ -18,11 +19,20 @@ class WayIn:
     connect: Callable[[], Awaitable[ClientSession]]
 
 
-def way_to_hub(hub: Hub, protocol: ProtocolName = "websocket", *, name: str = "hub") -> WayIn:
-    """The reference: no protocol at all. `protocol` is only what the hub's counters call it."""
+def way_to_hub(
+    hub: Hub,
+    protocol: ProtocolName = "websocket",
+    *,
+    name: str = "hub",
+    authenticator: Authenticator = ALLOW_ALL,
+) -> WayIn:
+    """The reference: no protocol at all. `protocol` is only what the hub's counters call it.
+
+    `authenticator` judges the tokens that are shown in sessions.
+    """
 
     async def connect() -> ClientSession:
-        return HubClient(hub, protocol=protocol)
+        return HubClient(hub, protocol=protocol, authenticator=authenticator)
 
     return WayIn(name, connect)
 

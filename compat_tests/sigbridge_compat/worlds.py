@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sigbridge import Hub, Settings
-from sigbridge.auth import ALLOW_ALL
 from sigbridge_compat.deferred import SelfCompletingDeferral
+from sigbridge_compat.identities import DescribedIdentities
 from sigbridge_compat.ways import WayIn, way_by_url, way_to_hub
 from sigbridge_net.clock import read_clock
 
@@ -34,7 +34,11 @@ def bare_hub(deferral: SelfCompletingDeferral | None = None) -> World:
     hub = Hub(loopback_settings(), read_clock(), directory=deferral, bus=deferral)
     if deferral is not None:
         deferral.attach(hub)
-    ways = {"grpc": way_to_hub(hub, "grpc", name="hub"), "websocket": way_to_hub(hub, "websocket", name="hub")}
+    authenticator = _identities(deferral)
+    ways = {
+        protocol: way_to_hub(hub, protocol, name="hub", authenticator=authenticator)
+        for protocol in ("grpc", "websocket")
+    }
     # The engines of gRPC are one protocol to a hub.
     return World(ways | {"grpcio": ways["grpc"]}, hub)
 
@@ -46,11 +50,12 @@ async def started_server(deferral: SelfCompletingDeferral | None = None) -> Asyn
     from sigbridge_server.server import Server
 
     settings = loopback_settings()
-    server = Server(settings, directory=deferral, bus=deferral)
+    authenticator = _identities(deferral)
+    server = Server(settings, directory=deferral, bus=deferral, authenticator=authenticator)
     if deferral is not None:
         deferral.attach(server.hub)
     await server.start()
-    grpcio = GrpcioEngine(server.hub, settings, ALLOW_ALL, most_connections=settings.connection_limit)
+    grpcio = GrpcioEngine(server.hub, settings, authenticator, most_connections=settings.connection_limit)
     try:
         world = running_server(f"127.0.0.1:{server.grpc_port}", f"ws://127.0.0.1:{server.websocket_port}")
         world.hub = server.hub
@@ -59,6 +64,11 @@ async def started_server(deferral: SelfCompletingDeferral | None = None) -> Asyn
     finally:
         await server.stop()
         await grpcio.stop(1.0)
+
+
+def _identities(deferral: SelfCompletingDeferral | None) -> DescribedIdentities:
+    """The authenticator of a world, which takes its time where its claims and relays do."""
+    return DescribedIdentities(None if deferral is None else deferral.later)
 
 
 def running_server(grpc_address: str, websocket_url: str) -> World:

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from sigbridge import errors
-from sigbridge.counters import Counters
+from sigbridge.counters import REFUSAL_REASONS, Counters
+from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 
@@ -92,12 +93,25 @@ class Identity(Struct, frozen=True):
         if right not in self.rights:
             raise errors.right_missing(right)
 
-    def check_announce(self, room: str, peer_id: str) -> None:
-        """Raise SignalingError (PERMISSION_DENIED) where this identity may not be that peer of that room."""
+    def check_announce(self, room: str, peer_id: str, reserved: Container[str] = ()) -> None:
+        """Raise SignalingError (PERMISSION_DENIED) where this identity may not be that peer of that room.
+
+        `reserved` are the ids that only identities of somebody may have, whose own `peer_ids` name them.
+        """
         self.check_right(ANNOUNCE)
-        if self.peer_ids is not None and peer_id not in self.peer_ids:
+        if not self._may_have(peer_id, reserved):
             raise errors.peer_id_mismatch(peer_id)
         self.check_room(room)
+
+    def may_be(self, room: str, peer_id: str, reserved: Container[str] = ()) -> bool:
+        """Whether this identity may have that peer id and that room; see `check_announce`."""
+        return self._may_have(peer_id, reserved) and (self.rooms is None or room in self.rooms)
+
+    def _may_have(self, peer_id: str, reserved: Container[str]) -> bool:
+        if self.peer_ids is not None and peer_id not in self.peer_ids:
+            return False
+        # What those may have who are nobody in particular are no patterns of anybody's own.
+        return peer_id not in reserved or (self.peer_ids is not None and self.name != "")
 
     def check_room(self, room: str) -> None:
         """Raise SignalingError (PERMISSION_DENIED) where this identity may not enter that room, nor look into it."""
@@ -120,8 +134,18 @@ class Authenticator(Protocol):
         """
 
 
+def ignores_tokens(authenticator: Authenticator) -> bool:
+    """Returns whether no token proves anything to an authenticator, which says so by a member of this name.
+
+    What is shown to one in a session is acknowledged and changes nothing.
+    """
+    return bool(getattr(authenticator, "ignores_tokens", False))
+
+
 class AllowAll:
     """Lets everybody in, as nobody in particular."""
+
+    ignores_tokens: Final = True
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
         """Anybody, or the subject of the certificate that was shown."""
@@ -138,12 +162,16 @@ class StaticTokens:
         # Digests are of one length, so that a comparison tells nothing about a token's.
         self._digests = [_digest(token) for token in tokens]
 
-    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
-        """See `Authenticator`; a shared token says nothing about who came, a certificate's subject does."""
-        shown = _digest(credentials.token or "")
+    def knows(self, token: str) -> bool:
+        """Returns whether a token is one of them."""
+        shown = _digest(token)
         # Every token is compared, whether one has matched already or not.
         matches = [hmac.compare_digest(shown, known) for known in self._digests]
-        if not any(matches):
+        return any(matches)
+
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
+        """See `Authenticator`; a shared token says nothing about who came, a certificate's subject does."""
+        if not self.knows(credentials.token or ""):
             raise errors.unauthenticated()
         return _of_certificate(credentials)
 
@@ -153,21 +181,28 @@ class RefusalCounter:
 
     def __init__(self, authenticator: Authenticator, counters: Counters, protocol: str) -> None:
         self._authenticator = authenticator
+        self.ignores_tokens: Final = ignores_tokens(authenticator)
         self._refusals = counters.refusals
         self._protocol = protocol
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
-        """The other's identity; raises what the other raises."""
+        """The other's identity; raises what the other raises, or resolves to it."""
         try:
-            return self._authenticator.authenticate(credentials, now)
-        except errors.SignalingError:
-            self._refusals[self._protocol, "unauthenticated"] += 1
+            identity = self._authenticator.authenticate(credentials, now)
+        except SignalingError as error:
+            self._count(error)
             raise
+        return identity.followed_by(self._counted) if isinstance(identity, Pending) else identity
 
+    def _counted(self, outcome: Identity | SignalingError, _: Instant) -> Identity | SignalingError:
+        if isinstance(outcome, SignalingError):
+            self._count(outcome)
+        return outcome
 
-def token_authenticator(tokens: Iterable[str], *, asked: bool) -> AllowAll | StaticTokens:
-    """What the settings say: one of the tokens where a token is asked for, else everybody."""
-    return StaticTokens(tokens) if asked else ALLOW_ALL
+    def _count(self, error: SignalingError) -> None:
+        # An authenticator by somebody else may say words of its own, which make no label.
+        word = error.word if error.word in REFUSAL_REASONS else "unauthenticated"
+        self._refusals[self._protocol, word] += 1
 
 
 def _of_certificate(credentials: Credentials) -> Identity:

@@ -16,6 +16,8 @@ from sigbridge.results import BOOLEAN_CAPABILITIES
 MAX_ID_BYTES: Final = 256
 MAX_OFFER_ID_BYTES: Final = 1000
 """About twice what the ids of offers take that this server gives, whose peers may have the longest of ids."""
+MAX_TOKEN_BYTES: Final = 8192
+"""The longest token; what a header can carry is about as much."""
 MAX_JSON_DEPTH: Final = 32
 """The deepest nesting of metadata and extensions: far above any use, far below what any JSON reader gives up at."""
 
@@ -40,6 +42,14 @@ def check_offer_id(offer_id: str) -> None:
         len(offer_id) > MAX_OFFER_ID_BYTES or len(offer_id.encode()) > MAX_OFFER_ID_BYTES
     ):
         raise errors.invalid_params("offer_id", f"is longer than {MAX_OFFER_ID_BYTES} bytes")
+
+
+def check_token(token: str) -> None:
+    """Refuse what is no token: an empty text as a missing field, one above `MAX_TOKEN_BYTES` as a wrong token."""
+    if not token:
+        raise errors.invalid_params("token", "is missing")
+    if len(token) > MAX_TOKEN_BYTES or (not token.isascii() and len(token.encode()) > MAX_TOKEN_BYTES):
+        raise errors.unauthenticated()
 
 
 def check_size(field: str, text: str, limit: str, most: int) -> None:

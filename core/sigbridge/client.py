@@ -16,6 +16,8 @@ from sigbridge.messages import (
     Announce,
     Announced,
     Answer,
+    Authenticate,
+    Authenticated,
     Capabilities,
     Disconnect,
     Disconnected,
@@ -36,12 +38,16 @@ R = TypeVar("R")
 
 
 class ConnectionClosed(SigbridgeError):
-    """The connection has ended: `reason` is the server's word for it where it said one, `reconnect` its advice."""
+    """The connection has ended, or was refused: `reason` is the server's word for it where it said one.
 
-    def __init__(self, reason: str, reconnect: bool | None = None) -> None:
+    `reconnect` is its advice whether to come back, and `retry_after_ms` after how long, each `None` where it gave none.
+    """
+
+    def __init__(self, reason: str, reconnect: bool | None = None, retry_after_ms: int | None = None) -> None:
         super().__init__(f"connection closed: {reason}")
         self.reason = reason
         self.reconnect = reconnect
+        self.retry_after_ms = retry_after_ms
 
 
 class SignalingClient(ABC):
@@ -138,6 +144,14 @@ class SignalingClient(ABC):
     async def list_peers(self, *, room: str | None = None, page_size: int = 0, page_token: str = "") -> PeerList:
         """A page of the room's peers in the order in which they joined."""
         return _expect(PeerList, await self.call(ListPeers(room, page_size, page_token)))
+
+    async def authenticate(self, token: str) -> Authenticated:
+        """Show a new token, before the present one expires; returns for whom the session acts now, and until when.
+
+        Raises SignalingError: UNAUTHENTICATED where the token is no good, PERMISSION_DENIED where it is another
+        subject's. Where it does not allow the peer that this session is, the session ends as `revoked`.
+        """
+        return _expect(Authenticated, await self.call(Authenticate(token)))
 
     async def health(self) -> Health:
         """How the server is."""

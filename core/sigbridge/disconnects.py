@@ -1,9 +1,10 @@
-"""Why a connection ends, in one word that is the same on both protocols, in the log and in the counters.
+"""Why a connection ends, or may not begin, in one word that is the same on both protocols, in the log and the counters.
 
 Source: `docs/protocol.md`, section "How a connection ends". Each adapter holds the codes of its own protocol.
 """
 
 from enum import Enum
+from typing import Final
 
 
 class DisconnectReason(Enum):
@@ -29,3 +30,22 @@ class DisconnectReason(Enum):
     def __init__(self, word: str, reconnect: bool | None) -> None:
         self.word = word
         self.reconnect = reconnect
+
+
+REFUSALS: Final = {
+    "unauthenticated": False,
+    "origin": False,
+    "throttled": True,
+    "held_off": True,
+    "draining": True,
+    "sessions": True,
+    "memory": True,
+}
+"""The words for who is refused at the door, and whether its client should come back."""
+
+_ADVICE: Final = {**REFUSALS, **{reason.word: reason.reconnect for reason in DisconnectReason}}
+
+
+def reconnect_advice(word: str) -> bool | None:
+    """Whether a client should come back that was told this word; `None` where the word says nothing of that."""
+    return _ADVICE.get(word)

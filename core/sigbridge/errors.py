@@ -25,11 +25,13 @@ raises them catches them, and one that gets out is a bug:
 
     Exception
     ├── MessageTooBig                   sigbridge_grpc.framing
-    ├── CallRefused                     sigbridge_grpc.method
     ├── ConnectionFault                 sigbridge_http2.errors
     ├── StreamFault                     sigbridge_http2.errors
     ├── MalformedFields                 sigbridge_http2.errors
     ├── Fault                           sigbridge_websocket.error_codes
+    ├── BadKeys                         sigbridge_auth.keys
+    ├── BadToken                        sigbridge_auth.verdicts
+    │   └── UnknownKey                  sigbridge_auth.verdicts
     └── NotCompiledError                hatch_build
 """
 
@@ -72,6 +74,12 @@ class SignalingError(SigbridgeError):
         self.extra = extra
         self.word = ""
         """The word of a refusal at the door, for counters, logs and clients; empty for the refusal of a request."""
+
+    @property
+    def retry_after_ms(self) -> int | None:
+        """The milliseconds after which trying again helps, where that is known."""
+        milliseconds = self.extra.get("retry_after_ms")
+        return milliseconds if isinstance(milliseconds, int) else None
 
     def bare(self) -> Self:
         """Returns the error without its traceback, and what led to it, for those who keep it.
@@ -171,6 +179,13 @@ def server_draining() -> SignalingError:
 def too_many_sessions(limit: str, value: int) -> SignalingError:
     """There are as many sessions as `limit`, an environment variable, allows: in all, or of one identity or address."""
     return _at_the_door("sessions", limit_exceeded("Too many sessions", limit, value, "connect again later"))
+
+
+def too_many_streams(limit: str, value: int) -> SignalingError:
+    """There are too many streams of sessions that have ended, whose clients do not read."""
+    return _at_the_door(
+        "sessions", limit_exceeded("Too many streams that are not read", limit, value, "connect again later")
+    )
 
 
 def internal_error() -> SignalingError:

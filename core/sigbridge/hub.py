@@ -6,7 +6,8 @@ socket. It knows no protocol, no JSON on the wire, no protobuf and no clock.
 Rule 1: a refused request changes nothing. Rule 2: a session's end removes only what is its own: incarnations tell an
 old session's peer from a new one of the same id. Rule 3: what a message becomes on every wire is made before it is put
 into any outbox. Rule 4: events for other sessions leave at once; what a request causes for its own sender follows its
-response. Rule 5: sessions that end because an event did not fit are ended when the request is done.
+response. Rule 5: sessions whose end a request brings about, since an event did not fit or an identity may not be their
+peer any more, are ended when the request is done.
 
 The states of a server, and what leads from one to the next:
 
@@ -30,11 +31,12 @@ from sigbridge.disconnects import DisconnectReason
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.errors import SignalingError
 from sigbridge.farewells import Farewells
-from sigbridge.instant import Instant
+from sigbridge.instant import NEVER, Instant
 from sigbridge.limits import RateLimiter
 from sigbridge.messages import (
     Announce,
     Answer,
+    Authenticate,
     Disconnect,
     Event,
     Health,
@@ -48,14 +50,17 @@ from sigbridge.messages import (
 )
 from sigbridge.offers import Offers
 from sigbridge.outbox import Outbox
+from sigbridge.patterns import Patterns
 from sigbridge.pending import Pending
 from sigbridge.rooms import Rooms
 from sigbridge.rules.announce import AnnounceRule
+from sigbridge.rules.authenticate import AuthenticateRule
 from sigbridge.rules.leave import LeaveRule
 from sigbridge.rules.list import ListRule
 from sigbridge.rules.relay import RelayRules
 from sigbridge.session import ANYWHERE, Caller, Encoding, Outcome, RequestId, Session, Sink
 from sigbridge.settings import Settings
+from sigbridge.standing import Judge, Standing, end_of
 from sigbridge.tracing import Tracer
 
 logger = logging.getLogger("sigbridge.session")
@@ -118,9 +123,14 @@ class Hub:
         self._offers = Offers(lifetime_seconds=settings.pending_offer_seconds)
         self._delivery = Delivery(self.counters, tracer)
         self._farewells = Farewells(self._delivery)
+        self._standing = Standing(Patterns(settings.reserved_peer_ids), self._end_later)
+        self._call_in_next_turn: Callable[[], None] | None = None
+        self._turn_asked = False
+        """Whether the next turn of the event loop was asked for already."""
         self._announcing = AnnounceRule(
-            settings, self._rooms, self._delivery, self._farewells, self._limiter, directory
+            settings, self._rooms, self._delivery, self._farewells, self._limiter, self._standing, directory
         )
+        authenticating = AuthenticateRule(self._standing)
         relays = RelayRules(settings, self._offers, self._delivery, bus)
         self._leaving = LeaveRule(self._rooms, self._offers, self._farewells, relays, directory)
         self._listing = ListRule(settings, self._rooms, self._limiter)
@@ -132,6 +142,7 @@ class Hub:
             Disconnect: self._leaving.disconnect,
             ListPeers: self._listing.list_peers,
             HealthCheck: self._health_check,
+            Authenticate: authenticating.authenticate,
         }
 
     # Sessions.
@@ -155,6 +166,7 @@ class Hub:
         session = Session(secrets.token_hex(8), protocol, encoding, outbox, caller, self.counters.tallies(protocol))
         session.on_end = on_end
         session.opened_at = session.unannounced_since = now.monotonic
+        session.ends_at = end_of(session.identity, now)
         self._sessions[session.id] = session
         self.counters.sessions[protocol] += 1
         logger.info(
@@ -181,7 +193,20 @@ class Hub:
 
         While the hub is ending another one, this one's turn comes after it.
         """
+        self._end_later(session, reason)
+        self._end_queued(now)
+
+    def _end_later(self, session: Session, reason: DisconnectReason) -> None:
+        """End a session when the present request, or turn, is done."""
         self._to_end.append((session, reason))
+
+    def review(self, judge: Judge, now: Instant) -> None:
+        """Ask of every session whether what proved its identity still does, since that has changed.
+
+        Where `judge` returns `None` the session ends as `revoked`; another identity takes the place of its own, which
+        may end it likewise; the same one changes nothing. Of many sessions some are asked about in later turns.
+        """
+        self._standing.review(list(self._sessions.values()), judge, now)
         self._end_queued(now)
 
     @property
@@ -202,20 +227,32 @@ class Hub:
             self.end(session, DisconnectReason.DRAINING, now)
 
     def spread_farewells(self, call_in_next_turn: Callable[[], None] | None, now: Instant) -> None:
-        """Spreads the events of peers that leave over turns of the event loop; `call_in_next_turn` asks for `go_on`.
+        """Spreads over turns of the event loop the events of peers that leave, and reviews.
 
-        None: all are queued at once, as they are from the beginning.
+        `call_in_next_turn` asks for `go_on`. None: all is done at once, as it is from the beginning.
         """
-        self._farewells.spread(call_in_next_turn, now)
+        self._call_in_next_turn = call_in_next_turn
+        ask = None if call_in_next_turn is None else self._ask_for_turn
+        self._standing.spread(ask, now)
         self._end_queued(now)
+        self._farewells.spread(ask, now)
+        self._end_queued(now)
+
+    def _ask_for_turn(self) -> None:
+        """Asks for the next turn, once."""
+        if not self._turn_asked and self._call_in_next_turn is not None:
+            self._turn_asked = True
+            self._call_in_next_turn()
 
     def go_on(self, now: Instant) -> None:
         """Begins a turn of the event loop, where it was asked for."""
+        self._turn_asked = False
         self._farewells.go_on(now)
+        self._standing.go_on(now)
         self._end_queued(now)
 
     def expire(self, now: Instant) -> float:
-        """Do what is due: end offers, silent newcomers and sessions that read too slowly.
+        """Do what is due: end offers, silent newcomers, and sessions that read too slowly or whose credentials end.
 
         Returns the monotonic time at which it next wants to be called, at the latest.
         """
@@ -224,7 +261,12 @@ class Hub:
         self._limiter.expire(moment)
         announce_seconds, send_seconds = settings.announce_timeout_seconds, settings.send_deadline_seconds
         unannounced_since = oldest = moment
+        ends_at = NEVER
         for session in self._sessions.values():
+            if session.ends_at <= moment:
+                self._to_end.append((session, DisconnectReason.TOKEN_EXPIRED))
+                continue
+            ends_at = min(ends_at, session.ends_at)
             if session.peer is None:
                 if session.unannounced_since + announce_seconds <= moment:
                     self._to_end.append((session, DisconnectReason.ANNOUNCE_TIMEOUT))
@@ -238,7 +280,7 @@ class Hub:
             else:
                 oldest = min(oldest, put_at)
         self._end_queued(now)
-        due = min(unannounced_since + announce_seconds, oldest + send_seconds)
+        due = min(unannounced_since + announce_seconds, oldest + send_seconds, ends_at)
         # An offer that begins later than now cannot be due before its whole lifetime has passed.
         return min(due, moment + settings.pending_offer_seconds if offer_due is None else offer_due)
 
@@ -368,14 +410,14 @@ class Hub:
         now: Instant,
         sink: Sink | None,
     ) -> None:
-        """Count the outcome of a request and respond with it, then end those that could not take what it caused."""
+        """Count the outcome of a request and respond with it, then end those whose end it has brought about."""
         session.request_count += 1
         if isinstance(outcome, SignalingError):
             self.counters.refused_requests[session.protocol, tally.kind, outcome.code.name] += 1
         else:
             tally.accepted += 1
         self._delivery.respond(session, outcome, request_id, now, sink)
-        if self._delivery.slow:
+        if self._delivery.slow or self._to_end:
             self._end_queued(now)
 
     def respond(

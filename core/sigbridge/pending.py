@@ -1,7 +1,7 @@
-"""An answer that must wait for something outside this process.
+"""An answer that must wait for something outside this process, or for a file to be read.
 
 The hub is synchronous; where it has to wait for another node's word it returns a `Pending` and is told the outcome
-later. In one process nothing ever waits, and nothing here is made.
+later, as the doors are where a token needs another look at the keys. Where nothing waits, nothing here is made.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Pending(Generic[T]):
@@ -35,9 +36,23 @@ class Pending(Generic[T]):
         if self._outcome is not None:
             callback(*self._outcome)
 
+    def abandon(self) -> None:
+        """Forget the callback, and all that it holds: nobody wants the outcome any more."""
+        self._callback = _nobody
+
+    def followed_by(self, make: Callable[[T | SignalingError, Instant], U | SignalingError]) -> "Pending[U]":
+        """Returns the `Pending` of what `make` makes of the outcome; it takes the place of the callback."""
+        made: Pending[U] = Pending()
+        self.then(lambda outcome, now: made.resolve(make(outcome, now), now))
+        return made
+
     def resolve(self, outcome: T | SignalingError, now: Instant) -> None:
         """Say the outcome; a second one is ignored."""
         if self._outcome is None:
             self._outcome = (outcome, now)
             if self._callback is not None:
                 self._callback(outcome, now)
+
+
+def _nobody(outcome: object, now: Instant) -> None:
+    """The callback of those who have gone."""

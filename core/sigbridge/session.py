@@ -115,6 +115,7 @@ class Session:
         "encoding",
         "end_reason",
         "ends_at",
+        "has_authenticated",
         "id",
         "identity",
         "on_end",
@@ -147,6 +148,8 @@ class Session:
         self.identity = caller.identity
         self.ends_at = NEVER
         """When it ends because its credentials do (monotonic seconds)."""
+        self.has_authenticated = False
+        """True once it was given an identity by `authenticate`: nobody in particular may become somebody once."""
         self.authenticator = caller.authenticator
         self.certificate = caller.certificate
         self.remote = caller.address

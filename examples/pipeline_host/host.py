@@ -16,8 +16,10 @@ import grpc.aio
 from pipeline_host.runner import PipelineRunner
 from pipeline_host.services import EXECUTION_SERVICE_NAME, STREAMING_SERVICE_NAME, add_pipelines
 from sigbridge import Hub, Settings
-from sigbridge.auth import Authenticator, token_authenticator
+from sigbridge.auth import Authenticator
 from sigbridge.settings import parse_address
+from sigbridge_auth.authenticators import TokenAuthenticator
+from sigbridge_auth.sources import Sources
 from sigbridge_grpc.discovery import HEALTH_SERVICE_NAME, StandardHealth, add_reflection
 from sigbridge_grpc.interceptors import interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
@@ -52,7 +54,10 @@ class PipelineHost:
     """The port of `/metrics`, `/healthz` and `/readyz`; known after `start`, `None` where it is off."""
 
     def __init__(self, settings: Settings, *, authenticator: Authenticator | None = None) -> None:
-        """Make a host; `authenticator` replaces the static tokens."""
+        """Make a host; `authenticator` replaces the sources that are set.
+
+        Raises SettingError where a file of these is no good.
+        """
         self.settings = settings
         self.hub = Hub(settings, read_clock(), stopwatch=time.perf_counter)
         self._timer = HubTimer(self.hub)
@@ -61,7 +66,7 @@ class PipelineHost:
         self.registry = make_registry(self.hub, self._timer)
         self.runner = PipelineRunner(settings, self.registry, memory_is_short=lambda: self.hub.degraded)
         if authenticator is None:
-            authenticator = token_authenticator(settings.auth_tokens, asked=settings.grpc_asks_for_token)
+            authenticator = TokenAuthenticator(Sources(settings), "grpc", asked=settings.grpc_asks_for_token)
         self._server = grpc.aio.server(
             options=server_options(settings), interceptors=interceptors(authenticator, settings)
         )

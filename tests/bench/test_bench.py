@@ -327,7 +327,7 @@ async def test_a_wrong_token_is_one_line(which, serve):
     assert (code, out) == (1, "")
     assert errors.startswith("sigbridge: ")
     assert errors.count("\n") == 1
-    assert {"--grpc": "unauthenticated", "--ws": "HTTP 401"}[which] in errors
+    assert "unauthenticated" in errors
 
 
 @pytest.mark.parametrize(("which", "scheme"), [("--grpc", ""), ("--ws", "ws://")])

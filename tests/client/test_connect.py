@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 
 import grpc.aio
 import pytest
@@ -9,8 +10,9 @@ import websockets.asyncio.client
 
 from certificates import Authority
 from served import servers
-from sigbridge import ConnectionClosed, SignalingError
-from sigbridge.errors import invalid_params
+from sigbridge import Authenticated, ConnectionClosed, SignalingError
+from sigbridge.auth import Identity
+from sigbridge.errors import invalid_params, unauthenticated
 from sigbridge_client import UrlError, connect
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_net.errors import AccessError
@@ -130,7 +132,7 @@ async def test_certificates(serve, files, protocol):
         async with await connect(where, root_certificates=roots, **device) as client:
             await client.announce("a")
             (session,) = server.hub._sessions.values()
-            assert (session.identity.subject, session.holder) == ("device-1", "device-1")
+            assert (session.identity.subject, session.holder) == ("device-1", "cert:device-1")
             with pytest.raises(SignalingError, match="Too many announce requests"):
                 await client.announce("a")
         with pytest.raises(ConnectionClosed):
@@ -172,3 +174,52 @@ async def test_what_is_malformed_too_often_is_refused_alike_on_both(serve):
     assert texts[0] == texts[1]
     assert refusals[0][1] == refusals[1][1]
     assert abs(waits[0] - waits[1]) < 60_000
+
+
+@pytest.mark.parametrize("engine", ["native", "grpcio"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_token_shown_in_a_session_is_in_no_log_and_in_no_error(serve, caplog, protocol, engine):
+    caplog.set_level(logging.DEBUG)
+    server = await serve(auth_tokens=("canary-first", "canary-second"), grpc_engine=engine)
+    async with (
+        asyncio.timeout(TIME_LIMIT_SECONDS),
+        await connect(url(server, protocol), token="canary-first") as client,
+    ):
+        for token, code in (("canary-wrong", 16), ("canary-" * 2000, 16)):
+            with pytest.raises(SignalingError) as refused:
+                await client.authenticate(token)
+            assert refused.value.code == code
+            assert "canary" not in repr(refused.value) + str(refused.value.data())
+        assert await client.authenticate("canary-second") == Authenticated("", None)
+        with pytest.raises(SignalingError, match="Subject mismatch"):
+            await client.authenticate("canary-first")
+        await client.announce("alice")
+        await client.health()
+        counters = server.hub.counters
+        assert counters.requests[protocol, "authenticate", "ok"] == 1
+        assert counters.requests[protocol, "authenticate", "UNAUTHENTICATED"] == 2
+    logged = "".join(str(record.__dict__) for record in caplog.records)
+    assert "session ended" in logged
+    assert "canary" not in logged + caplog.text
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_what_is_asked_beside_a_session_shows_its_newest_token(serve, protocol):
+    """On gRPC health is a call of its own: by the first token it would be refused once that is over."""
+    over = set()
+
+    class Renewing:
+        def authenticate(self, credentials, now):
+            if credentials.token in over:
+                raise unauthenticated()
+            return Identity("alice")
+
+    server = await serve(authenticator=Renewing())
+    async with asyncio.timeout(TIME_LIMIT_SECONDS), await connect(url(server, protocol), token="first") as client:
+        await client.authenticate("second")
+        over.add("first")
+        await client.health()
+        over.add("third")
+        with pytest.raises(SignalingError):
+            await client.authenticate("third")
+        await client.health()

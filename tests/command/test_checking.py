@@ -7,6 +7,7 @@ from served import servers
 from sigbridge_compat.scenarios import SCENARIOS
 
 NAME = next(name for name, scenario in SCENARIOS.items() if scenario.peers == 2)
+OF_OUR_TOKENS = next(name for name, scenario in SCENARIOS.items() if scenario.identities)
 
 
 @pytest.fixture
@@ -57,6 +58,8 @@ async def test_what_does_not_hold_fails(serve):
     [
         ((), "sigbridge: neither --grpc nor --ws is given: expected at least one address to check\n"),
         (("--ws", "ws://127.0.0.1:1", "--only", "nothing"), "sigbridge: --only is 'nothing': expected one of "),
+        # Its tokens would prove nobody to a server that somebody runs.
+        (("--ws", "ws://127.0.0.1:1", "--only", OF_OUR_TOKENS), f"sigbridge: --only is '{OF_OUR_TOKENS}': expected "),
     ],
 )
 async def test_a_mistake_is_one_line(arguments, text):

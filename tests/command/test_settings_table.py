@@ -54,12 +54,15 @@ RIGHT = {
 }
 
 
+TLS = {f"SIGNALING_TLS_{name}_FILE": "x" for name in ("CERT", "KEY", "CLIENT_CA")}
+
+
 @pytest.mark.parametrize("name", [name for name, info in INFOS.items() if info.expects in RIGHT])
 def test_every_variable_is_read(name):
     info = INFOS[name]
     text, value = RIGHT[info.expects]
     # Some settings need others beside them.
-    environ = {"GRPC_AUTH_TOKENS": "x", info.env: text}
+    environ = {"GRPC_AUTH_TOKENS": "x", **TLS, info.env: text}
     assert getattr(Settings.from_environment(environ), name) == value
 
 

@@ -5,10 +5,11 @@ import hmac
 import pytest
 
 from clock import NOW
-from sigbridge import Announce, Code, Disconnect, Hub, Instant, Settings, SignalingError
+from sigbridge import Announce, Code, Disconnect, Hub, Instant, Settings, SignalingError, errors
 from sigbridge.auth import ALLOW_ALL, ANYBODY, Certificate, Credentials, Identity, RefusalCounter, StaticTokens
 from sigbridge.counters import Counters
 from sigbridge.messages import Capabilities
+from sigbridge.pending import Pending
 from sigbridge.session import Caller
 from stage import PlainEncoding, outcome_of
 
@@ -72,6 +73,52 @@ def test_who_is_not_let_in_is_counted():
         with pytest.raises(SignalingError):
             door.authenticate(Credentials(token=token), NOW)
     assert {key: count for key, count in counters.refusals.items() if count} == {("websocket", "unauthenticated"): 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (errors.unauthenticated(), "unauthenticated"),
+        (errors.throttled(1000), "throttled"),
+        (SignalingError(Code.PERMISSION_DENIED, "Not today"), "unauthenticated"),
+    ],
+)
+@pytest.mark.parametrize("known_at", ["at once", "before it is asked for", "later"])
+def test_refusals_are_counted_by_their_words_whenever_they_are_known(error, word, known_at):
+    pending = Pending()
+
+    class Slow:
+        def authenticate(self, credentials, now):
+            if known_at == "at once":
+                raise error
+            if known_at == "before it is asked for":
+                pending.resolve(error, now)
+            return pending
+
+    counters, told = Counters(), []
+    door = RefusalCounter(Slow(), counters, "grpc")
+    if known_at == "at once":
+        with pytest.raises(SignalingError):
+            door.authenticate(Credentials(), NOW)
+    else:
+        door.authenticate(Credentials(), NOW).then(lambda *outcome: told.append(outcome))
+        pending.resolve(error, NOW)
+        assert told == [(error, NOW)]
+    assert {key: count for key, count in counters.refusals.items() if count} == {("grpc", word): 1}
+
+
+def test_who_is_let_in_later_is_not_counted():
+    pending = Pending()
+
+    class Slow:
+        def authenticate(self, credentials, now):
+            return pending
+
+    counters, told = Counters(), []
+    RefusalCounter(Slow(), counters, "grpc").authenticate(Credentials(), NOW).then(lambda *one: told.append(one))
+    pending.resolve(ANYBODY, NOW)
+    assert told == [(ANYBODY, NOW)]
+    assert not any(counters.refusals.values())
 
 
 def test_a_shared_token_is_nobody_and_a_certificate_is_somebody():

@@ -6,6 +6,8 @@ from sigbridge import (
     Announce,
     Announced,
     Answer,
+    Authenticate,
+    Authenticated,
     Capabilities,
     ConnectionClosed,
     Disconnect,
@@ -31,6 +33,7 @@ ANSWERS = {
     Disconnect: Disconnected("b"),
     ListPeers: PeerList((), 0),
     HealthCheck: Health("healthy", 0, 0, {}),
+    Authenticate: Authenticated("alice", 1),
 }
 
 
@@ -72,6 +75,7 @@ async def test_each_method_sends_its_request_and_returns_its_reply():
         assert await client.disconnect("b") == ANSWERS[Disconnect]
         assert await client.list_peers(room="", page_size=2, page_token="t") == ANSWERS[ListPeers]
         assert await client.health() == ANSWERS[HealthCheck]
+        assert await client.authenticate("a token") == ANSWERS[Authenticate]
     assert client.asked == [
         Announce("a"),
         Announce("a", Capabilities(True), {"k": 1}, "r"),
@@ -81,6 +85,7 @@ async def test_each_method_sends_its_request_and_returns_its_reply():
         Disconnect("b"),
         ListPeers("", 2, "t"),
         HealthCheck(),
+        Authenticate("a token"),
     ]
     assert client.closes == 1
     assert client.closed.reason == "client_left"

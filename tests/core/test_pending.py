@@ -1,5 +1,7 @@
 """An outcome that comes later, once."""
 
+import weakref
+
 import pytest
 
 from sigbridge import Instant, errors
@@ -40,3 +42,33 @@ def test_one_callback_only():
     pending.then(lambda *word: None)
     with pytest.raises(RuntimeError):
         pending.then(lambda *word: None)
+
+
+def test_who_has_gone_is_not_told_and_nothing_of_them_is_kept():
+    class Gone:
+        def hear(self, *_):
+            raise AssertionError
+
+    gone = Gone()
+    kept = weakref.ref(gone)
+    pending = Pending()
+    pending.then(gone.hear)
+    pending.abandon()
+    del gone
+    assert kept() is None
+    pending.resolve("value", NOW)
+    assert pending.resolved
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_what_is_made_of_an_outcome_follows_it(early):
+    told = []
+    pending = Pending()
+    if early:
+        pending.resolve("value", NOW)
+    made = pending.followed_by(lambda outcome, now: (outcome, now))
+    made.then(lambda *word: told.append(word))
+    if not early:
+        assert not made.resolved
+        pending.resolve("value", NOW)
+    assert told == [(("value", NOW), NOW)]

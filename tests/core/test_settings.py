@@ -75,6 +75,34 @@ def test_every_setting_has_one_subject_in_a_file_of_its_own():
             "SIGNALING_TLS_CERT_FILE is empty: TLS needs a certificate and its key",
         ),
         (
+            {"SIGNALING_CERTIFICATE_IS_ENOUGH": "true", "GRPC_AUTH_TOKENS": "x"},
+            (
+                "SIGNALING_TLS_CLIENT_CA_FILE is empty: SIGNALING_CERTIFICATE_IS_ENOUGH is true, and no client shows a "
+                "certificate that is not asked for"
+            ),
+        ),
+        (
+            {"SIGNALING_TLS_SUBJECT_PEER_ID": "true"},
+            (
+                "SIGNALING_TLS_CLIENT_CA_FILE is empty: SIGNALING_TLS_SUBJECT_PEER_ID is true, and no client shows a "
+                "certificate that is not asked for"
+            ),
+        ),
+        (
+            {"SIGNALING_JWT_ISSUER": "https://idp", "GRPC_AUTH_TOKENS": "x"},
+            (
+                "SIGNALING_JWT_ISSUER is set, and no JWT can be checked: expected keys too, by SIGNALING_JWT_KEY_FILE, "
+                "SIGNALING_JWT_JWKS_FILE or SIGNALING_JWT_HMAC_SECRET_FILE"
+            ),
+        ),
+        (
+            {"SIGNALING_JWT_AUDIENCE": "signaling"},
+            (
+                "SIGNALING_JWT_AUDIENCE is set, and no JWT can be checked: expected keys too, by SIGNALING_JWT_KEY_FILE, "
+                "SIGNALING_JWT_JWKS_FILE or SIGNALING_JWT_HMAC_SECRET_FILE"
+            ),
+        ),
+        (
             {"SIGNALING_LOG_LEVEL": "loud"},
             "SIGNALING_LOG_LEVEL is 'loud': expected debug, info, warning or error",
         ),

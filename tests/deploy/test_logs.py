@@ -4,10 +4,12 @@ import asyncio
 import base64
 import contextlib
 import json
+import time
 
 import grpc
 import pytest
 
+from jwts import jwks_file, signer
 from waiting import wait_until
 
 CANARY = "canary-3f9c51d2e8a7"
@@ -59,6 +61,72 @@ async def test_a_token_is_in_no_log_at_any_level_and_on_no_page(json_logging, se
     assert "session started" in said
     assert CANARY not in said
     assert encoded not in said
+
+
+@pytest.mark.parametrize("json_logging", ["true", "false"])
+async def test_nor_is_a_jwt_a_token_of_a_file_or_one_that_a_session_shows(
+    json_logging, serve, engine, clients, tmp_path
+):
+    jwks_file(tmp_path, signer("ES256").jwk(kid="known"))
+
+    def jwt(kid="known", **claims):
+        every = {"sub": "alice", "exp": time.time() + 3600, "private": CANARY} | claims
+        return signer("ES256").token(every, kid=kid, private=CANARY)
+
+    head, claims, signature = jwt().split(".")
+    good = [jwt(), f"{CANARY}-of-the-file", f"{CANARY}-of-all"]
+    bad = [
+        jwt(exp=1),
+        jwt(aud=f"{CANARY}-aud", nbf=2**40),
+        jwt(exp=f"{CANARY}-exp"),
+        jwt(sub=f"{CANARY}\n"),
+        jwt(peer_ids=[f"{CANARY}-{number}" for number in range(65)]),
+        jwt(kid=f"{CANARY}-kid"),
+        f"{head}.{claims}.{signature[::-1]}",
+        f"{CANARY}.{CANARY}.{CANARY}",
+        f"{CANARY}-unknown",
+        f"{CANARY}-of-the-file-too-old",
+        CANARY * 400,
+    ]
+    (tmp_path / "tokens").write_text(
+        json.dumps({"token": good[1], "subject": "bob"}) + "\n" + json.dumps({"token": bad[-2], "expires": 1}) + "\n"
+    )
+    server = serve(
+        GRPC_AUTH_TOKENS=good[2],
+        SIGNALING_TOKENS_FILE=str(tmp_path / "tokens"),
+        SIGNALING_JWT_JWKS_FILE=str(tmp_path / "jwks.json"),
+        SIGNALING_LOG_LEVEL="debug",
+        GRPC_JSON_LOGGING=json_logging,
+        **engine,
+    )
+    answers = []
+    channel = await clients.channel(server.grpc)
+    for token in (*good, *bad):
+        call = channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers")(
+            b"", metadata=[("authorization", f"Bearer {token}")]
+        )
+        answers.append(f"{await call.code()} {await call.details()} {await call.trailing_metadata()}")
+        over_websocket = await clients.websocket(server.ws, token=good[0])
+        over_grpc = await clients.grpc(server.grpc, token=good[0])
+        answers.append(json.dumps(await over_websocket.ask("authenticate", token=token)))
+        answers.append(json.dumps(await over_grpc.ask(authenticate={"token": token})))
+        await over_websocket.connection.close()
+        over_grpc.call.cancel()
+        if token in bad:
+            with pytest.raises(Exception, match=r"HTTP 4(01|29)") as refusal:
+                await clients.websocket(server.ws, token=token)
+            answers.append(f"{refusal.value.response.headers} {refusal.value.response.body}")
+    # A file that is no good is complained of, and a line of it is not shown.
+    (tmp_path / "tokens").write_text(f'{{"token": "{CANARY}", "{CANARY}": 1}}\n')
+    await asyncio.to_thread(wait_until, lambda: server.said("files are not read again"), "the complaint")
+    answers += [server.page(path)[1] for path in ("/metrics", "/healthz", "/readyz")]
+    await asyncio.to_thread(server.stop)
+    said = "".join((*server.stdout, *server.stderr, *answers))
+    assert len(server.said("client refused")) >= len(bad)
+    assert CANARY not in said
+    for token in (*good, *bad):
+        for piece in token.split("."):
+            assert piece not in said
 
 
 def test_a_wrong_setting_shows_no_token(serve):

@@ -20,7 +20,7 @@ from sigbridge_grpc.interceptors import interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
 from sigbridge_net.clock import read_clock
 from sigbridge_server.metrics import HubCollector
-from waiting import TIME_LIMIT_SECONDS
+from waiting import TIME_LIMIT_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "embedding.md"
@@ -41,7 +41,10 @@ def names(word: str) -> dict[str, Any]:
 
 
 def test_every_program_is_tested_here():
-    tested = ("asyncio.run(main())", "def make_server", "def mount_on_both", "def publish", "class Accounts")
+    tested = (
+        *("asyncio.run(main())", "def make_server", "def mount_on_both", "def publish", "class Accounts"),
+        "def serve_those_of_files",
+    )
     assert sorted(PROGRAMS) == sorted(program(word) for word in tested)
 
 
@@ -158,4 +161,25 @@ async def test_an_authenticator_of_ones_own():
             await alice.announce("alice", room="lobby")
     finally:
         await mounted.drain(1)
+        await server.stop(0)
+
+
+async def test_a_host_follows_the_files_of_its_tokens(tmp_path):
+    file = tmp_path / "tokens"
+    file.write_text('{"token": "of-alice", "subject": "alice"}')
+    settings = Settings(tokens_file=str(file))
+    hub = Hub(settings, read_clock())
+    server, reloader = names("def serve_those_of_files")["serve_those_of_files"](settings, hub)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    reloader.start()
+    try:
+        async with await connect(f"grpc://127.0.0.1:{port}", token="of-alice") as alice:
+            await alice.announce("alice")
+            file.write_text("# nobody\n")
+            await until(lambda: alice.closed)
+            assert alice.closed is not None
+            assert alice.closed.reason == "revoked"
+    finally:
+        reloader.stop()
         await server.stop(0)

@@ -378,7 +378,7 @@ async def test_two_peers_offer_and_answer(hosted):
         assert (await anext(heard)).sdp == "v=0 bob"
 
 
-@pytest.mark.parametrize("name", list(SCENARIOS))
+@pytest.mark.parametrize("name", [name for name, one in SCENARIOS.items() if not one.identities])
 async def test_the_scenarios_hold_on_the_hosts_port(hosted, name):
     way = way_by_url("grpc", f"grpc://{hosted.target}")
     await SCENARIOS[name].run(way, way)

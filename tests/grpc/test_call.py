@@ -4,10 +4,12 @@ import pytest
 
 from sigbridge_grpc.call import (
     ACCEPTED,
+    AWAITING,
     CONCLUDED,
     ENDING,
     FINISHED,
     GONE,
+    ON_ACCEPT,
     ON_FINISH,
     ON_RESPOND,
     RESPONDING,
@@ -39,15 +41,21 @@ def call_of(agenda: Agenda, stream_id: int = 1) -> StreamCall:
 
 
 def test_every_verb_in_every_state() -> None:
+    assert dict(enumerate(ON_ACCEPT)) == {
+        AWAITING: ACCEPTED, ACCEPTED: ACCEPTED, RESPONDING: RESPONDING, FINISHED: FINISHED, ENDING: ENDING,
+        CONCLUDED: CONCLUDED, GONE: GONE
+    }  # fmt: skip
     assert dict(enumerate(ON_RESPOND)) == {
-        ACCEPTED: RESPONDING, RESPONDING: RESPONDING, FINISHED: ENDING, ENDING: ENDING, CONCLUDED: CONCLUDED, GONE: GONE
+        AWAITING: AWAITING, ACCEPTED: RESPONDING, RESPONDING: RESPONDING, FINISHED: ENDING, ENDING: ENDING,
+        CONCLUDED: CONCLUDED, GONE: GONE
     }  # fmt: skip
     assert dict(enumerate(ON_FINISH)) == {
-        ACCEPTED: FINISHED, RESPONDING: ENDING, FINISHED: FINISHED, ENDING: ENDING, CONCLUDED: CONCLUDED, GONE: GONE
+        AWAITING: FINISHED, ACCEPTED: FINISHED, RESPONDING: ENDING, FINISHED: FINISHED, ENDING: ENDING,
+        CONCLUDED: CONCLUDED, GONE: GONE
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("before", "after"), [(ACCEPTED, FINISHED), (RESPONDING, ENDING)])
+@pytest.mark.parametrize(("before", "after"), [(AWAITING, FINISHED), (ACCEPTED, FINISHED), (RESPONDING, ENDING)])
 def test_a_call_is_finished_once_and_looked_at_soon(woken: Woken, before: int, after: int) -> None:
     call = call_of(woken.agenda)
     woken.agenda.due = 100.0

@@ -139,8 +139,9 @@ async def test_a_full_server(serve: Serve) -> None:
     served = await serve(max_sessions=1)
     async with await GrpcSignalingClient.connect(served.target):
         for _ in range(20):
-            with pytest.raises(ConnectionClosed, match="resource_exhausted"):
+            with pytest.raises(ConnectionClosed) as refused:
                 await GrpcSignalingClient.connect(served.target)
+            assert (refused.value.reason, refused.value.reconnect) == ("sessions", True)
 
 
 async def test_peers_without_a_session(serve: Serve) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from clock import NOW
 from sigbridge import Settings
-from sigbridge.auth import StaticTokens
+from sigbridge.auth import Identity, StaticTokens
 from sigbridge.errors import Code, SignalingError
 from sigbridge.session import Caller
 from sigbridge_grpc.door import (
@@ -45,7 +45,10 @@ def door(*tokens: str, **options: bool) -> Door:
 
 
 def admitted(request: RequestHead, *tokens: str) -> Admission:
-    return door(*tokens).admit(request, CLIENT, NOW)
+    asked = door(*tokens)
+    identity = asked.identify(request, CLIENT, NOW)
+    assert isinstance(identity, Identity)
+    return asked.admit(identity, request, CLIENT)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from channels import BIG_SDP
 from sigbridge import DisconnectReason
+from sigbridge_compat.identities import DescribedIdentities, token_of
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
@@ -98,3 +99,37 @@ async def test_an_idle_connection_is_closed_and_its_channel_goes_on(start: Start
     for _ in range(2):
         assert await served.unary(f"/{SERVICE_NAME}/HealthCheck", b"", channel)
         await until(lambda: channel.get_state() is grpc.ChannelConnectivity.IDLE)
+
+
+async def test_a_token_that_expires_and_one_that_narrows_end_a_session(start: Start) -> None:
+    served = await start(authenticator=DescribedIdentities())
+    for token, status, word, again in (
+        (token_of("a", expires_in=0.0), grpc.StatusCode.UNAUTHENTICATED, "token_expired", "yes"),
+        (token_of("a", peer_ids=("b",)), grpc.StatusCode.PERMISSION_DENIED, "revoked", "no"),
+    ):
+        call = await served.call()
+        await call.send("1", authenticate=pb.AuthenticateRequest(token=token_of("a", peer_ids=("a",))))
+        reply = await call.receive()
+        assert (reply.request_id, reply.ack.message) == ("1", "Authenticated as a")
+        assert reply.ack.data == '{"subject":"a","expires_at":null}'
+        await call.announce("a")
+        await call.send("2", authenticate=pb.AuthenticateRequest(token=token))
+        assert (await call.receive()).request_id == "2", "the response comes before the end"
+        code, details, trailers = await call.end()
+        assert (code, details) == (status, f"Session ended: {word}")
+        assert trailers == {"signaling-disconnect": word, "signaling-reconnect": again}
+    assert served.hub.peer_count == 0
+
+
+async def test_a_review_ends_a_session(start: Start) -> None:
+    served = await start(authenticator=DescribedIdentities())
+    alice, bob = await served.call(), await served.call()
+    await alice.send("1", authenticate=pb.AuthenticateRequest(token=token_of("alice")))
+    await alice.receive()
+    await bob.announce("bob")
+    served.hub.review(lambda identity: None if identity.subject == "alice" else identity, read_clock())
+    code, _, trailers = await alice.end()
+    assert code is grpc.StatusCode.PERMISSION_DENIED
+    assert trailers == {"signaling-disconnect": "revoked", "signaling-reconnect": "no"}
+    await bob.send("2", list_peers=pb.ListPeersRequest())
+    assert (await bob.receive()).peer_list.count == 1

@@ -23,13 +23,14 @@ LIST_RESPONSE = "1 peers repeated PeerInfo, 2 count uint32, 3 next_page_token st
 CONTRACT = {
     "SignalingRequest": "1 request_id string, 10 announce AnnounceRequest, 11 offer OfferRequest, "
     "12 answer AnswerRequest, 13 ice_candidate IceCandidateRequest, 14 disconnect DisconnectRequest, "
-    "15 list_peers ListPeersRequest",
+    "15 list_peers ListPeersRequest, 16 authenticate AuthenticateRequest",
     "AnnounceRequest": "1 peer_id string, 2 capabilities PeerCapabilities, 3 metadata map<string,string>, 4 room string",
     "OfferRequest": SDP_REQUEST,
     "AnswerRequest": f"{SDP_REQUEST}, 4 offer_id string",
     "IceCandidateRequest": f"1 to_peer_id string, {CANDIDATE}",
     "DisconnectRequest": "1 peer_id string, 2 offer_id string",
     "ListPeersRequest": LIST_REQUEST,
+    "AuthenticateRequest": "1 token string",
     "GetPeersRequest": LIST_REQUEST,
     "HealthCheckRequest": "",
     "SignalingResponse": "1 request_id string, 10 ack AckResponse, 11 peer_list PeerListResponse, "
@@ -53,7 +54,7 @@ CONTRACT = {
     "PeerCapabilities": "1 audio bool, 2 video bool, 3 data bool, 4 extensions string",
 }
 ONEOFS = {
-    "SignalingRequest": ("request", 6),
+    "SignalingRequest": ("request", 7),
     "SignalingResponse": ("response", 4),
     "SignalingNotification": ("notification", 6),
 }

@@ -1,7 +1,7 @@
 """What stands before every method: tokens, the time limit of unary calls, and whom a call is made for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,23 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from cryptography import x509
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from certificates import Authority
 from channels import Channels
+from later import ALICE, Later
 from sigbridge import Hub, Instant, Settings, errors
-from sigbridge.auth import ANYBODY, AllowAll, Authenticator, Credentials, Identity, StaticTokens
+from sigbridge.auth import ANYBODY, AllowAll, Authenticator, Certificate, Credentials, Identity, StaticTokens
+from sigbridge.errors import Code, SignalingError
 from sigbridge_grpc.discovery import StandardHealth, add_reflection
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.interceptors import caller_of, interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
-from waiting import TIME_LIMIT_SECONDS
+from waiting import TIME_LIMIT_SECONDS, until
 
 TOKEN = "s3cret"
 BEARER = (("authorization", f"Bearer {TOKEN}"),)
@@ -56,6 +59,10 @@ class Host(Channels):
                         "ServerStream": grpc.unary_stream_rpc_method_handler(self.server_stream),
                         "ClientStream": grpc.stream_unary_rpc_method_handler(self.client_stream),
                         "SlowStream": grpc.unary_stream_rpc_method_handler(self.slow_stream),
+                        "Parsed": grpc.unary_unary_rpc_method_handler(self.parsed, request_deserializer=self.parse),
+                        "Sync": grpc.unary_unary_rpc_method_handler(self.sync),
+                        "SyncStream": grpc.unary_stream_rpc_method_handler(self.sync_stream),
+                        "SyncClientStream": grpc.stream_unary_rpc_method_handler(self.sync_client_stream),
                     },
                 ),
             )
@@ -92,6 +99,27 @@ class Host(Channels):
     async def client_stream(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
         self._called("ClientStream", context)
         return b"".join([message async for message in messages])
+
+    def parse(self, message: bytes) -> bytes:
+        self.handled.append("parse")
+        return message
+
+    async def parsed(self, message: bytes, context: Any) -> bytes:
+        self._called("Parsed", context)
+        return message
+
+    def sync(self, message: bytes, context: Any) -> bytes:
+        self._called("Sync", context)
+        return message
+
+    def sync_stream(self, message: bytes, context: Any) -> Iterator[bytes]:
+        self._called("SyncStream", context)
+        yield message
+        yield message
+
+    def sync_client_stream(self, messages: Iterator[bytes], context: Any) -> bytes:
+        self._called("SyncClientStream", context)
+        return b"".join(messages)
 
     async def unary_call(self, method: str, message: bytes = b"", metadata: Any = (), **how: Any) -> bytes:
         answer: bytes = await self.channel(**how).unary_unary(method, None, None)(message, metadata=metadata)
@@ -147,6 +175,12 @@ async def stream(host: Host, method: str, metadata: Any = (), messages: tuple[by
     return [answer async for answer in call]
 
 
+async def refused_stream(host: Host, method: str) -> tuple[grpc.StatusCode, str]:
+    # It sends nothing: the library's client may lose the status of a stream that ends while it writes.
+    call: Any = host.channel().stream_stream(method, None, None)()
+    return await call.code(), await call.details()
+
+
 METADATA = [
     ((), False),
     ((("authorization", "Bearer wrong"),), False),
@@ -195,7 +229,7 @@ async def test_tokens(start: Start, metadata: Any, let_in: bool) -> None:
 )
 async def test_no_method_of_any_kind_is_reached_without_a_token(start: Start, method: str) -> None:
     host = await start()
-    assert await refused(stream(host, method)) == (UNAUTHENTICATED, NO_TOKEN)
+    assert await refused_stream(host, method) == (UNAUTHENTICATED, NO_TOKEN)
     assert await refused(host.unary_call(method)) == (UNAUTHENTICATED, NO_TOKEN)
     assert host.handled == []
     assert (host.hub.session_count, host.mounted.stream_count) == (0, 0)
@@ -284,6 +318,17 @@ class Named:
         )
 
 
+class Witness(Named):
+    """The same, who keeps what was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[Credentials] = []
+
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
+        self.shown.append(credentials)
+        return super().authenticate(credentials, now)
+
+
 async def test_calls_at_once_know_their_own_callers(start: Start) -> None:
     host = await start(Named())
     names = ["alice", "bob"] * 20
@@ -366,20 +411,40 @@ async def test_a_certificate_s_subject_is_the_caller(start: Start, authority: Au
     client = grpc.ssl_channel_credentials(authority.pem, key, certificate)
     host = await start(AllowAll(), server)
     await host.unary_call("/test.Host/Unary", b"", credentials=client)
-    assert host.callers == [Identity(subject="device-1")]
+    assert host.callers == [Identity(subject="device-1", source="cert")]
 
 
-async def test_the_authenticator_is_told_token_and_subject(start: Start, authority: Authority) -> None:
+async def test_the_authenticator_is_told_all_at_once_and_once(start: Start, authority: Authority) -> None:
+    door = Witness()
     server = grpc.ssl_server_credentials([issued(authority, "server")], authority.pem, require_client_auth=True)
     key, certificate = issued(authority, "device-ü")
     client = grpc.ssl_channel_credentials(authority.pem, key, certificate)
-    host = await start(Named(), server)
+    host = await start(door, server)
     await host.unary_call("/test.Host/Unary", b"", (("authorization", "alice"),), credentials=client)
     assert host.callers == [Identity(subject="alice", peer_ids=frozenset({"alice", "device-ü"}))]
+    end = x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
+    assert door.shown == [Credentials("alice", Certificate("device-ü", end), "127.0.0.1")]
     assert await refused(host.unary_call("/test.Host/Unary", credentials=client)) == (UNAUTHENTICATED, NO_TOKEN)
+    assert len(door.shown) == 2
 
 
-async def test_without_interceptors_the_caller_is_the_certificate_s_or_nobody(start: Start) -> None:
+async def test_a_session_knows_who_has_judged_it(start: Start, authority: Authority) -> None:
+    door = Witness()
+    server = grpc.ssl_server_credentials([issued(authority, "server")], authority.pem, require_client_auth=True)
+    key, certificate = issued(authority, "device")
+    host = await start(door, server)
+    call = await host.call(
+        host.channel(credentials=grpc.ssl_channel_credentials(authority.pem, key, certificate)),
+        metadata=(("authorization", "alice"),),
+    )
+    await call.announce("alice")
+    (session,) = host.hub._sessions.values()
+    assert (session.authenticator, session.remote, session.identity.subject) == (door, "127.0.0.1", "alice")
+    assert session.certificate is not None
+    assert session.certificate.subject == "device"
+
+
+async def test_without_interceptors_the_caller_is_the_certificate_s_or_nobody(authority: Authority) -> None:
     class Context:
         def __init__(self, **auth: list[bytes]) -> None:
             self._auth = auth
@@ -387,6 +452,134 @@ async def test_without_interceptors_the_caller_is_the_certificate_s_or_nobody(st
         def auth_context(self) -> dict[str, list[bytes]]:
             return self._auth
 
+    _, pem = issued(authority, "a")
     assert caller_of(Context()) == ANYBODY
-    assert caller_of(Context(x509_common_name=[b"a", b"b"])) == Identity(subject="a")
-    assert caller_of(Context(x509_common_name=[b"\xff"])) == Identity(subject="\ufffd")
+    caller = caller_of(Context(x509_pem_cert=[pem]))
+    assert (caller.subject, caller.source, caller.name) == ("a", "cert", "cert:a")
+    assert caller.expires_at is not None
+    assert caller_of(Context(x509_pem_cert=[b"nonsense"])) == ANYBODY
+
+
+# Refusals, and what a refused call may cause.
+
+
+class Refusing:
+    """Lets nobody in, for a reason."""
+
+    def __init__(self, error: SignalingError) -> None:
+        self.error = error
+
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "trailers"),
+    [
+        (errors.unauthenticated(), {"signaling-disconnect": "unauthenticated", "signaling-reconnect": "no"}),
+        (
+            errors.throttled(1500),
+            {
+                "signaling-disconnect": "throttled",
+                "signaling-reconnect": "yes",
+                "signaling-retry-after-ms": "1500",
+            },
+        ),
+        (SignalingError(Code.PERMISSION_DENIED, "no"), {}),
+    ],
+)
+async def test_a_refusal_keeps_its_code_and_its_word(
+    start: Start, error: SignalingError, trailers: dict[str, str]
+) -> None:
+    host = await start(Refusing(error))
+    for method in (f"/{SERVICE_NAME}/GetPeers", "/test.Host/ServerStream", "/test.Host/Sync", "/test.Host/Nothing"):
+        call: Any = host.channel().unary_unary(method, None, None)(b"")
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await call
+        code: Any = refusal.value.code().value
+        assert (code[0], refusal.value.details()) == (int(error.code), error.message)
+        assert dict(refusal.value.trailing_metadata() or ()) == trailers
+    assert host.handled == []
+
+
+async def test_a_call_that_is_refused_is_neither_waited_for_nor_read(start: Start) -> None:
+    host = await start()
+    call: Any = host.channel().stream_unary("/test.Host/Parsed", None, None)()
+    # It sends nothing, and does not say that it will not.
+    assert await call.code() is UNAUTHENTICATED
+    assert await refused(host.unary_call("/test.Host/Parsed", b"x")) == (UNAUTHENTICATED, NO_TOKEN)
+    assert host.handled == []
+    assert await host.unary_call("/test.Host/Parsed", b"x", BEARER) == b"x"
+    assert host.handled == ["parse", "Parsed"]
+
+
+async def test_a_unary_call_without_a_request_is_none(start: Start) -> None:
+    host = await start()
+    for method in ("/test.Host/Unary", "/test.Host/Sync"):
+        call: Any = host.channel().stream_unary(method, None, None)(metadata=BEARER)
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert await call.details() == "The call has one message"
+    assert host.handled == []
+
+
+# Handlers that the library runs in threads.
+
+
+async def test_handlers_in_threads_are_asked_before_too_and_know_who_calls(start: Start) -> None:
+    host = await start(Named())
+    alice = (("authorization", "alice"),)
+    for method in ("Sync", "SyncStream", "SyncClientStream"):
+        assert await refused_stream(host, f"/test.Host/{method}") == (UNAUTHENTICATED, NO_TOKEN)
+    assert host.handled == []
+    assert await host.unary_call("/test.Host/Sync", b"x", alice) == b"x"
+    assert await stream(host, "/test.Host/SyncStream", alice, (b"a",)) == [b"a", b"a"]
+    assert await stream(host, "/test.Host/SyncClientStream", alice, (b"a", b"b")) == [b"ab"]
+    assert [caller.subject for caller in host.callers] == ["alice"] * 3
+
+
+# Who is looked up.
+
+
+async def test_a_call_waits_until_it_is_known_who_calls(start: Start) -> None:
+    door = Later()
+    host = await start(door)
+    calls = [asyncio.ensure_future(host.unary_call(f"/test.Host/{name}", b"x", BEARER)) for name in ("Unary", "Sync")]
+    session = asyncio.ensure_future(host.call(metadata=BEARER))
+    await until(lambda: len(door.waiting) == 3)
+    assert (host.handled, host.hub.session_count) == ([], 0)
+    door.decide(ALICE, read_clock())
+    assert await asyncio.gather(*calls) == [b"x", b"x"]
+    await (await session).announce("a")
+    assert [one.identity for one in host.hub._sessions.values()] == [ALICE]
+    assert host.callers == [ALICE, ALICE]
+
+
+async def test_who_is_refused_later_is_told_why(start: Start) -> None:
+    door = Later()
+    host = await start(door)
+    call = asyncio.ensure_future(refused(host.unary_call("/test.Host/Unary", b"x", BEARER)))
+    await until(lambda: door.waiting)
+    door.decide(errors.throttled(10), read_clock())
+    assert (await call)[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_look_up_has_the_time_of_a_handshake(start: Start) -> None:
+    host = await start(Later(), handshake_timeout_seconds=0.05)
+    for method in ("Unary", "Sync"):
+        code, details = await refused(host.unary_call(f"/test.Host/{method}", b"x", BEARER))
+        assert (code, details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded")
+    assert host.handled == []
+
+
+async def test_a_client_that_leaves_meanwhile_is_not_waited_for(start: Start) -> None:
+    door = Later()
+    host = await start(door)
+    call: Any = host.channel().unary_unary("/test.Host/Unary", None, None)(b"", metadata=BEARER)
+    await until(lambda: door.waiting)
+    (pending,) = door.waiting
+    waits = pending._callback
+    call.cancel()
+    await until(lambda: pending._callback is not waits)
+    door.decide(ALICE, read_clock())
+    assert host.handled == []

@@ -13,6 +13,7 @@ from sigbridge.messages import (
     Announced,
     Answer,
     AnswerReceived,
+    Authenticate,
     Disconnect,
     Event,
     Health,
@@ -179,3 +180,11 @@ def test_an_offer_id_that_is_empty_is_not_written() -> None:
     for event in (AnswerReceived("a", "v=0", "answer"), IceCandidateReceived("a", "c"), PeerDisconnected("a")):
         told = PROTOBUF.encode_event(msgspec.structs.replace(event, offer_id="x"))
         assert len(told) == len(PROTOBUF.encode_event(event)) + 3
+
+
+@pytest.mark.parametrize("request_id", ["", "1", "x" * 200])
+def test_a_token_takes_the_general_path(request_id):
+    """The number of its field is the first that takes two bytes."""
+    for size in (*range(300), 20_000):
+        message = translate.request_to_proto(Authenticate("x" * size), request_id)
+        assert fast_request(message.SerializeToString()) is None

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sigbridge import Code, DisconnectReason
+from sigbridge import Code, DisconnectReason, errors
+from sigbridge.errors import SignalingError
 from sigbridge_grpc import status
 
 
@@ -35,11 +36,43 @@ def test_the_table(reason: DisconnectReason, code: Code, advice: str | None) -> 
 def test_every_reason_has_a_status_and_is_read_back(reason: DisconnectReason) -> None:
     assert status.message_of(reason)
     assert (status.code_of(reason) is Code.OK) == (reason is DisconnectReason.CLIENT_LEFT)
-    assert status.reason_from_trailers(status.trailers_of(reason)) == (reason.word, reason.reconnect)
+    closed = status.closed_from_trailers(status.trailers_of(reason), "?")
+    assert (closed.reason, closed.reconnect, closed.retry_after_ms) == (reason.word, reason.reconnect, None)
 
 
 def test_trailers_of_others_say_nothing() -> None:
-    assert status.reason_from_trailers([("grpc-status", "0")]) == ("", None)
+    closed = status.closed_from_trailers([("grpc-status", "0")], "internal")
+    assert (closed.reason, closed.reconnect, closed.retry_after_ms) == ("internal", None, None)
+    assert status.closed_from_trailers([], "unauthenticated").reconnect is False
+    assert status.retry_from_trailers([("signaling-retry-after-ms", "soon")]) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "trailers"),
+    [
+        (errors.unauthenticated(), {"signaling-disconnect": "unauthenticated", "signaling-reconnect": "no"}),
+        (errors.server_draining(), {"signaling-disconnect": "draining", "signaling-reconnect": "yes"}),
+        (errors.too_many_sessions("X", 1), {"signaling-disconnect": "sessions", "signaling-reconnect": "yes"}),
+        (errors.out_of_memory(1), {"signaling-disconnect": "memory", "signaling-reconnect": "yes"}),
+        (
+            errors.throttled(1500),
+            {
+                "signaling-disconnect": "throttled",
+                "signaling-reconnect": "yes",
+                "signaling-retry-after-ms": "1500",
+            },
+        ),
+        (errors.too_many_requests("list_peers", 1.0, 30), {"signaling-retry-after-ms": "30"}),
+        (errors.peer_not_found("x"), {}),
+    ],
+)
+def test_a_refusal_has_trailers_that_are_read_back(error: SignalingError, trailers: dict[str, str]) -> None:
+    said = status.trailers_of_refusal(error)
+    assert dict(said) == trailers
+    closed = status.closed_from_trailers(said, "?")
+    advice = {"yes": True, "no": False}.get(trailers.get("signaling-reconnect", ""))
+    assert (closed.reason, closed.reconnect) == (error.word or "?", advice)
+    assert closed.retry_after_ms == error.retry_after_ms
 
 
 @pytest.mark.parametrize("module", ["translate", "status", "service"])

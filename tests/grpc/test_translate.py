@@ -13,6 +13,8 @@ from sigbridge import (
     Announced,
     Answer,
     AnswerReceived,
+    Authenticate,
+    Authenticated,
     Capabilities,
     Code,
     Disconnect,
@@ -58,6 +60,7 @@ REQUESTS: st.SearchStrategy[Request] = st.one_of(
     st.builds(IceCandidate, *CANDIDATE),
     st.builds(Disconnect, TEXT, TEXT),
     st.builds(ListPeers, st.none() | TEXT, UINT32, TEXT),
+    st.builds(Authenticate, TEXT),
 )
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(PeerJoined, TEXT, CAPABILITIES, METADATA),
@@ -76,6 +79,7 @@ RESPONDING: st.SearchStrategy[tuple[Request, Reply]] = st.one_of(
     st.tuples(st.just(IceCandidate("a")), st.builds(Relayed, TEXT)),
     st.tuples(st.just(Disconnect("a")), st.builds(Disconnected, TEXT)),
     st.tuples(st.just(ListPeers()), PAGES),
+    st.tuples(st.just(Authenticate("t")), st.builds(Authenticated, TEXT, st.none() | st.integers(0, 2**53))),
 )
 REFUSALS = st.builds(
     lambda code, message, extra: SignalingError(code, message, **extra),
@@ -127,7 +131,8 @@ def test_health_comes_back_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [Announced("a", 1, ("b",)), OfferRelayed("a_b_1", "b"), Relayed("b"), Disconnected("b")]
+    "reply",
+    [Announced("a", 1, ("b",)), OfferRelayed("a_b_1", "b"), Relayed("b"), Disconnected("b"), Authenticated("a", None)],
 )
 def test_an_acknowledgement_carries_the_result_of_json_rpc(reply: Reply) -> None:
     message = translate.response_to_proto(reply, "7")

@@ -3,18 +3,23 @@
 import base64
 import struct
 from collections.abc import Mapping
+from typing import Any, cast
 
 import pytest
 from grpc_health.v1 import health_pb2
 
+from later import ALICE, Later
 from rights import FORBIDDEN, OnlyLobby
 from sigbridge import Hub, Instant, Settings
 from sigbridge.auth import StaticTokens
+from sigbridge.errors import throttled
+from sigbridge.pending import Pending
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.web import GrpcWeb, WebResponse
+from sigbridge_net.origins import AllowedOrigins
 from sigbridge_net.wire import Client
 
 NOW = Instant(1.0, 1.0)
@@ -35,7 +40,9 @@ def make_web(*, tokens: tuple[str, ...] = (), origins: tuple[str, ...] = (), **s
 def ask(
     web: GrpcWeb, path: str = HEALTH, body: bytes = framed(b""), headers: Mapping[str, str] = BINARY
 ) -> WebResponse:
-    return web.answer(path, headers, body, Client("192.0.2.1"), NOW)
+    response = web.answer(path, headers, body, Client("192.0.2.1"), NOW)
+    assert isinstance(response, WebResponse)
+    return response
 
 
 def read(body: bytes) -> tuple[bytes | None, dict[str, str]]:
@@ -98,7 +105,13 @@ def test_the_standard_health_asks_for_no_token_and_everything_else_does() -> Non
     assert message is not None
     assert health_pb2.HealthCheckResponse.FromString(message).status == health_pb2.HealthCheckResponse.SERVING
     assert trailers == {"grpc-status": "0"}
-    assert read(ask(web).body) == (None, {"grpc-status": "16", "grpc-message": "Invalid or missing API token"})
+    refused = {
+        "grpc-status": "16",
+        "grpc-message": "Invalid or missing API token",
+        "signaling-disconnect": "unauthenticated",
+        "signaling-reconnect": "no",
+    }
+    assert read(ask(web).body) == (None, refused)
     message, trailers = read(ask(web, headers={**BINARY, "authorization": "Bearer secret"}).body)
     assert message is not None
     assert trailers == {"grpc-status": "0"}
@@ -163,3 +176,68 @@ def test_any_page_may_ask_where_no_origins_are_named() -> None:
 
 def test_a_client_that_is_no_page_gets_no_cors_headers() -> None:
     assert ask(make_web(origins=("https://a.example",))).headers == []
+
+
+# Whose identity is looked up.
+
+
+def awaited(door: Later, path: str = HEALTH, **settings: int) -> tuple[Pending[WebResponse], list[WebResponse]]:
+    known = Settings(**settings)  # type: ignore[arg-type]
+    web = GrpcWeb(SignalingService(Hub(known, NOW)), HealthBoard(), known, authenticator=door)
+    response = web.answer(path, {**BINARY, "authorization": "Bearer token"}, framed(b""), Client("192.0.2.1"), NOW)
+    assert isinstance(response, Pending)
+    answers: list[WebResponse] = []
+    response.then(lambda outcome, _: answers.append(cast(WebResponse, outcome)))
+    return response, answers
+
+
+def test_an_answer_waits_until_it_is_known_who_asks() -> None:
+    door = Later()
+    _, answers = awaited(door)
+    assert (answers, [shown.token for shown in door.shown]) == ([], ["token"])
+    door.decide(ALICE, NOW)
+    message, trailers = read(answers[0].body)
+    assert message is not None
+    assert trailers == {"grpc-status": "0"}
+
+
+@pytest.mark.parametrize("path", [HEALTH, "/a/b"])
+def test_who_is_refused_later_is_told_so_and_nothing_else(path: str) -> None:
+    door = Later()
+    _, answers = awaited(door, path)
+    door.decide(throttled(1500), NOW)
+    message, trailers = read(answers[0].body)
+    assert (message, trailers["grpc-status"]) == (None, "8")
+    assert trailers["signaling-disconnect"] == "throttled"
+    assert trailers["signaling-retry-after-ms"] == "1500"
+
+
+def test_what_is_wrong_with_a_call_is_found_when_it_is_known_who_asks() -> None:
+    door = Later()
+    _, answers = awaited(door, "/a/b")
+    door.decide(ALICE, NOW)
+    assert read(answers[0].body)[1]["grpc-status"] == "12"
+
+
+def test_a_fault_of_a_call_that_has_waited_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Later()
+    web = GrpcWeb(SignalingService(Hub(Settings(), NOW)), HealthBoard(), Settings(), authenticator=door)
+    monkeypatch.setitem(web._methods, HEALTH, lambda *_: 1 / 0)
+    response = web.answer(HEALTH, BINARY, framed(b""), Client(""), NOW)
+    assert isinstance(response, Pending)
+    answers: list[Any] = []
+    response.then(lambda outcome, _: answers.append(outcome))
+    door.decide(ALICE, NOW)
+    assert read(answers[0].body) == (None, {"grpc-status": "13", "grpc-message": "Internal error"})
+
+
+def test_origins_are_those_of_the_moment() -> None:
+    known = Settings(allowed_origins=("https://a.example",))
+    origins = AllowedOrigins(known)
+    web = GrpcWeb(SignalingService(Hub(known, NOW)), HealthBoard(), known, origins=origins)
+    headers = {**BINARY, "origin": "https://b.example"}
+    assert ask(web, headers=headers).status == 403
+    assert web.preflight(headers).status == 403
+    origins.list_instead(("https://b.example",))
+    assert ask(web, headers=headers).status == 200
+    assert dict(web.preflight(headers).headers)["access-control-allow-origin"] == "https://b.example"

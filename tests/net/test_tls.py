@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority
+from clock import NOW
 from sigbridge import SettingError, Settings
 from sigbridge_net.access import Access
 from sigbridge_net.tls import client_context, server_tls
+
+
+def reload(tls):
+    tls.put(tls.read(), NOW)
 
 
 def test_no_certificate_no_tls():
@@ -40,7 +45,7 @@ def test_a_reload_that_fails_changes_nothing(certificate, tmp_path):
     before = tls.certificate
     Path(cert).write_text("nonsense")
     with pytest.raises(SettingError):
-        tls.reload()
+        reload(tls)
     assert tls.certificate == before
 
 
@@ -89,7 +94,7 @@ def test_new_connections_get_what_was_read_last(authority):
     assert shake_hands(tls.context, trusting(authority)) == ["one", None]
     authority.issue("two", file="server")
     assert shake_hands(tls.context, trusting(authority)) == ["one", None]
-    tls.reload()
+    reload(tls)
     assert shake_hands(tls.context, trusting(authority)) == ["two", None]
 
 
@@ -100,7 +105,7 @@ def test_a_reload_that_fails_serves_what_was_good(authority):
     authority.issue("other", file="other")
     shutil.copy(authority.folder / "other.key.pem", key_file)
     with pytest.raises(SettingError, match="SIGNALING_TLS_KEY_FILE"):
-        tls.reload()
+        reload(tls)
     assert shake_hands(tls.context, trusting(authority)) == ["one", None]
 
 
@@ -124,7 +129,7 @@ def test_an_authority_that_was_replaced_is_trusted_no_more(authority, tmp_path):
     tls = make_tls(authority, *authority.issue("server"), tls_client_ca_file=str(trusted))
     assert shake_hands(tls.context, trusting(authority, old_client)) == ["server", "old-device"]
     shutil.copy(newer.file, trusted)
-    tls.reload()
+    reload(tls)
     assert shake_hands(tls.context, trusting(authority, newer.issue("new-device"))) == ["server", "new-device"]
     with pytest.raises(ssl.SSLError):
         shake_hands(tls.context, trusting(authority, old_client))
@@ -137,7 +142,7 @@ def test_a_bad_authority_is_named_and_keeps_the_old(authority, tmp_path):
     tls = make_tls(authority, *authority.issue("server"), tls_client_ca_file=str(trusted))
     trusted.write_text("nonsense")
     with pytest.raises(SettingError, match=r"SIGNALING_TLS_CLIENT_CA_FILE is .*clients\.pem"):
-        tls.reload()
+        reload(tls)
     assert shake_hands(tls.context, trusting(authority, authority.issue("device"))) == ["server", "device"]
     assert tls.client_authority == authority.pem
 

@@ -12,6 +12,7 @@ import pytest
 
 from carried import TOKEN, Carried, Place
 from http2_bytes import DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, block, frame, reset, window_of
+from later import ALICE, Later
 from leavings import left_behind, living
 from sigbridge import DisconnectReason
 from sigbridge_grpc.framing import framed
@@ -472,3 +473,28 @@ async def test_nothing_is_left_of_a_call_whose_connection_lives_on():
     assert not alive
     assert not leavings.cycles, leavings.cycles
     await one.lose()
+
+
+async def test_nothing_is_left_of_who_goes_while_it_is_looked_up_who_it_is():
+    door = Later()
+    place = Place(door=door)
+
+    async def come_and_go() -> None:
+        for one, said in (
+            (await grpc(place), (request(1, SIGNAL, announcement("a")), request(3, GET_PEERS, framed(b""), end=True))),
+            (place.connect(), (HANDSHAKE, announce("a"))),
+            (place.connect(), (COMPRESSED_HANDSHAKE, announce("a"))),
+            (place.connect(), (web(framed(b"")),)),
+        ):
+            assert b"HTTP/1.1" not in await one.say(*said)
+            await one.lose()
+
+    await come_and_go()
+    with left_behind() as leavings:
+        await come_and_go()
+        alive = {kind.rpartition(".")[2] for kind in living()}
+    assert not alive & {"GrpcWire", "StreamCall", "AwaitedMethod", "WebSocketWire", "Handshake", "HttpWire"}
+    assert not leavings.cycles, leavings.cycles
+    assert len(door.waiting) == 10
+    door.decide(ALICE, read_clock())
+    assert place.hub.session_count == 0

@@ -3,7 +3,7 @@
 import asyncio
 
 from sigbridge import Hub, Settings
-from sigbridge.auth import StaticTokens
+from sigbridge.auth import Authenticator, StaticTokens
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.methods import signaling_methods
@@ -65,12 +65,12 @@ class Transport(asyncio.Transport):
 class Place:
     """A hub with every way in behind one front, on a carrier."""
 
-    def __init__(self, *, tokens: tuple[str, ...] = (), **options: object) -> None:
+    def __init__(self, *, tokens: tuple[str, ...] = (), door: Authenticator | None = None, **options: object) -> None:
         settings = Settings(rate_per_second=0, **options)  # type: ignore[arg-type]
         self.hub = Hub(settings, read_clock())
         self.carrier = Carrier(settings, self.hub.counters)
         board = HealthBoard()
-        doors = {"authenticator": StaticTokens(tokens)} if tokens else {}
+        doors = {"authenticator": door or StaticTokens(tokens)} if tokens or door else {}
         web = GrpcWeb(SignalingService(self.hub), board, settings, **doors)
         methods = signaling_methods(SignalingService(self.hub, encoding=FRAMED_PROTOBUF), board)
         self.wires = front_wires(

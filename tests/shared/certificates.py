@@ -1,6 +1,7 @@
 """Certificates that a test makes for itself, in a folder of its own; all are for this machine, by name and by address."""
 
 import datetime
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -28,25 +29,40 @@ class Authority:
         """The files of a new certificate in that name and of its key, called so or as `file` says."""
         return self._write(name, file or name, ec.generate_private_key(ec.SECP256R1()), password)
 
-    def _write(self, name: str, file: str, key: ec.EllipticCurvePrivateKey, password: bytes) -> tuple[str, str]:
+    def issue_named(self, file: str, subject: x509.Name, names: Sequence[x509.GeneralName]) -> tuple[str, str]:
+        """The same for a subject of any form, and with no other names but these."""
+        return self._write(subject, file, ec.generate_private_key(ec.SECP256R1()), b"", names)
+
+    def _write(
+        self,
+        name: str | x509.Name,
+        file: str,
+        key: ec.EllipticCurvePrivateKey,
+        password: bytes,
+        names: Sequence[x509.GeneralName] = (x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))),
+    ) -> tuple[str, str]:
         certificate_file, key_file = (self.folder / f"{file}.{kind}" for kind in ("pem", "key.pem"))
-        certificate_file.write_bytes(self._sign(name, key).public_bytes(PEM))
+        certificate_file.write_bytes(self._sign(name, key, names).public_bytes(PEM))
         lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
         key_file.write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, lock))
         return str(certificate_file), str(key_file)
 
-    def _sign(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    def _sign(
+        self, name: str | x509.Name, key: ec.EllipticCurvePrivateKey, names: Sequence[x509.GeneralName]
+    ) -> x509.Certificate:
         subject, issuer = (
-            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common)]) for common in (name, self.name)
+            common
+            if isinstance(common, x509.Name)
+            else x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common)])
+            for common in (name, self.name)
         )
-        names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
         now = datetime.datetime.now(datetime.UTC)
         unused = dict.fromkeys(
             ("content_commitment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only", "crl_sign"),
             False,
         )
         usage = x509.KeyUsage(digital_signature=True, key_encipherment=True, key_cert_sign=name == self.name, **unused)
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(issuer)
@@ -54,11 +70,12 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=name == self.name, path_length=None), critical=True)
             .add_extension(usage, critical=True)
             # What Python 3.13 asks for, which checks as strictly as RFC 5280 has it.
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
         )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(self._key, hashes.SHA256())

@@ -16,6 +16,7 @@ import pytest
 
 OUTSIDE = (
     # Whole folders, and files.
+    "tests/auth/test_imports*",
     "tests/browser/*",
     "tests/client/*",
     "tests/command/test_[!s]*",  # all but the table of settings

@@ -17,6 +17,7 @@ import msgspec
 
 from sigbridge import (
     Announced,
+    Authenticated,
     Code,
     Disconnect,
     Disconnected,
@@ -32,8 +33,11 @@ from sigbridge import (
     SignalingError,
     checks,
     errors,
+    standing,
 )
+from sigbridge.auth import ANNOUNCE, ANYBODY, LIST, RELAY, Identity
 from sigbridge.delivery import Delivery
+from sigbridge.instant import NEVER
 from sigbridge.offers import Offers
 from sigbridge.outbox import NOTICE, Outbox
 from sigbridge.rooms import Rooms
@@ -43,6 +47,7 @@ from sigbridge.rules.announce import AnnounceRule
 from sigbridge.rules.leave import LeaveRule
 from sigbridge.rules.list import ListRule
 from sigbridge.rules.relay import RelayRules
+from sigbridge.standing import Standing
 from sigbridge_compat.hub_client import HubEncoding
 
 Mutation: TypeAlias = Callable[[], AbstractContextManager[Any]]
@@ -196,6 +201,9 @@ def _fields() -> None:
         _mutant(
             f"{field} of {empty!r} becomes absent", _in_events(IceCandidateReceived, field, lambda value: value or None)
         )
+    _mutant("Authenticated.subject is altered", _in_replies(Authenticated, "subject", _altered))
+    _mutant("a token is said to have no end", _in_replies(Authenticated, "expires_at", lambda _: None))
+    _mutant("every token is said to have an end", _in_replies(Authenticated, "expires_at", lambda end: end or 1))
     for kind in (Announced, OfferRelayed, Relayed, Disconnected, PeerList, Health):
         for field in kind.__struct_fields__:
             # What is measured cannot be told from what is altered a little.
@@ -220,6 +228,7 @@ def _fields() -> None:
         Code.PERMISSION_DENIED,
         Code.RESOURCE_EXHAUSTED,
         Code.FAILED_PRECONDITION,
+        Code.UNAUTHENTICATED,
     ):
         for what, refusal in {
             "code": lambda error: SignalingError(Code.ABORTED, error.message, **error.extra),
@@ -436,6 +445,47 @@ def _rules_of_targets() -> None:
     _mutant("offers are never pending", lambda: patch.object(Offers, "add", lambda self, key, offer_id, now: None))
 
 
+def _rules_of_identities() -> None:
+    for right in (ANNOUNCE, LIST, RELAY):
+        _mutant(f"everybody has the right {right}", lambda right=right: _with_right(right))  # type: ignore[misc]
+    _mutant("any peer id may be announced", lambda: patch.object(Identity, "_may_have", lambda *_: True))
+    _mutant("any room may be entered", lambda: patch.object(Identity, "check_room", lambda self, room: None))
+
+    def to_nobody(give: Any) -> Callable[..., Any]:
+        return lambda self, session, identity, now: give(self, session, ANYBODY, now)
+
+    def and_stays(give: Any) -> Callable[..., Any]:
+        return lambda self, session, identity, now: setattr(session, "identity", identity)
+
+    def first(give: Any) -> Callable[..., Any]:
+        def give_the_first(self: Standing, session: Any, identity: Any, now: Any) -> None:
+            give(self, session, session.identity if session.identity.name else identity, now)
+
+        return give_the_first
+
+    _mutant("a new token makes one nobody", _around(Standing, "give", to_nobody))
+    _mutant("a new token ends nothing", _around(Standing, "give", and_stays))
+    _mutant("a new token changes nothing", _around(Standing, "give", first))
+    _mutant("no token is too long", lambda: patch.object(checks, "MAX_TOKEN_BYTES", 2**20))
+    _mutant("tokens never end", lambda: patch.object(standing, "end_of", lambda identity, now: NEVER))
+    _mutant("one may become somebody else", lambda: patch.object(Identity, "name", "one"))
+    _mutant("an earlier end does not count", _around(standing, "end_of", lambda end: lambda *of: end(*of) + 1e6))
+
+
+@contextmanager
+def _with_right(right: str) -> Iterator[None]:
+    check = Identity.check_right
+
+    def check_others(self: Identity, asked: str) -> None:
+        if asked != right:
+            check(self, asked)
+
+    # Relays ask for theirs directly; whoever plays a scenario of relays may announce.
+    relaying = patch.object(relay, "_relay", ANNOUNCE if right == RELAY else RELAY)
+    with patch.object(Identity, "check_right", check_others), relaying:
+        yield
+
+
 def _limits() -> None:
     for more in (-1, 1):
         _mutant(
@@ -512,4 +562,5 @@ _rules_of_leaving()
 _rules_of_rooms()
 _rules_of_candidates()
 _rules_of_targets()
+_rules_of_identities()
 _limits()

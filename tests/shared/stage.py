@@ -15,7 +15,7 @@ from sigbridge import (
     SignalingError,
     messages,
 )
-from sigbridge.auth import ANYBODY
+from sigbridge.auth import ALLOW_ALL, ANYBODY
 from sigbridge.session import ANYWHERE, Caller, no_end
 
 KINDS = {name: kind for name, kind in vars(messages).items() if isinstance(kind, type)}
@@ -124,12 +124,23 @@ class Stage:
     def expire(self):
         return self.hub.expire(self.now)
 
+    # As many as a test may want to say of a client.
     def open(
-        self, peer_id="", *, protocol="grpc", room="", encoding=None, identity=ANYBODY, remote="", **announced
+        self,
+        peer_id="",
+        *,
+        protocol="grpc",
+        room="",
+        encoding=None,
+        identity=ANYBODY,
+        remote="",
+        authenticator=ALLOW_ALL,
+        certificate=None,
+        **announced,
     ) -> Actor:
         """Open a session; with an id, announce it and forget what that told it."""
         ends = []
-        caller = Caller(identity, remote)
+        caller = Caller(identity, remote, authenticator=authenticator, certificate=certificate)
         session = self.hub.open(protocol, encoding or self.encodings[protocol], ends.append, self.now, caller)
         actor = Actor(self, session)
         actor.ends = ends

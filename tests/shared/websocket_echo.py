@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sigbridge import Instant, Settings
 from sigbridge.auth import ALLOW_ALL
 from sigbridge_net.carrier import Carrier
+from sigbridge_net.origins import AllowedOrigins
 from sigbridge_net.wire import Client
 from sigbridge_websocket.closing import CLOSED, CLOSING, OPEN, OPENING, Closing, frame_for
 from sigbridge_websocket.error_codes import Fault
@@ -29,7 +30,7 @@ class EchoWire:
 
     def __init__(self, client: Client, wake: Callable[[], None], now: Instant) -> None:
         self.due = float("inf")
-        self._handshake = Handshake(SETTINGS, client, ALLOW_ALL)
+        self._handshake = Handshake(SETTINGS, client, ALLOW_ALL, AllowedOrigins(SETTINGS))
         self._closing = Closing()
         self._frames = FrameReader(MAX_MESSAGE_BYTES)
         self._output: list[bytes] = []

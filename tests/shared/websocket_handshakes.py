@@ -8,6 +8,7 @@ from typing import Any
 from clock import NOW
 from sigbridge import Hub, Instant, Settings
 from sigbridge.auth import Certificate, Credentials, Identity, StaticTokens
+from sigbridge_net.origins import AllowedOrigins
 from sigbridge_net.wire import Client
 from sigbridge_websocket.negotiation import negotiator
 from sigbridge_websocket.wire import WebSocketWire, websocket_wires
@@ -118,7 +119,7 @@ def handshake(
     reader = wire._handshake
     assert reader is not None
     if not ours:
-        reader._protocol = negotiator(settings)
+        reader._protocol = negotiator(settings, AllowedOrigins(settings))
     output = b""
     for part in parts:
         wire.receive(part, NOW)

@@ -190,6 +190,7 @@ def test_every_method_has_its_kind():
         "ice_candidate": "ice_candidate",
         "disconnect": "disconnect",
         "list_peers": "list_peers",
+        "authenticate": "authenticate",
         "health_check": "health_check",
         "rpc.discover": "discover",
     }

@@ -28,6 +28,7 @@ PARAMS = {
     },
     "disconnect": {"peer_id": True, "offer_id": False},
     "list_peers": {"room": False, "page_size": False, "page_token": False},
+    "authenticate": {"token": True},
     "health_check": {},
 }
 EVENTS = {
@@ -44,6 +45,7 @@ PLAIN = {
     "answer": {"to_peer_id": "x", "sdp": "v"},
     "ice_candidate": {"to_peer_id": "x"},
     "disconnect": {"peer_id": "x"},
+    "authenticate": {"token": "x"},
 }
 
 
@@ -97,7 +99,7 @@ def test_results_say_what_the_document_says(talk):
     }
     talk("x")
     alice = talk()
-    for name in ("announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers", "health_check"):
+    for name in REQUESTS:
         params = {"peer_id": "alice"} if name == "announce" else PLAIN.get(name, {})
         result = alice.call(name, **params)["result"]
         assert set(result) == properties[name] - {"next_page_token"}

@@ -12,6 +12,8 @@ from sigbridge import (
     Announced,
     Answer,
     AnswerReceived,
+    Authenticate,
+    Authenticated,
     Capabilities,
     Code,
     Disconnect,
@@ -54,6 +56,7 @@ REQUESTS = st.one_of(
     st.builds(IceCandidate, TEXT, TEXT, OPTIONAL, INDEX, OPTIONAL, TEXT),
     st.builds(Disconnect, TEXT, TEXT),
     st.builds(ListPeers, OPTIONAL, st.integers(0, 2**32 - 1), TEXT),
+    st.builds(Authenticate, TEXT),
     st.just(HealthCheck()),
 )
 REPLIES = st.one_of(
@@ -71,6 +74,7 @@ REPLIES = st.one_of(
             TEXT,
         ),
     ),
+    st.tuples(st.just(Authenticate("t")), st.builds(Authenticated, TEXT, st.none() | st.integers(0))),
     st.tuples(st.just(HealthCheck()), st.builds(Health, TEXT, st.integers(0), st.integers(0), OBJECT)),
 )
 EVENTS = st.one_of(

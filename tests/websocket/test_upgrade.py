@@ -5,6 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sigbridge import Settings
+from sigbridge_net.origins import AllowedOrigins
 from sigbridge_websocket.upgrade import MAX_ORDINARY_BYTES, fast_upgrade, upgrade_response
 from websocket_handshakes import (
     BROWSER,
@@ -22,11 +23,13 @@ from websocket_handshakes import (
     written,
 )
 
+ANY_ORIGIN = AllowedOrigins(Settings())
+
 
 @pytest.mark.fast_paths
 @pytest.mark.parametrize("fields", [ORDINARY, BROWSER, {name.lower(): value for name, value in ORDINARY.items()}])
 def test_ordinary_requests_are_read(fields):
-    upgrade = fast_upgrade(written(fields), Settings())
+    upgrade = fast_upgrade(written(fields), Settings(), ANY_ORIGIN)
     assert upgrade is not None
     assert upgrade.key == KEY
     assert upgrade.subprotocols == (["jsonrpc", f"bearer.{ENCODED}"] if fields is BROWSER else [])
@@ -64,7 +67,7 @@ def test_the_response_has_a_date(unix, date):
     ],
 )
 def test_all_others_are_the_librarys(head):
-    assert fast_upgrade(head, Settings()) is None
+    assert fast_upgrade(head, Settings(), ANY_ORIGIN) is None
 
 
 # Against the library.

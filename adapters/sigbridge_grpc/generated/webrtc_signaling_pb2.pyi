@@ -61,6 +61,7 @@ class SignalingRequest(_message.Message):
     ICE_CANDIDATE_FIELD_NUMBER: _builtins.int
     DISCONNECT_FIELD_NUMBER: _builtins.int
     LIST_PEERS_FIELD_NUMBER: _builtins.int
+    AUTHENTICATE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the client; the response carries it back. Need not be unique."""
     @_builtins.property
@@ -75,6 +76,8 @@ class SignalingRequest(_message.Message):
     def disconnect(self) -> Global___DisconnectRequest: ...
     @_builtins.property
     def list_peers(self) -> Global___ListPeersRequest: ...
+    @_builtins.property
+    def authenticate(self) -> Global___AuthenticateRequest: ...
     def __init__(
         self,
         *,
@@ -85,12 +88,13 @@ class SignalingRequest(_message.Message):
         ice_candidate: Global___IceCandidateRequest | None = ...,
         disconnect: Global___DisconnectRequest | None = ...,
         list_peers: Global___ListPeersRequest | None = ...,
+        authenticate: Global___AuthenticateRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "answer", b"answer", "disconnect", b"disconnect", "ice_candidate", b"ice_candidate", "list_peers", b"list_peers", "offer", b"offer", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "answer", b"answer", "authenticate", b"authenticate", "disconnect", b"disconnect", "ice_candidate", b"ice_candidate", "list_peers", b"list_peers", "offer", b"offer", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "answer", b"answer", "disconnect", b"disconnect", "ice_candidate", b"ice_candidate", "list_peers", b"list_peers", "offer", b"offer", "request", b"request", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "answer", b"answer", "authenticate", b"authenticate", "disconnect", b"disconnect", "ice_candidate", b"ice_candidate", "list_peers", b"list_peers", "offer", b"offer", "request", b"request", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers", "authenticate"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -98,7 +102,7 @@ Global___SignalingRequest: _TypeAlias = SignalingRequest  # noqa: Y015
 
 @_typing.final
 class AnnounceRequest(_message.Message):
-    """Become a peer. Must come before every other request except `list_peers`.
+    """Become a peer. Must come before every other request except `list_peers` and `authenticate`.
 
     Acknowledged with `{"peer_id", "peers_count", "other_peers"}`: how many peers were there already, and their ids in the
     order in which they joined. Then one `peer_joined` follows for each of them, in that order, unless the server is set
@@ -311,6 +315,33 @@ class DisconnectRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DisconnectRequest: _TypeAlias = DisconnectRequest  # noqa: Y015
+
+@_typing.final
+class AuthenticateRequest(_message.Message):
+    """Show a new token before the present one expires; before `announce` or after it. Acknowledged with
+    `{"subject", "expires_at"}`: for whom the session acts, empty for nobody in particular, and until when, in whole Unix
+    seconds or null. From then on the new token's end, rights, peer ids and rooms count, whatever the old one's were: where
+    it does not allow the peer that the session is, the session ends as `revoked` after the acknowledgement.
+
+    UNAUTHENTICATED where the token is no good, PERMISSION_DENIED where it is another subject's: nothing has changed then.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthenticateRequest: _TypeAlias = AuthenticateRequest  # noqa: Y015
 
 @_typing.final
 class ListPeersRequest(_message.Message):

@@ -19,6 +19,7 @@ from sigbridge.results import capabilities_object
 from sigbridge.rooms import Rooms
 from sigbridge.session import Peer, Room, Session, client_name
 from sigbridge.settings import Settings
+from sigbridge.standing import Standing
 
 logger = logging.getLogger("sigbridge.session")
 
@@ -33,6 +34,7 @@ class AnnounceRule:
         delivery: Delivery,
         farewells: Farewells,
         limiter: RateLimiter,
+        standing: Standing,
         directory: Directory | None,
     ) -> None:
         self._settings = settings
@@ -40,6 +42,7 @@ class AnnounceRule:
         self._delivery = delivery
         self._farewells = farewells
         self._limiter = limiter
+        self._standing = standing
         self._directory = directory
         most = settings.max_room_peers
         self._full_return = most * (most - 1) // 2
@@ -53,7 +56,7 @@ class AnnounceRule:
         self._check_fields(request)
         if session.peer is not None:
             raise errors.already_announced(session.peer.peer_id)
-        session.identity.check_announce(request.room, request.peer_id)
+        self._standing.check_announce(session, request.room, request.peer_id)
         self._check_free(request)
         if self._directory is None:
             return self._admit(session, request, now)
@@ -116,6 +119,7 @@ class AnnounceRule:
         try:
             if session.end_reason is not None:
                 raise errors.session_ended()
+            self._standing.check_announce(session, request.room, request.peer_id)
             self._check_free(request)
             return self._admit(session, request, now)
         except SignalingError as error:

@@ -3,6 +3,7 @@
 import logging
 
 from sigbridge import errors
+from sigbridge.auth import RELAY
 from sigbridge.checks import check_id, check_offer_id
 from sigbridge.elsewhere import Directory
 from sigbridge.farewells import Farewells
@@ -35,7 +36,7 @@ class LeaveRule:
         self._directory = directory
 
     def disconnect(self, session: Session, request: Disconnect, now: Instant) -> Reply | Pending[Reply]:
-        """Hang up on a peer, present or not; with the sender's own id: leave, and stay connected.
+        """Hang up on a peer, present or not; with the sender's own id: leave, for which it needs no right.
 
         A hang-up that says an offer ends that one alone.
         """
@@ -51,6 +52,7 @@ class LeaveRule:
             self.remove(sender, now)
             session.share.use(len(sender.room.peers))
             return Disconnected(other)
+        session.identity.check_right(RELAY)
         room = sender.room
         event = PeerDisconnected(sender.peer_id, request.offer_id)
         relay = Relay(sender, other, room.peers.get(other), event, Disconnected(other))

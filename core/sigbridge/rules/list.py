@@ -1,7 +1,7 @@
 """Listing the peers of a room: in a session, or as a question without one."""
 
 from sigbridge import errors
-from sigbridge.auth import Identity
+from sigbridge.auth import LIST, Identity
 from sigbridge.checks import check_id, check_uint32
 from sigbridge.instant import Instant
 from sigbridge.limits import RateLimiter
@@ -39,7 +39,7 @@ class ListRule:
     def _page(self, request: ListPeers, identity: Identity, own_room: str | None) -> tuple[PeerList, int]:
         """A page of a room, and its bytes; `own_room` is the caller's where it has one.
 
-        Raises SignalingError: PERMISSION_DENIED for a room that the caller may not look into.
+        Raises SignalingError: PERMISSION_DENIED where it may not list at all, or not look into that room.
         """
         if request.room:
             check_id("room", request.room)
@@ -51,6 +51,7 @@ class ListRule:
             room = own_room
         else:
             raise errors.room_mismatch()
+        identity.check_right(LIST)
         identity.check_room(room)
         most = self._settings.max_page_peers
         return page_of(

@@ -4,7 +4,10 @@ SDPs and candidates are opaque. A message is delivered, or goes to the bus where
 begin and end once the target's queue has taken it.
 """
 
+from typing import Final
+
 from sigbridge import errors
+from sigbridge.auth import RELAY
 from sigbridge.checks import check_id, check_offer_id, check_size, check_uint32
 from sigbridge.counters import add_tally
 from sigbridge.delivery import Delivery
@@ -27,6 +30,8 @@ from sigbridge.offers import OfferKey, Offers
 from sigbridge.pending import Pending
 from sigbridge.session import Peer, Session
 from sigbridge.settings import Settings
+
+_relay: Final = RELAY
 
 
 class Relay:
@@ -181,4 +186,6 @@ class RelayRules:
             raise errors.not_announced()
         if to_peer_id == sender.peer_id:
             raise errors.invalid_params("to_peer_id", "is the sender itself")
+        if _relay not in session.identity.rights:
+            raise errors.right_missing(_relay)
         return sender

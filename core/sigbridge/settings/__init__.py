@@ -63,6 +63,13 @@ class Settings(
                 raise info.wrong(value)
         for subject in subjects():
             subject.check_together(self)
+        if not self.tls_client_ca_file:
+            for name in ("certificate_is_enough", "tls_subject_peer_id"):
+                if getattr(self, name):
+                    raise SettingError(
+                        f"SIGNALING_TLS_CLIENT_CA_FILE is empty: {setting_infos()[name].env} is true, and no client "
+                        "shows a certificate that is not asked for"
+                    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

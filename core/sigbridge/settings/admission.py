@@ -86,13 +86,19 @@ class Admission(Subject):
         return self.grpc_asks_for_token if self.ws_require_auth is None else self.ws_require_auth
 
     def check_together(self) -> None:
-        """Raise SettingError where secrets stand beside keys, or where a token is asked for and there is no source."""
+        """Raise SettingError where secrets stand beside keys, or keys or tokens are missing that others ask for."""
         if self.jwt_hmac_secret_file and (self.jwt_key_file or self.jwt_jwks_file):
             other = "jwt_key_file" if self.jwt_key_file else "jwt_jwks_file"
             raise SettingError(
                 f"SIGNALING_JWT_HMAC_SECRET_FILE and {self.infos()[other].env} are set: expected one of them, so that "
                 "a public key is never taken for a secret"
             )
+        for name in ("jwt_issuer", "jwt_audience"):
+            if getattr(self, name) and not self.has_jwt_keys:
+                raise SettingError(
+                    f"{self.infos()[name].env} is set, and no JWT can be checked: expected keys too, by "
+                    "SIGNALING_JWT_KEY_FILE, SIGNALING_JWT_JWKS_FILE or SIGNALING_JWT_HMAC_SECRET_FILE"
+                )
         if self.has_tokens:
             return
         for name in ("grpc_require_auth", "ws_require_auth"):

@@ -1,0 +1,142 @@
+"""The one authenticator of a server: who comes in on one protocol, and as whom, by all sources together.
+
+Rule 1: every refusal says the same words; the reason is in the log, and the credential nowhere. Rule 2: a credential
+that is good goes through, however many wrong ones come from the same address. Rule 3: a token whose key is not here is
+no guess. It waits for the next look at the files, once, and is decided then. Rule 4: where nobody is asked, a token
+that is shown counts all the same, unless there is no source of any.
+
+    shown ──known, or its signature is good──► let in
+      ├──wrong──► refused, and counted as a guess; throttled where there were too many
+      ├──too many wrong ones, no signature left──► throttled
+      └──unknown key──► waits for the next look ──► let in, refused or throttled
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from sigbridge import errors
+from sigbridge.addresses import address_group
+from sigbridge.auth import Credentials, Identity
+from sigbridge.errors import SignalingError
+from sigbridge.instant import Instant
+from sigbridge.pending import Pending
+from sigbridge_auth.sources import Sources, joined
+from sigbridge_auth.token_file import digest_of
+from sigbridge_auth.verdicts import BadToken, UnknownKey
+
+logger = logging.getLogger("sigbridge.auth")
+
+MAX_TOKEN_LENGTH: Final = 16384
+"""Characters of a token; headers carry no more, and what is longer is not looked at."""
+MAX_WAITING: Final = 256
+"""Clients of a protocol that wait for a look at the files; all may have signatures to be checked in one turn."""
+MAX_WAITING_OF_ADDRESS: Final = 64
+
+
+class TokenAuthenticator:
+    """Lets in whom the sources know on one protocol, where a token is asked for, or not."""
+
+    def __init__(self, sources: Sources, protocol: str, *, asked: bool) -> None:
+        self._sources = sources
+        self._protocol = protocol
+        self._asked = asked
+        self.ignores_tokens: Final = not sources.has_tokens
+        """See `sigbridge.auth.ignores_tokens`."""
+        self._waiting: Counter[str] = Counter()
+        """Clients that wait, by address."""
+        self.look_again: Callable[[], Pending[None]] | None = None
+        """Where it is set, resolves after the next look at the files, within about a second."""
+
+    def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
+        """See `Authenticator`."""
+        try:
+            return self._decide(credentials, now)
+        except UnknownKey as unknown:
+            if self.look_again is None or not self._may_wait(credentials.address, now):
+                raise self._refusal_without_key(credentials, unknown, now) from None
+        return self._second_look(credentials, self.look_again())
+
+    def _decide(self, credentials: Credentials, now: Instant) -> Identity:
+        """Returns the identity that credentials prove; raises SignalingError, or UnknownKey."""
+        sources, address, token = self._sources, credentials.address, credentials.token
+        certified = None
+        if credentials.certificate is not None:
+            try:
+                certified = sources.certified(credentials.certificate, now)
+            except BadToken as bad:
+                # Nobody guesses certificates.
+                raise self._refusal(address, str(bad), 0) from None
+        if token is None or not sources.has_tokens:
+            if not self._asked or (certified is not None and sources.certificate_is_enough):
+                return sources.anonymous if certified is None else certified
+            wait = sources.guesses.count(address, None, now.monotonic)
+            raise self._refusal(address, "no token, or more than one", wait)
+        try:
+            proven = self._proven(token, address, now)
+        except UnknownKey:
+            raise
+        except BadToken as bad:
+            # What is too long to be a token is not read, not even for its digest.
+            digest = digest_of(token) if len(token) <= MAX_TOKEN_LENGTH else None
+            wait = sources.guesses.count(address, digest, now.monotonic)
+            raise self._refusal(address, str(bad), wait) from None
+        return proven if certified is None else joined(proven, certified)
+
+    def _proven(self, token: str, address: str, now: Instant) -> Identity:
+        """Returns the identity that a token proves; raises BadToken, or SignalingError where it may not be checked."""
+        sources = self._sources
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise BadToken("the token is too long")
+        identity = sources.known(token, now)
+        if identity is not None:
+            return identity
+        if sources.jwt is None or token.count(".") != 2:
+            raise BadToken("the token is not known")
+        wait = sources.guesses.take_check(address, digest_of(token), now.monotonic)
+        if wait:
+            raise self._refusal(address, "too many wrong tokens from its address", wait)
+        return sources.jwt.verify(token, now)
+
+    # Tokens whose key is not here.
+
+    def _may_wait(self, address: str, now: Instant) -> bool:
+        """Returns whether there is room for one more that waits, and its address is not throttled."""
+        waiting = self._waiting
+        return (
+            waiting.total() < MAX_WAITING
+            and waiting[address_group(address)] < MAX_WAITING_OF_ADDRESS
+            and not self._sources.guesses.wait(address, now.monotonic)
+        )
+
+    def _second_look(self, credentials: Credentials, looked: Pending[None]) -> Pending[Identity]:
+        """Returns a `Pending` of what is decided when the files have been looked at."""
+        group = address_group(credentials.address)
+        self._waiting[group] += 1
+
+        def decide(_: object, then: Instant) -> Identity | SignalingError:
+            self._waiting -= Counter((group,))
+            try:
+                return self._decide(credentials, then)
+            except UnknownKey as unknown:
+                return self._refusal_without_key(credentials, unknown, then)
+            except SignalingError as error:
+                return error.bare()
+
+        return looked.followed_by(decide)
+
+    # Refusals.
+
+    def _refusal_without_key(self, credentials: Credentials, unknown: UnknownKey, now: Instant) -> SignalingError:
+        """Returns the refusal of a token whose key is not here, which counts as no guess."""
+        address = credentials.address
+        return self._refusal(address, str(unknown), self._sources.guesses.wait(address, now.monotonic))
+
+    def _refusal(self, address: str, reason: str, wait: int) -> SignalingError:
+        """Logs why a client is not let in; returns what it is told, with how long it is to wait (ms), 0 for not."""
+        logger.info(
+            "client refused",
+            extra={"protocol": self._protocol, "remote": address, "reason": reason, "throttled": bool(wait)},
+        )
+        return errors.throttled(wait) if wait else errors.unauthenticated()

@@ -1,0 +1,142 @@
+"""Wrong tokens, counted by address, so that nobody can try many.
+
+Rule 1: *distinct* wrong tokens count. None at all, or the same one again, counts once in `WINDOW_SECONDS`: a device
+with an old token in a loop is no guesser. Rule 2: what is good goes through, whatever else comes from its address: here
+is decided about what is wrong, and about signatures that must be checked to know. Rule 3: nothing is delayed. Rule 4:
+what is kept has a bound, whatever clients do, and holds digests alone. Source: `docs/security.md`.
+
+The states of an address, or of an IPv6 network of 64 bits:
+
+    unknown ──wrong──► counted ──more than MAX_WRONG in a window──► throttled
+       ▲                │   ▲                                           │
+       └──pushed out────┘   └──────no more than that in a window────────┘
+"""
+
+import math
+from collections import OrderedDict
+from typing import Final
+
+from sigbridge.addresses import address_group
+
+WINDOW_SECONDS: Final = 60.0
+MAX_WRONG: Final = 20
+"""Distinct wrong tokens in a window; above that an address is throttled."""
+MAX_CHECKS_PER_SECOND: Final = 50
+"""Signatures that are checked for an address that is throttled."""
+MAX_ADDRESSES: Final = 10_000
+"""Addresses that are remembered; beyond, the one that was least recently looked at is forgotten."""
+MAX_KEPT: Final = 40
+"""Wrong tokens that are remembered of an address: more than `MAX_WRONG`, so that a fleet with old tokens costs few
+signatures. All that is kept is 35 MB at the most."""
+
+_NO_TOKEN: Final = -1
+"""The key of those who show none, and of what is too long to be one."""
+
+
+class _Address:
+    """The wrong tokens of an address, and the checks of signatures while it is throttled."""
+
+    __slots__ = ("checks", "checks_since", "wrong")
+
+    def __init__(self) -> None:
+        self.wrong: dict[int, float] = {}
+        """The moments (monotonic seconds) at which wrong tokens were counted, by key, the oldest first."""
+        self.checks = 0
+        self.checks_since = -math.inf
+        """The begin of the second in which those were taken."""
+
+
+class Guesses:
+    """The wrong tokens of all addresses, on all protocols; times are monotonic seconds, waits are milliseconds."""
+
+    def __init__(self) -> None:
+        self._addresses: OrderedDict[str, _Address] = OrderedDict()
+        self._reconsidered = -math.inf
+        """When the sources last changed: what was wrong before may be good."""
+
+    def __len__(self) -> int:
+        """The number of addresses that are remembered."""
+        return len(self._addresses)
+
+    def count(self, address: str, digest: bytes | None, now: float) -> int:
+        """Counts a wrong token by its digest, or a client without one; returns how long it is to wait, 0 for not.
+
+        With 0 it is refused as anybody is; else it is throttled.
+        """
+        if not _may_be_throttled(address):
+            return 0
+        known = self._known(address) or self._add(address)
+        wait, key = _wait(known, now), _key(digest)
+        if key in known.wrong:
+            return wait
+        if len(known.wrong) >= MAX_KEPT:
+            del known.wrong[next(iter(known.wrong))]
+        known.wrong[key] = now
+        return _wait(known, now)
+
+    def take_check(self, address: str, digest: bytes, now: float) -> int:
+        """Takes the check of a token's signature; returns how long it is to wait for that, 0 where it may be now."""
+        known = self._known(address)
+        wait = 0 if known is None else _wait(known, now)
+        if known is None or not wait:
+            return 0
+        if known.wrong.get(_key(digest), -math.inf) > self._reconsidered:
+            # It is known to be wrong: that takes no signature from others at the same address.
+            return wait
+        if now >= known.checks_since + 1.0:
+            known.checks_since, known.checks = now, 0
+        elif known.checks >= MAX_CHECKS_PER_SECOND:
+            return _milliseconds(known.checks_since + 1.0 - now)
+        known.checks += 1
+        return 0
+
+    def wait(self, address: str, now: float) -> int:
+        """Returns how long an address is throttled; 0 where it is not."""
+        known = self._known(address)
+        return 0 if known is None else _wait(known, now)
+
+    def reconsider(self, now: float) -> None:
+        """Takes no token for known any more, since the sources have changed; the counts stay."""
+        self._reconsidered = now
+
+    def _known(self, address: str) -> _Address | None:
+        """Returns what is remembered of an address, which has been looked at then."""
+        if not self._addresses:
+            return None
+        group = address_group(address)
+        known = self._addresses.get(group)
+        if known is not None:
+            self._addresses.move_to_end(group)
+        return known
+
+    def _add(self, address: str) -> _Address:
+        if len(self._addresses) >= MAX_ADDRESSES:
+            self._addresses.popitem(last=False)
+        known = self._addresses[address_group(address)] = _Address()
+        return known
+
+
+def _may_be_throttled(address: str) -> bool:
+    """Returns whether wrong tokens from an address count; it is empty for unix sockets, which all would share."""
+    return bool(address)
+
+
+def _key(digest: bytes | None) -> int:
+    return _NO_TOKEN if digest is None else int.from_bytes(digest[:8])
+
+
+def _wait(known: _Address, now: float) -> int:
+    """Forgets what is older than a window; returns how long until the address is throttled no more, or 0."""
+    wrong = known.wrong
+    while wrong and wrong[oldest := next(iter(wrong))] <= now - WINDOW_SECONDS:
+        del wrong[oldest]
+    above = len(wrong) - MAX_WRONG
+    if above <= 0:
+        return 0
+    # So many must grow old until no more than MAX_WRONG are left.
+    return _milliseconds(list(wrong.values())[above - 1] + WINDOW_SECONDS - now)
+
+
+def _milliseconds(seconds: float) -> int:
+    """Returns a time to wait; one more than it takes, so that rounding never turns away who has waited as told."""
+    return math.ceil(seconds * 1000) + 1

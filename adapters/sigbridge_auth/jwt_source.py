@@ -1,0 +1,158 @@
+"""JWTs as a source of identities: the form of a token, its signature, and those that were found good before.
+
+Rule 1: what a token says of keys is a name (`kid`) and an algorithm, and both only choose among the keys of the files.
+Rule 2: its claims are not read before its signature is found good. Rule 3: a reason for the log holds nothing of it.
+PyJWT does the cryptography, through `keys.py`, which is imported as soon as a source is made and not before; all else
+is read here, since PyJWT is laxer than `docs/security.md` (it takes `exp` as a text) and stricter (it refuses `aud`
+where none is asked for). Sources: RFC 7515, RFC 7519, RFC 8725.
+"""
+
+import base64
+import hashlib
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+from sigbridge import Instant, Settings
+from sigbridge.auth import Identity
+from sigbridge_auth.claims import ClaimRules
+from sigbridge_auth.strict_json import read_json
+from sigbridge_auth.verdicts import BadToken, UnknownKey
+
+if TYPE_CHECKING:
+    from sigbridge_auth.keys import Key, Keys
+
+MAX_TOKEN_BYTES: Final = 8192
+MAX_CACHED: Final = 4096
+
+
+class JwtSource:
+    """Checks JWTs by the keys of files, and remembers which were good."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Reads the files of keys; SettingError where one is no good."""
+        self._settings = settings
+        self._rules = ClaimRules(settings)
+        self._keys: Keys = self.read()
+        self._cache: OrderedDict[bytes, Identity] = OrderedDict()
+        """The identities of good tokens by their digests, the most recently used last."""
+        files = (settings.jwt_key_file, settings.jwt_jwks_file, settings.jwt_hmac_secret_file)
+        self.paths: Final = tuple(file for file in files if file)
+        """The files that it is made of."""
+
+    def cached(self, token: str, now: Instant) -> Identity | None:
+        """The identity of a token that was found good before and has not expired; `None` where it is not known."""
+        if len(token) > MAX_TOKEN_BYTES:
+            return None
+        digest = _digest(token)
+        identity = self._cache.get(digest)
+        if identity is None:
+            return None
+        if _has_ended(identity, now):
+            del self._cache[digest]
+            return None
+        self._cache.move_to_end(digest)
+        return identity
+
+    def verify(self, token: str, now: Instant) -> Identity:
+        """The identity that a token proves; raises BadToken, or UnknownKey where its key is not here.
+
+        It checks the signature, whether the token is known or not, and then knows it.
+        """
+        signed, claims_part, signature, header = _parts(token)
+        key = self._signer(header, signed, signature)
+        claims = _object(claims_part)
+        if claims is None:
+            raise BadToken("its claims are no JSON object")
+        identity = self._rules.identity(claims, key.proof, now)
+        digest = _digest(token)
+        self._cache[digest] = identity
+        self._cache.move_to_end(digest)
+        if len(self._cache) > MAX_CACHED:
+            self._cache.popitem(last=False)
+        return identity
+
+    def read(self) -> "Keys":
+        """Reads the files, in any thread, and changes nothing; SettingError where one is no good."""
+        # Where no JWTs are set, no library that reads keys is loaded.
+        from sigbridge_auth.keys import read_keys
+
+        return read_keys(self._settings)
+
+    def put(self, content: "Keys", now: Instant) -> None:
+        """Lets the keys that `read` returned count from now on; tokens are looked at anew."""
+        self._keys = content
+        self._cache.clear()
+
+    def review(self, identity: Identity) -> Identity | None:
+        """The identity as it is by the keys of now: itself, or `None` where its key is gone.
+
+        A key that has another name now is the same. Identities of other sources are returned as they are.
+        """
+        return identity if identity.source != "jwt" or identity.proof in self._keys.proofs else None
+
+    def _signer(self, header: dict[str, Any], signed: bytes, signature: bytes) -> "Key":
+        """Returns the key that has signed a token; BadToken where it is none of those that may have."""
+        keys = self._keys
+        algorithm, kid = header.get("alg"), header.get("kid")
+        if not isinstance(algorithm, str) or algorithm not in keys.algorithms:
+            raise BadToken("its alg is none that is taken")
+        if "kid" in header and not isinstance(kid, str):
+            raise BadToken("its kid is no text")
+        fitting = keys.fitting(algorithm, kid)
+        for key in fitting:
+            if key.checks[algorithm](signed, signature):
+                return key
+        # A name can be added to a set of keys, and to no other file.
+        if kid is not None and keys.named and not keys.knows(kid):
+            raise UnknownKey("its kid names no key that is here")
+        raise BadToken("its signature is wrong" if fitting else "its alg fits none of the keys that may have signed it")
+
+
+def _parts(token: str) -> tuple[bytes, bytes, bytes, dict[str, Any]]:
+    """Returns what is signed of a token, its claims (undecoded), its signature and its header; BadToken for others."""
+    if len(token) > MAX_TOKEN_BYTES:
+        raise BadToken(f"it is longer than {MAX_TOKEN_BYTES} bytes")
+    if not token.isascii():
+        raise BadToken("it is no JWT")
+    parts = token.encode().split(b".")
+    if len(parts) != 3:
+        raise BadToken("it is encrypted (JWE)" if len(parts) == 5 else "it is no JWT")
+    header, signature = _object(parts[0]), _bytes(parts[2])
+    if header is None or signature is None:
+        raise BadToken("its header is no JSON object, or its signature no Base64")
+    if "crit" in header:
+        raise BadToken("its header has crit: extensions are not known here")
+    if header.get("b64", True) is not True:
+        raise BadToken("its header says that its claims are not in Base64")
+    return b".".join(parts[:2]), parts[1], signature, header
+
+
+def _object(part: bytes) -> dict[str, Any] | None:
+    """Returns the JSON object in a part of a token; None where there is none."""
+    data = _bytes(part)
+    if data is None:
+        return None
+    try:
+        found = read_json(data)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _bytes(part: bytes) -> bytes | None:
+    """Returns what a part of a token holds as Base64 for URLs, without padding; None where it is none."""
+    try:
+        data = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+    except ValueError:
+        return None
+    # The decoder skips what is no Base64, and bits to spare; so each token can be written in one way.
+    return data if base64.urlsafe_b64encode(data).rstrip(b"=") == part else None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _has_ended(identity: Identity, now: Instant) -> bool:
+    """Returns whether a token's time is over, the leeway included."""
+    return identity.expires_at is not None and now.unix >= identity.expires_at + identity.leeway_seconds

@@ -1,0 +1,46 @@
+"""The place of a method while its client's identity is looked up, as `Authenticator.authenticate` may have to.
+
+The call is held back meanwhile: flow control keeps what its client sends, and no response begins.
+"""
+
+from sigbridge.auth import Identity
+from sigbridge.disconnects import DisconnectReason
+from sigbridge.errors import server_draining
+from sigbridge.instant import Instant
+from sigbridge.outbox import Outbox
+from sigbridge.pending import Pending
+from sigbridge_grpc.method import Call, Method, failure, refusal
+
+
+class AwaitedMethod(Method):
+    """A method that is not made yet; what ends its call ends the wait."""
+
+    def __init__(self, call: Call, identity: Pending[Identity]) -> None:
+        # It says nothing.
+        super().__init__(Outbox(max_messages=1, max_bytes=1))
+        self._call = call
+        self._identity = identity
+
+    def ready(self) -> bool:
+        """Returns False: nobody is there to take a message."""
+        return False
+
+    def receive(self, message: bytes, now: Instant) -> None:
+        """Does nothing: it is never ready."""
+
+    def half_close(self, now: Instant) -> None:
+        """Does nothing: that is told behind the messages."""
+
+    def cancel(self, reason: DisconnectReason, now: Instant) -> None:
+        """Waits no more."""
+        self._identity.abandon()
+
+    def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
+        """Waits no more, and ends the call for this reason."""
+        self._identity.abandon()
+        self._call.finish(failure(reason, message))
+
+    def drain(self, now: Instant) -> None:
+        """Waits no more: who is not let in before the server shuts down, never is."""
+        self._identity.abandon()
+        self._call.finish(refusal(server_draining()))

@@ -1,0 +1,220 @@
+"""Files that are read again when they have changed: certificates, keys, tokens, origins.
+
+Rule 1: one thread looks at all files, once a second at most, and reads there what has changed; the event loop never
+waits for a disk, and hears of what was read when that is whole. The thread is nobody's to wait for: it ends by itself
+after a stop, or with the process where the disk does not answer. Rule 2: what cannot be read, or is wrong, changes
+nothing and is tried again with each look; the log says so once. A file that changes while it is read is read again with
+the next look. Rule 3: a file has changed when its time, size or inode has, symbolic links being followed: Kubernetes
+swaps such a link.
+
+What the thread is told: LOOK (nothing was said for a second), REREAD (read everything, changed or not), END.
+"""
+
+import asyncio
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from sigbridge.auth import Identity
+from sigbridge.errors import SigbridgeError
+from sigbridge.instant import Instant
+from sigbridge.pending import Pending
+from sigbridge_net.clock import read_clock
+
+logger = logging.getLogger("sigbridge.server")
+
+INTERVAL_SECONDS = 1.0
+"""The time between two looks."""
+
+Judge: TypeAlias = Callable[[Identity], Identity | None]
+"""Says of an identity what it is now: the same where nothing has changed, `None` where it is no more."""
+Review: TypeAlias = Callable[[Judge, Instant], None]
+"""Lets a judge say it of the identities of all sessions."""
+
+
+class Reloadable(Protocol):
+    """What is made of files, and may be made anew."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files."""
+
+    def read(self) -> Any:
+        """What the files hold; SettingError where they are no good. Called in a thread: it changes nothing."""
+
+    def put(self, content: Any, now: Instant) -> None:
+        """Take what was read, on the event loop: it counts from now on."""
+
+
+class _Order(Enum):
+    LOOK = "look"
+    REREAD = "reread"
+    END = "end"
+
+
+_Signature: TypeAlias = "tuple[tuple[int, int, int] | None, ...]"
+
+
+class _Watched:
+    """Something that is watched, and what the thread knows of it, which is nobody else's business."""
+
+    def __init__(self, reloadable: Reloadable, judge: Judge | None) -> None:
+        self.reloadable = reloadable
+        self.judge = judge
+        self.signature: _Signature = _signature(reloadable.paths)
+        """The files as they were when they were read."""
+        self.complaint = ""
+        """What was wrong with them, where it was."""
+
+    @property
+    def names(self) -> str:
+        """The names of the files, for the log."""
+        return ", ".join(self.reloadable.paths)
+
+
+class _Read(NamedTuple):
+    watched: _Watched
+    content: Any
+
+
+class Reloader:
+    """The files of one server."""
+
+    def __init__(
+        self,
+        review: Review,
+        *,
+        interval_seconds: float = INTERVAL_SECONDS,
+        clock: Callable[[], Instant] = read_clock,
+    ) -> None:
+        """Begins with nothing to watch; `review` is the hub's."""
+        self._review = review
+        self._interval_seconds = interval_seconds
+        self._clock = clock
+        self._watched: list[_Watched] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop while the thread runs."""
+        self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
+        self._asked = 0
+        """How often somebody has asked for another look."""
+        self._waiting: list[tuple[int, Pending[None]]] = []
+        """Those who wait for a look that begins after they have asked, each with the number of the question."""
+
+    def watch(self, reloadable: Reloadable, judge: Judge | None = None) -> None:
+        """Watch files whose content was read a moment ago; `judge` looks at all identities when there is another one.
+
+        Before `start`.
+        """
+        self._watched.append(_Watched(reloadable, judge))
+
+    def start(self) -> None:
+        """Begin, on the event loop that is running; without anything to watch there is no thread."""
+        if self._watched and self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            threading.Thread(target=self._run, args=(self._loop,), name="sigbridge-files", daemon=True).start()
+
+    def stop(self) -> None:
+        """End; who waits for a look waits for ever, and has been told of the end by others."""
+        self._orders.put(_Order.END)
+        self._loop = None
+        self._waiting.clear()
+
+    def look_again(self) -> Pending[None]:
+        """Returns what resolves after a look that begins from now on, within about a second."""
+        looked: Pending[None] = Pending()
+        if self._loop is None:
+            looked.resolve(None, self._clock())
+        else:
+            self._asked += 1
+            self._waiting.append((self._asked, looked))
+        return looked
+
+    def reload(self) -> Pending[None]:
+        """Read everything at once, changed or not; returns what resolves when that is done."""
+        looked = self.look_again()
+        if self._loop is not None:
+            self._orders.put(_Order.REREAD)
+        return looked
+
+    # In the thread.
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        while (order := self._next_order()) is not _Order.END:
+            asked = self._asked
+            read = [one for watched in self._watched for one in self._look(watched, reread=order is _Order.REREAD)]
+            try:
+                loop.call_soon_threadsafe(self._take, loop, read, asked)
+            except RuntimeError:
+                # The loop is closed, and nobody has stopped us before.
+                return
+
+    def _next_order(self) -> _Order:
+        try:
+            return self._orders.get(timeout=self._interval_seconds)
+        except queue.Empty:
+            return _Order.LOOK
+
+    def _look(self, watched: _Watched, *, reread: bool) -> list[_Read]:
+        """Returns what was read, if anything."""
+        paths = watched.reloadable.paths
+        signature = _signature(paths)
+        if signature == watched.signature and not watched.complaint and not reread:
+            return []
+        complaint, read = "", []
+        try:
+            read = [_Read(watched, watched.reloadable.read())]
+        except (SigbridgeError, OSError) as error:
+            complaint = str(error)
+        except Exception as error:
+            complaint = type(error).__name__
+            if complaint != watched.complaint:
+                logger.exception("files could not be read again", extra={"files": watched.names})
+        if _signature(paths) != signature:
+            # It is being written; what was read may be half of it.
+            watched.signature = ()
+            return []
+        if complaint and complaint != watched.complaint:
+            logger.error("files are not read again: %s", complaint, extra={"files": watched.names})
+        watched.signature, watched.complaint = signature, complaint
+        return read
+
+    # On the event loop.
+
+    def _take(self, loop: asyncio.AbstractEventLoop, read: list[_Read], asked: int) -> None:
+        """Takes what the thread has read, and tells those who have asked before that look."""
+        if self._loop is not loop:
+            return
+        now = self._clock()
+        for watched, content in read:
+            try:
+                watched.reloadable.put(content, now)
+                if watched.judge is not None:
+                    self._review(watched.judge, now)
+            except Exception:
+                logger.exception("what was read again cannot be used", extra={"files": watched.names})
+            else:
+                logger.info("files are read again", extra={"files": watched.names})
+        told = [looked for number, looked in self._waiting if number <= asked]
+        self._waiting = [(number, looked) for number, looked in self._waiting if number > asked]
+        for looked in told:
+            try:
+                looked.resolve(None, now)
+            except Exception:
+                logger.exception("who waited for a look at the files has failed")
+
+
+def _signature(paths: tuple[str, ...]) -> _Signature:
+    """Returns by what a change of files is seen; None for one that cannot be seen."""
+    return tuple(_seen(path) for path in paths)
+
+
+def _seen(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - what a path's own method calls
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,92 @@
+"""The file of `--env-file`: what it says, and what of it counts without a restart."""
+
+import asyncio
+import signal
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from clock import NOW
+from processes import clean_environment, sigbridge
+from server_process import ports_of
+from sigbridge import SettingError
+from sigbridge_command.env_file import EnvFileOrigins, origins_of, variables_of
+from sigbridge_command.errors import UsageError
+from waiting import TIME_LIMIT_SECONDS
+
+A, B = "https://a.example", "https://b.example"
+NAME = "SIGNALING_ALLOWED_ORIGINS"
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "env"
+
+
+def test_values_stand_as_they_are(file):
+    file.write_text("# ours\nA='$B'\nexport B=two\nC\n")
+    assert variables_of(str(file)) == {"A": "$B", "B": "two"}
+
+
+@pytest.mark.parametrize("content", [None, b"\xff", b"A=\0"])
+def test_what_is_no_such_file_is_named(file, content):
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UsageError, match="expected a file of NAME=VALUE lines"):
+        variables_of(str(file))
+
+
+@pytest.mark.parametrize(("text", "origins"), [(f"{NAME}={A}, {B}\n", (A, B)), ("OTHER=x\n", ()), (f"{NAME}=\n", ())])
+def test_the_origins_are_given_on(file, text, origins):
+    taken = []
+    reloadable = EnvFileOrigins(str(file), taken.append)
+    file.write_text(text)
+    reloadable.put(reloadable.read(), NOW)
+    assert (taken, reloadable.paths) == ([origins], (str(file),))
+
+
+def test_commas_alone_leave_no_door_open(file):
+    file.write_text(f"{NAME}=,\n")
+    with pytest.raises(SettingError, match=f"{NAME} is ','"):
+        EnvFileOrigins(str(file), print).read()
+
+
+def test_the_environment_comes_first():
+    assert origins_of("file", print, {NAME: ""}) is None
+    assert origins_of(None, print, {}) is None
+    assert origins_of("file", print, {}) is not None
+
+
+async def test_origins_that_change_count_without_a_restart(file, tmp_path):
+    """Those of both files, each looked at by itself, and at once on SIGHUP."""
+    listed = tmp_path / "origins"
+    listed.write_text("# none yet\n")
+    file.write_text(f"{NAME}={A}\n")
+    settings = dict.fromkeys(("GRPC_BIND_ADDRESS", "WS_BIND_ADDRESS"), "127.0.0.1:0")
+    environment = clean_environment(**settings, HTTP_BIND_ADDRESS="off", SIGNALING_ALLOWED_ORIGINS_FILE=str(listed))
+    async with sigbridge("serve", "--env-file", str(file), env=environment) as server:
+        url = f"ws://127.0.0.1:{(await ports_of(server))['WebSocket']}"
+
+        async def may(origin):
+            try:
+                async with connect(url, origin=origin):
+                    return True
+            except InvalidStatus as refused:
+                if refused.response.status_code != 403:
+                    raise
+                return False
+
+        async def until_may(origin, expected):
+            async with asyncio.timeout(TIME_LIMIT_SECONDS):
+                while await may(origin) is not expected:
+                    await asyncio.sleep(0.02)
+
+        assert (await may(A), await may(B), await may(None)) == (True, False, True)
+        listed.write_text(f"{B}\n")
+        await until_may(B, True)
+        assert await may(A)
+        file.write_text(f"{NAME}=https://elsewhere.example\n")
+        server.send_signal(signal.SIGHUP)
+        await until_may(A, False)
+        assert await may("https://elsewhere.example")
