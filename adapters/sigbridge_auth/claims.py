@@ -43,6 +43,7 @@ class ClaimRules:
             expires_at=expires_at,
             leeway_seconds=self._leeway_seconds,
             proof=proof,
+            name=_identity_name(issuer, subject),
         )
 
     def _check_times(self, claims: dict[str, Any], now: Instant) -> float:
@@ -89,6 +90,15 @@ def _time(claims: dict[str, Any], name: str) -> float | None:
     if not abs(said) <= sys.float_info.max:
         raise BadToken(f"its {name} is not finite")
     return float(said)
+
+
+def _identity_name(issuer: str, subject: str) -> str:
+    """Returns the name of the identity, in which the last slash, if any, stands between issuer and subject.
+
+    An issuer's users may choose their subjects, and none of them may be taken for a user of another issuer.
+    """
+    subject = subject.replace("%", "%25").replace("/", "%2F")
+    return f"jwt:{issuer}/{subject}" if issuer else f"jwt:{subject}"
 
 
 def _name(claims: dict[str, Any], name: str) -> str:

@@ -122,6 +122,16 @@ def test_an_end_may_be_far_away_or_between_seconds(source, text, end):
 # Issuers and audiences.
 
 
+def test_no_two_pairs_of_issuer_and_subject_have_one_name(source):
+    pairs = [("https://a", "b/c"), ("https://a/b", "c"), ("", "https://a/b/c"), ("", "c"), ("https://a", "b%2Fc")]
+    names = [
+        source().verify(token(sub=subject, **({"iss": issuer} if issuer else {})), NOW).name
+        for issuer, subject in pairs
+    ]
+    assert len(set(names)) == len(pairs), names
+    assert source().verify(token(sub="alice", iss="https://idp"), NOW).name == "jwt:https://idp/alice"
+
+
 @pytest.mark.parametrize("issuer", ["https://idp", "https://other"])
 def test_a_token_of_an_issuer_that_is_asked_for_is_good(source, issuer):
     identity = source(jwt_issuer=("https://idp", "https://other")).verify(token(iss=issuer), NOW)
