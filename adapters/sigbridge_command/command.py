@@ -146,10 +146,10 @@ def _add_token(commands: Commands) -> None:
         deeds,
         "create",
         "make a JWT",
-        "Make a JWT, signed by the key of a file, and print it: for tests and small fleets. The algorithm follows from the "
-        "key: RS256, ES256, ES384, ES512 or EdDSA by a private key (PEM), HS256 by the first line of a file of secrets.",
+        "Make a JWT, signed by the key of a file, and print it: for tests and small fleets. The algorithm follows from "
+        "the key: RS256, ES256, ES384, ES512 or EdDSA by a private key (PEM), HS256 by the first of a file of secrets.",
         "sigbridge token create --key-file private.pem --subject alice > alice.token\n"
-        "sigbridge token create --key-file secrets --subject bob --room lobby --right announce --right relay --lifetime 1d",
+        "sigbridge token create --key-file secrets --subject bob --peer-id 'bob*' --lifetime 1d > bob.token",
     )
     create.add_argument(
         "--key-file",
@@ -173,7 +173,8 @@ def _add_token(commands: Commands) -> None:
         deeds,
         "entry",
         "print the line of a token file that stands for a token",
-        "Read a token, and print the line for SIGNALING_TOKENS_FILE that lets its owner in; it holds a digest and no token.",
+        "Read a token, and print the line of a token file (SIGNALING_TOKENS_FILE) that lets its owner in. It holds a "
+        "digest and no token.",
         "openssl rand -hex 32 > alice.token\n"
         "sigbridge token entry --token-file alice.token --subject alice --peer-id 'alice*' >> tokens.jsonl",
     )
@@ -188,9 +189,10 @@ def _add_token(commands: Commands) -> None:
         deeds,
         "check",
         "say what one may do with a token, or why it is refused",
-        "Read a token, and say what a server with these settings lets its owner do, or why it refuses it. Exit code 0: it "
-        "is good, 1: it is refused, 2: that cannot be told, since the settings are wrong or there is no token.",
-        "sigbridge token check --env-file prod.env --token-file alice.token\nsigbridge token check --json < alice.token",
+        "Read a token, and say what a server with these settings lets its owner do, or why it refuses it. Exit code 0: "
+        "it is good, 1: it is refused, 2: that cannot be told, since the settings are wrong or there is no token.",
+        "sigbridge token check --env-file prod.env --token-file alice.token\n"
+        "sigbridge token check --json < alice.token",
     )
     _add_token_file(check)
     check.add_argument("--json", action="store_true", help="as one JSON object")

@@ -1,9 +1,9 @@
 """`sigbridge token`: making a JWT, writing an entry of a token file, and looking at a token as a server would.
 
-Rule 1: keys, secrets and tokens come from files, the environment or stdin, never from a command line, where others could
-read them; what a server would only tell its log is told here, to whoever has its settings. Rule 2: a token is judged by
-the authenticator that a server has, and by nothing else. Rule 3: what cannot be done is one line and exit code 2, so that
-1 means: the token is refused.
+Rule 1: keys, secrets and tokens come from files, the environment or stdin, never from a command line, where others
+could read them; what a server would only tell its log is told here, to whoever has its settings. Rule 2: a token is
+judged by the authenticator that a server has, and by nothing else. Rule 3: what cannot be done is one line and exit
+code 2, so that 1 means: the token is refused.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from sigbridge.auth import Credentials, Identity
 from sigbridge.errors import SigbridgeError, SignalingError
@@ -71,20 +71,17 @@ def _create(options: argparse.Namespace) -> int:
     key, algorithm = _signing_key(options.key_file)
     now = int(read_clock().unix)
     begin = now if options.not_before is None else _moment("--not-before", options.not_before)
-    claims: dict[str, Any] = {"sub": _subject(options.subject), "iat": now}
+    claims: dict[str, Any] = {"sub": _name("--subject", options.subject), "iat": now}
     if options.not_before is not None:
         claims["nbf"] = begin
     claims["exp"] = begin + _lifetime(options.lifetime)
     if options.issuer is not None:
-        claims["iss"] = options.issuer
+        claims["iss"] = _name("--issuer", options.issuer)
     if options.audience:
-        claims["aud"] = options.audience
+        claims["aud"] = [_name("--audience", audience) for audience in options.audience]
     claims |= _rights(options)
-    headers = None if options.kid is None else {"kid": options.kid}
-    try:
-        token = jwt.encode(claims, key, algorithm=algorithm, headers=headers)
-    except UnicodeEncodeError:
-        raise UsageError("an option holds what is no text: expected UTF-8") from None
+    headers = None if options.kid is None else {"kid": _name("--kid", options.kid)}
+    token = jwt.encode(claims, key, algorithm=algorithm, headers=headers)
     if len(token) > _MAX_TOKEN_BYTES:
         raise UsageError(f"the token has {len(token)} bytes, and servers refuse more than {_MAX_TOKEN_BYTES}: say less")
     print(token)
@@ -152,9 +149,11 @@ def _no_key(path: str, what: str) -> UsageError:
 
 def _entry(options: argparse.Namespace) -> int:
     token = _read(options.token_file)
+    if not token.isprintable():
+        raise UsageError("the token holds what no header can carry: expected one line of printable text")
     members: dict[str, Any] = {"token_sha256": hashlib.sha256(token.encode()).hexdigest()}
     if options.subject is not None:
-        members["subject"] = _subject(options.subject)
+        members["subject"] = _name("--subject", options.subject)
     members |= _rights(options)
     if options.lifetime is not None:
         end = datetime.fromtimestamp(int(read_clock().unix) + _lifetime(options.lifetime), UTC)
@@ -167,16 +166,28 @@ def _entry(options: argparse.Namespace) -> int:
 
 
 class _Reasons(logging.Handler):
-    """The reasons of refusals, which an authenticator tells to the log alone."""
+    """The last reason of a refusal, which an authenticator tells to the log alone: it goes here, and not there."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self.reasons: list[str] = []
+        self.last = ""
+        self._log = logging.getLogger("sigbridge.auth")
+        self._before = (self._log.level, self._log.propagate)
 
     def emit(self, record: logging.LogRecord) -> None:
-        reason = getattr(record, "reason", "")
-        if reason:
-            self.reasons.append(reason)
+        """Take a line."""
+        self.last = getattr(record, "reason", self.last)
+
+    def __enter__(self) -> Self:
+        self._log.setLevel(logging.INFO)
+        self._log.propagate = False
+        self._log.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.removeHandler(self)
+        level, self._log.propagate = self._before
+        self._log.setLevel(level)
 
 
 def _check(options: argparse.Namespace, settings: Settings) -> int:
@@ -199,18 +210,12 @@ def _judge(token: str, settings: Settings) -> Identity | str:
     from sigbridge_auth.authenticators import TokenAuthenticator
     from sigbridge_auth.sources import Sources
 
-    reasons = _Reasons()
-    log = logging.getLogger("sigbridge.auth")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    log.addHandler(reasons)
+    authenticator = TokenAuthenticator(Sources(settings), "grpc", asked=True)
     try:
-        authenticator = TokenAuthenticator(Sources(settings), "grpc", asked=True)
-        identity = authenticator.authenticate(Credentials(token), read_clock())
+        with _Reasons() as reasons:
+            identity = authenticator.authenticate(Credentials(token), read_clock())
     except SignalingError as refused:
-        return reasons.reasons[-1] if reasons.reasons else refused.message
-    finally:
-        log.removeHandler(reasons)
+        return reasons.last or refused.message
     if isinstance(identity, Pending):
         raise TypeError("an authenticator without a look at its files has nothing to wait for")
     return identity
@@ -307,6 +312,9 @@ def _rights(options: argparse.Namespace) -> dict[str, list[str]]:
         if texts:
             try:
                 Patterns(texts)
+                "".join(texts).encode()
+            except UnicodeEncodeError:
+                raise UsageError(f"{option}: expected text in UTF-8") from None
             except ValueError as error:
                 raise UsageError(f"{option}: {error}") from None
             members[name] = texts
@@ -317,9 +325,9 @@ def _rights(options: argparse.Namespace) -> dict[str, list[str]]:
     return members
 
 
-def _subject(text: str) -> str:
+def _name(option: str, text: str) -> str:
     if not text or not text.isprintable() or len(text.encode(errors="replace")) > 256:
-        raise UsageError("--subject: expected printable text of at most 256 bytes")
+        raise UsageError(f"{option}: expected printable text of at most 256 bytes")
     return text
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from functools import partial
 
 import grpc.aio
 import pytest
@@ -98,7 +99,7 @@ async def test_a_function_is_asked_for_the_token_and_again_where_the_first_is_re
         for answers in ((None, None), ("wrong", "wrong"), ("wrong", "wrong again")):
             given = iter(answers)
             with pytest.raises(ConnectionClosed) as refused:
-                await connect(url(server, protocol), token=lambda: next(given))
+                await connect(url(server, protocol), token=partial(next, given))
             assert refused.value.reason == "unauthenticated"
             assert list(given) == []
         given = iter((None,))

@@ -359,7 +359,7 @@ async def test_what_may_block_is_asked_in_a_thread_and_coroutines_are_not():
     assert await ask(functools.partial(coroutine, 1)) == here
     assert await ask(Asynchronous()) == here
     assert await ask(lambda: threading.current_thread().name) == "sigbridge token"
-    assert await ask(lambda: coroutine()) == here
+    assert await ask(lambda: coroutine(1)) == here
     assert await ask(lambda: None) is None
 
 
