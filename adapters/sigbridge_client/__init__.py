@@ -30,10 +30,11 @@ async def connect(
     """Open a session with a signaling server.
 
     `url` is `grpc://HOST:PORT`, `grpcs://HOST:PORT`, `ws://HOST:PORT/PATH` or `wss://HOST:PORT/PATH`. `token` is the
-    API token, where the server asks for one, or a function that returns a good one, or a coroutine of it: it is called
-    now, again where the server refuses the first, and whenever a token is about to end, when the fresh one is shown in
-    the session. A function that is no coroutine function is called in a thread, since it may block. With the secure schemes, `root_certificates` (PEM) replaces the system's
-    authorities, and `certificate_file` and `key_file` (PEM) are shown where the server asks for a certificate.
+    API token, where the server asks for one, or a function that returns one, or a coroutine of it. It is called now,
+    again where the server refuses what it returned, and before a token ends: the fresh one is shown in the session. One
+    that is no coroutine function is called in a thread, since it may block. With the secure schemes,
+    `root_certificates` (PEM) replaces the system's authorities, and `certificate_file` and `key_file` (PEM) are shown
+    where the server asks for a certificate.
 
     Raises UrlError where the URL is none of these, AccessError where the token or the authorities cannot be used,
     ConnectionClosed where the server cannot be reached or lets nobody in by these credentials, and what `token` raises.

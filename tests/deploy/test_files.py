@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from sigbridge.settings import Settings, setting_infos
+from sigbridge_auth.token_file import TokenFile
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -303,7 +304,7 @@ def test_the_pod_has_time_to_drain_and_fewer_rights(manifest):
     assert fixed_version(container["image"])
 
 
-def test_the_tokens_come_from_the_secret(manifest):
+def test_the_tokens_come_from_the_secret(manifest, tmp_path):
     pod = manifest("deployment")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     (file,) = (Path(entry["value"]) for entry in container["env"] if entry["name"] == "SIGNALING_TOKENS_FILE")
@@ -313,7 +314,9 @@ def test_the_tokens_come_from_the_secret(manifest):
     (volume,) = (volume for volume in pod["volumes"] if volume["name"] == mount["name"])
     secret = manifest("secret.example")
     assert volume["secret"]["secretName"] == secret["metadata"]["name"]
-    assert file.name in secret["stringData"]
+    example = tmp_path / file.name
+    example.write_text(secret["stringData"][file.name])
+    assert len(TokenFile(str(example))) == 2
     # Its own group may read it, and nobody else.
     assert volume["secret"]["defaultMode"] == 0o440
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
