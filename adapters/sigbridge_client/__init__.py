@@ -2,12 +2,16 @@
 
 from urllib.parse import SplitResult, urlsplit
 
+from sigbridge import errors
 from sigbridge.client import ConnectionClosed, SignalingClient
 from sigbridge.errors import SigbridgeError
 from sigbridge_net.access import Access
+from sigbridge_net.client_session import ClientSession
+from sigbridge_net.renewal import TokenSource, ask
 
-__all__ = ["ConnectionClosed", "SignalingClient", "UrlError", "connect"]
+__all__ = ["ConnectionClosed", "SignalingClient", "TokenSource", "UrlError", "connect"]
 
+UNAUTHENTICATED = errors.unauthenticated().word
 SCHEMES = ("grpc", "grpcs", "ws", "wss")
 
 
@@ -18,7 +22,7 @@ class UrlError(SigbridgeError, ValueError):
 async def connect(
     url: str,
     *,
-    token: str | None = None,
+    token: str | TokenSource | None = None,
     root_certificates: bytes | None = None,
     certificate_file: str = "",
     key_file: str = "",
@@ -26,16 +30,40 @@ async def connect(
     """Open a session with a signaling server.
 
     `url` is `grpc://HOST:PORT`, `grpcs://HOST:PORT`, `ws://HOST:PORT/PATH` or `wss://HOST:PORT/PATH`. `token` is the
-    API token, where the server asks for one. With the secure schemes, `root_certificates` (PEM) replaces the system's
-    authorities, and `certificate_file` and `key_file` (PEM) are shown where the server asks for a certificate.
+    API token, where the server asks for one, or a function that returns one, or a coroutine of it. It is called now,
+    again where the server refuses what it returned, and before a token ends: the fresh one is shown in the session. One
+    that is no coroutine function is called in a thread, since it may block. With the secure schemes,
+    `root_certificates` (PEM) replaces the system's authorities, and `certificate_file` and `key_file` (PEM) are shown
+    where the server asks for a certificate.
 
     Raises UrlError where the URL is none of these, AccessError where the token or the authorities cannot be used,
-    ConnectionClosed where the server cannot be reached or lets nobody in by these credentials.
+    ConnectionClosed where the server cannot be reached or lets nobody in by these credentials, and what `token` raises.
     """
     parts = _parts(url)
-    access = Access(
-        token=token, root_certificates=root_certificates, certificate_file=certificate_file, key_file=key_file
-    )
+
+    def access(shown: str | None) -> Access:
+        return Access(
+            token=shown, root_certificates=root_certificates, certificate_file=certificate_file, key_file=key_file
+        )
+
+    if not callable(token):
+        return await _open(url, parts, access(token))
+    shown = await ask(token)
+    try:
+        client = await _open(url, parts, access(shown))
+    except ConnectionClosed as refused:
+        # It may have been replaced a moment ago.
+        fresh = await ask(token) if refused.reason == UNAUTHENTICATED else shown
+        if fresh == shown:
+            raise
+        shown = fresh
+        client = await _open(url, parts, access(shown))
+    if shown:
+        client.renew_tokens(token, shown)
+    return client
+
+
+async def _open(url: str, parts: SplitResult, access: Access) -> ClientSession:
     if parts.scheme in ("grpc", "grpcs"):
         from sigbridge_grpc.client import GrpcSignalingClient
 

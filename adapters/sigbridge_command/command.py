@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from sigbridge.auth import ALL_RIGHTS
 from sigbridge.errors import SigbridgeError
 from sigbridge.settings import Settings
 from sigbridge_command.env_file import variables_of
@@ -55,7 +56,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sigbridge {version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_serve, _add_demo, _add_peers, _add_listen, _add_check, _add_bench, _add_settings, _add_completion):
+    for add in (
+        _add_serve,
+        _add_demo,
+        _add_peers,
+        _add_listen,
+        _add_token,
+        _add_check,
+        _add_bench,
+        _add_settings,
+        _add_completion,
+    ):
         add(commands)
     asked = commands.add_parser("version", help="print the version, and whether the hot path is compiled")
     asked.set_defaults(run=_version)
@@ -126,6 +137,91 @@ def _add_listen(commands: Commands) -> None:
     listen.add_argument("--room", default="", help="the room to enter")
     listen.add_argument("--json", action="store_true", help="one JSON object a line")
     listen.set_defaults(run=_listen)
+
+
+def _add_token(commands: Commands) -> None:
+    token = commands.add_parser("token", help="make, write down or look at the token of a client")
+    deeds = token.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    create = _command(
+        deeds,
+        "create",
+        "make a JWT",
+        "Make a JWT, signed by the key of a file, and print it: for tests and small fleets. The algorithm follows from "
+        "the key: RS256, ES256, ES384, ES512 or EdDSA by a private key (PEM), HS256 by the first of a file of secrets.",
+        "sigbridge token create --key-file private.pem --subject alice > alice.token\n"
+        "sigbridge token create --key-file secrets --subject bob --peer-id 'bob*' --lifetime 1d > bob.token",
+    )
+    create.add_argument(
+        "--key-file",
+        metavar="FILE",
+        required=True,
+        help="a private key (PEM), or secrets of 32 bytes or more, one a line",
+    )
+    create.add_argument("--subject", metavar="TEXT", required=True, help="who shows it (sub)")
+    _add_rights(create)
+    create.add_argument(
+        "--lifetime", metavar="TIME", default="1h", help="for how long it is good: 90s, 15m, 1h, 30d (1h)"
+    )
+    create.add_argument(
+        "--not-before", metavar="TIME", help="from when on (nbf; now): RFC 3339 with a zone, or Unix seconds"
+    )
+    create.add_argument("--issuer", metavar="TEXT", help="who has made it (iss)")
+    create.add_argument("--audience", metavar="TEXT", action="append", help="whom it is for (aud); may be repeated")
+    create.add_argument("--kid", metavar="TEXT", help="the name of the key, where the server knows several")
+    create.set_defaults(run=_token_create)
+    entry = _command(
+        deeds,
+        "entry",
+        "print the line of a token file that stands for a token",
+        "Read a token, and print the line of a token file (SIGNALING_TOKENS_FILE) that lets its owner in. It holds a "
+        "digest and no token.",
+        "openssl rand -hex 32 > alice.token\n"
+        "sigbridge token entry --token-file alice.token --subject alice --peer-id 'alice*' >> tokens.jsonl",
+    )
+    _add_token_file(entry)
+    entry.add_argument("--subject", metavar="TEXT", help="who shows it; nobody in particular where it is not given")
+    _add_rights(entry)
+    entry.add_argument(
+        "--lifetime", metavar="TIME", help="for how long it is good from now on: 90s, 15m, 1h, 30d (for ever)"
+    )
+    entry.set_defaults(run=_token_entry)
+    check = _command(
+        deeds,
+        "check",
+        "say what one may do with a token, or why it is refused",
+        "Read a token, and say what a server with these settings lets its owner do, or why it refuses it. Exit code 0: "
+        "it is good, 1: it is refused, 2: that cannot be told, since the settings are wrong or there is no token.",
+        "sigbridge token check --env-file prod.env --token-file alice.token\n"
+        "sigbridge token check --json < alice.token",
+    )
+    _add_token_file(check)
+    check.add_argument("--json", action="store_true", help="as one JSON object")
+    _add_env_file(check)
+    check.set_defaults(run=_token_check)
+
+
+def _add_rights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--peer-id",
+        metavar="PATTERN",
+        action="append",
+        help="a peer id that it may have, * for any text; may be repeated",
+    )
+    parser.add_argument(
+        "--room", metavar="PATTERN", action="append", help="a room that it may enter, likewise; any where none is given"
+    )
+    parser.add_argument(
+        "--right",
+        choices=(*sorted(ALL_RIGHTS), "none"),
+        action="append",
+        help="what it may do; all where none is given",
+    )
+
+
+def _add_token_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token-file", metavar="FILE", help="a file that holds the token; else SIGBRIDGE_TOKEN does, or stdin"
+    )
 
 
 def _add_check(commands: Commands) -> None:
@@ -252,6 +348,24 @@ def _listen(options: argparse.Namespace) -> int:
     from sigbridge_command.inspection import print_events
 
     return print_events(options)
+
+
+def _token_create(options: argparse.Namespace) -> int:
+    from sigbridge_command.tokens import create
+
+    return create(options)
+
+
+def _token_entry(options: argparse.Namespace) -> int:
+    from sigbridge_command.tokens import entry
+
+    return entry(options)
+
+
+def _token_check(options: argparse.Namespace) -> int:
+    from sigbridge_command.tokens import check
+
+    return check(options, lambda: Settings.from_environment(_environment(options)))
 
 
 def _check(options: argparse.Namespace) -> int:

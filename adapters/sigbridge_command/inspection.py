@@ -5,6 +5,7 @@ import asyncio
 import json
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ _LONG_TEXT = 40
 def read_access(options: argparse.Namespace) -> dict[str, Any]:
     """What `connect` is told of tokens and certificates."""
     return {
-        "token": read_token(options.token_file),
+        # A file is read again whenever a token is asked for, since another may have been put into it.
+        "token": partial(read_token, options.token_file) if options.token_file else read_token(None),
         "root_certificates": Path(options.ca).read_bytes() if options.ca else None,
         "certificate_file": options.cert,
         "key_file": options.key,

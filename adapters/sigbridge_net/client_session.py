@@ -4,7 +4,8 @@ Rule 1: requests may overlap; each is answered by its id. Rule 2: events are kep
 they are read: a program that announces itself reads its events. Rule 3: when the connection ends, every caller that
 still waits learns that its outcome is unknown. Rule 4: an answer is compared with the offers that are out when it is
 handed out, not when it arrives: the program may have hung up in between. While a later offer to the same peer awaits
-its reply, it is held back with all events behind it: that offer may be refused.
+its reply, it is held back with all events behind it: that offer may be refused. Rule 5: a session's tokens
+are renewed beside it, and until it ends.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator
 from sigbridge.client import ConnectionClosed, SignalingClient
 from sigbridge.errors import SignalingError
 from sigbridge.messages import Event, Reply, Request
+from sigbridge_net.renewal import Renewal, TokenSource
 
 
 class ClientSession(SignalingClient):
@@ -30,6 +32,7 @@ class ClientSession(SignalingClient):
         """The events that are not read yet, each with the number of the request whose reply came last before it."""
         self._arrived = asyncio.Event()
         self._ended: ConnectionClosed | None = None
+        self._renewal: Renewal | None = None
 
     @property
     def closed(self) -> ConnectionClosed | None:
@@ -67,6 +70,11 @@ class ClientSession(SignalingClient):
             self._arrived.clear()
             await self._arrived.wait()
 
+    def renew_tokens(self, source: TokenSource, shown: str) -> None:
+        """Show fresh tokens of a source before the one ends that was shown; see `sigbridge_net.renewal`."""
+        if self._ended is None:
+            self._renewal = Renewal(self, source, shown)
+
     @abstractmethod
     async def _send(self, number: int, request: Request) -> None:
         """Write one request; ConnectionClosed where the connection has ended."""
@@ -99,6 +107,8 @@ class ClientSession(SignalingClient):
         if self._ended is not None:
             return
         self._ended = closed
+        if self._renewal is not None:
+            self._renewal.stop()
         for _, future in self._waiting.values():
             if not future.done():
                 future.set_exception(ConnectionClosed(closed.reason, closed.reconnect))

@@ -47,6 +47,11 @@ class Patterns:
             return False
         return text in self.exact or any(_matches(pieces, text) for pieces in self.wild)
 
+    @property
+    def texts(self) -> list[str]:
+        """The patterns as they are written, sorted."""
+        return sorted([*self.exact, *("*".join(pieces) for pieces in self.wild)])
+
     def covers(self, other: "Patterns") -> bool:
         """Returns whether every pattern of `other` is here too, letter by letter, or matched as a text."""
         return all(text in self for text in other.exact) and other.wild <= self.wild
@@ -60,7 +65,7 @@ class Patterns:
         return hash((self.exact, self.wild))
 
     def __repr__(self) -> str:
-        return f"Patterns({sorted([*self.exact, *('*'.join(pieces) for pieces in self.wild)])!r})"
+        return f"Patterns({self.texts!r})"
 
 
 def _matches(pieces: tuple[str, ...], text: str) -> bool:

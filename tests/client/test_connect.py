@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from functools import partial
 
 import grpc.aio
 import pytest
@@ -79,6 +80,41 @@ async def test_tokens(serve, protocol):
             assert refused.value.reconnect is not True
             assert TOKEN not in str(refused.value)
     assert server.hub.session_count == 0
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_function_is_asked_for_the_token_and_again_where_the_first_is_refused(serve, protocol):
+    server = await serve(auth_tokens=(TOKEN,))
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        given = iter(("of-yesterday", TOKEN))
+        async with await connect(url(server, protocol), token=lambda: next(given)) as client:
+            await client.announce("a")
+            assert (await client.health()).status == "healthy"
+
+        async def coroutine():
+            return TOKEN
+
+        async with await connect(url(server, protocol), token=coroutine) as client:
+            await client.announce("a")
+        for answers in ((None, None), ("wrong", "wrong"), ("wrong", "wrong again")):
+            given = iter(answers)
+            with pytest.raises(ConnectionClosed) as refused:
+                await connect(url(server, protocol), token=partial(next, given))
+            assert refused.value.reason == "unauthenticated"
+            assert list(given) == []
+        given = iter((None,))
+        opened = await serve()
+        async with await connect(url(opened, protocol), token=lambda: next(given)) as client:
+            assert client._renewal is None
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_what_a_function_raises_is_what_connect_raises(protocol):
+    def source():
+        raise KeyError("no key")
+
+    with pytest.raises(KeyError):
+        await connect(f"{'grpc' if protocol == 'grpc' else 'ws'}://127.0.0.1:1", token=source)
 
 
 async def test_a_token_that_cannot_be_sent_is_not_shown():

@@ -7,7 +7,9 @@ import os
 import pty
 import signal
 import sys
+import time
 
+import jwt
 import pytest
 
 from processes import clean_environment, said_by, sigbridge
@@ -16,6 +18,7 @@ from sigbridge import Capabilities
 from sigbridge_client import connect
 
 TOKEN = "s3cret-canary"
+SECRET = b"a secret of the test, of more than 32 bytes"
 
 
 @pytest.fixture
@@ -152,6 +155,25 @@ async def test_listen_prints_events_as_they_come_and_says_why_it_ends(serve, pro
         await server.stop(grace_seconds=2)
         assert (await process.stderr.read()).decode() == "sigbridge: connection closed: draining\n"
         assert await process.wait() == 1
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+async def test_listen_shows_the_token_that_was_put_into_its_file_before_the_old_one_ends(serve, tmp_path, protocol):
+    # A session lives long beyond its token here, so that a busy machine ends none.
+    (tmp_path / "secret").write_bytes(SECRET)
+    server = await serve(jwt_hmac_secret_file=str(tmp_path / "secret"), jwt_leeway_seconds=1000.0)
+    file = tmp_path / "token"
+    file.write_text(jwt.encode({"sub": "watcher", "exp": time.time() + 4}, SECRET, algorithm="HS256"))
+    arguments = ("--peer-id", "watcher", "--token-file", file)
+    async with sigbridge("listen", url(server, protocol), *arguments, env=clean_environment()):
+        while server.hub.peer_count == 0:
+            await asyncio.sleep(0.01)
+        (session,) = server.hub._sessions.values()
+        end = int(time.time()) + 3600
+        file.write_text(jwt.encode({"sub": "watcher", "exp": end}, SECRET, algorithm="HS256"))
+        while session.identity.expires_at != end:
+            assert session.end_reason is None
+            await asyncio.sleep(0.01)
 
 
 async def test_listen_ends_by_an_interrupt(serve):

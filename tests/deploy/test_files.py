@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from sigbridge.settings import Settings, setting_infos
+from sigbridge_auth.token_file import TokenFile
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -183,6 +184,11 @@ def test_compose_names_only_what_is_there(compose):
     for name, service in compose["services"].items():
         assert fixed_version(service["image"]), name
         for volume in service.get("volumes", ()):
+            if isinstance(volume, dict):
+                # What whoever starts it names.
+                assert volume["source"].startswith("${")
+                assert volume["read_only"] is True
+                continue
             source, target, *mode = volume.split(":")
             assert target.startswith("/")
             if source.startswith("."):
@@ -210,8 +216,18 @@ def test_compose_gives_the_server_less_and_time_to_drain(compose):
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert seconds(service["stop_grace_period"]) > LONGEST_SHUTDOWN_SECONDS
-    assert service["environment"]["GRPC_AUTH_TOKENS"].startswith("${GRPC_AUTH_TOKENS:?")
     assert int(service["environment"]["GRPC_MAX_MEMORY_MB"]) < int(service["mem_limit"].removesuffix("m"))
+
+
+def test_compose_finds_its_tokens_in_a_folder_that_must_be_named(compose):
+    service = compose["services"]["sigbridge"]
+    (volume,) = service["volumes"]
+    assert volume["source"].startswith("${SIGBRIDGE_TOKENS:?")
+    assert volume["bind"] == {"create_host_path": False}
+    settings = Settings.from_environment(service["environment"])
+    assert Path(settings.tokens_file).parent == Path(volume["target"])
+    assert settings.grpc_asks_for_token
+    assert settings.websocket_asks_for_token
 
 
 def test_compose_leads_prometheus_to_the_server_and_grafana_to_prometheus(compose):
@@ -273,7 +289,7 @@ def test_the_selectors_select_the_pods(manifest):
 def test_the_pod_has_time_to_drain_and_fewer_rights(manifest):
     pod = manifest("deployment")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    environment = {entry["name"]: entry.get("value", "some-token") for entry in container["env"]}
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
     settings = Settings.from_environment(environment)
     assert pod["terminationGracePeriodSeconds"] > settings.shutdown_grace_seconds + 5
     assert settings.max_memory_mb < int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
@@ -288,13 +304,22 @@ def test_the_pod_has_time_to_drain_and_fewer_rights(manifest):
     assert fixed_version(container["image"])
 
 
-def test_the_tokens_come_from_the_secret(manifest):
-    (container,) = manifest("deployment")["spec"]["template"]["spec"]["containers"]
-    (tokens,) = (entry for entry in container["env"] if entry["name"] == "GRPC_AUTH_TOKENS")
+def test_the_tokens_come_from_the_secret(manifest, tmp_path):
+    pod = manifest("deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (file,) = (Path(entry["value"]) for entry in container["env"] if entry["name"] == "SIGNALING_TOKENS_FILE")
+    (mount,) = container["volumeMounts"]
+    # A subPath is a file that stays what it was when the pod began.
+    assert mount == {"name": "tokens", "mountPath": str(file.parent), "readOnly": True}
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == mount["name"])
     secret = manifest("secret.example")
-    key = tokens["valueFrom"]["secretKeyRef"]
-    assert key["name"] == secret["metadata"]["name"]
-    assert key["key"] in secret["stringData"]
+    assert volume["secret"]["secretName"] == secret["metadata"]["name"]
+    example = tmp_path / file.name
+    example.write_text(secret["stringData"][file.name])
+    assert len(TokenFile(str(example))) == 2
+    # Its own group may read it, and nobody else.
+    assert volume["secret"]["defaultMode"] == 0o440
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
 
 
 def test_the_probes_ask_the_standard_health_service(manifest):

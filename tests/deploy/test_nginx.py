@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sigbridge.messages import AnswerReceived, IceCandidateReceived, OfferReceived
-from sigbridge_client import connect
+from sigbridge_client import ConnectionClosed, connect
 from waiting import TIME_LIMIT_SECONDS, wait_until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx" / "nginx.conf"
@@ -248,3 +248,20 @@ def test_a_browsers_question_before_grpc_web_comes_through(front):
     )
     with urllib.request.urlopen(question, context=started.tls, timeout=TIME_LIMIT_SECONDS) as answer:
         assert answer.headers["access-control-allow-methods"] == "POST"
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+async def test_tokens_of_a_file_pass_and_stand_in_no_log_of_nginx(protocol, front, tmp_path):
+    tokens = tmp_path / "tokens.jsonl"
+    tokens.write_text(f'{{"token": "{TOKEN}", "subject": "alice", "peer_ids": ["alice"]}}\n')
+    nginx = await asyncio.to_thread(front, SIGNALING_TOKENS_FILE=str(tokens))
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        access = {"root_certificates": nginx.authority.pem}
+        async with await connect(nginx.url(protocol), token=TOKEN, **access) as alice:
+            await alice.announce("alice")
+        with pytest.raises(ConnectionClosed) as refused:
+            await connect(nginx.url(protocol), token="another", **access)
+        assert refused.value.reason == "unauthenticated"
+        await asyncio.to_thread(wait_until, (tmp_path / "access.log").read_text, "nginx has logged")
+    for log in ("access.log", "error.log"):
+        assert TOKEN not in (tmp_path / log).read_text()

@@ -1,10 +1,12 @@
 """The page about embedding: its programs run as they stand there."""
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ def names(word: str) -> dict[str, Any]:
 def test_every_program_is_tested_here():
     tested = (
         *("asyncio.run(main())", "def make_server", "def mount_on_both", "def publish", "class Accounts"),
+        "class Directory",
         "def serve_those_of_files",
     )
     assert sorted(PROGRAMS) == sorted(program(word) for word in tested)
@@ -142,26 +145,61 @@ def test_the_hub_publishes_its_metrics_beside_the_hosts():
             REGISTRY.unregister(collector)
 
 
-async def test_an_authenticator_of_ones_own():
-    settings = Settings()
-    accounts = names("class Accounts")["Accounts"]()
-    server = grpc.aio.server(options=server_options(settings), interceptors=interceptors(accounts, settings))
-    mounted = add_signaling(server, Hub(settings, read_clock()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        with pytest.raises(ConnectionClosed):
-            await connect(f"grpc://127.0.0.1:{port}", token="token-of-carol")
-        async with await connect(f"grpc://127.0.0.1:{port}", token="token-of-alice") as alice:
-            with pytest.raises(SignalingError, match="Peer ID mismatch") as refused:
-                await alice.announce("bob", room="lobby")
-            assert refused.value.code is Code.PERMISSION_DENIED
-            with pytest.raises(SignalingError, match="Room mismatch"):
-                await alice.announce("alice")
-            await alice.announce("alice", room="lobby")
-    finally:
-        await mounted.drain(1)
-        await server.stop(0)
+@pytest.fixture
+async def mount():
+    """Serves with an authenticator; the target, and the hub."""
+    async with AsyncExitStack() as stack:
+
+        async def serve(authenticator: Any, hub: Hub) -> str:
+            entrance = interceptors(authenticator, hub.settings)
+            server = grpc.aio.server(options=server_options(hub.settings), interceptors=entrance)
+            mounted = add_signaling(server, hub)
+            port = server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            stack.push_async_callback(server.stop, 0)
+            stack.push_async_callback(mounted.drain, 1)
+            return f"grpc://127.0.0.1:{port}"
+
+        yield serve
+
+
+async def test_an_authenticator_of_ones_own(mount: Any) -> None:
+    url = await mount(names("class Accounts")["Accounts"](), Hub(Settings(), read_clock()))
+    with pytest.raises(ConnectionClosed):
+        await connect(url, token="token-of-carol")
+    async with await connect(url, token="token-of-alice") as alice:
+        with pytest.raises(SignalingError, match="Peer ID mismatch") as refused:
+            await alice.announce("bob", room="lobby")
+        assert refused.value.code is Code.PERMISSION_DENIED
+        with pytest.raises(SignalingError, match="Room mismatch"):
+            await alice.announce("alice")
+        await alice.announce("alice:2", room="lobby")
+        with pytest.raises(SignalingError, match="Right missing: list"):
+            await alice.list_peers()
+        renewed = await alice.authenticate("token-of-alice")
+        assert renewed.subject == "alice"
+        assert renewed.expires_at is not None
+        with pytest.raises(SignalingError, match="Subject mismatch"):
+            await alice.authenticate("token-of-bob")
+
+
+async def test_an_authenticator_that_looks_something_up(mount: Any) -> None:
+    asked = []
+
+    async def owner_of(token: str) -> str | None:
+        asked.append(token)
+        await asyncio.sleep(0)
+        return {"token-of-alice": "alice"}.get(token)
+
+    url = await mount(names("class Directory")["Directory"](owner_of), Hub(Settings(), read_clock()))
+    with pytest.raises(ConnectionClosed) as refused:
+        await connect(url, token="token-of-carol")
+    assert refused.value.reason == "unauthenticated"
+    async with await connect(url, token="token-of-alice") as alice:
+        with pytest.raises(SignalingError, match="Peer ID mismatch"):
+            await alice.announce("bob")
+        await alice.announce("alice")
+    assert asked[:2] == ["token-of-carol", "token-of-alice"]
 
 
 async def test_a_host_follows_the_files_of_its_tokens(tmp_path):
