@@ -13,7 +13,8 @@ from lines import Line
 from sigbridge import Instant, Settings
 from sigbridge.errors import internal_error
 from sigbridge.pending import Pending
-from sigbridge_http.wire import MAX_HEADER_BYTES, HttpWire, Page, http_wires
+from sigbridge_http.wire import KEPT_SECONDS, MAX_HEADER_BYTES, HttpWire, http_wires
+from sigbridge_net.pages import Page, Site
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 
 PAGES = {
@@ -36,7 +37,7 @@ class HttpLine(Line):
     wire: HttpWire
 
     def __init__(self, pages=PAGES):
-        super().__init__(http_wires(pages, Settings(handshake_timeout_seconds=TIMEOUT)), Clock())
+        super().__init__(http_wires(Site(pages), Settings(handshake_timeout_seconds=TIMEOUT)), Clock())
 
     def sweep(self) -> bool:
         """Does what a carrier's sweep does; returns whether the connection is dropped."""
@@ -338,7 +339,7 @@ def test_a_page_that_cannot_be_made_is_the_carrier_s_to_see():
 
 
 def test_a_wire_by_itself():
-    wire = HttpWire(PAGES, Settings(), wake=lambda: None, now=Instant(0.0, 0.0), unfinished=TotalUnfinished(Settings()))
+    wire = HttpWire(Site(PAGES), Settings(), wake=lambda: None, now=Instant(0.0, 0.0), unfinished=TotalUnfinished(Settings()))
     assert wire.reading()
     assert wire.take_output(1, Instant(0.0, 0.0)) == []
     assert (wire.finished, wire.aborted) == (False, False)
@@ -404,17 +405,18 @@ def test_the_last_request_of_a_client_that_sends_no_more_is_answered():
 class Echo:
     """A service that says how long a body was."""
 
+    paths = frozenset({"/echo"})
     max_body_bytes = 500_000
 
     def answer(self, request, now):
-        return Page(200, b"%d" % len(request.body)) if request.path == "/echo" else None
+        return Page(200, b"%d" % len(request.body))
 
 
 class BodyLine(HttpLine):
     """A client of that service, one of several that have a bound together."""
 
     def __init__(self, total, clock):
-        Line.__init__(self, http_wires({}, Settings(), service=Echo(), unfinished=total), clock)
+        Line.__init__(self, http_wires(Site({}, Echo()), Settings(), unfinished=total), clock)
 
     def send(self, size, *, whole=400_000):
         self.feed(get("/echo", f"Content-Length: {whole}", method="POST"), b"x" * size)
