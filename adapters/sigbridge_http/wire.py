@@ -99,6 +99,7 @@ class HttpWire:
         client: Client = NOBODY,
         unfinished: TotalUnfinished,
         is_foreign: Callable[[bytes], bool] = _none_is_foreign,
+        kept_seconds: float = KEPT_SECONDS,
     ) -> None:
         """Begins with the first head; `is_foreign` says of each whole head whether its request is another wire's."""
         self.due = now.monotonic + settings.handshake_timeout_seconds
@@ -114,6 +115,7 @@ class HttpWire:
         self._unfinished: Unfinished | None = None
         """The account of a body that is not whole."""
         self._patience_seconds = settings.handshake_timeout_seconds
+        self._kept_seconds = kept_seconds
         self._wake = wake
         self._connection = _new_connection()
         """The machine of one request: what comes behind that, it is never given twice."""
@@ -244,7 +246,7 @@ class HttpWire:
             self._wake()
             return
         self._state = _ON_KEEP[self._state]
-        self.due = now.monotonic + KEPT_SECONDS
+        self.due = now.monotonic + self._kept_seconds
         self.finished = self._input_ended or self._draining
 
     def _advance(self, now: Instant) -> None:
@@ -304,18 +306,15 @@ class HttpWire:
         """Begins a request, whose head is read: refuses it, or lets its body come."""
         self._request = request
         names = [name for name, _ in request.headers]
+        is_chunked, promised = b"transfer-encoding" in names, _promised_bytes(request)
         if request.http_version not in (b"1.0", b"1.1"):
             self._refuse(505, now)
-        elif b"transfer-encoding" in names and b"content-length" in names:
+        elif is_chunked and b"content-length" in names:
             self._refuse(400, now)
-        elif self._promised_bytes(request) > self._site.max_body_bytes > 0:
+        elif promised > self._site.max_body_bytes > 0:
             self._refuse(413, now)
-        elif self._connection.they_are_waiting_for_100_continue:
+        elif (is_chunked or promised) and self._connection.they_are_waiting_for_100_continue:
             self._put(self._connection.send(h11.InformationalResponse(status_code=100, headers=[])))
-
-    def _promised_bytes(self, request: h11.Request) -> int:
-        """Returns the length of a body as its request says it, 0 where it says none; h11 has looked at the number."""
-        return max((int(value) for name, value in request.headers if name == b"content-length"), default=0)
 
     def _keep(self, data: bytes | bytearray, now: Instant) -> None:
         if self._site.max_body_bytes:
@@ -379,6 +378,11 @@ class HttpWire:
             self._output += data
 
 
+def _promised_bytes(request: h11.Request) -> int:
+    """Returns the length of a body as its request says it, 0 where it says none; h11 has looked at the number."""
+    return max((int(value) for name, value in request.headers if name == b"content-length"), default=0)
+
+
 def _new_connection() -> h11.Connection:
     return h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
 
@@ -389,13 +393,22 @@ def http_wires(
     *,
     unfinished: TotalUnfinished | None = None,
     is_foreign: Callable[[bytes], bool] = _none_is_foreign,
+    kept_seconds: float = KEPT_SECONDS,
 ) -> Callable[[Client, Callable[[], None], Instant], HttpWire]:
     """Returns the wires of a listener that serves a site.
 
     `is_foreign` says of each head of a request whether it is another wire's, to which the connection is left then. What
-    is `unfinished` counts together with that of the server's other listeners, where they are given the same.
+    is `unfinished` counts together with that of the server's other listeners, where they are given the same. Between two
+    requests a connection is kept for `kept_seconds`.
     """
     total = TotalUnfinished(settings) if unfinished is None else unfinished
     return lambda client, wake, now: HttpWire(
-        site, settings, wake=wake, now=now, client=client, unfinished=total, is_foreign=is_foreign
+        site,
+        settings,
+        wake=wake,
+        now=now,
+        client=client,
+        unfinished=total,
+        is_foreign=is_foreign,
+        kept_seconds=kept_seconds,
     )

@@ -148,14 +148,14 @@ class Server:
             ),
             pages=http_wires(site, settings, unfinished=self._unfinished, is_foreign=asks_for_websocket),
         )
+        # Of the operator's few connections the one goes for another whose deadline is next: it must be the idlest.
+        operators = http_wires(Site(self._pages), settings, kept_seconds=settings.handshake_timeout_seconds)
         try:
             with _named("WS_BIND_ADDRESS"):
                 self.websocket_port = await self._carrier.listen(settings.ws_bind_address, front, tls=context)
             if settings.http_bind_address != "off":
                 with _named("HTTP_BIND_ADDRESS"):
-                    self.http_port = await self._operators_carrier.listen(
-                        settings.http_bind_address, http_wires(Site(self._pages), settings)
-                    )
+                    self.http_port = await self._operators_carrier.listen(settings.http_bind_address, operators)
             with _named("GRPC_BIND_ADDRESS"):
                 if not native:
                     self._grpcio = self._grpcio_engine()
