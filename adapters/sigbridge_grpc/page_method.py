@@ -80,8 +80,8 @@ class PageMethod(SessionlessMethod):
         self._state = COLLECTING
         self._awaited: Pending[Page] | None = None
         """The answer that is awaited."""
-        self.head: list[Header] = _head(refused(408))
-        """The header section of the response; while there is none, that of what would be said now."""
+        self.head: list[Header] = _head(Page(408, b""))
+        """The header section of the response; while there is none, that of its end by the call's deadline."""
 
     def receive(self, message: bytes, now: Instant) -> None:
         """Does nothing: a body is no messages."""
@@ -91,7 +91,7 @@ class PageMethod(SessionlessMethod):
         page = self._site.answer(self._request(), now)
         if isinstance(page, Pending):
             self._state = _ON_WAIT[self._state]
-            self.head = _head(refused(503))
+            self.head = _head(Page(503, b""))
             self._awaited = page
             page.then(self._on_page)
         else:

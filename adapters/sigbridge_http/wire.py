@@ -397,9 +397,9 @@ def http_wires(
 ) -> Callable[[Client, Callable[[], None], Instant], HttpWire]:
     """Returns the wires of a listener that serves a site.
 
-    `is_foreign` says of each head of a request whether it is another wire's, to which the connection is left then. What
-    is `unfinished` counts together with that of the server's other listeners, where they are given the same. Between two
-    requests a connection is kept for `kept_seconds`.
+    `is_foreign` says of each head of a request whether it is another wire's, to which the connection is left then.
+    Between two requests a connection is kept for `kept_seconds`. What is `unfinished` counts together with that of the
+    server's other listeners, where they are given the same.
     """
     total = TotalUnfinished(settings) if unfinished is None else unfinished
     return lambda client, wake, now: HttpWire(

@@ -238,7 +238,7 @@ class Server:
         return RefusalCounter(decider, self.hub.counters, protocol)
 
     def _grpc_wires(self, site: Site) -> WireFactory:
-        """The gRPC wire, and what it answers of other requests. Imported here: with the other engine nobody needs it."""
+        """The gRPC wire, and what it answers of other requests. Imported here: the other engine needs none."""
         from sigbridge_grpc.methods import signaling_methods
         from sigbridge_grpc.wire import grpc_wires
 
