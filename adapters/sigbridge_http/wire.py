@@ -192,8 +192,8 @@ class HttpWire:
         return []
 
     def reading(self) -> bool:
-        """Returns whether more input is welcome."""
-        return self._state <= READING
+        """Returns whether more input is welcome; at the end it is, since a client's own end comes with it."""
+        return self.finished or self._state <= READING
 
     def expire(self, now: Instant) -> None:
         """Ends a connection that asks for nothing any more, drops one that is slow; a body may have to give way."""

@@ -462,7 +462,8 @@ def test_a_request_without_a_head_that_is_any_good_is_nobody_elses():
 
 def test_a_client_that_does_not_close_after_the_last_answer_is_dropped(line):
     line.feed(get("/healthz", "Connection: close"))
-    assert line.wire.finished
+    # Where it closes, that is seen.
+    assert (line.wire.finished, line.wire.reading()) == (True, True)
     line.clock.advance(TIMEOUT)
     assert line.sweep()
 
