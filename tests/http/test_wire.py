@@ -660,6 +660,7 @@ def test_without_room_the_largest_body_is_refused(bodies):
 class Slow:
     """A service that answers when a test says so."""
 
+    paths = frozenset({"/later", "/other"})
     max_body_bytes = 1000
 
     def __init__(self):
@@ -678,7 +679,7 @@ class SlowLine(HttpLine):
     def __init__(self):
         self.service = Slow()
         settings = Settings(handshake_timeout_seconds=TIMEOUT)
-        Line.__init__(self, http_wires({}, settings, service=self.service), Clock())
+        Line.__init__(self, http_wires(Site({}, self.service), settings), Clock())
 
     def answer_with(self, outcome):
         woken = self.woken
