@@ -12,6 +12,8 @@ from certificates import Authority
 from served import StartServer, servers
 from sigbridge_client import connect
 from sigbridge_grpc.framing import framed
+from sigbridge_http.wire import KEPT_SECONDS
+from sigbridge_net.clock import read_clock
 from sigbridge_server.server import Server
 from waiting import TIME_LIMIT_SECONDS, until
 from websocket_lines import HANDSHAKE, masked
@@ -254,6 +256,19 @@ async def test_a_shutdown_ends_connections_that_are_kept(start: StartServer, eng
         busy.writer.close()
         idle.writer.close()
         await stopping
+
+
+async def test_who_asks_for_nothing_more_is_kept_where_there_is_room(start: StartServer, engine: str) -> None:
+    server = await start(grpc_engine=engine, http_bind_address="127.0.0.1:0")
+    began = read_clock().monotonic
+    async with raw(server.websocket_port) as client, raw(server.http_port or 0) as operator:
+        for one in (client, operator):
+            await one.say(READY)
+            assert (await one.answer())[0] == 200
+        (kept,), (few,) = server._carrier._connections, server._operators_carrier._connections
+        # Of the operator's few connections the one whose deadline is next gives way: it must be the idlest.
+        assert few.wire.due <= read_clock().monotonic + server.settings.handshake_timeout_seconds
+        await until(lambda: kept.wire.due >= began + KEPT_SECONDS)
 
 
 def front_wires_of(server: Server) -> list[Any]:
