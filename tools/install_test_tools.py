@@ -20,6 +20,7 @@ DEBIAN = {
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
     "chromium": "chromium",
+    "curl": "curl",
     "go": "golang-go",
     "npm": "npm",
     "tshark": "tshark",

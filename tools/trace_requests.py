@@ -22,8 +22,10 @@ from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.methods import signaling_methods
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.wire import grpc_wires
+from sigbridge_http.wire import http_wires
 from sigbridge_net.carrier import Carrier, Connection
 from sigbridge_net.clock import read_clock
+from sigbridge_net.pages import Site
 from sigbridge_net.wire import WireFactory
 from sigbridge_server.front import front_wires
 from sigbridge_websocket.wire import websocket_wires
@@ -138,8 +140,7 @@ async def traced() -> dict[str, list[Call]]:
         hub.settings,
         grpc=grpc_wires(methods, hub.settings),
         websocket=websocket_wires(hub),
-        pages=websocket_wires(hub),
-        paths=frozenset(),
+        pages=http_wires(Site({}), hub.settings),
     )
     alice, bob = connect(carrier, wires), connect(carrier, wires)
     alice.data_received(greeting())

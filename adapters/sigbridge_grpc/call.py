@@ -10,7 +10,8 @@ Its states, and the verb of each step:
                             └────────────────conclude────────────────▲
     any ──release──▶ gone
 
-A call is awaiting where its client's identity must be looked up first: its method is made when that is known.
+A call is awaiting where its client's identity must be looked up first: its method is made when that is known. So is
+that of a page, until there is an answer: it never responds before it is finished.
 Responding sends the response's headers. A call is finished by its method, or for it, while some of what the method has
 said still waits; it is concluded when its trailers are behind that (alone, as gRPC's Trailers-Only, where there were no
 headers), and released when all of it is out, or nobody is there for it any more.

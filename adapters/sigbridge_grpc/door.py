@@ -1,6 +1,7 @@
 """The door to calls, who may begin which: the headers of a request, its token, its method, and its time.
 
-Rule 1: a request that is no gRPC is answered in HTTP; all others end with a status, whatever is wrong with them.
+Rule 1: a request that is no gRPC is a page's, or answered in HTTP; all others end with a status, whatever is wrong
+with them.
 Rule 2: whatever is asked for, its token is looked at first, so nobody learns which methods there are.
 Source: gRPC over HTTP/2, section "Requests"; `docs/security.md`.
 """
@@ -20,6 +21,7 @@ from sigbridge_grpc.framing import timeout_seconds
 from sigbridge_grpc.method import MethodFactory
 from sigbridge_http2.events import Header
 from sigbridge_net.credentials import bearer_token
+from sigbridge_net.pages import Site
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import Client
 
@@ -55,13 +57,18 @@ class RequestHead:
             return UNSUPPORTED_MEDIA_TYPE
         return None
 
+    @property
+    def is_too_large(self) -> bool:
+        """True where there is more than clients are told that there may be."""
+        return self._size > MAX_HEADER_BYTES
+
     def text(self, name: bytes) -> str:
         """Returns a header as text, empty where it is missing."""
         return self._fields.get(name, b"").decode("latin-1")
 
     def check(self) -> None:
         """Raises SignalingError where there is too much, or a proxy has lost something."""
-        if self._size > MAX_HEADER_BYTES:
+        if self.is_too_large:
             raise SignalingError(
                 Code.RESOURCE_EXHAUSTED, f"Metadata is larger than {MAX_HEADER_BYTES} bytes: {self._size} bytes"
             )
@@ -103,7 +110,7 @@ class Admission:
 class Door:
     """The methods of a listener, and whom it lets in; one for all of its connections."""
 
-    __slots__ = ("_authenticator", "_methods", "_open_prefixes", "backlog", "settings", "unfinished")
+    __slots__ = ("_authenticator", "_methods", "_open_prefixes", "backlog", "settings", "site", "unfinished")
 
     def __init__(
         self,
@@ -111,8 +118,11 @@ class Door:
         settings: Settings,
         authenticator: Authenticator = ALLOW_ALL,
         unfinished: TotalUnfinished | None = None,
+        site: Site | None = None,
     ) -> None:
         self.settings = settings
+        self.site = site
+        """The answers to requests that are no gRPC; None where there are none but refusals."""
         self.backlog = TotalBacklog(settings)
         """The responses without a session that wait to be written, on all connections."""
         self.unfinished = TotalUnfinished(settings) if unfinished is None else unfinished
@@ -120,6 +130,11 @@ class Door:
         self._methods = methods
         self._authenticator = authenticator
         self._open_prefixes = open_prefixes(reflection_requires_token=settings.reflection_requires_auth)
+
+    def site_of(self, head: RequestHead) -> Site | None:
+        """Returns what answers a request that is no gRPC; None where it is one for a method, and for nothing else."""
+        site, path = self.site, head.text(b":path")
+        return None if site is None or (path in self._methods and path not in site.paths) else site
 
     def identify(self, head: RequestHead, client: Client, now: Instant) -> Identity | Pending[Identity]:
         """Returns on whose behalf a request comes; SignalingError where nobody is let in with what it shows."""

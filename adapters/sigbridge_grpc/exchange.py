@@ -34,6 +34,7 @@ from sigbridge_grpc.framing import MessageTooBig
 from sigbridge_grpc.lifetime import Lifetime
 from sigbridge_grpc.long_messages import LongMessages
 from sigbridge_grpc.method import Ending, Method
+from sigbridge_grpc.page_method import PageMethod
 from sigbridge_grpc.responses import INTERNAL_ERROR, NOT_READ, RESPONSE_HEADERS, trailers, trailers_only
 from sigbridge_grpc.turns import TurnBudget
 from sigbridge_http2.connection import Connection
@@ -163,7 +164,7 @@ class Exchange(Agenda):
 
     def _tell_half_close(self, call: StreamCall, method: Method, now: Instant) -> None:
         call.client_side = HALF_CLOSE_TOLD
-        if call.deframer.buffer:
+        if call.deframer.unfinished:
             method.fail(DisconnectReason.PROTOCOL_ERROR, "The last message is not whole", now)
         else:
             method.half_close(now)
@@ -190,7 +191,8 @@ class Exchange(Agenda):
             frames = method.outbox.take(SEND_AHEAD_BYTES)
             if call.state == ACCEPTED or (call.state == FINISHED and frames):
                 call.state = ON_RESPOND[call.state]
-                http2.send_headers(call.stream_id, RESPONSE_HEADERS)
+                head = method.head if isinstance(method, PageMethod) else RESPONSE_HEADERS
+                http2.send_headers(call.stream_id, head)
             if not frames:
                 if call.ending is not None:
                     self._conclude(call, call.ending, now)
@@ -209,8 +211,14 @@ class Exchange(Agenda):
                 return
 
     def _conclude(self, call: StreamCall, ending: Ending, now: Instant) -> None:
-        """Puts a call's trailers behind all that it has said."""
-        if call.state == FINISHED:
+        """Puts a call's trailers, or the end of a page, behind all that it has said."""
+        method = call.method
+        if isinstance(method, PageMethod):
+            if call.state == FINISHED:
+                self._http2.send_headers(call.stream_id, method.head, end=True)
+            else:
+                self._http2.send_data(call.stream_id, b"", end=True)
+        elif call.state == FINISHED:
             self._http2.send_headers(call.stream_id, trailers_only(ending), end=True)
         else:
             self._http2.send_trailers(call.stream_id, trailers(ending))
@@ -228,13 +236,20 @@ class Exchange(Agenda):
         """Ends the call of a client that does not read, and its connection where nobody else uses it.
 
         What waits is dropped, in the middle of a message where windows have let out the first part of one: behind that,
-        too, gRPC's libraries find the trailers. A reset would leave them with a guess at the status and no word.
+        too, gRPC's libraries find the trailers. A reset would leave them with a guess at the status and no word; a page
+        that has begun has no other end.
         """
+        method = call.method
         ending = call.ending
         if ending is None or ending.code == Code.OK:
             # OK would say that the client has all there was.
             ending = NOT_READ
-        if call.state == FINISHED:
+        if isinstance(method, PageMethod):
+            if call.state == FINISHED:
+                self._http2.send_headers(call.stream_id, method.head, end=True)
+            else:
+                self._http2.reset(call.stream_id, ErrorCode.CANCEL)
+        elif call.state == FINISHED:
             self._http2.send_headers(call.stream_id, trailers_only(ending), end=True)
         else:
             self._http2.send_trailers(call.stream_id, trailers(ending), at_once=True)

@@ -1,4 +1,4 @@
-"""gRPC-Web: unary calls of browsers over HTTP/1.1, as pure questions and answers.
+"""gRPC-Web: unary calls of browsers over any version of HTTP, as pure questions and answers.
 
 Rule 1: only methods of one question and one answer; sessions of browsers are WebSocket's. Rule 2: both forms of the
 protocol, binary and base64 text. Rule 3: a page of another origin is answered as `AllowedOrigins` says; where none is

@@ -28,6 +28,7 @@ from sigbridge_grpc.exchange import Exchange
 from sigbridge_grpc.framing import Deframer
 from sigbridge_grpc.lifetime import CLOSING, DRAINING, GREETING, SERVING, Lifetime
 from sigbridge_grpc.method import Ending, MethodFactory, UnaryMethod, refusal
+from sigbridge_grpc.page_method import CONTINUE, Body, PageMethod
 from sigbridge_grpc.responses import INTERNAL_ERROR, trailers_only
 from sigbridge_grpc.signal_method import SignalMethod
 from sigbridge_http2.connection import Connection
@@ -41,6 +42,7 @@ from sigbridge_http2.events import (
     TrailersReceived,
     WindowUpdated,
 )
+from sigbridge_net.pages import Site
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 from sigbridge_net.wire import Client, WireFactory
 
@@ -355,7 +357,12 @@ class GrpcWire(Exchange):
         self._lifetime.pings_in_a_row = 0
         head = RequestHead(request.headers)
         answer = head.refusal_of_http()
-        if answer is None:
+        if answer is not None:
+            site = self._door.site_of(head)
+            if site is not None:
+                self._on_page_request(request, head, site, now)
+                return
+        else:
             try:
                 identity = self._door.identify(head, self._client, now)
                 if isinstance(identity, Pending):
@@ -382,6 +389,26 @@ class GrpcWire(Exchange):
             self._http2.reset(request.stream_id, ErrorCode.NO_ERROR)
         if self._lifetime.count_refused(now):
             self._break(now)
+
+    def _on_page_request(self, request: RequestReceived, head: RequestHead, site: Site, now: Instant) -> None:
+        """Begins the call of a request that is no gRPC."""
+        promised = head.text(b"content-length")
+        body = Body(site.max_body_bytes, int(promised) if promised else 0)
+        call = StreamCall(self, request.stream_id, body)
+        call.state = AWAITING
+        call.method = method = PageMethod(call, site, request.headers, body, self._client)
+        call.deadline = now.monotonic + self._door.settings.max_timeout_seconds
+        self.due = min(self.due, call.deadline)
+        self._calls[request.stream_id] = call
+        if head.is_too_large:
+            method.refuse(431)
+        elif body.promised_bytes > site.max_body_bytes:
+            method.refuse(413)
+        elif not request.end_stream and head.text(b"expect").lower() == "100-continue":
+            self._http2.send_headers(request.stream_id, CONTINUE)
+        if request.end_stream:
+            self._on_data(request.stream_id, b"", True, now)
+        call.wake()
 
     def _new_call(self, stream_id: int) -> StreamCall:
         return StreamCall(self, stream_id, Deframer(self._door.settings.max_message_bytes))
@@ -447,10 +474,12 @@ def grpc_wires(
     *,
     authenticator: Authenticator = ALLOW_ALL,
     unfinished: TotalUnfinished | None = None,
+    site: Site | None = None,
 ) -> WireFactory:
     """The wires of a listener that serves `methods` to those whom `authenticator` lets in.
 
+    Requests that are no gRPC are answered by the `site`, where there is one.
     What is `unfinished` counts together with that of the server's other listeners, where they are given the same.
     """
-    door = Door(methods, settings, authenticator, unfinished)
+    door = Door(methods, settings, authenticator, unfinished, site)
     return lambda client, wake, now: GrpcWire(door, client, wake, now)

@@ -1,29 +1,34 @@
-"""HTTP/1.1 on one connection, without I/O: a few pages that are made when asked for, and, where given, a service.
+"""HTTP/1.1 on one connection, without I/O: the requests for a `Site`, one after the other.
 
 The rules of RFC 9112 are h11's. Rule 1: one request at a time; the next is looked at when all of the answer to the last
 has been taken, and in another turn of the loop. So one answer waits at most, and a client that pipelines lets others
 have their turn. Rule 2: what a request carries is kept for a service only, and no more of it than that takes; else it
 is read and forgotten. Rule 3: a connection is dropped where a request is not whole within the handshake's time limit,
-counted from the answer to the one before: bytes alone buy no time; nor do answers that are not taken. Rule 4: what is
+counted from its first byte: bytes alone buy no time; nor do answers that are not taken. Between two requests a
+connection is kept for longer than proxies keep theirs, which would else use one that is being closed. Rule 4: what is
 kept of a body that is not whole counts among the server's unfinished messages; where it must stop, nothing more is
 read, and when it resumes its time begins anew. Rule 5: a service may answer later; nothing more is read meanwhile.
+Rule 6: each request is judged anew, by its head alone, before anything else reads of it: where it is none of ours, the
+wire leaves the connection to another, with all that has come since that request began. Rule 7: a head is refused that
+others may read in another way than we do: with a bare LF, or with both lengths (RFC 9112, sections 2.2 and 6.1).
 
 Its states:
 
-    listening ──answer──▶ answering ──rest──▶ resting ──listen──▶ listening
-      │   ▲                   └────────────────listen─────────────────▲
-     stop │ listen
-      ▼   │
-     stopped ──answer──▶ answering
+                                            ┌─────wait──▶ awaiting ─answer┐
+    kept ──hear──▶ head ──begin──▶ reading ─┼────────────answer───────────┴▶ answering ──keep──▶ kept
+                    │ ▲             ▲  │    └stop▶ stopped ───answer──────────▲   │
+                  leave └──listen─┐ └──┴─────go on────┘                          rest
+                    ▼             └────────────────── resting ◀───────────────────┘
+                   left
 
-    listening ──wait──▶ awaiting ──answer──▶ answering
-
-Awaiting, it has a whole request, whose service has no answer yet, for which there is the time of a handshake. Resting,
-it has the next request already, and answers it in the next turn.
+Its first head is awaited from the beginning. A head that is refused is answered without being read on. Awaiting, it has
+a whole request, whose service has no answer yet, for which there is the time of a handshake. Resting, it has some of
+the next request already, which it looks at in the next turn.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol, TypeAlias
+import re
+from collections.abc import Callable
+from typing import Final
 
 import h11
 
@@ -32,73 +37,51 @@ from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge.settings import Settings
+from sigbridge_net.pages import HttpRequest, Page, Site, joined, path_of, refused
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
-from sigbridge_net.wire import Client, WireFactory
+from sigbridge_net.wire import Client
 
-MAX_HEADER_BYTES = 16384
+MAX_HEADER_BYTES: Final = 16384
+"""The bytes of a request's head; above it the request is refused with 431."""
+KEPT_SECONDS: Final = 75.0
+"""The time between two requests of a connection; proxies that pool connections keep them for 60 s, mostly."""
 NOBODY = Client("")
 
-LISTENING: Final = 0
-ANSWERING: Final = 1
-RESTING: Final = 2
-STOPPED: Final = 3
-AWAITING: Final = 4
+KEPT: Final = 0
+HEAD: Final = 1
+READING: Final = 2
+ANSWERING: Final = 3
+RESTING: Final = 4
+STOPPED: Final = 5
+AWAITING: Final = 6
+LEFT: Final = 7
 
 # What follows in each state.
 # fmt: off
-#                    listening  answering  resting    stopped    awaiting
-_ON_ANSWER: Final = (ANSWERING, ANSWERING, RESTING,   ANSWERING, ANSWERING)
-_ON_REST: Final =   (LISTENING, RESTING,   RESTING,   STOPPED,   AWAITING)
-_ON_LISTEN: Final = (LISTENING, LISTENING, LISTENING, LISTENING, AWAITING)
-_ON_STOP: Final =   (STOPPED,   ANSWERING, RESTING,   STOPPED,   AWAITING)
-_ON_WAIT: Final =   (AWAITING,  ANSWERING, RESTING,   STOPPED,   AWAITING)
+#                    kept       head       reading    answering  resting  stopped    awaiting   left
+_ON_HEAR: Final =   (HEAD,      HEAD,      READING,   ANSWERING, RESTING, STOPPED,   AWAITING,  LEFT)
+_ON_BEGIN: Final =  (KEPT,      READING,   READING,   ANSWERING, RESTING, STOPPED,   AWAITING,  LEFT)
+_ON_ANSWER: Final = (KEPT,      ANSWERING, ANSWERING, ANSWERING, RESTING, ANSWERING, ANSWERING, LEFT)
+_ON_WAIT: Final =   (KEPT,      HEAD,      AWAITING,  ANSWERING, RESTING, STOPPED,   AWAITING,  LEFT)
+_ON_KEEP: Final =   (KEPT,      HEAD,      READING,   KEPT,      RESTING, STOPPED,   AWAITING,  LEFT)
+_ON_REST: Final =   (KEPT,      HEAD,      READING,   RESTING,   RESTING, STOPPED,   AWAITING,  LEFT)
+_ON_LISTEN: Final = (KEPT,      HEAD,      READING,   ANSWERING, HEAD,    STOPPED,   AWAITING,  LEFT)
+_ON_STOP: Final =   (KEPT,      HEAD,      STOPPED,   ANSWERING, RESTING, STOPPED,   AWAITING,  LEFT)
+_ON_GO_ON: Final =  (KEPT,      HEAD,      READING,   ANSWERING, RESTING, READING,   AWAITING,  LEFT)
+_ON_LEAVE: Final =  (KEPT,      LEFT,      READING,   ANSWERING, RESTING, STOPPED,   AWAITING,  LEFT)
 # fmt: on
 
 _OVER: Final = (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
 """The states of h11 in which we have nothing more to say on a connection."""
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_bare_line_feed: Final = re.compile(rb"(?<!\r)\n").search
+_FIRST_OF_A_METHOD: Final = 0x21
+"""No request begins with a smaller byte."""
 
 
-class Page:
-    """A page as it is now, or another answer."""
-
-    __slots__ = ("body", "content_type", "headers", "status")
-
-    def __init__(
-        self,
-        status: int,
-        body: bytes,
-        *,
-        content_type: str = "text/plain; charset=utf-8",
-        headers: Sequence[tuple[str, str]] = (),
-    ) -> None:
-        self.status = status
-        self.body = body
-        self.content_type = content_type
-        self.headers = headers
-
-
-Pages: TypeAlias = Mapping[str, Callable[[], Page]]
-"""Path to page."""
-
-
-class HttpRequest(NamedTuple):
-    """One request for a service."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    """By name in lower case; two of a name are joined by a comma (RFC 9110, section 5.3)."""
-    body: bytes
-    client: Client
-
-
-class HttpService(Protocol):
-    """A service, which answers what is no page."""
-
-    max_body_bytes: int
-
-    def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page] | None:
-        """Returns the answer, or what resolves to one, or `None` where the path is none of the service's."""
+def _none_is_foreign(_: bytes) -> bool:
+    """Returns False."""
+    return False
 
 
 class HttpWire:
@@ -108,47 +91,71 @@ class HttpWire:
 
     def __init__(
         self,
-        pages: Pages,
+        site: Site,
         settings: Settings,
         *,
         wake: Callable[[], None],
         now: Instant,
         client: Client = NOBODY,
-        service: HttpService | None = None,
         unfinished: TotalUnfinished,
+        is_foreign: Callable[[bytes], bool] = _none_is_foreign,
+        kept_seconds: float = KEPT_SECONDS,
     ) -> None:
+        """Begins with the first head; `is_foreign` says of each whole head whether its request is another wire's."""
         self.due = now.monotonic + settings.handshake_timeout_seconds
         self.finished = False
         self.aborted = False
-        self._pages = pages
+        self.foreign: bytes | None = None
+        """All that has come since the beginning of a request that is another wire's; None until there is one."""
+        self._site = site
         self._client = client
-        self._service = service
+        self._is_foreign = is_foreign
         self._body = bytearray()
         self._total = unfinished
         self._unfinished: Unfinished | None = None
         """The account of a body that is not whole."""
-        self._idle_seconds = settings.handshake_timeout_seconds
+        self._patience_seconds = settings.handshake_timeout_seconds
+        self._kept_seconds = kept_seconds
         self._wake = wake
-        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
+        self._connection = _new_connection()
+        """The machine of one request: what comes behind that, it is never given twice."""
+        self._unread = bytearray()
+        """What has come of a request whose head is not whole, or has not been looked at."""
+        self._searched = 0
+        """The bytes of it in which its head does not end."""
         self._request: h11.Request | None = None
-        self._state = LISTENING
+        self._state = HEAD
         self._awaited: Pending[Page] | None = None
         """The answer that is awaited."""
         self._output = b""
         """The rest of the answer that is being taken."""
+        self._input_ended = False
+        self._draining = False
+        """True from the beginning of a shutdown on: each answer is the last of its connection."""
 
     def receive(self, data: bytes, now: Instant) -> None:
         """Takes bytes that arrived."""
         if self.finished:
             return
-        self._connection.receive_data(data)
+        if self._state == KEPT:
+            self._state = _ON_HEAR[self._state]
+            self.due = now.monotonic + self._patience_seconds
+        if self._state in (HEAD, RESTING):
+            self._unread += data
+        else:
+            self._connection.receive_data(data)
         self._advance(now)
 
     def receive_eof(self, now: Instant) -> None:
         """Hears that the client will ask for nothing more."""
-        if not self.finished:
+        if self.finished:
+            return
+        self._input_ended = True
+        if self._state == KEPT:
+            self.finished = True
+        elif self._state in (READING, STOPPED):
             self._connection.receive_data(b"")
-            self._advance(now)
+        self._advance(now)
 
     def connection_lost(self, now: Instant) -> None:
         """Keeps nothing: the connection is gone."""
@@ -156,10 +163,11 @@ class HttpWire:
         self._wait_no_more()
 
     def drain(self, now: Instant) -> None:
-        """Ends a connection that has nothing more to say, since the server is shutting down."""
+        """Answers what has begun to come, and ends a connection of which nothing has: the server is shutting down."""
+        self._draining = True
         if self._state == AWAITING:
             self._refuse(503, now)
-        if not self._output:
+        if self._state == KEPT or (self._state == HEAD and not self._unread):
             self.finished = True
 
     def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
@@ -175,28 +183,26 @@ class HttpWire:
             self._advance(now)
         if self._output:
             piece, self._output = self._output[:most], self._output[most:]
-            self.due = now.monotonic + self._idle_seconds
+            self.due = now.monotonic + self._patience_seconds
             return [piece]
         if self._connection.our_state in _OVER:
             self.finished = True
         elif self._state == ANSWERING and self._connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
-            self._request = None
-            self._body.clear()
-            self._connection.start_next_cycle()
-            if any(self._connection.trailing_data):
-                self._state = _ON_REST[self._state]
-                self._wake()
-            else:
-                self._state = _ON_LISTEN[self._state]
+            self._turn_to_the_next(now)
         return []
 
     def reading(self) -> bool:
-        """Returns whether more input is welcome."""
-        return self._state == LISTENING
+        """Returns whether more input is welcome; at the end it is, since a client's own end comes with it."""
+        return self.finished or self._state <= READING
 
     def expire(self, now: Instant) -> None:
-        """Drops a connection that asks for nothing; one that has stopped may have to give way."""
+        """Ends a connection that asks for nothing any more, drops one that is slow; a body may have to give way."""
         message = self._unfinished
+        if self._state == KEPT and not self.finished:
+            self.finished = True
+            self.due = now.monotonic + self._patience_seconds
+            self._wake()
+            return
         if message is None or not message.is_stopped:
             self.aborted = True
             return
@@ -212,8 +218,8 @@ class HttpWire:
             self._state = _ON_STOP[self._state]
             self.due = message.due
         elif self._state == STOPPED:
-            self._state = _ON_LISTEN[self._state]
-            self.due = now.monotonic + self._idle_seconds
+            self._state = _ON_GO_ON[self._state]
+            self.due = now.monotonic + self._patience_seconds
 
     def _forget_body(self, now: Instant) -> None:
         """Keeps nothing of a body any more."""
@@ -224,28 +230,41 @@ class HttpWire:
 
     def _give_up(self, reason: DisconnectReason, now: Instant) -> None:
         """Refuses a request whose body is the largest of too much that is not whole."""
-        self.due = now.monotonic + self._idle_seconds
+        self.due = now.monotonic + self._patience_seconds
         self._refuse(503, now)
         self._wake()
+
+    def _turn_to_the_next(self, now: Instant) -> None:
+        """Goes on behind a request whose answer has been taken, with a machine that has read nothing yet."""
+        self._request = None
+        rest, _ = self._connection.trailing_data
+        self._connection = _new_connection()
+        self._unread = bytearray(rest)
+        self._searched = 0
+        if rest:
+            self._state = _ON_REST[self._state]
+            self._wake()
+            return
+        self._state = _ON_KEEP[self._state]
+        self.due = now.monotonic + self._kept_seconds
+        self.finished = self._input_ended or self._draining
 
     def _advance(self, now: Instant) -> None:
         """Looks at what has arrived, up to the end of one request."""
         try:
-            while self._state == LISTENING:
+            if self._state == HEAD:
+                self._look_at_head(now)
+            while self._state == READING:
                 event = self._connection.next_event()
                 if isinstance(event, h11.Request):
-                    self._request = event
-                    if _size(event) > MAX_HEADER_BYTES:
-                        self._refuse(431, now)
-                    elif event.http_version not in (b"1.0", b"1.1"):
-                        self._refuse(505, now)
+                    self._begin(event, now)
                 elif isinstance(event, h11.EndOfMessage) and self._request is not None:
                     self._answer(self._request, now)
                 elif isinstance(event, h11.Data):
                     self._keep(event.data, now)
                 else:
                     break
-            if self._body and self._state == LISTENING:
+            if self._body and self._state == READING:
                 if self._unfinished is None:
                     self._unfinished = Unfinished(self._total, self._wake, self._give_up, now)
                 self._unfinished.grow(len(self._body), 0, now)
@@ -258,40 +277,68 @@ class HttpWire:
             self.finished = self.finished or not self._output
         self._wake()
 
+    # A head.
+
+    def _look_at_head(self, now: Instant) -> None:
+        """Judges the head of a request, as soon as it is whole or no good."""
+        unread, searched = self._unread, self._searched
+        at = unread.find(_END_OF_HEAD, max(0, searched - len(_END_OF_HEAD)))
+        end = len(unread) if at < 0 else at + len(_END_OF_HEAD)
+        self._searched = end
+        if end > MAX_HEADER_BYTES:
+            self._refuse(431, now)
+        elif _bare_line_feed(unread, max(0, searched - 1), end) or (unread and unread[0] < _FIRST_OF_A_METHOD):
+            self._refuse(400, now)
+        elif at < 0:
+            # What has come of a request is none where no more will come.
+            self.finished = self._input_ended
+        elif self._is_foreign(bytes(unread[:end])):
+            self._state = _ON_LEAVE[self._state]
+            self.foreign = bytes(unread)
+        else:
+            self._state = _ON_BEGIN[self._state]
+            self._connection.receive_data(bytes(unread))
+            self._unread = bytearray()
+            if self._input_ended:
+                self._connection.receive_data(b"")
+
+    def _begin(self, request: h11.Request, now: Instant) -> None:
+        """Begins a request, whose head is read: refuses it, or lets its body come."""
+        self._request = request
+        names = [name for name, _ in request.headers]
+        is_chunked, promised = b"transfer-encoding" in names, _promised_bytes(request)
+        if request.http_version not in (b"1.0", b"1.1"):
+            self._refuse(505, now)
+        elif is_chunked and b"content-length" in names:
+            self._refuse(400, now)
+        elif promised > self._site.max_body_bytes > 0:
+            self._refuse(413, now)
+        elif (is_chunked or promised) and self._connection.they_are_waiting_for_100_continue:
+            self._put(self._connection.send(h11.InformationalResponse(status_code=100, headers=[])))
+
     def _keep(self, data: bytes | bytearray, now: Instant) -> None:
-        if self._service is not None:
+        if self._site.max_body_bytes:
             self._body += data
-            if len(self._body) > self._service.max_body_bytes:
+            if len(self._body) > self._site.max_body_bytes:
                 self._refuse(413, now)
 
+    # An answer.
+
     def _answer(self, request: h11.Request, now: Instant) -> None:
-        path = request.target.split(b"?", 1)[0].decode("latin-1")
-        make = self._pages.get(path)
-        if make is None and self._service is not None:
-            headers: dict[str, str] = {}
-            for raw_name, raw_value in request.headers:
-                name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-                headers[name] = f"{headers[name]}, {value}" if name in headers else value
-            question = HttpRequest(request.method.decode("latin-1"), path, headers, bytes(self._body), self._client)
-            page = self._service.answer(question, now)
-            if isinstance(page, Pending):
-                self._await(page, now)
-                return
-            if page is not None:
-                self._send(page, now)
-                return
-        if make is None:
-            self._send(Page(404, b"not found\n"), now)
-        elif request.method not in (b"GET", b"HEAD"):
-            self._send(Page(405, b"method not allowed\n", headers=[("allow", "GET, HEAD")]), now)
+        path = path_of(request.target.decode("latin-1"))
+        headers = joined(list(request.headers))
+        question = HttpRequest(request.method.decode("latin-1"), path, headers, bytes(self._body), self._client)
+        page = self._site.answer(question, now)
+        if isinstance(page, Pending):
+            self._await(page, now)
         else:
-            self._send(make(), now)
+            self._send(page, now)
 
     def _await(self, page: Pending[Page], now: Instant) -> None:
         """Waits for an answer."""
         self._state = _ON_WAIT[self._state]
         self._forget_body(now)
-        self.due = now.monotonic + self._idle_seconds
+        self.due = now.monotonic + self._patience_seconds
         self._awaited = page
         page.then(self._on_page)
 
@@ -310,16 +357,13 @@ class HttpWire:
             awaited.abandon()
 
     def _refuse(self, status: int, now: Instant) -> None:
-        text = b"try again later\n" if status == 503 else b"bad request\n"
-        self._send(Page(status, text, headers=[("connection", "close")]), now)
+        """Answers a request that cannot be taken, and ends the connection: where the next one begins is not known."""
+        self._send(refused(status), now, last=True)
 
-    def _send(self, page: Page, now: Instant) -> None:
-        headers = [
-            ("content-type", page.content_type),
-            ("content-length", str(len(page.body))),
-            ("cache-control", "no-store"),
-            *page.headers,
-        ]
+    def _send(self, page: Page, now: Instant, *, last: bool = False) -> None:
+        headers = page.fields()
+        if last or self._draining:
+            headers.append(("connection", "close"))
         self._state = _ON_ANSWER[self._state]
         self._forget_body(now)
         self._wait_no_more()
@@ -334,23 +378,37 @@ class HttpWire:
             self._output += data
 
 
-def _size(request: h11.Request) -> int:
-    """The bytes of a request's head; h11 looks at those of heads only that come in pieces."""
-    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+def _promised_bytes(request: h11.Request) -> int:
+    """Returns the length of a body as its request says it, 0 where it says none; h11 has looked at the number."""
+    return max((int(value) for name, value in request.headers if name == b"content-length"), default=0)
+
+
+def _new_connection() -> h11.Connection:
+    return h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
 
 
 def http_wires(
-    pages: Pages,
+    site: Site,
     settings: Settings,
     *,
-    service: HttpService | None = None,
     unfinished: TotalUnfinished | None = None,
-) -> WireFactory:
-    """Returns the wires of a listener that serves `pages`, and what else `service` answers.
+    is_foreign: Callable[[bytes], bool] = _none_is_foreign,
+    kept_seconds: float = KEPT_SECONDS,
+) -> Callable[[Client, Callable[[], None], Instant], HttpWire]:
+    """Returns the wires of a listener that serves a site.
 
-    What is `unfinished` counts together with that of the server's other listeners, where they are given the same.
+    `is_foreign` says of each head of a request whether it is another wire's, to which the connection is left then.
+    Between two requests a connection is kept for `kept_seconds`. What is `unfinished` counts together with that of the
+    server's other listeners, where they are given the same.
     """
     total = TotalUnfinished(settings) if unfinished is None else unfinished
     return lambda client, wake, now: HttpWire(
-        pages, settings, wake=wake, now=now, client=client, service=service, unfinished=total
+        site,
+        settings,
+        wake=wake,
+        now=now,
+        client=client,
+        unfinished=total,
+        is_foreign=is_foreign,
+        kept_seconds=kept_seconds,
     )

@@ -1,16 +1,20 @@
 """TLS from certificate files: for the server's ports, and for clients.
 
 Rule 1: an error names the variable and the file. Rule 2: the files may be read anew, in any thread; what was read
-counts for new connections once it is `put`.
+counts for new connections once it is `put`. Rule 3: a port offers by ALPN (RFC 7301) what it speaks and nothing else: a
+client that is offered HTTP/2 speaks it.
 """
 
 import ssl
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sigbridge.instant import Instant
 from sigbridge.settings import SettingError, Settings
 from sigbridge_net.access import Access
+
+HTTP2: Final = "h2"
+HTTP1: Final = "http/1.1"
 
 
 class Read(NamedTuple):
@@ -28,9 +32,10 @@ class ServerTls:
     It is a `sigbridge_server.reloading.Reloadable` of their files.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Read the files; SettingError where one is no good."""
+    def __init__(self, settings: Settings, protocols: tuple[str, ...] = (HTTP2, HTTP1)) -> None:
+        """Read the files; SettingError where one is no good. Its ports speak these protocols, the first one at best."""
         self._settings = settings
+        self._protocols = protocols
         self.paths = tuple(
             path for path in (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) if path
         )
@@ -69,7 +74,7 @@ class ServerTls:
         settings = self._settings
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["h2", "http/1.1"])
+        context.set_alpn_protocols(list(self._protocols))
         try:
             # Without a password it would ask for one on the terminal.
             context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password="")
@@ -95,9 +100,9 @@ class ServerTls:
         return Read(context, certificate, key, authority)
 
 
-def server_tls(settings: Settings) -> ServerTls | None:
-    """The server's TLS, or `None` where no certificate is set; SettingError where a file is no good."""
-    return ServerTls(settings) if settings.tls_cert_file else None
+def server_tls(settings: Settings, protocols: tuple[str, ...] = (HTTP2, HTTP1)) -> ServerTls | None:
+    """The TLS of ports that speak these; `None` where no certificate is set, SettingError where a file is no good."""
+    return ServerTls(settings, protocols) if settings.tls_cert_file else None
 
 
 def client_context(access: Access) -> ssl.SSLContext:

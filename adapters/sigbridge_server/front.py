@@ -1,37 +1,48 @@
-"""Tells the protocols of one address apart: gRPC over HTTP/2, WebSocket, and plain HTTP pages.
+"""Tells the protocols of one address apart: HTTP/2, which is gRPC's wire, WebSocket, and the rest of HTTP/1.1.
 
-Rule 1: the first bytes decide: HTTP/2 begins with a preface that no HTTP/1.1 request can begin with. Rule 2: of
-HTTP/1.1 requests, those for a page or a gRPC-Web method of ours that ask for no upgrade are answered so; all else is
-WebSocket's, which also knows how to refuse. Rule 3: until it is decided, nothing is made and little is kept, for a
-limited time. Rule 4: when it is decided, the carrier goes on with the wire of that protocol and forgets this one; what
-happens before it does so is passed on.
+Rule 1: the first bytes decide between the versions of HTTP: HTTP/2 begins with a preface that no request of HTTP/1.1
+can begin with. Rule 2: of HTTP/1.1, each request is judged anew: one that asks to upgrade to WebSocket is WebSocket's,
+which also knows how to refuse it; all else is for pages, and an upgrade to anything else is ignored (RFC 9110, 7.8).
+So a proxy that sends the requests of several clients on one connection gets the same answers on any of its own.
+Rule 3: until it is decided, nothing is made and little is kept, for a limited time. Rule 4: the carrier goes on with
+the wire of gRPC or WebSocket and forgets this one; what happens before it does so is passed on. In front of pages this
+wire stays, since they may have to give the connection away.
 """
 
+import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from sigbridge.instant import Instant
 from sigbridge.settings import Settings
 from sigbridge_net.wire import Client, Wire, WireFactory
 
-HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """RFC 9113, section 3.4."""
-MAX_HEAD_BYTES = 16384
-"""A request head that is longer without an end goes to the WebSocket wire, which refuses it in its own words."""
-_END_OF_HEAD = b"\r\n\r\n"
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_upgrade_to_websocket: Final = re.compile(rb"\r\nupgrade:[^\r\n]*\bwebsocket\b", re.IGNORECASE).search
+
+
+class PagesWire(Wire, Protocol):
+    """The wire of pages."""
+
+    foreign: bytes | None
+    """All that has come since the beginning of a request that is no page's; None until there is one."""
+
+
+PagesWireFactory: TypeAlias = Callable[[Client, Callable[[], None], Instant], PagesWire]
 
 
 class Behind(NamedTuple):
-    """The wires behind one address, and which paths of HTTP/1.1 are pages."""
+    """The wires behind one address."""
 
     grpc: WireFactory | None
     websocket: WireFactory
-    pages: WireFactory
-    paths: frozenset[bytes]
+    pages: PagesWireFactory
 
 
 class FrontWire:
-    """A connection whose protocol is not known yet, until the wire of that protocol takes over."""
+    """A connection of which not every request is known yet, until the wire of gRPC or WebSocket takes over."""
 
     __slots__ = (
         "_aborted",
@@ -39,6 +50,8 @@ class FrontWire:
         "_client",
         "_due",
         "_finished",
+        "_input_ended",
+        "_pages",
         "_seen",
         "_wake",
         "_wire",
@@ -52,6 +65,9 @@ class FrontWire:
         self._wake = wake
         self._seen = b""
         self._wire: Wire | None = None
+        self._pages: PagesWire | None = None
+        """The same wire, while it is that of pages."""
+        self._input_ended = False
         self._due = now.monotonic + settings.handshake_timeout_seconds
         self._finished = False
         self._aborted = False
@@ -73,25 +89,21 @@ class FrontWire:
 
     @property
     def successor(self) -> Wire | None:
-        """The wire of the protocol, once it is known."""
-        return self._wire
+        """The wire of gRPC or WebSocket, once it is known to be that."""
+        return self._wire if self._pages is None else None
 
     def receive(self, data: bytes, now: Instant) -> None:
         """Take bytes that arrived."""
         if self._wire is not None:
             self._wire.receive(data, now)
-            return
-        if self._finished:
-            return
-        self._seen += data
-        factory = self._chosen()
-        if factory is not None:
-            self._wire = factory(self._client, self._wake, now)
-            seen, self._seen = self._seen, b""
-            self._wire.receive(seen, now)
+        elif not self._finished:
+            self._seen += data
+            self._decide(now)
+        self._follow(now)
 
     def receive_eof(self, now: Instant) -> None:
         """The client will send no more."""
+        self._input_ended = True
         if self._wire is not None:
             self._wire.receive_eof(now)
         else:
@@ -115,7 +127,9 @@ class FrontWire:
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
         """What to write now."""
-        return [] if self._wire is None else self._wire.take_output(most, now)
+        output = [] if self._wire is None else self._wire.take_output(most, now)
+        self._follow(now)
+        return output
 
     def reading(self) -> bool:
         """Whether more input is welcome."""
@@ -128,22 +142,49 @@ class FrontWire:
         else:
             self._aborted = True
 
-    def _chosen(self) -> WireFactory | None:
+    def _decide(self, now: Instant) -> None:
+        """Begins the wire of what has come, where that is known."""
         seen, behind = self._seen, self._behind
         if behind.grpc is not None and HTTP2_PREFACE.startswith(seen[: len(HTTP2_PREFACE)]):
-            return behind.grpc if len(seen) >= len(HTTP2_PREFACE) else None
-        if _END_OF_HEAD not in seen:
-            return behind.websocket if len(seen) > MAX_HEAD_BYTES else None
-        line, _, fields = seen[: seen.index(_END_OF_HEAD)].partition(b"\r\n")
-        words = line.split(b" ")
-        path = words[1].partition(b"?")[0] if len(words) == 3 else b""
-        is_page = path in behind.paths and b"\nupgrade:" not in b"\n" + fields.lower()
-        return behind.pages if is_page else behind.websocket
+            if len(seen) >= len(HTTP2_PREFACE):
+                self._begin(behind.grpc, now)
+        elif _END_OF_HEAD in seen and asks_for_websocket(seen[: seen.index(_END_OF_HEAD)] + b"\r\n"):
+            # As pages would find out by themselves, but nearly all come this way.
+            self._begin(behind.websocket, now)
+        else:
+            self._wire = self._pages = behind.pages(self._client, self._wake, now)
+            self._seen = b""
+            self._pages.receive(seen, now)
+
+    def _begin(self, factory: WireFactory, now: Instant) -> None:
+        self._wire = factory(self._client, self._wake, now)
+        seen, self._seen = self._seen, b""
+        self._wire.receive(seen, now)
+
+    def _follow(self, now: Instant) -> None:
+        """Goes on with WebSocket where pages have left the connection to it."""
+        pages = self._pages
+        if pages is None or pages.foreign is None:
+            return
+        self._pages = None
+        self._seen = pages.foreign
+        self._begin(self._behind.websocket, now)
+        if self._input_ended and self._wire is not None:
+            self._wire.receive_eof(now)
+        self._wake()
+
+
+def asks_for_websocket(head: bytes) -> bool:
+    """Returns whether a request of HTTP/1.1, whose whole head this is, asks to upgrade to WebSocket (RFC 6455, 4.2.1).
+
+    It may still be none that can be accepted.
+    """
+    return _upgrade_to_websocket(head) is not None
 
 
 def front_wires(
-    settings: Settings, *, grpc: WireFactory | None, websocket: WireFactory, pages: WireFactory, paths: frozenset[bytes]
+    settings: Settings, *, grpc: WireFactory | None, websocket: WireFactory, pages: PagesWireFactory
 ) -> WireFactory:
     """The wires of a listener that serves them all; without `grpc`, HTTP/2 is refused like any strange request."""
-    behind = Behind(grpc, websocket, pages, paths)
+    behind = Behind(grpc, websocket, pages)
     return lambda client, wake, now: FrontWire(settings, behind, client, wake, now)

@@ -25,16 +25,17 @@ from sigbridge_grpc.encoding import FRAMED_PROTOBUF
 from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.web import GrpcWeb
-from sigbridge_http.wire import Page, Pages, http_wires
+from sigbridge_http.wire import http_wires
 from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_net.errors import ListenError
 from sigbridge_net.origins import AllowedOrigins
-from sigbridge_net.tls import ServerTls, server_tls
+from sigbridge_net.pages import Page, Pages, Site
+from sigbridge_net.tls import HTTP1, HTTP2, ServerTls, server_tls
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import WireFactory
 from sigbridge_server.descriptors import OPERATORS_LIMITS, clients_limits, descriptor_limit
-from sigbridge_server.front import front_wires
+from sigbridge_server.front import asks_for_websocket, front_wires
 from sigbridge_server.garbage import Census
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
@@ -122,11 +123,12 @@ class Server:
         listening then.
         """
         settings = self.settings
-        self._tls = server_tls(settings)
+        native = settings.grpc_engine == "native"
+        # With the other engine no port of the carrier speaks HTTP/2; what its own port offers, the library says.
+        self._tls = server_tls(settings, (HTTP2, HTTP1) if native else (HTTP1,))
         if self._tls is not None:
             self._reloader.watch(self._tls)
         context = self._tls.context if self._tls is not None else None
-        native = settings.grpc_engine == "native"
         web = GrpcWeb(
             SignalingService(self.hub),
             self._health,
@@ -134,31 +136,26 @@ class Server:
             authenticator=self._grpc_authenticator,
             origins=self.origins,
         )
+        site = Site({path: self._pages[path] for path in PROBE_PATHS}, WebService(web))
         front = front_wires(
             settings,
-            grpc=self._grpc_wires() if native else None,
+            grpc=self._grpc_wires(site) if native else None,
             websocket=websocket_wires(
                 self.hub,
                 authenticator=self._websocket_authenticator,
                 unfinished=self._unfinished,
                 origins=self.origins,
             ),
-            pages=http_wires(
-                {path: self._pages[path] for path in PROBE_PATHS},
-                settings,
-                service=WebService(web),
-                unfinished=self._unfinished,
-            ),
-            paths=frozenset(path.encode() for path in (*PROBE_PATHS, *web.paths)),
+            pages=http_wires(site, settings, unfinished=self._unfinished, is_foreign=asks_for_websocket),
         )
+        # Of the operator's few connections the one goes for another whose deadline is next: it must be the idlest.
+        operators = http_wires(Site(self._pages), settings, kept_seconds=settings.handshake_timeout_seconds)
         try:
             with _named("WS_BIND_ADDRESS"):
                 self.websocket_port = await self._carrier.listen(settings.ws_bind_address, front, tls=context)
             if settings.http_bind_address != "off":
                 with _named("HTTP_BIND_ADDRESS"):
-                    self.http_port = await self._operators_carrier.listen(
-                        settings.http_bind_address, http_wires(self._pages, settings)
-                    )
+                    self.http_port = await self._operators_carrier.listen(settings.http_bind_address, operators)
             with _named("GRPC_BIND_ADDRESS"):
                 if not native:
                     self._grpcio = self._grpcio_engine()
@@ -240,8 +237,8 @@ class Server:
             self._token_authenticators.append(decider)
         return RefusalCounter(decider, self.hub.counters, protocol)
 
-    def _grpc_wires(self) -> WireFactory:
-        """The gRPC wire. Imported here, because with the other engine nobody needs it."""
+    def _grpc_wires(self, site: Site) -> WireFactory:
+        """The gRPC wire, and what it answers of other requests. Imported here: the other engine needs none."""
         from sigbridge_grpc.methods import signaling_methods
         from sigbridge_grpc.wire import grpc_wires
 
@@ -251,6 +248,7 @@ class Server:
             self.settings,
             authenticator=self._grpc_authenticator,
             unfinished=self._unfinished,
+            site=site,
         )
 
     def _grpcio_engine(self) -> "GrpcioEngine":

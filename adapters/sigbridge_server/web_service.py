@@ -1,23 +1,22 @@
-"""gRPC-Web on the HTTP wire: the two adapters know nothing of each other, so they meet here."""
+"""gRPC-Web as a service of HTTP: it knows nothing of whatever carries a request, so both meet here."""
 
 from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge_grpc.web import GrpcWeb, WebResponse
-from sigbridge_http.wire import HttpRequest, Page
+from sigbridge_net.pages import HttpRequest, Page
 
 
 class WebService:
-    """A `sigbridge_http.wire.HttpService` of gRPC-Web's methods."""
+    """A `sigbridge_net.pages.HttpService` of gRPC-Web's methods."""
 
     def __init__(self, web: GrpcWeb) -> None:
         self._web = web
+        self.paths = web.paths
         self.max_body_bytes = web.max_body_bytes
 
-    def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page] | None:
+    def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page]:
         """A call, or a browser's question whether its page may make one."""
-        if request.path not in self._web.paths:
-            return None
         if request.method == "OPTIONS":
             return _page(self._web.preflight(request.headers))
         if request.method != "POST":

@@ -24,10 +24,11 @@ from sigbridge_grpc.discovery import HEALTH_SERVICE_NAME, StandardHealth, add_re
 from sigbridge_grpc.interceptors import interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
 from sigbridge_grpc.service import SERVICE_NAME as SIGNALING_SERVICE_NAME
-from sigbridge_http.wire import Page, http_wires
+from sigbridge_http.wire import http_wires
 from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_net.errors import ListenError
+from sigbridge_net.pages import Page, Site
 from sigbridge_net.tls import server_tls
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
@@ -86,7 +87,7 @@ class PipelineHost:
                     "/healthz": lambda: Page(200, b"alive\n"),
                     "/readyz": lambda: Page(200, b"ready\n") if self.hub.serving else Page(503, b"draining\n"),
                 }
-                self.http_port = await self._http.listen(settings.http_bind_address, http_wires(pages, settings))
+                self.http_port = await self._http.listen(settings.http_bind_address, http_wires(Site(pages), settings))
             # Last, because a server that has not been started does not give its port back.
             self.grpc_port = self._add_port()
             await self._server.start()

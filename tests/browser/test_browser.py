@@ -1,4 +1,7 @@
-"""A real browser, headless: its WebSocket and its gRPC-Web calls reach one address, which serves gRPC beside them."""
+"""A real browser, headless: its WebSocket and its gRPC-Web calls reach one address, which serves gRPC beside them.
+
+With TLS its calls come over HTTP/2, which the address offers, and its WebSocket over HTTP/1.1, which browsers choose.
+"""
 
 import asyncio
 import functools
@@ -9,12 +12,13 @@ import queue
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from certificates import Authority
 from sigbridge import IceCandidateReceived, Settings, SignalingClient
 from sigbridge_client import connect
 from sigbridge_server.server import Server
@@ -61,20 +65,29 @@ def origin() -> Iterator[Origin]:
         thread.join()
 
 
-async def results_in(origin: Origin, address: str, profile: Path) -> dict[str, Any]:
-    """What the page posted when it was opened: the browser stays open until then, however slow the machine is."""
+async def results_in(
+    origin: Origin, address: str, profile: Path, *, secure: bool = False, look: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """What the page posted when it was opened: the browser stays open until then, however slow the machine is.
+
+    Then, before it is closed, `look` is called.
+    """
     assert CHROMIUM is not None
     browser = await asyncio.create_subprocess_exec(
         CHROMIUM,
         *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
         *("--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"),
-        *("--remote-debugging-port=0", f"{origin}/{PAGE.name}?address={address}"),
+        # Nobody has signed the certificates of tests that it would trust.
+        *(("--ignore-certificate-errors",) if secure else ()),
+        *("--remote-debugging-port=0", f"{origin}/{PAGE.name}?address={address}{'&secure' * secure}"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        return await asyncio.to_thread(origin.results.get, timeout=TIME_LIMIT_SECONDS)
+        results = await asyncio.to_thread(origin.results.get, timeout=TIME_LIMIT_SECONDS)
+        look()
+        return results
     finally:
         os.killpg(browser.pid, signal.SIGKILL)
         await browser.wait()
@@ -89,25 +102,48 @@ async def answer_a_candidate(peer: SignalingClient) -> IceCandidateReceived:
     raise AssertionError("no candidate came")
 
 
-async def test_one_address_serves_a_browser_by_both_protocols(origin: Origin, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("engine", "secure", "speaks_http2"), [("native", False, False), ("native", True, True), ("grpcio", True, False)]
+)
+async def test_one_address_serves_a_browser_by_both_protocols(
+    origin: Origin, tmp_path: Path, engine: str, secure: bool, speaks_http2: bool
+) -> None:
+    files, roots = {}, None
+    if secure:
+        (tmp_path / "tls").mkdir()
+        authority = Authority(tmp_path / "tls")
+        files["tls_cert_file"], files["tls_key_file"] = authority.issue("localhost")
+        roots = authority.pem
     server = Server(
         Settings(
             grpc_bind_address="127.0.0.1:0",
             ws_bind_address="127.0.0.1:0",
             http_bind_address="off",
-            grpc_engine="native",
+            grpc_engine=engine,
             allowed_origins=(str(origin),),
+            **files,
         )
     )
     await server.start()
+    kinds: list[str] = []
+
+    def look() -> None:
+        kinds.extend(type(connection.wire).__name__ for connection in server._carrier._connections)
+
     try:
-        async with await connect(f"grpc://127.0.0.1:{server.grpc_port}") as peer, asyncio.TaskGroup() as group:
+        url = f"{'grpcs' if secure else 'grpc'}://localhost:{server.grpc_port}"
+        async with await connect(url, root_certificates=roots) as peer, asyncio.TaskGroup() as group:
             await peer.announce("grpc-peer")
             answering = group.create_task(answer_a_candidate(peer))
-            results = await results_in(origin, f"127.0.0.1:{server.grpc_port}", tmp_path)
+            address = f"127.0.0.1:{server.websocket_port}"
+            results = await results_in(origin, address, tmp_path, secure=secure, look=look)
             assert "error" not in results, results
     finally:
         await server.stop()
+    # Beside the peer's connection, with the native engine, and the browser's WebSocket.
+    assert kinds.count("WebSocketWire") == 1
+    assert kinds.count("GrpcWire") == (engine == "native") + speaks_http2
+    assert ("FrontWire" in kinds) is not speaks_http2
     assert results["websocket"]["protocol"] == "jsonrpc"
     assert results["websocket"]["reply"]["result"] == {
         "peer_id": "browser",

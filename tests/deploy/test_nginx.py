@@ -204,7 +204,25 @@ async def test_the_metrics_are_not_behind_it(front):
         answer = await reader.read()
     writer.close()
     assert b"sigbridge_" not in answer
-    assert answer.startswith(b"HTTP/1.1 426")
+    assert answer.startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize("option", ["--http1.1", "--http2"])
+@pytest.mark.parametrize(("path", "status"), [("/", 404), ("/ws", 404), ("/healthz", 200)])
+def test_a_plain_request_is_answered_in_either_version_of_http(front, tool, option, path, status):
+    # A 426 says Upgrade, which nginx passes on, and HTTP/2 has no such field.
+    started = front()
+    asked = (tool("curl"), option, "--silent", "--show-error", "--include", "--noproxy", "*", "--cacert")
+    done = subprocess.run(
+        [*asked, started.authority.file, f"https://localhost:{started.port}{path}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"HTTP/{option.removeprefix('--http')} {status}")
+    assert "upgrade" not in done.stdout.lower()
 
 
 async def test_a_restart_is_told_through_it(front, clients):

@@ -26,8 +26,11 @@ from sigbridge_grpc.lifetime import CLOSING
 from sigbridge_grpc.methods import signaling_methods
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.signal_method import SignalMethod
+from sigbridge_grpc.web import GrpcWeb
 from sigbridge_grpc.wire import GrpcWire, grpc_wires
+from sigbridge_net.pages import Page, Site
 from sigbridge_net.wire import Client
+from sigbridge_server.web_service import WebService
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 PATHS = (
@@ -39,6 +42,7 @@ PATHS = (
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/no.Such/Method",
 )
+PAGES = ("/healthz", f"/{SERVICE_NAME}/GetPeers", "/large", "/nothing")
 SETTINGS = Settings(
     max_message_bytes=2000,
     outbox_max_messages=20,
@@ -56,14 +60,17 @@ def _frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes
 
 def _headers(choice: int, extra: bytes) -> bytes:
     """A header block of literals, which needs no state."""
+    is_page = choice & 0xC0
     fields = [
         (b":method", b"GET" if choice & 0x40 else b"POST"),
         (b":scheme", b"http"),
-        (b":path", PATHS[choice % len(PATHS)].encode()),
+        (b":path", (PAGES[choice % len(PAGES)] if is_page else PATHS[choice % len(PATHS)]).encode()),
         (b":authority", b"x"),
         (b"te", b"trailers"),
-        (b"content-type", b"text/html" if choice & 0x80 else b"application/grpc"),
+        (b"content-type", b"application/grpc-web" if choice & 0x80 else b"application/grpc"),
     ]
+    if is_page and choice & 8:
+        fields.append((b"expect", b"100-continue"))
     if choice & 0x10:
         fields.append((b"grpc-timeout", b"%dm" % (extra[0] if extra else 1)))
     if choice & 0x20:
@@ -106,7 +113,13 @@ class Play:
         self.board = HealthBoard()
         self.woken = False
         methods = signaling_methods(SignalingService(self.hub, encoding=FRAMED_PROTOBUF), self.board)
-        wire = grpc_wires(methods, SETTINGS)(Client("192.0.2.1"), self._wake, self.now)
+        web = GrpcWeb(SignalingService(self.hub), self.board, SETTINGS)
+        pages = {
+            "/healthz": lambda: Page(200, b"alive"),
+            "/large": lambda: Page(200, b"x" * 3 * SETTINGS.outbox_max_bytes),
+        }
+        wires = grpc_wires(methods, SETTINGS, site=Site(pages, WebService(web)))
+        wire = wires(Client("192.0.2.1"), self._wake, self.now)
         assert isinstance(wire, GrpcWire)
         self.wire = wire
         self.next_stream = 1

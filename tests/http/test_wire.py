@@ -13,8 +13,10 @@ from lines import Line
 from sigbridge import Instant, Settings
 from sigbridge.errors import internal_error
 from sigbridge.pending import Pending
-from sigbridge_http.wire import MAX_HEADER_BYTES, HttpWire, Page, http_wires
+from sigbridge_http.wire import KEPT_SECONDS, MAX_HEADER_BYTES, HttpWire, http_wires
+from sigbridge_net.pages import Page, Site
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
+from sigbridge_net.wire import Client
 
 PAGES = {
     "/metrics": lambda: Page(200, b"up 1\n", content_type="text/plain; version=1.0.0"),
@@ -36,7 +38,7 @@ class HttpLine(Line):
     wire: HttpWire
 
     def __init__(self, pages=PAGES):
-        super().__init__(http_wires(pages, Settings(handshake_timeout_seconds=TIMEOUT)), Clock())
+        super().__init__(http_wires(Site(pages), Settings(handshake_timeout_seconds=TIMEOUT)), Clock())
 
     def sweep(self) -> bool:
         """Does what a carrier's sweep does; returns whether the connection is dropped."""
@@ -140,6 +142,16 @@ def test_a_body_is_read_and_forgotten(line):
         (b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET /metrics HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400),
         (b"GET /metrics HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\nHost: a\n\n", 400),
+        (b"GET /metrics HTTP/1.1\nHost: a\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\n\n", 400),
+        (b"\nGET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\r\n\r\n", 400),
+        (get("/metrics", "Content-Length: 5", "Transfer-Encoding: chunked", method="POST") + b"0\r\n\r\n", 400),
+        (get("/metrics", "Transfer-Encoding: chunked", "Content-Length: 0", method="POST") + b"0\r\n\r\n", 400),
+        (get("/metrics", "Content-Length: 5", "Transfer-Encoding: identity", method="POST"), 501),
         (get("/metrics", "Content-Length: x", method="POST"), 400),
         (get("/metrics", "Content-Length: -1", method="POST"), 400),
         (get("/metrics", "Content-Length: 1", "Content-Length: 2", method="POST"), 400),
@@ -203,9 +215,46 @@ def test_keep_alive_and_close(line, request_bytes, stays):
     assert len(line.answers("GET", *["GET"] * stays)) == 1 + stays
 
 
-def test_a_client_that_waits_to_be_told_to_go_on_is_answered_once_its_body_is_there(line):
-    line.feed(get("/metrics", "Content-Length: 5", "Expect: 100-continue", method="POST"), b"hello")
+CONTINUE = b"HTTP/1.1 100 \r\n\r\n"
+
+
+def test_a_client_that_waits_to_be_told_to_go_on_is_told(line):
+    line.feed(get("/metrics", "Content-Length: 5", "Expect: 100-continue", method="POST"))
+    assert line.output == CONTINUE
+    assert line.wire.reading()
+    line.output = b""
+    line.feed(b"hello")
     assert line.answers("POST")[0][0] == 405
+    assert not line.wire.finished
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "told"),
+    [
+        (get("/metrics", "Content-Length: 5", "Expect: 100-Continue", method="POST") + b"hello", True),
+        (get("/metrics", "Transfer-Encoding: chunked", "Expect: 100-continue", method="POST") + b"0\r\n\r\n", True),
+        (get("/metrics", "Content-Length: 5", "Expect: 100-continue", method="POST", version="1.0") + b"hello", False),
+        (get("/metrics", "Content-Length: 5", "Expect: something", method="POST") + b"hello", False),
+        (get("/metrics", "Expect: 100-continue", method="POST"), False),
+    ],
+)
+def test_who_is_told_to_go_on(line, request_bytes, told):
+    head, end, body = request_bytes.partition(b"\r\n\r\n")
+    line.feed(head + end)
+    assert line.output.startswith(CONTINUE) is told
+    line.output = line.output.removeprefix(CONTINUE)
+    line.feed(*[body] if body else [])
+    assert [answer[0] for answer in line.answers("POST")] == [405]
+
+
+def test_a_body_that_is_too_long_is_refused_before_it_comes():
+    line = BodyLine(TotalUnfinished(Settings()), Clock())
+    line.feed(get("/echo", "Content-Length: 500001", "Expect: 100-continue", method="POST"))
+    assert [(answer[0], answer[1]["connection"]) for answer in line.answers("POST")] == [(413, "close")]
+    assert line.wire.finished
+    line = BodyLine(TotalUnfinished(Settings()), Clock())
+    line.feed(get("/echo", "Transfer-Encoding: chunked", method="POST"), b"7a121\r\n" + bytes(500_001))
+    assert [(answer[0], answer[1]["connection"]) for answer in line.answers("POST")] == [(413, "close")]
 
 
 def test_the_end_of_the_input_ends_the_output(line):
@@ -298,18 +347,123 @@ def test_so_must_a_body(line):
     assert line.clock.now.monotonic <= 1000.0 + TIMEOUT
 
 
-def test_each_request_has_the_whole_time(line):
-    for _ in range(10):
-        line.clock.advance(TIMEOUT - 1)
-        line.feed(get("/healthz"))
+def test_between_requests_a_connection_is_kept_for_longer_than_proxies_keep_theirs(line):
+    line.feed(get("/healthz"))
+    for _ in range(5):
+        line.clock.advance(KEPT_SECONDS - 1)
         assert not line.sweep()
+        line.feed(get("/healthz"))
+    assert len(line.answers(*["GET"] * 6)) == 6
+    line.clock.advance(KEPT_SECONDS - 1)
+    line.sweep()
+    assert not line.wire.finished
+    line.clock.advance(1)
+    # It is closed, not dropped, and then its client has its time to close too.
+    assert not line.sweep()
+    assert line.wire.finished
+    line.feed(get("/healthz"))
+    assert len(line.answers(*["GET"] * 6)) == 6
     line.clock.advance(TIMEOUT)
     assert line.sweep()
 
 
+def test_each_request_has_the_whole_time_from_its_first_byte_on(line):
+    line.feed(get("/healthz"))
+    for _ in range(3):
+        line.clock.advance(KEPT_SECONDS - 1)
+        line.feed(b"GET")
+        line.clock.advance(TIMEOUT - 1)
+        assert not line.sweep()
+        line.feed(get("/healthz").removeprefix(b"GET"))
+    assert len(line.answers(*["GET"] * 4)) == 4
+    line.clock.advance(1)
+    line.feed(b"G")
+    for byte in b"ET /he":
+        line.clock.advance(TIMEOUT / 6)
+        dropped = line.sweep()
+        line.feed(bytes([byte]))
+    assert dropped
+
+
+# The end of a server.
+
+
+def test_a_shutdown_ends_connections_that_ask_for_nothing():
+    fresh, kept = HttpLine(), HttpLine().feed(get("/healthz"))
+    for line in (fresh, kept):
+        line.wire.drain(line.clock.now)
+        assert line.wire.finished
+
+
+@pytest.mark.parametrize("cut", [1, 20, len(get("/metrics", "Content-Length: 5", method="POST")), -1])
+def test_what_has_begun_to_come_is_answered_and_the_answer_says_that_it_is_the_last(line, cut):
+    whole = get("/metrics", "Content-Length: 5", method="POST") + b"hello"
+    line.feed(whole[:cut])
+    line.wire.drain(line.clock.now)
+    assert not line.wire.finished
+    line.feed(whole[cut:])
+    assert [(answer[0], answer[1]["connection"]) for answer in line.answers("POST")] == [(405, "close")]
+    assert line.wire.finished
+
+
+def test_an_answer_that_is_being_taken_at_a_shutdown_is_the_last():
+    line = HttpLine({"/large": lambda: Page(200, b"x" * 150_000)})
+    line.push(get("/large"))
+    (first,) = line.wire.take_output(60_000, line.clock.now)
+    line.wire.drain(line.clock.now)
+    assert not line.wire.finished
+    line.output = first
+    line.pump()
+    assert [len(answer[2]) for answer in line.answers("GET")] == [150_000]
+    assert line.wire.finished
+
+
+# Requests that are another wire's.
+
+
+def is_strange(head):
+    return head.startswith(b"GET /strange ")
+
+
+def strange_line(pages=PAGES):
+    line = HttpLine(pages)
+    line.wire = http_wires(Site(pages), Settings(), is_foreign=is_strange)(Client(""), line._wake, line.clock.now)
+    return line
+
+
+@pytest.mark.parametrize(
+    "before", [b"", get("/healthz"), get("/metrics", "Content-Length: 5", method="POST") + b"hello"]
+)
+@pytest.mark.parametrize("piece", [0, 1, 7])
+def test_a_request_that_is_another_wires_is_left_to_it_with_all_that_has_come(before, piece):
+    line = strange_line()
+    line.piece = piece
+    request = get("/strange", "Content-Length: 3", method="GET") + b"abc"
+    line.push(before + request)
+    line.pump()
+    assert line.wire.foreign is not None
+    # What comes later, a front hands on by itself.
+    assert request.startswith(line.wire.foreign)
+    assert line.wire.foreign.startswith(get("/strange", "Content-Length: 3"))
+    assert not line.wire.finished
+    assert not line.wire.reading()
+    assert len(line.answers(*(["GET"] if before.startswith(b"GET") else ["POST"] if before else []))) == bool(before)
+
+
+def test_a_request_without_a_head_that_is_any_good_is_nobody_elses():
+    for bad in (
+        b"GET /strange HTTP/1.1\n\r\n\r\n",
+        b"GET /strange HTTP/1.1\r\nX: " + b"x" * MAX_HEADER_BYTES + b"\r\n\r\n",
+    ):
+        line = strange_line().feed(bad)
+        assert (line.wire.foreign, line.wire.finished) == (None, True)
+        assert line.output.startswith(b"HTTP/1.1 4")
+
+
 def test_a_client_that_does_not_close_after_the_last_answer_is_dropped(line):
     line.feed(get("/healthz", "Connection: close"))
-    assert line.wire.finished
+    # Where it closes, that is seen.
+    assert (line.wire.finished, line.wire.reading()) == (True, True)
     line.clock.advance(TIMEOUT)
     assert line.sweep()
 
@@ -338,7 +492,9 @@ def test_a_page_that_cannot_be_made_is_the_carrier_s_to_see():
 
 
 def test_a_wire_by_itself():
-    wire = HttpWire(PAGES, Settings(), wake=lambda: None, now=Instant(0.0, 0.0), unfinished=TotalUnfinished(Settings()))
+    wire = HttpWire(
+        Site(PAGES), Settings(), wake=lambda: None, now=Instant(0.0, 0.0), unfinished=TotalUnfinished(Settings())
+    )
     assert wire.reading()
     assert wire.take_output(1, Instant(0.0, 0.0)) == []
     assert (wire.finished, wire.aborted) == (False, False)
@@ -404,17 +560,18 @@ def test_the_last_request_of_a_client_that_sends_no_more_is_answered():
 class Echo:
     """A service that says how long a body was."""
 
+    paths = frozenset({"/echo"})
     max_body_bytes = 500_000
 
     def answer(self, request, now):
-        return Page(200, b"%d" % len(request.body)) if request.path == "/echo" else None
+        return Page(200, b"%d" % len(request.body))
 
 
 class BodyLine(HttpLine):
     """A client of that service, one of several that have a bound together."""
 
     def __init__(self, total, clock):
-        Line.__init__(self, http_wires({}, Settings(), service=Echo(), unfinished=total), clock)
+        Line.__init__(self, http_wires(Site({}, Echo()), Settings(), unfinished=total), clock)
 
     def send(self, size, *, whole=400_000):
         self.feed(get("/echo", f"Content-Length: {whole}", method="POST"), b"x" * size)
@@ -503,6 +660,7 @@ def test_without_room_the_largest_body_is_refused(bodies):
 class Slow:
     """A service that answers when a test says so."""
 
+    paths = frozenset({"/later", "/other"})
     max_body_bytes = 1000
 
     def __init__(self):
@@ -521,7 +679,7 @@ class SlowLine(HttpLine):
     def __init__(self):
         self.service = Slow()
         settings = Settings(handshake_timeout_seconds=TIMEOUT)
-        Line.__init__(self, http_wires({}, settings, service=self.service), Clock())
+        Line.__init__(self, http_wires(Site({}, self.service), settings), Clock())
 
     def answer_with(self, outcome):
         woken = self.woken

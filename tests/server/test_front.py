@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from clock import NOW
 from sigbridge import Instant, SettingError, Settings
 from sigbridge_client import connect
+from sigbridge_http.wire import MAX_HEADER_BYTES, http_wires
+from sigbridge_net.pages import Site
 from sigbridge_net.wire import Client
-from sigbridge_server.front import HTTP2_PREFACE, MAX_HEAD_BYTES, FrontWire, front_wires
+from sigbridge_server.front import HTTP2_PREFACE, FrontWire, asks_for_websocket, front_wires
 from sigbridge_server.server import Server
 
 UPGRADE = (
@@ -31,6 +33,8 @@ PAGE = b"GET /healthz HTTP/1.1\r\nHost: server\r\n\r\n"
 
 class Chosen:
     """Stands for the wire of a protocol, and remembers what it was given."""
+
+    foreign: bytes | None = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -55,8 +59,9 @@ class Chosen:
 class Doors:
     """The front of one connection, and what it chose."""
 
-    def __init__(self, *, native: bool = True) -> None:
+    def __init__(self, *, native: bool = True, pages: Any = None) -> None:
         self.made: list[Chosen] = []
+        self.woken = 0
 
         def factory(name: str) -> Any:
             def make(client: Client, wake: object, now: Instant) -> Chosen:
@@ -69,47 +74,75 @@ class Doors:
             Settings(),
             grpc=factory("grpc") if native else None,
             websocket=factory("websocket"),
-            pages=factory("pages"),
-            paths=frozenset({b"/healthz", b"/readyz"}),
+            pages=pages or http_wires(Site({}), Settings(), is_foreign=asks_for_websocket),
         )
-        wire = wires(Client("192.0.2.1"), lambda: None, NOW)
+        wire = wires(Client("192.0.2.1"), self._wake, NOW)
         assert isinstance(wire, FrontWire)
         self.wire = wire
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def pump(self) -> bytes:
+        """Takes all that there is to say until a wire takes over."""
+        said, woken = b"", -1
+        while self.wire.successor is None and woken != self.woken:
+            woken = self.woken
+            while self.wire.successor is None and (output := self.wire.take_output(65536, NOW)):
+                said += b"".join(output)
+        return said
 
     def choice(self, *pieces: bytes) -> str | None:
         for piece in pieces:
             self.wire.receive(piece, NOW)
         assert len(self.made) <= 1
         if not self.made:
-            return None
+            return None if self.wire._wire is None else "pages"
         assert self.made[0].seen == b"".join(pieces)
+        assert self.wire.successor is self.made[0]
         return self.made[0].name
 
 
 FIRST_BYTES = [
     (HTTP2_PREFACE + b"rest", "grpc"),
     (UPGRADE, "websocket"),
+    (UPGRADE + b"\x81\x80abcd", "websocket"),
     (PAGE, "pages"),
     (PAGE + b"more", "pages"),
+    (PAGE + UPGRADE, "pages"),
     (PAGE.replace(b"/healthz", b"/healthz?x=1"), "pages"),
-    (PAGE.replace(b"/healthz", b"/other"), "websocket"),
+    (PAGE.replace(b"/healthz", b"/other"), "pages"),
     (PAGE.replace(b"GET", b"POST"), "pages"),
-    (PAGE.replace(b"\r\n\r\n", b"\r\nX-Upgrade: 1\r\n\r\n"), "pages"),
+    (PAGE.replace(b"\r\n\r\n", b"\r\nX-Upgrade: websocket\r\n\r\n"), "pages"),
+    (PAGE.replace(b"\r\n\r\n", b"\r\nX: \r\n upgrade: websocket\r\n\r\n"), "pages"),
+    (PAGE + b"\r\nUpgrade: websocket\r\n\r\n", "pages"),
     (UPGRADE.replace(b"/ws", b"/healthz"), "websocket"),
     (UPGRADE.replace(b"/ws", b"/healthz").replace(b"Upgrade:", b"uPGRADE:"), "websocket"),
-    (b"PRI * HTTP/2.0\r\n\r\nXX", "websocket"),
-    (b"PRIVATE", None),
+    (UPGRADE.replace(b"Upgrade: websocket", b"Upgrade:WebSocket"), "websocket"),
+    (UPGRADE.replace(b"Upgrade: websocket", b"Upgrade: h2c, websocket"), "websocket"),
+    (UPGRADE.replace(b"Upgrade: websocket", b"Upgrade: h2c\r\nUpgrade: websocket"), "websocket"),
+    (UPGRADE.replace(b"Upgrade: websocket", b"Upgrade: websocket/13"), "websocket"),
+    (UPGRADE.replace(b"GET", b"POST"), "websocket"),
+    (UPGRADE.replace(b"Upgrade: websocket", b"Upgrade: h2c"), "pages"),
+    (UPGRADE.replace(b"Upgrade: websocket", b"Upgrade: websockets"), "pages"),
+    (UPGRADE.replace(b"Upgrade: websocket", b"Upgrade:"), "pages"),
+    (UPGRADE.replace(b"Upgrade: websocket\r\n", b""), "pages"),
+    (UPGRADE.replace(b"Upgrade: websocket", b"Upgrade : websocket"), "pages"),
+    (UPGRADE.replace(b"\r\n", b"\n"), "pages"),
+    (b"PRI * HTTP/2.0\r\n\r\nXX", "pages"),
+    (b"PRIVATE", "pages"),
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", None),
-    (b"\x16\x03\x01\x02\x00" + b"x" * MAX_HEAD_BYTES, "websocket"),
-    (b"\r\n\r\n", "websocket"),
-    (b"GET / HTTP/1.1\r\n" + b"a" * MAX_HEAD_BYTES, "websocket"),
+    (b"\x16\x03\x01\x02\x00" + b"x" * MAX_HEADER_BYTES, "pages"),
+    (b"\r\n\r\n", "pages"),
+    (b"GET / HTTP/1.1\r\n" + b"a" * MAX_HEADER_BYTES, "pages"),
     (b"", None),
 ]
 
 
 @pytest.mark.parametrize(("data", "expected"), FIRST_BYTES)
 def test_first_bytes_at_once_and_one_by_one(data: bytes, expected: str | None) -> None:
-    assert Doors().choice(data) == expected
+    if data:
+        assert Doors().choice(data) == expected
     assert Doors().choice(*(data[at : at + 1] for at in range(len(data)))) == expected
 
 
@@ -120,10 +153,10 @@ def test_first_bytes_in_every_split(case: tuple[bytes, str | None], cuts: list[i
     for cut in cuts:
         pieces.append(data[:cut])
         data = data[cut:]
-    assert Doors().choice(*pieces, data) == expected
+    assert Doors().choice(*filter(None, (*pieces, data))) == expected
 
 
-@given(st.binary(max_size=200))
+@given(st.binary(min_size=1, max_size=200))
 def test_garbage_is_never_taken_for_grpc(data: bytes) -> None:
     doors = Doors()
     doors.choice(data)
@@ -131,13 +164,16 @@ def test_garbage_is_never_taken_for_grpc(data: bytes) -> None:
         assert data.startswith(HTTP2_PREFACE)
 
 
-def test_without_the_native_engine_http2_is_refused_as_websocket_refuses() -> None:
-    assert Doors(native=False).choice(HTTP2_PREFACE) == "websocket"
+def test_without_the_native_engine_http2_is_refused_as_any_other_version() -> None:
+    doors = Doors(native=False)
+    assert doors.choice(HTTP2_PREFACE) == "pages"
+    assert doors.pump().startswith(b"HTTP/1.1 505 ")
 
 
-def test_who_says_too_little_is_dropped_in_time() -> None:
+@pytest.mark.parametrize("first", [b"PRI", b"GET / HTTP/1.1\r\nX"])
+def test_who_says_too_little_is_dropped_in_time(first: bytes) -> None:
     doors = Doors()
-    doors.wire.receive(b"PRI", NOW)
+    doors.wire.receive(first, NOW)
     assert doors.wire.due == NOW.monotonic + Settings().handshake_timeout_seconds
     assert (doors.wire.reading(), doors.wire.take_output(100, NOW)) == (True, [])
     doors.wire.connection_lost(NOW)
@@ -155,16 +191,67 @@ def test_an_undecided_connection_ends_and_stays_ended(how: str) -> None:
     assert (doors.wire.finished, doors.made) == (True, [])
 
 
-def test_a_decided_connection_is_its_wires() -> None:
-    doors = Doors()
-    doors.choice(PAGE)
-    wire = doors.made[0]
+def test_what_happens_before_a_page_is_answered_is_its_wires() -> None:
+    wire = Chosen("pages")
+    doors = Doors(pages=lambda client, wake, now: wire)
+    doors.wire.receive(PAGE, NOW)
     for word in ("expire", "drain", "receive_eof", "connection_lost"):
         getattr(doors.wire, word)(NOW)
     assert wire.told == ["expire", "drain", "receive_eof", "connection_lost"]
     wire.finished = wire.aborted = True
     assert (doors.wire.due, doors.wire.finished, doors.wire.aborted) == (wire.due, True, True)
     assert (doors.wire.take_output(1, NOW), doors.wire.reading()) == ([b"pages"], False)
+    assert doors.wire.successor is None
+
+
+# Each request anew.
+
+ONES = [
+    PAGE,
+    PAGE.replace(b"/healthz", b"/nothing"),
+    PAGE.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc"),
+]
+
+
+@given(
+    st.lists(st.sampled_from(ONES), min_size=1, max_size=4),
+    st.sampled_from([UPGRADE, UPGRADE + b"\x81\x80abcd"]),
+    st.lists(st.integers(1, 60), max_size=30),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_handshake_behind_other_requests_is_websockets(
+    before: list[bytes], upgrade: bytes, cuts: list[int], waits: bool, ends: bool
+) -> None:
+    doors = Doors()
+    data = b"".join(before) + upgrade
+    said = b""
+    while data:
+        cut = cuts.pop() if cuts else len(data)
+        if doors.wire.successor is None:
+            doors.wire.receive(data[:cut], NOW)
+        else:
+            doors.wire.successor.receive(data[:cut], NOW)
+        data = data[cut:]
+        if waits:
+            said += doors.pump()
+    if ends:
+        doors.wire.receive_eof(NOW)
+    said += doors.pump()
+    assert said.count(b"HTTP/1.1 404 ") == len(before)
+    (websocket,) = doors.made
+    assert (websocket.name, websocket.seen) == ("websocket", upgrade)
+    assert doors.wire.successor is websocket
+    assert websocket.told == ["receive_eof"] * ends
+
+
+def test_http2_begins_no_later_than_with_the_first_byte() -> None:
+    doors = Doors()
+    doors.wire.receive(PAGE, NOW)
+    assert doors.pump().startswith(b"HTTP/1.1 404 ")
+    doors.wire.receive(HTTP2_PREFACE, NOW)
+    assert doors.pump().startswith(b"HTTP/1.1 505 ")
+    assert (doors.made, doors.wire.finished) == ([], True)
 
 
 # A real server.
@@ -231,7 +318,7 @@ async def test_slowloris_is_let_go(server: Server, first: bytes) -> None:
 
 
 async def test_garbage_is_refused(server: Server) -> None:
-    for garbage in (b"\x16\x03\x01\x00\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"\0" * (MAX_HEAD_BYTES + 1)):
+    for garbage in (b"\x16\x03\x01\x00\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"\0" * (MAX_HEADER_BYTES + 1)):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.grpc_port)
         writer.write(garbage)
         try:
@@ -304,7 +391,7 @@ async def test_with_grpcio_an_http2_client_at_the_websocket_port_is_refused() ->
     reader, writer = await asyncio.open_connection("127.0.0.1", server.websocket_port)
     writer.write(HTTP2_PREFACE)
     async with asyncio.timeout(10):
-        assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 505")
     writer.close()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         await asyncio.wait_for(channel.channel_ready(), 10)

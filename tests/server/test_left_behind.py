@@ -398,6 +398,41 @@ async def an_answer_to_a_web_call_that_is_not_read(place: Place) -> None:
     await one.lose()
 
 
+async def a_websocket_behind_pages(place: Place) -> None:
+    for requests in (
+        (get("/healthz"), web(framed(b"")), HANDSHAKE, announce("a")),
+        (get("/healthz") + web(framed(b"")) + HANDSHAKE + announce("a"),),
+        (get("/healthz") + HANDSHAKE.replace(b"Version: 13", b"Version: 12"),),
+        (get("/healthz"), HANDSHAKE[:-1]),
+    ):
+        one = place.connect()
+        await one.say(*requests)
+        await one.lose()
+
+
+def page_request(stream_id: int, path: str, body: bytes | None = None, *, method: bytes = b"GET") -> bytes:
+    fields = [(b":method", method), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"server")]
+    if body is None:
+        return frame(HEADERS, END_HEADERS | END_STREAM, stream_id, block(*fields))
+    fields.append((b"content-type", b"application/grpc-web"))
+    return frame(HEADERS, END_HEADERS, stream_id, block(*fields)) + data_of(stream_id, body)
+
+
+async def pages_over_http2(place: Place) -> None:
+    for requests in (
+        (page_request(1, "/healthz"), page_request(3, "/healthz", method=b"HEAD"), page_request(5, "/nothing")),
+        (b"".join(page_request(1 + 2 * number, "/healthz") for number in range(100)),),
+        (page_request(1, GET_PEERS, framed(b""), method=b"POST"), frame(DATA, END_STREAM, 1)),
+        (page_request(1, GET_PEERS, unfinished(50_000), method=b"POST"),),
+        (page_request(1, GET_PEERS, unfinished(50_000), method=b"POST"), reset(1)),
+        (page_request(1, GET_PEERS, method=b"OPTIONS"), page_request(3, "/healthz", method=b"PUT")),
+    ):
+        one = await grpc(place, *requests)
+        await one.lose()
+    one = await grpc(place, page_request(1, "/healthz"), window=0, reads=False)
+    await one.lose()
+
+
 # At the door.
 
 
@@ -442,6 +477,7 @@ PLAYS = [
     ),
     *(unary_calls, reflection_and_health, a_compressed_message, http2_that_is_none, an_unfinished_header_block),
     *(a_grpc_end_of_input, a_drained_connection, pages, web_calls, an_answer_to_a_web_call_that_is_not_read),
+    *(a_websocket_behind_pages, pages_over_http2),
     *(without_a_token, while_memory_is_short, while_draining, no_room_for_one_more),
 ]
 OPTIONS: dict[object, dict[str, object]] = {

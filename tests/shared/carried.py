@@ -10,10 +10,11 @@ from sigbridge_grpc.methods import signaling_methods
 from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.web import GrpcWeb
 from sigbridge_grpc.wire import grpc_wires
-from sigbridge_http.wire import Page, http_wires
+from sigbridge_http.wire import http_wires
 from sigbridge_net.carrier import Carrier, Connection
 from sigbridge_net.clock import read_clock
-from sigbridge_server.front import front_wires
+from sigbridge_net.pages import Page, Site
+from sigbridge_server.front import asks_for_websocket, front_wires
 from sigbridge_server.web_service import WebService
 from sigbridge_websocket.wire import websocket_wires
 
@@ -73,12 +74,12 @@ class Place:
         doors = {"authenticator": door or StaticTokens(tokens)} if tokens or door else {}
         web = GrpcWeb(SignalingService(self.hub), board, settings, **doors)
         methods = signaling_methods(SignalingService(self.hub, encoding=FRAMED_PROTOBUF), board)
+        site = Site({"/healthz": lambda: Page(200, b"alive\n")}, WebService(web))
         self.wires = front_wires(
             settings,
-            grpc=grpc_wires(methods, settings, **doors),
+            grpc=grpc_wires(methods, settings, site=site, **doors),
             websocket=websocket_wires(self.hub, **doors),
-            pages=http_wires({"/healthz": lambda: Page(200, b"alive\n")}, settings, service=WebService(web)),
-            paths=frozenset(path.encode() for path in ("/healthz", *web.paths)),
+            pages=http_wires(site, settings, is_foreign=asks_for_websocket),
         )
 
     def connect(self, *, reads: bool = True) -> "Carried":

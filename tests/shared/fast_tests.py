@@ -42,6 +42,7 @@ OUTSIDE = (
     "tests/server/test_freeze*",
     "tests/server/test_front*",
     "tests/server/test_server*",
+    "tests/server/test_shared_ports*",
     "tests/websocket/test_client*",
     "tests/wheel/*",
     "compat_tests/test_webrtc*",

@@ -22,6 +22,7 @@ from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.methods import signaling_methods
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.wire import GrpcWire, grpc_wires
+from sigbridge_net.pages import Site
 
 SIGNAL = f"/{SERVICE_NAME}/Signal"
 GET_PEERS = f"/{SERVICE_NAME}/GetPeers"
@@ -33,23 +34,23 @@ REFLECT = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 class WiredServer:
     """A hub with its methods behind wires, and as many connections as are asked for."""
 
-    def __init__(self, hub: Hub, clock: Clock, tokens: tuple[str, ...] = ()) -> None:
+    def __init__(self, hub: Hub, clock: Clock, tokens: tuple[str, ...] = (), site: Site | None = None) -> None:
         self.hub = hub
         self.clock = clock
         self.board = HealthBoard()
         methods = signaling_methods(SignalingService(hub, encoding=FRAMED_PROTOBUF), self.board)
         authenticator = {"authenticator": StaticTokens(tokens)} if tokens else {}
-        self.factory = grpc_wires(methods, hub.settings, **authenticator)
+        self.factory = grpc_wires(methods, hub.settings, site=site, **authenticator)
 
     def line(self, **options: Any) -> "GrpcLine":
         return GrpcLine(self, **options)
 
 
 def make_server(
-    clock: Clock, *, directory: Any = None, auth_tokens: tuple[str, ...] = (), **options: Any
+    clock: Clock, *, directory: Any = None, auth_tokens: tuple[str, ...] = (), site: Site | None = None, **options: Any
 ) -> WiredServer:
     """A server with the given settings, and with the other nodes that `directory` stands for."""
-    return WiredServer(Hub(Settings(**options), clock.now, directory=directory), clock, auth_tokens)
+    return WiredServer(Hub(Settings(**options), clock.now, directory=directory), clock, auth_tokens, site)
 
 
 class Answer:

@@ -1,0 +1,113 @@
+"""Requests and answers of HTTP, whichever version carries them: pages that are made when asked for, and a service.
+
+Rule 1: one function makes an answer of a request, `Site.answer`; the wires of HTTP/1.1 and HTTP/2 carry both, and leave
+out the body where HEAD asks. Rule 2: no answer has a field that concerns a connection: what its wire must say of that,
+it adds. Source: RFC 9110.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+from sigbridge.instant import Instant
+from sigbridge.pending import Pending
+from sigbridge_net.wire import Client
+
+
+class Page:
+    """A page as it is now, or another answer."""
+
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        *,
+        content_type: str = "text/plain; charset=utf-8",
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.headers = headers
+
+    def fields(self) -> list[tuple[str, str]]:
+        """Returns the header fields of the answer, by name in lower case."""
+        return [
+            ("content-type", self.content_type),
+            ("content-length", str(len(self.body))),
+            ("cache-control", "no-store"),
+            *self.headers,
+        ]
+
+
+Pages: TypeAlias = Mapping[str, Callable[[], Page]]
+"""Path to page."""
+
+
+class HttpRequest(NamedTuple):
+    """One request."""
+
+    method: str
+    path: str
+    """The path without a query."""
+    headers: Mapping[str, str]
+    """By name in lower case; two of a name are joined by a comma (RFC 9110, section 5.3)."""
+    body: bytes
+    client: Client
+
+
+class HttpService(Protocol):
+    """A service, which answers what is no page."""
+
+    paths: frozenset[str]
+    """The paths that are the service's."""
+
+    max_body_bytes: int
+
+    def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page]:
+        """Returns the answer, or what resolves to one, to a request for one of its paths."""
+
+
+class Site:
+    """All that one listener answers over HTTP."""
+
+    def __init__(self, pages: Pages, service: HttpService | None = None) -> None:
+        self._pages = pages
+        self._service = service
+        self.paths = frozenset(pages) | (frozenset() if service is None else service.paths)
+        """The paths of all that is there."""
+        self.max_body_bytes = 0 if service is None else service.max_body_bytes
+        """The bytes of a request's body that are kept for the service; 0: without one, a body is for nobody."""
+
+    def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page]:
+        """Returns the answer to a request, or what resolves to one."""
+        make = self._pages.get(request.path)
+        if make is not None:
+            if request.method in ("GET", "HEAD"):
+                return make()
+            return Page(405, b"method not allowed\n", headers=[("allow", "GET, HEAD")])
+        if self._service is not None and request.path in self._service.paths:
+            return self._service.answer(request, now)
+        if "sec-websocket-key" in request.headers and "upgrade" not in request.headers:
+            return Page(400, b"a WebSocket handshake without Upgrade: a proxy may have dropped it\n")
+        return Page(404, b"not found\n")
+
+
+def refused(status: int) -> Page:
+    """Returns the answer to a request that cannot be taken as it is, or not now (503)."""
+    return Page(status, b"try again later\n" if status == 503 else b"bad request\n")
+
+
+def joined(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Returns the fields of a request by their names."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in fields:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def path_of(target: str) -> str:
+    """Returns the path of a request's target, without a query."""
+    return target.partition("?")[0]
