@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials, Identity
 from sigbridge.errors import Code, SignalingError, internal_error, malformed_request, method_not_found
+from sigbridge.floods import FloodCount
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge.session import Caller
@@ -64,6 +65,7 @@ class GrpcWeb:
             f"/{SERVICE_NAME}/HealthCheck": service.health_check,
             f"/{HEALTH_SERVICE_NAME}/Check": board.check,
         }
+        self._hub = service.hub
         self._refusals = service.hub.counters.refusals
         self._origins = AllowedOrigins(settings) if origins is None else origins
         self._max_bytes = settings.max_message_bytes
@@ -98,11 +100,13 @@ class GrpcWeb:
         headers: Mapping[str, str],
         body: bytes,
         client: Client,
+        floods: FloodCount,
         now: Instant,
     ) -> WebResponse | Pending[WebResponse]:
         """Answer one call; whatever happens to it is in its trailers, as gRPC has it.
 
-        What is returned resolves to the answer, and to nothing else, where it must be looked up first who asks.
+        What is returned resolves to the answer, and to nothing else, where it must be looked up first who asks. In
+        `floods` those are counted that come too soon.
         """
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         base, _, subtype = kind.partition("+")
@@ -114,7 +118,7 @@ class GrpcWeb:
         is_text = base == TEXT_CONTENT_TYPE
 
         def respond(outcome: Identity | SignalingError, then: Instant) -> WebResponse:
-            answer = self._answer_as(outcome, path, body, client, then, is_text=is_text)
+            answer = self._answer_as(outcome, path, body, client, floods, then, is_text=is_text)
             return WebResponse(200, cors, base64.b64encode(answer) if is_text else answer, kind)
 
         try:
@@ -138,6 +142,7 @@ class GrpcWeb:
         path: str,
         body: bytes,
         client: Client,
+        floods: FloodCount,
         now: Instant,
         *,
         is_text: bool,
@@ -146,7 +151,8 @@ class GrpcWeb:
         try:
             if isinstance(identity, SignalingError):
                 raise identity
-            return framed(self._apply(identity, path, body, client, now, is_text=is_text)) + _trailers(0, "")
+            message = self._apply(identity, path, body, client, floods, now, is_text=is_text)
+            return framed(message) + _trailers(0, "")
         except SignalingError as error:
             refusal = error.bare()
         except Exception:
@@ -161,6 +167,7 @@ class GrpcWeb:
         path: str,
         body: bytes,
         client: Client,
+        floods: FloodCount,
         now: Instant,
         *,
         is_text: bool,
@@ -182,7 +189,13 @@ class GrpcWeb:
         if question is None or deframer.unfinished:
             raise SignalingError(Code.UNIMPLEMENTED, "A unary call has one message")
         caller = Caller(identity, client.address, authenticator=self._authenticator, certificate=client.certificate)
-        return method(question, caller, now)
+        try:
+            return method(question, caller, now)
+        except SignalingError as error:
+            retry_after_ms = error.retry_after_ms
+            if retry_after_ms is not None and floods.count(path, retry_after_ms, now.monotonic):
+                self._hub.hold_off(identity, client.address, now)
+            raise
 
     def _foreign(self) -> WebResponse:
         """No to a page of another origin; a cache must not give that answer to the next."""

@@ -29,6 +29,7 @@ import h11
 
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
+from sigbridge.floods import FloodCount
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge.settings import Settings
@@ -90,6 +91,8 @@ class HttpRequest(NamedTuple):
     """By name in lower case; two of a name are joined by a comma (RFC 9110, section 5.3)."""
     body: bytes
     client: Client
+    floods: FloodCount
+    """The requests of its connection that the rate limit has refused; it is closed when these were flooding."""
 
 
 class HttpService(Protocol):
@@ -136,6 +139,8 @@ class HttpWire:
         """The answer that is awaited."""
         self._output = b""
         """The rest of the answer that is being taken."""
+        self._floods: FloodCount | None = None
+        """What is counted of its requests to a service, from the first on."""
 
     def receive(self, data: bytes, now: Instant) -> None:
         """Takes bytes that arrived."""
@@ -272,13 +277,17 @@ class HttpWire:
             for raw_name, raw_value in request.headers:
                 name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
                 headers[name] = f"{headers[name]}, {value}" if name in headers else value
-            question = HttpRequest(request.method.decode("latin-1"), path, headers, bytes(self._body), self._client)
+            floods = self._floods
+            if floods is None:
+                floods = self._floods = FloodCount()
+            method = request.method.decode("latin-1")
+            question = HttpRequest(method, path, headers, bytes(self._body), self._client, floods)
             page = self._service.answer(question, now)
             if isinstance(page, Pending):
                 self._await(page, now)
                 return
             if page is not None:
-                self._send(page, now)
+                self._send_of_service(page, now)
                 return
         if make is None:
             self._send(Page(404, b"not found\n"), now)
@@ -300,7 +309,7 @@ class HttpWire:
         if isinstance(page, SignalingError):
             self._refuse(503, now)
         else:
-            self._send(page, now)
+            self._send_of_service(page, now)
         self._wake()
 
     def _wait_no_more(self) -> None:
@@ -309,17 +318,24 @@ class HttpWire:
         if awaited is not None:
             awaited.abandon()
 
+    def _send_of_service(self, page: Page, now: Instant) -> None:
+        """Sends a service's answer, the last one where its client floods."""
+        self._send(page, now, last=self._floods is not None and self._floods.flooded)
+
     def _refuse(self, status: int, now: Instant) -> None:
         text = b"try again later\n" if status == 503 else b"bad request\n"
-        self._send(Page(status, text, headers=[("connection", "close")]), now)
+        self._send(Page(status, text), now, last=True)
 
-    def _send(self, page: Page, now: Instant) -> None:
+    def _send(self, page: Page, now: Instant, *, last: bool = False) -> None:
+        """Sends an answer; behind the last one the connection is closed."""
         headers = [
             ("content-type", page.content_type),
             ("content-length", str(len(page.body))),
             ("cache-control", "no-store"),
             *page.headers,
         ]
+        if last:
+            headers.append(("connection", "close"))
         self._state = _ON_ANSWER[self._state]
         self._forget_body(now)
         self._wait_no_more()

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
+from sigbridge.headcount import Headcount
 from sigbridge.instant import NEVER, Instant
 from sigbridge.session import Session
 from sigbridge.share import EVENTS_PER_TURN
@@ -44,14 +45,17 @@ class Review(NamedTuple):
 class Standing:
     """Gives sessions their identities, and reviews them."""
 
-    __slots__ = ("_call_in_next_turn", "_end", "_reserved", "_reviews")
+    __slots__ = ("_call_in_next_turn", "_end", "_headcount", "_reserved", "_reviews")
 
-    def __init__(self, reserved: Container[str], end: Callable[[Session, DisconnectReason], None]) -> None:
+    def __init__(
+        self, reserved: Container[str], headcount: Headcount, end: Callable[[Session, DisconnectReason], None]
+    ) -> None:
         """`reserved` are the peer ids of those alone whose own patterns name them; `end` queues the end of a session.
 
         What is queued ends with the request or the turn.
         """
         self._reserved = reserved
+        self._headcount = headcount
         self._end = end
         self._call_in_next_turn: Callable[[], None] | None = None
         self._reviews: deque[Review] = deque()
@@ -63,9 +67,10 @@ class Standing:
     def give(self, session: Session, identity: Identity, now: Instant) -> None:
         """Lets a session act for an identity from now on, as long as that lasts.
 
-        Its peer leaves, and it ends, where the identity may not be that peer.
+        Its peer leaves, and it ends, where the identity may not be that peer. Raises SignalingError (RESOURCE_EXHAUSTED)
+        where that is another's, who may have no further session; nothing has changed then.
         """
-        session.identity = identity
+        self._headcount.give(session, identity)
         session.ends_at = end_of(identity, now)
         peer = session.peer
         if peer is not None and not identity.may_be(peer.room.name, peer.peer_id, self._reserved):

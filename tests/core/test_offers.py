@@ -8,7 +8,7 @@ from sigbridge.offers import MAX_OVER_OF_MAKER, Offers
 @pytest.fixture
 def make_offers():
     def make(**bounds):
-        return Offers(lifetime_seconds=60, **bounds)
+        return Offers(lifetime_seconds=60, **{"max_pending_of_maker": 1000, **bounds})
 
     return make
 
@@ -23,7 +23,7 @@ A_TO_B, B_TO_A, A_TO_C = ("room", "a", "b"), ("room", "b", "a"), ("room", "a", "
 
 def kept(offers):
     """Whatever is kept of offers, pending or over."""
-    return offers._pending, offers._over, offers._over_of_maker, offers._of_peer
+    return offers._pending, offers._pending_of_maker, offers._over, offers._over_of_maker, offers._of_peer
 
 
 def test_an_offer_lives_until_it_ends(offers):
@@ -103,7 +103,7 @@ def test_what_was_ended_is_stale_for_as_long_as_an_offer_may_be_pending(offers):
     assert offers.expire(89.9) is None, "nothing is due for what is over"
     assert offers.is_stale(A_TO_B, "a_b_1", 89.9)
     offers.expire(90.0)
-    assert kept(offers) == ({}, {}, {}, {})
+    assert kept(offers) == ({}, {}, {}, {}, {})
 
 
 def test_what_has_expired_is_not_stale(offers):
@@ -133,7 +133,7 @@ def test_what_is_over_is_as_stale_while_and_after_a_newer_one_is_pending(offers)
     assert offers.is_stale(A_TO_B, "a_b_1", 69.9)
     offers.expire(70.0)
     assert not offers.is_stale(A_TO_B, "a_b_1", 70.0)
-    assert kept(offers) == ({}, {}, {}, {})
+    assert kept(offers) == ({}, {}, {}, {}, {})
 
 
 def test_of_one_maker_the_oldest_is_forgotten_first(make_offers):
@@ -147,7 +147,7 @@ def test_of_one_maker_the_oldest_is_forgotten_first(make_offers):
     assert [offers.is_stale(key, f"a_b{n}_{n}", 4.0) for n, key in enumerate(keys)] == [False, False, True, True, True]
     assert offers.is_stale(B_TO_A, "b_a_1", 4.0), "what others have made is not forgotten for it"
     offers.expire(100.0)
-    assert kept(offers) == ({}, {}, {}, {})
+    assert kept(offers) == ({}, {}, {}, {}, {})
 
 
 def test_of_all_the_oldest_is_forgotten_first(make_offers):
@@ -172,7 +172,7 @@ def test_the_bounds_hold_whatever_peers_do(make_offers):
     assert sum(map(len, offers._of_peer.values())) == 2 * most
     assert sum(map(len, offers._over_of_maker.values())) == most
     offers.expire(60.0)
-    assert kept(offers) == ({}, {}, {}, {})
+    assert kept(offers) == ({}, {}, {}, {}, {})
 
 
 def test_nothing_is_kept_of_offers_that_ended(offers):
@@ -182,7 +182,7 @@ def test_nothing_is_kept_of_offers_that_ended(offers):
         if n % 2:
             offers.end(key, "", float(n))
     offers.expire(1000.0)
-    assert kept(offers) == ({}, {}, {}, {})
+    assert kept(offers) == ({}, {}, {}, {}, {})
 
 
 def test_ids_rise_whatever_the_clock_does(offers):

@@ -13,6 +13,7 @@ from rights import FORBIDDEN, OnlyLobby
 from sigbridge import Hub, Instant, Settings
 from sigbridge.auth import StaticTokens
 from sigbridge.errors import throttled
+from sigbridge.floods import FloodCount
 from sigbridge.pending import Pending
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
@@ -40,7 +41,7 @@ def make_web(*, tokens: tuple[str, ...] = (), origins: tuple[str, ...] = (), **s
 def ask(
     web: GrpcWeb, path: str = HEALTH, body: bytes = framed(b""), headers: Mapping[str, str] = BINARY
 ) -> WebResponse:
-    response = web.answer(path, headers, body, Client("192.0.2.1"), NOW)
+    response = web.answer(path, headers, body, Client("192.0.2.1"), FloodCount(), NOW)
     assert isinstance(response, WebResponse)
     return response
 
@@ -184,7 +185,7 @@ def test_a_client_that_is_no_page_gets_no_cors_headers() -> None:
 def awaited(door: Later, path: str = HEALTH, **settings: int) -> tuple[Pending[WebResponse], list[WebResponse]]:
     known = Settings(**settings)  # type: ignore[arg-type]
     web = GrpcWeb(SignalingService(Hub(known, NOW)), HealthBoard(), known, authenticator=door)
-    response = web.answer(path, {**BINARY, "authorization": "Bearer token"}, framed(b""), Client("192.0.2.1"), NOW)
+    response = web.answer(path, {**BINARY, "authorization": "Bearer token"}, framed(b""), Client("192.0.2.1"), FloodCount(), NOW)
     assert isinstance(response, Pending)
     answers: list[WebResponse] = []
     response.then(lambda outcome, _: answers.append(cast(WebResponse, outcome)))
@@ -223,7 +224,7 @@ def test_a_fault_of_a_call_that_has_waited_is_an_answer(monkeypatch: pytest.Monk
     door = Later()
     web = GrpcWeb(SignalingService(Hub(Settings(), NOW)), HealthBoard(), Settings(), authenticator=door)
     monkeypatch.setitem(web._methods, HEALTH, lambda *_: 1 / 0)
-    response = web.answer(HEALTH, BINARY, framed(b""), Client(""), NOW)
+    response = web.answer(HEALTH, BINARY, framed(b""), Client(""), FloodCount(), NOW)
     assert isinstance(response, Pending)
     answers: list[Any] = []
     response.then(lambda outcome, _: answers.append(outcome))
