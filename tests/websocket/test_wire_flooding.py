@@ -25,7 +25,7 @@ SAID = {
 
 @pytest.fixture
 def line(make_hub, clock):
-    return WebSocketLine(make_hub(rate_per_second=10.0, rate_burst=10), clock)
+    return WebSocketLine(make_hub(rate_per_second=1.0, rate_burst=10), clock)
 
 
 def batch(count):
@@ -37,7 +37,7 @@ def test_whatever_comes_too_often_and_too_long_is_flooding(line, clock, said):
     begun = clock.now.monotonic
     while line.closed is None and clock.now.monotonic < begun + 5:
         line.say(said)
-        clock.advance(0.01)
+        clock.advance(0.025)
     assert line.closed == (4003, "flooding")
     assert 2.0 <= clock.now.monotonic - begun <= 3.0
     assert ended(line.hub, "flooding") == 1
@@ -49,7 +49,7 @@ def test_the_last_refusal_is_said_before_the_end(line, clock):
     heard = []
     while line.closed is None:
         heard += line.say(LIST)
-        clock.advance(0.01)
+        clock.advance(0.025)
     assert heard[-1]["error"]["data"]["retry_after_ms"] > 0
     assert len(heard) == line.hub.counters.requests.total()
 
@@ -57,7 +57,7 @@ def test_the_last_refusal_is_said_before_the_end(line, clock):
 def test_nothing_that_follows_is_carried_out(line, clock):
     while line.closed is None:
         line.say(batch(3))
-        clock.advance(0.01)
+        clock.advance(0.025)
     requests = line.hub.counters.requests.total()
     line.feed(masked(TEXT, batch(100)), masked(TEXT, LIST))
     assert line.hub.counters.requests.total() == requests
@@ -105,7 +105,7 @@ def test_who_waits_as_long_as_told_is_let_be(line, clock):
 def test_who_has_flooded_is_refused_at_the_door_for_a_while(line, clock):
     while line.closed is None:
         line.say(LIST)
-        clock.advance(0.01)
+        clock.advance(0.025)
     again = WebSocketLine(line.hub, clock)
     assert again.session is None
     assert b"Held off after flooding: try again in " in again.output
@@ -117,5 +117,5 @@ def test_who_has_flooded_is_refused_at_the_door_for_a_while(line, clock):
 def test_the_close_says_no_more_than_the_word(line, clock):
     while line.closed is None:
         line.say(msgspec.json.encode({"jsonrpc": "2.0", "method": "secret-canary", "id": 1}))
-        clock.advance(0.01)
+        clock.advance(0.025)
     assert line.closed == (4003, "flooding")

@@ -1,4 +1,4 @@
-"""Flooding on real sockets: who keeps sending over the rate limit, and those beside it, on both protocols and engines."""
+"""Limits of one client on real sockets, on both protocols and engines: who floods, and those beside it; its sessions."""
 
 import asyncio
 import struct
@@ -20,7 +20,7 @@ from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_server.server import Server
 from sigbridge_websocket.frames import CLOSE, TEXT
-from waiting import TIME_LIMIT_SECONDS
+from waiting import TIME_LIMIT_SECONDS, until
 from websocket_lines import HANDSHAKE, masked
 
 LIST = b'{"jsonrpc":"2.0","method":"list_peers","id":1}'
@@ -277,13 +277,39 @@ async def test_unary_calls_that_keep_coming_are_held_off_for_as_long_as_they_do(
             *_, said = await asyncio.gather(*(world.get_peers("mallory", channel) for _ in range(20)))
         return said
 
-    until = world.hub._held.until
-    assert (await ask_until(lambda: until)).startswith(("Too many", "Held off"))
-    ((whom, first),) = until.items()
+    held = world.hub._held.until
+    assert (await ask_until(lambda: held)).startswith(("Too many", "Held off"))
+    ((whom, first),) = held.items()
     assert whom == ("mallory", "")
     with pytest.raises(PermissionError, match="Held off"):
         await world.join("mallory")
-    assert (await ask_until(lambda: until[whom] > first)).startswith("Held off")
+    assert (await ask_until(lambda: held[whom] > first)).startswith("Held off")
     assert await world.get_peers("alice", world.channels.channel()) == ""
     await session.ask()
     await session.close()
+
+
+@WAYS_IN
+async def test_the_sessions_of_an_identity_are_limited_and_counted_exactly(
+    begin: Begin, protocol: str, engine: str
+) -> None:
+    world = await begin(protocol, engine, max_sessions_per_identity=2)
+    for _ in range(3):
+        peers = [await world.join("alice"), await world.join("alice")]
+        assert "limit SIGNALING_MAX_SESSIONS_PER_IDENTITY is 2" in await world.refusal_of("alice")
+        assert await world.refusal_of("bob") == ""
+        for peer in peers:
+            await peer.close()
+        await until(lambda: world.hub.session_count == 0)
+    assert world.hub.counters.refusals[protocol, "sessions"] == 3
+
+
+@WAYS_IN
+async def test_the_sessions_of_an_address_are_limited(begin: Begin, protocol: str, engine: str) -> None:
+    world = await begin(protocol, engine, max_sessions_per_address=2)
+    peers = [await world.join("alice"), await world.join("bob")]
+    assert "limit SIGNALING_MAX_SESSIONS_PER_ADDRESS is 2" in await world.refusal_of("carol")
+    for peer in peers:
+        await peer.close()
+    await until(lambda: world.hub.session_count == 0)
+    assert await world.refusal_of("carol") == ""
