@@ -130,7 +130,7 @@ class Hub:
         )
         self._delivery = Delivery(self.counters, tracer)
         self._farewells = Farewells(self._delivery)
-        self._standing = Standing(Patterns(settings.reserved_peer_ids), self._headcount, self._end_later)
+        self._standing = Standing(Patterns(settings.reserved_peer_ids), self._headcount, self._held, self._end_later)
         self._call_in_next_turn: Callable[[], None] | None = None
         self._turn_asked = False
         """Whether the next turn of the event loop was asked for already."""

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
+from sigbridge.floods import Held
 from sigbridge.headcount import Headcount
 from sigbridge.instant import NEVER, Instant
 from sigbridge.session import Session
@@ -45,10 +46,14 @@ class Review(NamedTuple):
 class Standing:
     """Gives sessions their identities, and reviews them."""
 
-    __slots__ = ("_call_in_next_turn", "_end", "_headcount", "_reserved", "_reviews")
+    __slots__ = ("_call_in_next_turn", "_end", "_headcount", "_held", "_reserved", "_reviews")
 
     def __init__(
-        self, reserved: Container[str], headcount: Headcount, end: Callable[[Session, DisconnectReason], None]
+        self,
+        reserved: Container[str],
+        headcount: Headcount,
+        held: Held,
+        end: Callable[[Session, DisconnectReason], None],
     ) -> None:
         """`reserved` are the peer ids of those alone whose own patterns name them; `end` queues the end of a session.
 
@@ -56,6 +61,7 @@ class Standing:
         """
         self._reserved = reserved
         self._headcount = headcount
+        self._held = held
         self._end = end
         self._call_in_next_turn: Callable[[], None] | None = None
         self._reviews: deque[Review] = deque()
@@ -67,9 +73,12 @@ class Standing:
     def give(self, session: Session, identity: Identity, now: Instant) -> None:
         """Lets a session act for an identity from now on, as long as that lasts.
 
-        Its peer leaves, and it ends, where the identity may not be that peer. Raises SignalingError (RESOURCE_EXHAUSTED)
-        where that is another's, who may have no further session; nothing has changed then.
+        Its peer leaves, and it ends, where the identity may not be that peer. Raises SignalingError
+        (RESOURCE_EXHAUSTED) where that is another's, who is held off or may have no further session; nothing has
+        changed then.
         """
+        if identity.name != session.identity.name:
+            self._held.check(identity.name, session.remote, now.monotonic)
         self._headcount.give(session, identity)
         session.ends_at = end_of(identity, now)
         peer = session.peer

@@ -4,6 +4,8 @@ import pytest
 
 from sigbridge import (
     Announce,
+    Authenticate,
+    Authenticated,
     Code,
     DisconnectReason,
     HealthCheck,
@@ -340,3 +342,21 @@ def test_a_draining_server_says_that_it_drains(strict):
     with pytest.raises(SignalingError) as refused:
         strict.open(remote=HERE)
     assert refused.value.word == "draining"
+
+
+class Tokens:
+    """Takes a token for its owner's name."""
+
+    def authenticate(self, credentials, now):
+        return Identity(credentials.token)
+
+
+def test_nobody_becomes_an_identity_that_is_held_off(strict):
+    one = strict.open(authenticator=Tokens(), remote=HERE)
+    mallory = strict.open(identity=MALLORY, authenticator=Tokens(), remote=HERE)
+    flood_session(strict, strict.open(identity=MALLORY, remote=HERE))
+    refusal = one.refused(Authenticate("mallory"))
+    assert (refusal.word, one.session.identity) == ("held_off", ANYBODY)
+    assert mallory.do(Authenticate("mallory")) == Authenticated("mallory", None), "a session of its own goes on"
+    strict.wait(5.0)
+    assert one.do(Authenticate("mallory")) == Authenticated("mallory", None)

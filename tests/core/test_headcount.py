@@ -2,7 +2,7 @@
 
 import pytest
 
-from sigbridge import DisconnectReason, SignalingError, errors
+from sigbridge import Authenticate, Authenticated, DisconnectReason, SignalingError, errors
 from sigbridge.auth import ANYBODY, Identity
 
 ALICE, BOB = Identity("alice"), Identity("bob")
@@ -129,3 +129,26 @@ def test_without_limits_nothing_is_counted(make_stage):
     stage.hub._headcount.give(actor.session, BOB)
     assert (actor.session.identity, counts(stage)) == (BOB, ({}, {}))
     actor.close()
+
+
+class Tokens:
+    """Takes a token for its owner's name."""
+
+    def authenticate(self, credentials, now):
+        return Identity(credentials.token)
+
+
+def test_a_session_that_takes_an_identity_by_a_token_is_one_of_its_sessions(make_stage):
+    stage = make_stage(max_sessions_per_identity=1)
+    alice, one, other = (stage.open(authenticator=Tokens()) for _ in range(3))
+    assert isinstance(alice.do(Authenticate("alice")), Authenticated)
+    before = stage.state()
+    assert one.refused(Authenticate("alice")) == errors.too_many_sessions(PER_IDENTITY, 1)
+    assert (stage.state(), one.session.identity) == (before, ANYBODY)
+    assert isinstance(one.do(Authenticate("bob")), Authenticated), "the refusal has changed nothing"
+    assert isinstance(alice.do(Authenticate("alice")), Authenticated), "its own place is no further one"
+    assert counts(stage) == ({"alice": 1, "bob": 1}, {})
+    alice.close()
+    assert isinstance(other.do(Authenticate("alice")), Authenticated)
+    stage.hub.review(lambda identity: None, stage.now)
+    assert (stage.hub.session_count, counts(stage)) == (0, ({}, {}))

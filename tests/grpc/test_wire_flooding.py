@@ -67,6 +67,8 @@ def test_a_session_that_floods_is_held_off_at_the_door(strict: WiredServer, cloc
         clock.advance(0.025)
     for refused in (strict.line().session().answer, strict.line().call(GET_PEERS, b"")):
         assert (refused.status, refused.message.partition(":")[0]) == (8, "Held off after flooding")
+        said = refused.trailers or refused.headers
+        assert (said["signaling-disconnect"], said["signaling-retry-after-ms"]) == ("held_off", "4976")
     assert strict.hub.counters.refusals["grpc", "held_off"] == 2
     assert strict.line().call(CHECK, b"").status == 0, "the standard health service asks nobody"
     clock.advance(5.0)

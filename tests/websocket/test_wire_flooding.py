@@ -108,6 +108,8 @@ def test_who_has_flooded_is_refused_at_the_door_for_a_while(line, clock):
         clock.advance(0.025)
     again = WebSocketLine(line.hub, clock)
     assert again.session is None
+    assert b" 429 " in again.output
+    assert b"Retry-After: 5\r\n" in again.output
     assert b"Held off after flooding: try again in " in again.output
     assert line.hub.counters.refusals["websocket", "held_off"] == 1
     clock.advance(5.0)
