@@ -80,6 +80,10 @@ class Agenda:
         """Counts a response that begins to wait in a call's outbox."""
         call.held += size
 
+    def count_refusal(self, kind: str, retry_after_ms: int, now: Instant) -> bool:
+        """Counts a question that came too soon; see `sigbridge_grpc.method.Call`."""
+        return False
+
     def give_up(self, call: "StreamCall", reason: DisconnectReason, now: Instant) -> None:
         """Ends a call for a message that is not whole, and keeps nothing of that."""
 
@@ -165,6 +169,10 @@ class StreamCall:
     def hold(self, size: int) -> None:
         """Counts a response that begins to wait in its outbox."""
         self._agenda.hold(self, size)
+
+    def count_refusal(self, kind: str, retry_after_ms: int, now: Instant) -> bool:
+        """Counts a question that came too soon; returns whether its connection floods, and so takes no more calls."""
+        return self._agenda.count_refusal(kind, retry_after_ms, now)
 
     def give_up(self, reason: DisconnectReason, now: Instant) -> None:
         """Ends for its message that is not whole."""

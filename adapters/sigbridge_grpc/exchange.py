@@ -317,6 +317,16 @@ class Exchange(Agenda):
         if self._backlog is not None:
             self._backlog.hold(size)
 
+    def count_refusal(self, kind: str, retry_after_ms: int, now: Instant) -> bool:
+        """Counts a question that came too soon; returns whether its client floods with these.
+
+        Then it is told to calm down, and may begin no more calls; those that it has go on.
+        """
+        if not self._lifetime.count_too_soon(kind, retry_after_ms, now):
+            return False
+        self._settling = False
+        return True
+
     def _respond_more(self, backlog: Backlog[StreamCall], now: Instant) -> None:
         """Lets calls go on that wait in the backlog, as far as there is room, and time in this turn."""
         while self._turn.may_respond():

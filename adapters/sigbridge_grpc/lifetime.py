@@ -16,6 +16,7 @@ import random
 from typing import Final
 
 from sigbridge.disconnects import DisconnectReason
+from sigbridge.floods import FloodCount
 from sigbridge.instant import NEVER, Instant
 from sigbridge.settings import Settings
 from sigbridge_http2.connection import Connection
@@ -57,6 +58,7 @@ class Lifetime:
 
     __slots__ = (
         "_close_by",
+        "_floods",
         "_http2",
         "_idle_since",
         "_old_at",
@@ -88,6 +90,8 @@ class Lifetime:
         self._close_by = moment + settings.handshake_timeout_seconds
         """The deadline of the greeting, and later of the end."""
         self._refused: Bucket | None = None
+        self._floods: FloodCount | None = None
+        """The questions that the rate limit has refused, from the first on."""
 
     # The steps.
 
@@ -158,6 +162,19 @@ class Lifetime:
         if not self._refused.take(now.monotonic) or self.state >= CLOSING:
             return False
         self._http2.goaway(ErrorCode.ENHANCE_YOUR_CALM, b"too_many_refused_calls")
+        return True
+
+    def count_too_soon(self, kind: str, retry_after_ms: int, now: Instant) -> bool:
+        """Counts a question that the rate limit has refused; returns whether that is flooding.
+
+        Then the client is told to calm down, and the connection takes no more calls.
+        """
+        if self._floods is None:
+            self._floods = FloodCount()
+        if not self._floods.count(kind, retry_after_ms, now.monotonic):
+            return False
+        self._http2.goaway(ErrorCode.ENHANCE_YOUR_CALM, b"flooding")
+        self.leave(now, idle=False)
         return True
 
     def expire_end(self, now: Instant) -> float:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from google.protobuf.message import DecodeError
 
+from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError, malformed_request
 from sigbridge.instant import Instant
@@ -67,6 +68,9 @@ class Call(Protocol):
 
     def hold(self, size: int) -> None:
         """Counts a response that begins to wait in the method's outbox."""
+
+    def count_refusal(self, kind: str, retry_after_ms: int, now: Instant) -> bool:
+        """Counts a question that came too soon; returns whether its connection floods, and so takes no more calls."""
 
 
 class Method(ABC):
@@ -143,15 +147,26 @@ class SessionlessMethod(Method):
 
 UnaryAnswer: TypeAlias = Callable[[bytes, Caller, Instant], bytes]
 """A method of one message and one response; raises SignalingError where it is refused."""
+HoldOff: TypeAlias = Callable[[Identity, str, Instant], None]
+"""Keeps out an identity, or an address where there is none, for a while: it has flooded."""
+
+
+def hold_nobody(identity: Identity, address: str, now: Instant) -> None:
+    """Holds nobody off, where a method has no limit of its own."""
 
 
 class UnaryMethod(SessionlessMethod):
     """A method of one question and one answer."""
 
-    def __init__(self, call: Call, caller: Caller, answer: UnaryAnswer) -> None:
+    def __init__(
+        self, call: Call, caller: Caller, answer: UnaryAnswer, kind: str = "", hold_off: HoldOff = hold_nobody
+    ) -> None:
+        """`kind` is what its questions are counted as, and `hold_off` is for callers who flood with them."""
         super().__init__(call)
         self._caller = caller
         self._answer = answer
+        self._kind = kind
+        self._hold_off = hold_off
         self._question: bytes | None = None
 
     def receive(self, message: bytes, now: Instant) -> None:
@@ -170,6 +185,9 @@ class UnaryMethod(SessionlessMethod):
             answer = self._answer(self._question, self._caller, now)
         except SignalingError as error:
             self._refuse(error)
+            retry_after_ms = error.retry_after_ms
+            if retry_after_ms is not None and self._call.count_refusal(self._kind, retry_after_ms, now):
+                self._hold_off(self._caller.identity, self._caller.address, now)
         else:
             self._send(answer)
             self._call.finish(Ending(0))

@@ -21,8 +21,10 @@ import grpc.aio
 from sigbridge import errors
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
+from sigbridge.floods import FloodCounts
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
+from sigbridge.messages import HealthCheck, ListPeers
 from sigbridge.session import Caller, Session
 from sigbridge.settings import Settings
 from sigbridge_grpc import status
@@ -111,6 +113,8 @@ class MountedSignaling:
         self._streams: set[asyncio.Task[Any]] = set()
         self._turns = StreamTurns()
         self._unary = UnaryBacklog(hub.settings)
+        self._floods = FloodCounts()
+        """The unary calls that the rate limit has refused, by the connection's remote address and port."""
 
     @property
     def stream_count(self) -> int:
@@ -155,13 +159,13 @@ class MountedSignaling:
 
     async def get_peers(self, message: bytes, context: _Context) -> bytes:
         """The peers of a room, without a session."""
-        return await self._answer(self._service.get_peers, message, context)
+        return await self._answer(self._service.get_peers, ListPeers.kind, message, context)
 
     async def health_check(self, message: bytes, context: _Context) -> bytes:
         """How the server is."""
-        return await self._answer(self._service.health_check, message, context)
+        return await self._answer(self._service.health_check, HealthCheck.kind, message, context)
 
-    async def _answer(self, method: _Unary, message: bytes, context: _Context) -> bytes:
+    async def _answer(self, method: _Unary, kind: str, message: bytes, context: _Context) -> bytes:
         if self._timer is not None:
             # Its callers count against limits, too, and must be forgotten again.
             self._timer.start()
@@ -169,10 +173,24 @@ class MountedSignaling:
             return await self._unary.carry_out(context, lambda: method(message, _caller(context), self._clock()))
         except SignalingError as refusal:
             error = refusal.bare()
+            self._count_refusal(error, kind, context)
         except Exception:
             logger.exception("%s failed", method.__name__)
             error = errors.internal_error()
         return await _refuse(context, error)
+
+    def _count_refusal(self, error: SignalingError, kind: str, context: _Context) -> None:
+        """Counts a question that came too soon. Nothing ends the connection of a client that floods with these.
+
+        But its identity or address is held off for as long as it goes on.
+        """
+        retry_after_ms = error.retry_after_ms
+        if retry_after_ms is None:
+            return
+        now = self._clock()
+        if self._floods.count(context.peer(), kind, retry_after_ms, now.monotonic):
+            caller = _caller(context)
+            self._hub.hold_off(caller.identity, caller.address, now)
 
 
 class _Stream:

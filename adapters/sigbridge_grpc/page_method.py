@@ -119,7 +119,9 @@ class PageMethod(SessionlessMethod):
         fields = [(name, value) for name, value in self._fields if not name.startswith(b":")]
         pseudo = dict(self._fields)
         method, target = (pseudo.get(name, b"").decode("latin-1") for name in (b":method", b":path"))
-        return HttpRequest(method, path_of(target), joined(fields), bytes(self._body.buffer), self._client)
+        return HttpRequest(
+            method, path_of(target), joined(fields), bytes(self._body.buffer), self._client, self._call.count_refusal
+        )
 
     def _on_page(self, page: Page | SignalingError, now: Instant) -> None:
         if isinstance(page, SignalingError):

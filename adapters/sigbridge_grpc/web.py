@@ -27,7 +27,7 @@ from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.status import Trailers, trailers_of_refusal
 from sigbridge_net.credentials import bearer_token, utf8_of_latin1
 from sigbridge_net.origins import AllowedOrigins
-from sigbridge_net.wire import Client
+from sigbridge_net.pages import HttpRequest
 
 logger = logging.getLogger("sigbridge.grpc")
 
@@ -64,6 +64,7 @@ class GrpcWeb:
             f"/{SERVICE_NAME}/HealthCheck": service.health_check,
             f"/{HEALTH_SERVICE_NAME}/Check": board.check,
         }
+        self._hub = service.hub
         self._refusals = service.hub.counters.refusals
         self._origins = AllowedOrigins(settings) if origins is None else origins
         self._max_bytes = settings.max_message_bytes
@@ -92,61 +93,47 @@ class GrpcWeb:
             ],
         )
 
-    def answer(
-        self,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        client: Client,
-        now: Instant,
-    ) -> WebResponse | Pending[WebResponse]:
+    def answer(self, request: HttpRequest, now: Instant) -> WebResponse | Pending[WebResponse]:
         """Answer one call; whatever happens to it is in its trailers, as gRPC has it.
 
         What is returned resolves to the answer, and to nothing else, where it must be looked up first who asks.
         """
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         base, _, subtype = kind.partition("+")
         if base not in (CONTENT_TYPE, TEXT_CONTENT_TYPE) or subtype not in ("", "proto"):
             return WebResponse(415, [])
-        cors = self._cors(headers)
-        if "origin" in headers and not cors:
+        cors = self._cors(request.headers)
+        if "origin" in request.headers and not cors:
             return self._foreign()
         is_text = base == TEXT_CONTENT_TYPE
 
         def respond(outcome: Identity | SignalingError, then: Instant) -> WebResponse:
-            answer = self._answer_as(outcome, path, body, client, then, is_text=is_text)
+            answer = self._answer_as(outcome, request, then, is_text=is_text)
             return WebResponse(200, cors, base64.b64encode(answer) if is_text else answer, kind)
 
         try:
-            identity = self._identify(path, headers, client, now)
+            identity = self._identify(request, now)
         except SignalingError as error:
             return respond(error, now)
         return identity.followed_by(respond) if isinstance(identity, Pending) else respond(identity, now)
 
-    def _identify(
-        self, path: str, headers: Mapping[str, str], client: Client, now: Instant
-    ) -> Identity | Pending[Identity]:
-        if path.startswith(self._open):
+    def _identify(self, request: HttpRequest, now: Instant) -> Identity | Pending[Identity]:
+        if request.path.startswith(self._open):
             return ANYBODY
+        headers, client = request.headers, request.client
         authorization = [utf8_of_latin1(headers["authorization"])] if "authorization" in headers else []
         credentials = Credentials(bearer_token(authorization, bare=True), client.certificate, client.address)
         return self._authenticator.authenticate(credentials, now)
 
     def _answer_as(
-        self,
-        identity: Identity | SignalingError,
-        path: str,
-        body: bytes,
-        client: Client,
-        now: Instant,
-        *,
-        is_text: bool,
+        self, identity: Identity | SignalingError, request: HttpRequest, now: Instant, *, is_text: bool
     ) -> bytes:
         """Returns the body of the answer to who asks, or to who is refused."""
         try:
             if isinstance(identity, SignalingError):
                 raise identity
-            return framed(self._apply(identity, path, body, client, now, is_text=is_text)) + _trailers(0, "")
+            message = self._apply(identity, request, now, is_text=is_text)
+            return framed(message) + _trailers(0, "")
         except SignalingError as error:
             refusal = error.bare()
         except Exception:
@@ -155,16 +142,8 @@ class GrpcWeb:
             refusal = internal_error()
         return _trailers(int(refusal.code), refusal.message, trailers_of_refusal(refusal))
 
-    def _apply(
-        self,
-        identity: Identity,
-        path: str,
-        body: bytes,
-        client: Client,
-        now: Instant,
-        *,
-        is_text: bool,
-    ) -> bytes:
+    def _apply(self, identity: Identity, request: HttpRequest, now: Instant, *, is_text: bool) -> bytes:
+        path, body, client = request.path, request.body, request.client
         method = self._methods.get(path)
         if method is None:
             raise method_not_found(path)
@@ -182,7 +161,13 @@ class GrpcWeb:
         if question is None or deframer.unfinished:
             raise SignalingError(Code.UNIMPLEMENTED, "A unary call has one message")
         caller = Caller(identity, client.address, authenticator=self._authenticator, certificate=client.certificate)
-        return method(question, caller, now)
+        try:
+            return method(question, caller, now)
+        except SignalingError as error:
+            retry_after_ms = error.retry_after_ms
+            if retry_after_ms is not None and request.count_refusal(path, retry_after_ms, now):
+                self._hub.hold_off(identity, client.address, now)
+            raise
 
     def _foreign(self) -> WebResponse:
         """No to a page of another origin; a cache must not give that answer to the next."""

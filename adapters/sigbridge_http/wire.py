@@ -34,6 +34,7 @@ import h11
 
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
+from sigbridge.floods import FloodCount
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge.settings import Settings
@@ -132,6 +133,8 @@ class HttpWire:
         self._input_ended = False
         self._draining = False
         """True from the beginning of a shutdown on: each answer is the last of its connection."""
+        self._floods: FloodCount | None = None
+        """The requests that came too soon, from the first on."""
 
     def receive(self, data: bytes, now: Instant) -> None:
         """Takes bytes that arrived."""
@@ -327,7 +330,9 @@ class HttpWire:
     def _answer(self, request: h11.Request, now: Instant) -> None:
         path = path_of(request.target.decode("latin-1"))
         headers = joined(list(request.headers))
-        question = HttpRequest(request.method.decode("latin-1"), path, headers, bytes(self._body), self._client)
+        question = HttpRequest(
+            request.method.decode("latin-1"), path, headers, bytes(self._body), self._client, self._count_refusal
+        )
         page = self._site.answer(question, now)
         if isinstance(page, Pending):
             self._await(page, now)
@@ -356,13 +361,19 @@ class HttpWire:
         if awaited is not None:
             awaited.abandon()
 
+    def _count_refusal(self, kind: str, retry_after_ms: int, now: Instant) -> bool:
+        """Counts a request that came too soon; where its client floods, its answer is the last of the connection."""
+        if self._floods is None:
+            self._floods = FloodCount()
+        return self._floods.count(kind, retry_after_ms, now.monotonic)
+
     def _refuse(self, status: int, now: Instant) -> None:
         """Answers a request that cannot be taken, and ends the connection: where the next one begins is not known."""
         self._send(refused(status), now, last=True)
 
     def _send(self, page: Page, now: Instant, *, last: bool = False) -> None:
         headers = page.fields()
-        if last or self._draining:
+        if last or self._draining or (self._floods is not None and self._floods.flooded):
             headers.append(("connection", "close"))
         self._state = _ON_ANSWER[self._state]
         self._forget_body(now)

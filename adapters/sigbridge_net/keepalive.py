@@ -20,7 +20,8 @@ from enum import Enum
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.settings import Settings
 
-SLOW_CONSUMER_SECONDS = 1.0
+SHORT_CLOSING_SECONDS = 1.0
+_SHORT_CLOSINGS = (DisconnectReason.SLOW_CONSUMER, DisconnectReason.FLOODING)
 """The most seconds for a client that reads too slowly to read why its connection ends."""
 
 
@@ -56,8 +57,8 @@ def first_pinged_at(heard_at: float, pinged_at: float, moment: float) -> float:
 def closing_seconds(settings: Settings, reason: DisconnectReason | None) -> float:
     """Returns the seconds that a client has to read its last words and agree to the end.
 
-    That is `SIGNALING_CLOSE_TIMEOUT_SEC`; for a `slow_consumer`, which has shown that it does not read, one second
-    where that is less.
+    That is `SIGNALING_CLOSE_TIMEOUT_SEC`; for a `slow_consumer`, which has shown that it does not read, and for who is
+    `flooding`, and goes on sending what is thrown away, one second where that is less.
     """
     patience = settings.close_timeout_seconds
-    return min(patience, SLOW_CONSUMER_SECONDS) if reason is DisconnectReason.SLOW_CONSUMER else patience
+    return min(patience, SHORT_CLOSING_SECONDS) if reason in _SHORT_CLOSINGS else patience

@@ -45,6 +45,10 @@ Pages: TypeAlias = Mapping[str, Callable[[], Page]]
 """Path to page."""
 
 
+CountRefusal: TypeAlias = Callable[[str, int, Instant], bool]
+"""Counts a request of a kind that is to come again after so many ms; returns whether its connection floods."""
+
+
 class HttpRequest(NamedTuple):
     """One request."""
 
@@ -55,6 +59,8 @@ class HttpRequest(NamedTuple):
     """By name in lower case; two of a name are joined by a comma (RFC 9110, section 5.3)."""
     body: bytes
     client: Client
+    count_refusal: CountRefusal
+    """Counts that it came too soon, by the rate limit; the connection of one that floods takes no more requests."""
 
 
 class HttpService(Protocol):

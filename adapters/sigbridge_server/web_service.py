@@ -21,7 +21,7 @@ class WebService:
             return _page(self._web.preflight(request.headers))
         if request.method != "POST":
             return Page(405, b"method not allowed\n", headers=[("allow", "POST, OPTIONS")])
-        response = self._web.answer(request.path, request.headers, request.body, request.client, now)
+        response = self._web.answer(request, now)
         return response.followed_by(_page_later) if isinstance(response, Pending) else _page(response)
 
 

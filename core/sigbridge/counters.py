@@ -9,7 +9,7 @@ names of protocols are the adapters': each is made known once, and its counts ar
 from collections import Counter
 from typing import Final, TypeAlias
 
-REFUSAL_REASONS = ("unauthenticated", "throttled", "origin", "draining", "memory", "sessions")
+REFUSAL_REASONS = ("unauthenticated", "throttled", "held_off", "origin", "draining", "memory", "sessions")
 """Words for those who are not let in by a protocol."""
 CONNECTIONS_REFUSED = ("tcp", "connections")
 """The refusal of a connection on which no protocol has been spoken yet, since there are too many."""

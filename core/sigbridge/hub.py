@@ -6,8 +6,8 @@ socket. It knows no protocol, no JSON on the wire, no protobuf and no clock.
 Rule 1: a refused request changes nothing. Rule 2: a session's end removes only what is its own: incarnations tell an
 old session's peer from a new one of the same id. Rule 3: what a message becomes on every wire is made before it is put
 into any outbox. Rule 4: events for other sessions leave at once; what a request causes for its own sender follows its
-response. Rule 5: sessions whose end a request brings about, since an event did not fit or an identity may not be their
-peer any more, are ended when the request is done.
+response. Rule 5: sessions whose end a request brings about, since an event did not fit, an identity may not be their
+peer any more, or requests were too many, are ended when the request is done.
 
 The states of a server, and what leads from one to the next:
 
@@ -25,12 +25,15 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from sigbridge import errors
+from sigbridge.auth import Identity
 from sigbridge.counters import Counters, Tally, add_tally
 from sigbridge.delivery import Delivery
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.errors import SignalingError
 from sigbridge.farewells import Farewells
+from sigbridge.floods import FloodCount, Held
+from sigbridge.headcount import Headcount
 from sigbridge.instant import NEVER, Instant
 from sigbridge.limits import RateLimiter
 from sigbridge.messages import (
@@ -119,11 +122,15 @@ class Hub:
             burst=settings.rate_burst,
             bytes_per_token=settings.rate_kib_per_token * 1024,
         )
+        self._held = Held(settings.flood_hold_seconds)
+        self._headcount = Headcount(settings)
         self._rooms = Rooms()
-        self._offers = Offers(lifetime_seconds=settings.pending_offer_seconds)
+        self._offers = Offers(
+            lifetime_seconds=settings.pending_offer_seconds, max_pending_of_maker=settings.max_pending_offers
+        )
         self._delivery = Delivery(self.counters, tracer)
         self._farewells = Farewells(self._delivery)
-        self._standing = Standing(Patterns(settings.reserved_peer_ids), self._end_later)
+        self._standing = Standing(Patterns(settings.reserved_peer_ids), self._headcount, self._held, self._end_later)
         self._call_in_next_turn: Callable[[], None] | None = None
         self._turn_asked = False
         """Whether the next turn of the event loop was asked for already."""
@@ -158,9 +165,10 @@ class Hub:
         """Begin a session.
 
         `protocol` is the name of its way in, `on_end` is called once, when the session ends. Raises SignalingError
-        where the server is full or short of memory (RESOURCE_EXHAUSTED), leaving or draining (UNAVAILABLE).
+        where the server is full or short of memory, the caller has as many sessions as it may, or is held off after
+        flooding (RESOURCE_EXHAUSTED), and where the server is leaving or draining (UNAVAILABLE).
         """
-        self._check_room_for_one(protocol)
+        self._check_room_for_one(protocol, caller, now)
         settings = self.settings
         outbox = Outbox(max_messages=settings.outbox_max_messages, max_bytes=settings.outbox_max_bytes)
         session = Session(secrets.token_hex(8), protocol, encoding, outbox, caller, self.counters.tallies(protocol))
@@ -168,6 +176,8 @@ class Hub:
         session.opened_at = session.unannounced_since = now.monotonic
         session.ends_at = end_of(session.identity, now)
         self._sessions[session.id] = session
+        if self._headcount.limited:
+            self._headcount.enter(session)
         self.counters.sessions[protocol] += 1
         logger.info(
             "session started",
@@ -175,7 +185,7 @@ class Hub:
         )
         return session
 
-    def _check_room_for_one(self, protocol: str) -> None:
+    def _check_room_for_one(self, protocol: str, caller: Caller, now: Instant) -> None:
         refusals = self.counters.refusals
         if not self.serving:
             refusals[protocol, "draining"] += 1
@@ -187,6 +197,32 @@ class Hub:
         if len(self._sessions) >= settings.max_sessions:
             refusals[protocol, "sessions"] += 1
             raise errors.too_many_sessions("SIGNALING_MAX_SESSIONS", settings.max_sessions)
+        if self._held.until:
+            self._check_held(protocol, caller, now)
+        if self._headcount.limited:
+            try:
+                self._headcount.check(caller.identity, caller.address)
+            except SignalingError:
+                refusals[protocol, "sessions"] += 1
+                raise
+
+    def _check_held(self, protocol: str, caller: Caller, now: Instant) -> None:
+        try:
+            self._held.check(caller.identity.name, caller.address, now.monotonic)
+        except SignalingError:
+            self.counters.refusals[protocol, "held_off"] += 1
+            raise
+
+    def hold_off(self, identity: Identity, address: str, now: Instant) -> None:
+        """Keep out an identity, or an address where there is none, for a while, since it has flooded.
+
+        It gets no session and no answer without one until then; the sessions that it has go on.
+        """
+        if self._held.hold(identity.name, address, now.monotonic):
+            logger.info(
+                "held off after flooding",
+                extra={"identity": identity.name or None, "remote": address, "hold_seconds": self._held.seconds},
+            )
 
     def end(self, session: Session, reason: DisconnectReason, now: Instant) -> None:
         """End a session, whoever wants it: its peer leaves, and its `on_end` is told. A second end is ignored.
@@ -259,6 +295,7 @@ class Hub:
         settings, moment = self.settings, now.monotonic
         offer_due = self._offers.expire(moment)
         self._limiter.expire(moment)
+        self._held.expire(moment)
         announce_seconds, send_seconds = settings.announce_timeout_seconds, settings.send_deadline_seconds
         unannounced_since = oldest = moment
         ends_at = NEVER
@@ -306,6 +343,8 @@ class Hub:
     def _end_one(self, session: Session, reason: DisconnectReason, now: Instant) -> None:
         session.end_reason = reason
         del self._sessions[session.id]
+        if self._headcount.limited:
+            self._headcount.leave(session)
         self.counters.sessions[session.protocol] -= 1
         self.counters.disconnects[session.protocol, reason.word] += 1
         peer, session.peer = session.peer, None
@@ -413,12 +452,25 @@ class Hub:
         """Count the outcome of a request and respond with it, then end those whose end it has brought about."""
         session.request_count += 1
         if isinstance(outcome, SignalingError):
-            self.counters.refused_requests[session.protocol, tally.kind, outcome.code.name] += 1
+            self._count_refusal(session, tally.kind, outcome, now)
         else:
             tally.accepted += 1
         self._delivery.respond(session, outcome, request_id, now, sink)
         if self._delivery.slow or self._to_end:
             self._end_queued(now)
+
+    def _count_refusal(self, session: Session, kind: str, error: SignalingError, now: Instant) -> None:
+        """Count a refused request; where there were too many that had to wait and did not, its session ends."""
+        self.counters.refused_requests[session.protocol, kind, error.code.name] += 1
+        retry_after_ms = error.retry_after_ms
+        if retry_after_ms is None or session.end_reason is not None:
+            return
+        floods = session.floods
+        if floods is None:
+            floods = session.floods = FloodCount()
+        if floods.count(kind, retry_after_ms, now.monotonic):
+            self._to_end.append((session, DisconnectReason.FLOODING))
+            self.hold_off(session.identity, session.remote, now)
 
     def respond(
         self,
@@ -454,7 +506,7 @@ class Hub:
         """Answer a question that needs no session; raises SignalingError where it is refused."""
         reply: PeerList | Health
         try:
-            self._limiter.take(caller.holder, request.kind, now.monotonic)
+            self._take_question(protocol, request.kind, caller, now)
             reply = self.health(now) if isinstance(request, HealthCheck) else self._listing.answer(request, caller, now)
         except SignalingError as error:
             self.counters.refused_requests[protocol, request.kind, error.code.name] += 1
@@ -467,11 +519,17 @@ class Hub:
     ) -> SignalingError:
         """Count a question that its adapter could not read; see `query` and `respond`. Returns the error to raise."""
         try:
-            self._limiter.take(caller.holder, kind, now.monotonic)
+            self._take_question(protocol, kind, caller, now)
         except SignalingError as too_many:
             error = too_many.bare()
         self.counters.refused_requests[protocol, kind, error.code.name] += 1
         return error
+
+    def _take_question(self, protocol: str, kind: str, caller: Caller, now: Instant) -> None:
+        """Take a question from its caller's bucket; SignalingError where that is empty, or the caller held off."""
+        if self._held.until:
+            self._check_held(protocol, caller, now)
+        self._limiter.take(caller.holder, kind, now.monotonic)
 
     def deliver(self, room_name: str, to_peer_id: str, event: Event, from_protocol: str, now: Instant) -> None:
         """Queue an event for one peer, as a bus brings it.

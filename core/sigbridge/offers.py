@@ -6,11 +6,12 @@ the next:
     none ──offer──► pending ──final answer, hang-up──► over ──as long again, or too many──► none
                      │   ▲ a newer offer replaces it     │
                      │   └────────────offer──────────────┘
-                     └──time is up, one of the two leaves──► none          (over ──one of the two leaves──► none)
+                     └──time is up, too many, one of the two leaves──► none    (over ──one of the two leaves──► none)
 
 An answer that says its offer is stale where another one is pending, or where that offer is over. Ids of one (from, to)
 rise, so the youngest that is over stands for all before it. Rule 1: what is over is remembered for its maker, who can
 make others forget nothing but by numbers: there is a most for each maker, and one in all; the oldest goes first.
+Rule 2: so there is of those that are pending, for each maker; one that is forgotten for it is as one that has expired.
 Source: `docs/protocol.md`, "offer, answer, ice_candidate" and "Which offer a message belongs to".
 """
 
@@ -28,23 +29,33 @@ MAX_OVER: Final = 65536
 class _Offer:
     """One offer; `until` is when it expires, or is forgotten (monotonic seconds)."""
 
-    __slots__ = ("offer_id", "until")
+    __slots__ = ("offer_id", "siblings", "until")
 
-    def __init__(self, offer_id: str, until: float) -> None:
+    def __init__(self, offer_id: str, until: float, siblings: dict[OfferKey, None]) -> None:
         self.offer_id = offer_id
         self.until = until
+        self.siblings = siblings
+        """The keys of its maker's pending offers, the oldest first: its own among them while it is pending."""
 
 
 class Offers:
     """The pending offers, and those that are over, each in the order in which they expire."""
 
     def __init__(
-        self, *, lifetime_seconds: float, max_over_of_maker: int = MAX_OVER_OF_MAKER, max_over: int = MAX_OVER
+        self,
+        *,
+        lifetime_seconds: float,
+        max_pending_of_maker: int,
+        max_over_of_maker: int = MAX_OVER_OF_MAKER,
+        max_over: int = MAX_OVER,
     ) -> None:
         self._lifetime_seconds = lifetime_seconds
+        self._max_pending_of_maker = max_pending_of_maker
         self._max_over_of_maker = max_over_of_maker
         self._max_over = max_over
         self._pending: dict[OfferKey, _Offer] = {}
+        self._pending_of_maker: dict[tuple[str, str], dict[OfferKey, None]] = {}
+        """The siblings of the pending offers, by room and maker."""
         self._over: dict[OfferKey, _Offer] = {}
         self._over_of_maker: dict[tuple[str, str], dict[OfferKey, None]] = {}
         """The keys of `_over` by room and maker, the oldest first."""
@@ -66,18 +77,37 @@ class Offers:
         return f"{from_peer_id}_{to_peer_id}_{self._last_milliseconds}"
 
     def add(self, key: OfferKey, offer_id: str, now: float) -> None:
-        """Begins an offer; an older one of the same key is replaced."""
-        if self._pending.pop(key, None) is None:
-            if key in self._over:
-                # While this one is pending every other is stale, and that is as long as it would be remembered.
-                self._forget(key)
-            room, maker, target = key
-            for peer_id in (maker, target):
-                keys = self._of_peer.get((room, peer_id))
-                if keys is None:
-                    keys = self._of_peer[room, peer_id] = set()
-                keys.add(key)
-        self._pending[key] = _Offer(offer_id, now + self._lifetime_seconds)
+        """Begins an offer; an older one of the same key is replaced, and a maker's oldest of too many is forgotten."""
+        until = now + self._lifetime_seconds
+        offer = self._pending.pop(key, None)
+        if offer is None:
+            offer = self._begin(key, offer_id, until)
+        else:
+            offer.offer_id = offer_id
+            offer.until = until
+            del offer.siblings[key]
+        siblings = offer.siblings
+        siblings[key] = None
+        self._pending[key] = offer
+        if len(siblings) > self._max_pending_of_maker:
+            self._drop(next(iter(siblings)))
+
+    def _begin(self, key: OfferKey, offer_id: str, until: float) -> _Offer:
+        """Makes an offer of a key of which none is pending."""
+        if key in self._over:
+            # While this one is pending every other is stale, and that is as long as it would be remembered.
+            self._forget(key)
+        room, maker_id, target_id = key
+        maker = (room, maker_id)
+        for peer in (maker, (room, target_id)):
+            keys = self._of_peer.get(peer)
+            if keys is None:
+                keys = self._of_peer[peer] = set()
+            keys.add(key)
+        siblings = self._pending_of_maker.get(maker)
+        if siblings is None:
+            siblings = self._pending_of_maker[maker] = {}
+        return _Offer(offer_id, until, siblings)
 
     def end(self, key: OfferKey, offer_id: str, now: float) -> None:
         """Ends the pending offer, where there is one: it was answered, or one of the two hung up.
@@ -88,9 +118,10 @@ class Offers:
         if offer is None or (offer_id and offer_id != offer.offer_id):
             return
         del self._pending[key]
+        maker = (key[0], key[1])
+        self._leave_siblings(offer, key, maker)
         offer.until = now + self._lifetime_seconds
         self._over[key] = offer
-        maker = (key[0], key[1])
         keys = self._over_of_maker.get(maker)
         if keys is None:
             keys = self._over_of_maker[maker] = {}
@@ -132,14 +163,23 @@ class Offers:
 
     def _drop(self, key: OfferKey) -> None:
         """Drops the offer of a key, pending or over; there must be one."""
-        if self._pending.pop(key, None) is None:
-            self._forget(key)
         room, maker, target = key
+        offer = self._pending.pop(key, None)
+        if offer is None:
+            self._forget(key)
+        else:
+            self._leave_siblings(offer, key, (room, maker))
         for peer_id in (maker, target):
             keys = self._of_peer[room, peer_id]
             keys.discard(key)
             if not keys:
                 del self._of_peer[room, peer_id]
+
+    def _leave_siblings(self, offer: _Offer, key: OfferKey, maker: tuple[str, str]) -> None:
+        """Takes an offer that is pending no more from its maker's; all else is left to the caller."""
+        del offer.siblings[key]
+        if not offer.siblings:
+            del self._pending_of_maker[maker]
 
     def _forget(self, key: OfferKey) -> None:
         """Forgets an offer that is over; `_of_peer` is left to the caller."""

@@ -23,6 +23,7 @@ from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Certificate, Ident
 from sigbridge.counters import Tallies
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
+from sigbridge.floods import FloodCount
 from sigbridge.instant import NEVER, Instant
 from sigbridge.messages import Event, PeerInfo, PeerJoined, Reply
 from sigbridge.outbox import Outbox, nobody
@@ -104,7 +105,8 @@ def not_ready(now: Instant) -> None:
 class Session:
     """One connection. Its id is random, names it in the log, and is never shown to a peer.
 
-    Identity and encoding may change while it lives: nothing is kept that follows from them.
+    Identity and encoding may change while it lives: nothing is kept that follows from them but a `Headcount`, which
+    is the one to give it another identity.
     """
 
     __slots__ = (
@@ -115,6 +117,7 @@ class Session:
         "encoding",
         "end_reason",
         "ends_at",
+        "floods",
         "has_authenticated",
         "id",
         "identity",
@@ -150,6 +153,8 @@ class Session:
         """When it ends because its credentials do (monotonic seconds)."""
         self.has_authenticated = False
         """True once it was given an identity by `authenticate`: nobody in particular may become somebody once."""
+        self.floods: FloodCount | None = None
+        """The refusals by the rate limit, from the first on."""
         self.authenticator = caller.authenticator
         self.certificate = caller.certificate
         self.remote = caller.address

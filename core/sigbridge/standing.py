@@ -13,6 +13,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
+from sigbridge.floods import Held
+from sigbridge.headcount import Headcount
 from sigbridge.instant import NEVER, Instant
 from sigbridge.session import Session
 from sigbridge.share import EVENTS_PER_TURN
@@ -44,14 +46,22 @@ class Review(NamedTuple):
 class Standing:
     """Gives sessions their identities, and reviews them."""
 
-    __slots__ = ("_call_in_next_turn", "_end", "_reserved", "_reviews")
+    __slots__ = ("_call_in_next_turn", "_end", "_headcount", "_held", "_reserved", "_reviews")
 
-    def __init__(self, reserved: Container[str], end: Callable[[Session, DisconnectReason], None]) -> None:
+    def __init__(
+        self,
+        reserved: Container[str],
+        headcount: Headcount,
+        held: Held,
+        end: Callable[[Session, DisconnectReason], None],
+    ) -> None:
         """`reserved` are the peer ids of those alone whose own patterns name them; `end` queues the end of a session.
 
         What is queued ends with the request or the turn.
         """
         self._reserved = reserved
+        self._headcount = headcount
+        self._held = held
         self._end = end
         self._call_in_next_turn: Callable[[], None] | None = None
         self._reviews: deque[Review] = deque()
@@ -63,9 +73,13 @@ class Standing:
     def give(self, session: Session, identity: Identity, now: Instant) -> None:
         """Lets a session act for an identity from now on, as long as that lasts.
 
-        Its peer leaves, and it ends, where the identity may not be that peer.
+        Its peer leaves, and it ends, where the identity may not be that peer. Raises SignalingError
+        (RESOURCE_EXHAUSTED) where that is another's, who is held off or may have no further session; nothing has
+        changed then.
         """
-        session.identity = identity
+        if identity.name != session.identity.name:
+            self._held.check(identity.name, session.remote, now.monotonic)
+        self._headcount.give(session, identity)
         session.ends_at = end_of(identity, now)
         peer = session.peer
         if peer is not None and not identity.may_be(peer.room.name, peer.peer_id, self._reserved):

@@ -65,7 +65,7 @@ def test_a_protocol_is_seen_from_when_it_is_known():
     assert list(counters.sessions) == ["grpc", "quic"]
     every = {(protocol, reason): 0 for protocol in ("grpc", "quic") for reason in REFUSAL_REASONS}
     assert dict(counters.refusals) == {("tcp", "connections"): 0, ("tcp", "descriptors"): 0, **every}
-    assert REFUSAL_REASONS == ("unauthenticated", "throttled", "origin", "draining", "memory", "sessions")
+    assert REFUSAL_REASONS == ("unauthenticated", "throttled", "held_off", "origin", "draining", "memory", "sessions")
     counters.sessions["grpc"] += 1
     counters.refusals["grpc", "origin"] += 1
     counters.know("grpc")

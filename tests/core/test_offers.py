@@ -8,7 +8,7 @@ from sigbridge.offers import MAX_OVER_OF_MAKER, Offers
 @pytest.fixture
 def make_offers():
     def make(**bounds):
-        return Offers(lifetime_seconds=60, **bounds)
+        return Offers(lifetime_seconds=60, **{"max_pending_of_maker": 1000, **bounds})
 
     return make
 
@@ -23,7 +23,7 @@ A_TO_B, B_TO_A, A_TO_C = ("room", "a", "b"), ("room", "b", "a"), ("room", "a", "
 
 def kept(offers):
     """Whatever is kept of offers, pending or over."""
-    return offers._pending, offers._over, offers._over_of_maker, offers._of_peer
+    return offers._pending, offers._pending_of_maker, offers._over, offers._over_of_maker, offers._of_peer
 
 
 def test_an_offer_lives_until_it_ends(offers):
@@ -103,7 +103,7 @@ def test_what_was_ended_is_stale_for_as_long_as_an_offer_may_be_pending(offers):
     assert offers.expire(89.9) is None, "nothing is due for what is over"
     assert offers.is_stale(A_TO_B, "a_b_1", 89.9)
     offers.expire(90.0)
-    assert kept(offers) == ({}, {}, {}, {})
+    assert kept(offers) == ({}, {}, {}, {}, {})
 
 
 def test_what_has_expired_is_not_stale(offers):
@@ -133,7 +133,7 @@ def test_what_is_over_is_as_stale_while_and_after_a_newer_one_is_pending(offers)
     assert offers.is_stale(A_TO_B, "a_b_1", 69.9)
     offers.expire(70.0)
     assert not offers.is_stale(A_TO_B, "a_b_1", 70.0)
-    assert kept(offers) == ({}, {}, {}, {})
+    assert kept(offers) == ({}, {}, {}, {}, {})
 
 
 def test_of_one_maker_the_oldest_is_forgotten_first(make_offers):
@@ -147,7 +147,7 @@ def test_of_one_maker_the_oldest_is_forgotten_first(make_offers):
     assert [offers.is_stale(key, f"a_b{n}_{n}", 4.0) for n, key in enumerate(keys)] == [False, False, True, True, True]
     assert offers.is_stale(B_TO_A, "b_a_1", 4.0), "what others have made is not forgotten for it"
     offers.expire(100.0)
-    assert kept(offers) == ({}, {}, {}, {})
+    assert kept(offers) == ({}, {}, {}, {}, {})
 
 
 def test_of_all_the_oldest_is_forgotten_first(make_offers):
@@ -172,7 +172,7 @@ def test_the_bounds_hold_whatever_peers_do(make_offers):
     assert sum(map(len, offers._of_peer.values())) == 2 * most
     assert sum(map(len, offers._over_of_maker.values())) == most
     offers.expire(60.0)
-    assert kept(offers) == ({}, {}, {}, {})
+    assert kept(offers) == ({}, {}, {}, {}, {})
 
 
 def test_nothing_is_kept_of_offers_that_ended(offers):
@@ -182,7 +182,7 @@ def test_nothing_is_kept_of_offers_that_ended(offers):
         if n % 2:
             offers.end(key, "", float(n))
     offers.expire(1000.0)
-    assert kept(offers) == ({}, {}, {}, {})
+    assert kept(offers) == ({}, {}, {}, {}, {})
 
 
 def test_ids_rise_whatever_the_clock_does(offers):
@@ -190,3 +190,43 @@ def test_ids_rise_whatever_the_clock_does(offers):
     assert offers.next_id("c", "d", 1.5) == "c_d_1501"
     assert offers.next_id("a", "b", 1.0) == "a_b_1502"
     assert offers.next_id("a", "b", 1.6) == "a_b_1600"
+
+
+def test_of_the_pending_offers_of_one_maker_the_oldest_is_forgotten(make_offers):
+    offers = make_offers(max_pending_of_maker=3)
+    keys = [("room", "a", f"b{n}") for n in range(5)]
+    offers.add(B_TO_A, "b_a_0", 0.0)
+    offers.add(("other", "a", "b"), "a_b_0", 0.0)
+    for n, key in enumerate(keys):
+        offers.add(key, f"a_b{n}_{n}", float(n))
+    assert [key in offers for key in keys] == [False, False, True, True, True]
+    assert B_TO_A in offers, "others' are not forgotten for it"
+    assert ("other", "a", "b") in offers
+    assert len(offers) == 5
+    assert not offers.is_stale(keys[0], "a_b0_0", 4.0), "it is as one that has expired"
+    offers.end_all_of("room", "a")
+    offers.end_all_of("other", "a")
+    assert kept(offers) == ({}, {}, {}, {}, {})
+
+
+def test_a_pending_offer_that_is_replaced_or_ends_is_no_further_one(make_offers):
+    offers = make_offers(max_pending_of_maker=3)
+    keys = [("room", "a", f"b{n}") for n in range(5)]
+    for n, key in enumerate((*keys[:3], keys[0], keys[0], keys[3])):
+        offers.add(key, f"a_b_{n}", float(n))
+    assert [key in offers for key in keys] == [True, False, True, True, False], "a replaced one is the youngest"
+    offers.end(keys[2], "", 6.0)
+    offers.add(keys[4], "a_b_7", 7.0)
+    assert [key in offers for key in keys] == [True, False, False, True, True]
+    offers.expire(1000.0)
+    assert kept(offers) == ({}, {}, {}, {}, {})
+
+
+def test_the_bound_of_pending_offers_holds_whatever_peers_do(make_offers):
+    offers = make_offers(max_pending_of_maker=50)
+    for maker in range(20):
+        for target in range(200):
+            offers.add(("room", f"a{maker}", f"b{target}"), f"a{maker}_b{target}_1", 0.0)
+    assert len(offers) == 20 * 50
+    assert {len(keys) for keys in offers._pending_of_maker.values()} == {50}
+    assert sum(map(len, offers._of_peer.values())) == 2 * 20 * 50

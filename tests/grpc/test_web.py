@@ -8,7 +8,9 @@ from typing import Any, cast
 import pytest
 from grpc_health.v1 import health_pb2
 
+from clock import Clock
 from later import ALICE, Later
+from lines import Line
 from rights import FORBIDDEN, OnlyLobby
 from sigbridge import Hub, Instant, Settings
 from sigbridge.auth import StaticTokens
@@ -19,8 +21,11 @@ from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.web import GrpcWeb, WebResponse
+from sigbridge_http.wire import HttpWire, http_wires
 from sigbridge_net.origins import AllowedOrigins
+from sigbridge_net.pages import HttpRequest, Site
 from sigbridge_net.wire import Client
+from sigbridge_server.web_service import WebService
 
 NOW = Instant(1.0, 1.0)
 PEERS = "/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers"
@@ -37,10 +42,14 @@ def make_web(*, tokens: tuple[str, ...] = (), origins: tuple[str, ...] = (), **s
     return GrpcWeb(service, HealthBoard(), known)
 
 
+def request(path: str, body: bytes, headers: Mapping[str, str]) -> HttpRequest:
+    return HttpRequest("POST", path, headers, body, Client("192.0.2.1"), lambda kind, retry_after_ms, now: False)
+
+
 def ask(
     web: GrpcWeb, path: str = HEALTH, body: bytes = framed(b""), headers: Mapping[str, str] = BINARY
 ) -> WebResponse:
-    response = web.answer(path, headers, body, Client("192.0.2.1"), NOW)
+    response = web.answer(request(path, body, headers), NOW)
     assert isinstance(response, WebResponse)
     return response
 
@@ -184,7 +193,7 @@ def test_a_client_that_is_no_page_gets_no_cors_headers() -> None:
 def awaited(door: Later, path: str = HEALTH, **settings: int) -> tuple[Pending[WebResponse], list[WebResponse]]:
     known = Settings(**settings)  # type: ignore[arg-type]
     web = GrpcWeb(SignalingService(Hub(known, NOW)), HealthBoard(), known, authenticator=door)
-    response = web.answer(path, {**BINARY, "authorization": "Bearer token"}, framed(b""), Client("192.0.2.1"), NOW)
+    response = web.answer(request(path, framed(b""), {**BINARY, "authorization": "Bearer token"}), NOW)
     assert isinstance(response, Pending)
     answers: list[WebResponse] = []
     response.then(lambda outcome, _: answers.append(cast(WebResponse, outcome)))
@@ -223,7 +232,7 @@ def test_a_fault_of_a_call_that_has_waited_is_an_answer(monkeypatch: pytest.Monk
     door = Later()
     web = GrpcWeb(SignalingService(Hub(Settings(), NOW)), HealthBoard(), Settings(), authenticator=door)
     monkeypatch.setitem(web._methods, HEALTH, lambda *_: 1 / 0)
-    response = web.answer(HEALTH, BINARY, framed(b""), Client(""), NOW)
+    response = web.answer(request(HEALTH, framed(b""), BINARY), NOW)
     assert isinstance(response, Pending)
     answers: list[Any] = []
     response.then(lambda outcome, _: answers.append(outcome))
@@ -241,3 +250,49 @@ def test_origins_are_those_of_the_moment() -> None:
     origins.list_instead(("https://b.example",))
     assert ask(web, headers=headers).status == 200
     assert dict(web.preflight(headers).headers)["access-control-allow-origin"] == "https://b.example"
+
+
+class WebLine(Line):
+    """A client's HTTP/1.1, with gRPC-Web behind it."""
+
+    wire: HttpWire
+
+    def __init__(self, web: GrpcWeb, clock: Clock) -> None:
+        super().__init__(http_wires(Site({}, WebService(web)), Settings()), clock)
+
+    def ask(self) -> tuple[str, str]:
+        """Asks for the peers of a room; returns its status and message."""
+        self.output = b""
+        question = framed(b"")
+        head = f"POST {PEERS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc-web\r\n"
+        self.feed(f"{head}content-length: {len(question)}\r\n\r\n".encode() + question)
+        _, trailers = read(self.output.partition(b"\r\n\r\n")[2])
+        return trailers["grpc-status"], trailers.get("grpc-message", "")
+
+
+def test_calls_that_keep_coming_over_the_rate_end_their_connection() -> None:
+    clock = Clock()
+    web = make_web(rate_per_second=1, rate_burst=10)
+    line = WebLine(web, clock)
+    begun = clock.now.monotonic
+    while not line.wire.finished and clock.now.monotonic < begun + 5:
+        status, message = line.ask()
+        clock.advance(0.025)
+    assert 2.0 <= clock.now.monotonic - begun <= 3.0
+    assert (status, message.partition(" ")[0]) == ("8", "Too"), "the last one has its answer"
+    assert b"\r\nconnection: close\r\n" in line.output.lower()
+    again = WebLine(web, clock)
+    assert again.ask() == ("8", f"Held off after flooding: try again in {5001 - 25} ms")
+    assert not again.wire.finished
+    clock.advance(5.0)
+    assert again.ask() == ("0", "")
+
+
+def test_calls_that_wait_as_long_as_told_end_nothing() -> None:
+    clock = Clock()
+    line = WebLine(make_web(rate_per_second=1, rate_burst=10), clock)
+    for _ in range(400):
+        if line.ask()[0] == "8":
+            clock.advance(1.001)
+    assert clock.now.monotonic > 1000 + 10
+    assert not line.wire.finished

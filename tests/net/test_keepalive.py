@@ -4,7 +4,7 @@ import pytest
 
 from sigbridge import DisconnectReason, Settings
 from sigbridge_net.keepalive import (
-    SLOW_CONSUMER_SECONDS,
+    SHORT_CLOSING_SECONDS,
     Silence,
     closing_seconds,
     first_pinged_at,
@@ -104,10 +104,11 @@ def test_who_stops_talking_is_gone_a_timeout_after_the_ping_that_follows() -> No
     assert life.steps == [(30.0, Silence.PING), (60.0, Silence.PING), (70.0, Silence.END)]
 
 
-@pytest.mark.parametrize(("setting", "slow"), [(5.0, 1.0), (1.0, 1.0), (0.25, 0.25)])
-def test_a_slow_consumer_has_a_second_at_most(setting: float, slow: float) -> None:
+@pytest.mark.parametrize(("setting", "short"), [(5.0, 1.0), (1.0, 1.0), (0.25, 0.25)])
+def test_who_does_not_read_or_does_not_stop_has_a_second_at_most(setting: float, short: float) -> None:
     settings = Settings(close_timeout_seconds=setting)
-    assert SLOW_CONSUMER_SECONDS == 1.0
-    assert closing_seconds(settings, DisconnectReason.SLOW_CONSUMER) == slow
-    for reason in (None, *(one for one in DisconnectReason if one is not DisconnectReason.SLOW_CONSUMER)):
+    hasty = {DisconnectReason.SLOW_CONSUMER, DisconnectReason.FLOODING}
+    assert SHORT_CLOSING_SECONDS == 1.0
+    assert {closing_seconds(settings, reason) for reason in hasty} == {short}
+    for reason in (None, *(set(DisconnectReason) - hasty)):
         assert closing_seconds(settings, reason) == setting

@@ -84,8 +84,8 @@ class AuthenticateRule:
             raise errors.session_ended()
         if not _may_become(session, identity):
             raise errors.subject_mismatch()
-        session.has_authenticated = True
         self._standing.give(session, identity, now)
+        session.has_authenticated = True
         return _reply(session)
 
 

@@ -23,8 +23,8 @@ class Rates(Subject):
     flood_hold_seconds: float = seconds(
         5.0,
         "SIGNALING_FLOOD_HOLD_SEC",
-        "how long an identity, or an address where there is none, is kept out after a session of it was ended for "
-        "flooding; 0: not at all",
+        "how long an identity, or an address where there is none, is kept out after it has gone on sending over the "
+        "rate; 0: not at all",
         zero=True,
     )
     rate_kib_per_token: int = whole(
