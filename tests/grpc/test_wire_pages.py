@@ -448,3 +448,16 @@ def test_refused_calls_are_counted_as_before(places: Places) -> None:
             begin(line, SIGNAL, end=True)
         line.pump()
     assert line.goaways[-1][2] == b"too_many_refused_calls"
+
+
+def test_questions_of_grpc_web_that_keep_coming_over_the_rate_end_their_connection(clock: Clock) -> None:
+    settings = Settings(rate_per_second=1.0, rate_burst=10)
+    hub = Hub(settings, clock.now)
+    line = make_server(clock, site=Site({}, WebService(GrpcWeb(SignalingService(hub), HealthBoard(), settings)))).line()
+    begun = clock.now.monotonic
+    while not line.goaways and clock.now.monotonic < begun + 5:
+        answer = ask(line, GET_PEERS, framed(b""), method=b"POST", headers=[(b"content-type", WEB)])
+        clock.advance(0.025)
+    assert 2.0 <= clock.now.monotonic - begun <= 3.0
+    assert b"grpc-status: 8\r\n" in answer.body, "the last one has its answer"
+    assert line.goaways[0][2] == b"flooding"
