@@ -95,7 +95,7 @@ class PageMethod(SessionlessMethod):
             self._awaited = page
             page.then(self._on_page)
         else:
-            self._answer(page)
+            self._take(page, now)
 
     def refuse(self, status: int) -> None:
         """Answers a request that cannot be taken."""
@@ -119,15 +119,20 @@ class PageMethod(SessionlessMethod):
         fields = [(name, value) for name, value in self._fields if not name.startswith(b":")]
         pseudo = dict(self._fields)
         method, target = (pseudo.get(name, b"").decode("latin-1") for name in (b":method", b":path"))
-        return HttpRequest(
-            method, path_of(target), joined(fields), bytes(self._body.buffer), self._client, self._call.count_refusal
-        )
+        return HttpRequest(method, path_of(target), joined(fields), bytes(self._body.buffer), self._client)
 
     def _on_page(self, page: Page | SignalingError, now: Instant) -> None:
         if isinstance(page, SignalingError):
             self.refuse(503)
         else:
-            self._answer(page)
+            self._take(page, now)
+
+    def _take(self, page: Page, now: Instant) -> None:
+        """Answers with what the site says; one who floods is told to calm down before."""
+        too_soon = page.too_soon
+        if too_soon is not None and self._call.count_refusal(too_soon.kind, too_soon.retry_after_ms, now):
+            too_soon.hold_off(now)
+        self._answer(page)
 
     def _answer(self, page: Page) -> None:
         """Gives the call its response; a second one is ignored."""

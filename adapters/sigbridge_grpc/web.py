@@ -27,7 +27,8 @@ from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.status import Trailers, trailers_of_refusal
 from sigbridge_net.credentials import bearer_token, utf8_of_latin1
 from sigbridge_net.origins import AllowedOrigins
-from sigbridge_net.pages import HttpRequest
+from sigbridge_net.pages import HttpRequest, TooSoon
+from sigbridge_net.wire import Client
 
 logger = logging.getLogger("sigbridge.grpc")
 
@@ -44,6 +45,7 @@ class WebResponse(NamedTuple):
     headers: list[tuple[str, str]]
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
+    too_soon: TooSoon | None = None
 
 
 class GrpcWeb:
@@ -108,8 +110,8 @@ class GrpcWeb:
         is_text = base == TEXT_CONTENT_TYPE
 
         def respond(outcome: Identity | SignalingError, then: Instant) -> WebResponse:
-            answer = self._answer_as(outcome, request, then, is_text=is_text)
-            return WebResponse(200, cors, base64.b64encode(answer) if is_text else answer, kind)
+            answer, too_soon = self._answer_as(outcome, request, then, is_text=is_text)
+            return WebResponse(200, cors, base64.b64encode(answer) if is_text else answer, kind, too_soon)
 
         try:
             identity = self._identify(request, now)
@@ -127,26 +129,29 @@ class GrpcWeb:
 
     def _answer_as(
         self, identity: Identity | SignalingError, request: HttpRequest, now: Instant, *, is_text: bool
-    ) -> bytes:
-        """Returns the body of the answer to who asks, or to who is refused."""
+    ) -> tuple[bytes, TooSoon | None]:
+        """Returns the body of the answer to who asks, or to who is refused; and what is to be counted of it."""
+        too_soon = None
         try:
             if isinstance(identity, SignalingError):
                 raise identity
-            message = self._apply(identity, request, now, is_text=is_text)
-            return framed(message) + _trailers(0, "")
+            method, question = self._method_of(request, is_text=is_text)
+            return framed(method(question, self._caller(identity, request.client), now)) + _trailers(0, ""), None
         except SignalingError as error:
             refusal = error.bare()
+            if not isinstance(identity, SignalingError):
+                too_soon = self._too_soon(refusal, identity, request)
         except Exception:
             # Later, nobody but us is there to hear of it.
             logger.exception("a call of gRPC-Web failed")
             refusal = internal_error()
-        return _trailers(int(refusal.code), refusal.message, trailers_of_refusal(refusal))
+        return _trailers(int(refusal.code), refusal.message, trailers_of_refusal(refusal)), too_soon
 
-    def _apply(self, identity: Identity, request: HttpRequest, now: Instant, *, is_text: bool) -> bytes:
-        path, body, client = request.path, request.body, request.client
-        method = self._methods.get(path)
+    def _method_of(self, request: HttpRequest, *, is_text: bool) -> tuple[UnaryAnswer, bytes]:
+        """Returns the method that is called, and the question; raises SignalingError where there is none."""
+        method, body = self._methods.get(request.path), request.body
         if method is None:
-            raise method_not_found(path)
+            raise method_not_found(request.path)
         if is_text:
             try:
                 body = base64.b64decode(body, validate=True)
@@ -160,14 +165,17 @@ class GrpcWeb:
             raise SignalingError(Code.RESOURCE_EXHAUSTED, "The message is larger than allowed") from None
         if question is None or deframer.unfinished:
             raise SignalingError(Code.UNIMPLEMENTED, "A unary call has one message")
-        caller = Caller(identity, client.address, authenticator=self._authenticator, certificate=client.certificate)
-        try:
-            return method(question, caller, now)
-        except SignalingError as error:
-            retry_after_ms = error.retry_after_ms
-            if retry_after_ms is not None and request.count_refusal(path, retry_after_ms, now):
-                self._hub.hold_off(identity, client.address, now)
-            raise
+        return method, question
+
+    def _caller(self, identity: Identity, client: Client) -> Caller:
+        return Caller(identity, client.address, authenticator=self._authenticator, certificate=client.certificate)
+
+    def _too_soon(self, error: SignalingError, identity: Identity, request: HttpRequest) -> TooSoon | None:
+        """Returns what the connection is to count of a question that was refused, if anything."""
+        if error.retry_after_ms is None:
+            return None
+        address = request.client.address
+        return TooSoon(request.path, error.retry_after_ms, lambda now: self._hub.hold_off(identity, address, now))
 
     def _foreign(self) -> WebResponse:
         """No to a page of another origin; a cache must not give that answer to the next."""

@@ -38,7 +38,7 @@ from sigbridge.floods import FloodCount
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge.settings import Settings
-from sigbridge_net.pages import HttpRequest, Page, Site, joined, path_of, refused
+from sigbridge_net.pages import HttpRequest, Page, Site, TooSoon, joined, path_of, refused
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 from sigbridge_net.wire import Client
 
@@ -330,9 +330,7 @@ class HttpWire:
     def _answer(self, request: h11.Request, now: Instant) -> None:
         path = path_of(request.target.decode("latin-1"))
         headers = joined(list(request.headers))
-        question = HttpRequest(
-            request.method.decode("latin-1"), path, headers, bytes(self._body), self._client, self._count_refusal
-        )
+        question = HttpRequest(request.method.decode("latin-1"), path, headers, bytes(self._body), self._client)
         page = self._site.answer(question, now)
         if isinstance(page, Pending):
             self._await(page, now)
@@ -361,11 +359,14 @@ class HttpWire:
         if awaited is not None:
             awaited.abandon()
 
-    def _count_refusal(self, kind: str, retry_after_ms: int, now: Instant) -> bool:
-        """Counts a request that came too soon; where its client floods, its answer is the last of the connection."""
+    def _is_flood(self, too_soon: TooSoon, now: Instant) -> bool:
+        """Counts a request that came too soon; returns whether its client floods with these, and keeps it out then."""
         if self._floods is None:
             self._floods = FloodCount()
-        return self._floods.count(kind, retry_after_ms, now.monotonic)
+        if not self._floods.count(too_soon.kind, too_soon.retry_after_ms, now.monotonic):
+            return False
+        too_soon.hold_off(now)
+        return True
 
     def _refuse(self, status: int, now: Instant) -> None:
         """Answers a request that cannot be taken, and ends the connection: where the next one begins is not known."""
@@ -373,7 +374,9 @@ class HttpWire:
 
     def _send(self, page: Page, now: Instant, *, last: bool = False) -> None:
         headers = page.fields()
-        if last or self._draining or (self._floods is not None and self._floods.flooded):
+        if page.too_soon is not None and self._is_flood(page.too_soon, now):
+            last = True
+        if last or self._draining:
             headers.append(("connection", "close"))
         self._state = _ON_ANSWER[self._state]
         self._forget_body(now)

@@ -13,10 +13,19 @@ from sigbridge.pending import Pending
 from sigbridge_net.wire import Client
 
 
+class TooSoon(NamedTuple):
+    """The rate limit's refusal of a request, which its connection counts: that of a client that floods is ended."""
+
+    kind: str
+    retry_after_ms: int
+    hold_off: Callable[[Instant], None]
+    """Keeps out who floods with these."""
+
+
 class Page:
     """A page as it is now, or another answer."""
 
-    __slots__ = ("body", "content_type", "headers", "status")
+    __slots__ = ("body", "content_type", "headers", "status", "too_soon")
 
     def __init__(
         self,
@@ -25,11 +34,13 @@ class Page:
         *,
         content_type: str = "text/plain; charset=utf-8",
         headers: Sequence[tuple[str, str]] = (),
+        too_soon: TooSoon | None = None,
     ) -> None:
         self.status = status
         self.body = body
         self.content_type = content_type
         self.headers = headers
+        self.too_soon = too_soon
 
     def fields(self) -> list[tuple[str, str]]:
         """Returns the header fields of the answer, by name in lower case."""
@@ -45,10 +56,6 @@ Pages: TypeAlias = Mapping[str, Callable[[], Page]]
 """Path to page."""
 
 
-CountRefusal: TypeAlias = Callable[[str, int, Instant], bool]
-"""Counts a request of a kind that is to come again after so many ms; returns whether its connection floods."""
-
-
 class HttpRequest(NamedTuple):
     """One request."""
 
@@ -59,8 +66,6 @@ class HttpRequest(NamedTuple):
     """By name in lower case; two of a name are joined by a comma (RFC 9110, section 5.3)."""
     body: bytes
     client: Client
-    count_refusal: CountRefusal
-    """Counts that it came too soon, by the rate limit; the connection of one that floods takes no more requests."""
 
 
 class HttpService(Protocol):

@@ -30,4 +30,10 @@ def _page_later(response: WebResponse | SignalingError, _: Instant) -> Page | Si
 
 
 def _page(response: WebResponse) -> Page:
-    return Page(response.status, response.body, content_type=response.content_type, headers=response.headers)
+    return Page(
+        response.status,
+        response.body,
+        content_type=response.content_type,
+        headers=response.headers,
+        too_soon=response.too_soon,
+    )

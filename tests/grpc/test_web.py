@@ -43,7 +43,7 @@ def make_web(*, tokens: tuple[str, ...] = (), origins: tuple[str, ...] = (), **s
 
 
 def request(path: str, body: bytes, headers: Mapping[str, str]) -> HttpRequest:
-    return HttpRequest("POST", path, headers, body, Client("192.0.2.1"), lambda kind, retry_after_ms, now: False)
+    return HttpRequest("POST", path, headers, body, Client("192.0.2.1"))
 
 
 def ask(
