@@ -20,7 +20,7 @@ WRONG = {
     "an address such as 127.0.0.1:50051, [::1]:50051 or :50051": ["localhost", "50051", "h:x", "h:65536", "::1:1"],
     "an address such as 127.0.0.1:9090, or off": ["localhost", "OFFF", "none"],
     "tokens separated by commas": [",", " , "],
-    "origins such as https://example.org, separated by commas": [","],
+    "origins such as https://example.org, separated by commas, or *": [","],
 }
 
 
@@ -50,7 +50,7 @@ RIGHT = {
     "an address such as 127.0.0.1:50051, [::1]:50051 or :50051": ("[::1]:1", "[::1]:1"),
     "an address such as 127.0.0.1:9090, or off": ("off", "off"),
     "tokens separated by commas": (" a ,, b", ("a", "b")),
-    "origins such as https://example.org, separated by commas": ("https://a.example", ("https://a.example",)),
+    "origins such as https://example.org, separated by commas, or *": ("https://a.example", ("https://a.example",)),
 }
 
 

@@ -139,11 +139,13 @@ def parse_address(address: str) -> tuple[str, int]:
 
 
 def _is_fine(check: Callable[[Any], object]) -> Callable[[Any], bool]:
-    """Returns whether a check finds nothing wrong, which it says by ValueError."""
+    """Returns whether a check finds nothing wrong, which it says by ValueError; by SettingError, where it says more."""
 
     def is_fine(value: Any) -> bool:
         try:
             check(value)
+        except SettingError:
+            raise
         except ValueError:
             return False
         return True
