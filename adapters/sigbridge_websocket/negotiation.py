@@ -1,8 +1,8 @@
 """The library's machine for unusual opening handshakes: the origins and subprotocols it takes, and what it negotiates.
 
 Rule 1: this file is not compiled: the library binds functions as methods, which compiled ones do not let it.
-Rule 2: who is done with a machine releases it, since it holds itself. Rule 3: the library finds the origin and words the
-refusal; which origins are allowed, our list says.
+Rule 2: who is done with a machine releases it, since it holds itself. Rule 3: the library finds the origin and words
+the refusal; which origins are allowed, our list says.
 """
 
 import logging
