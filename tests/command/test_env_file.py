@@ -7,11 +7,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from clock import NOW
 from processes import clean_environment, sigbridge
 from server_process import ports_of
-from sigbridge import SettingError
-from sigbridge_command.env_file import EnvFileOrigins, origins_of, variables_of
+from sigbridge_command.env_file import variables_of
 from sigbridge_command.errors import UsageError
 from waiting import TIME_LIMIT_SECONDS
 
@@ -37,25 +35,12 @@ def test_what_is_no_such_file_is_named(file, content):
         variables_of(str(file))
 
 
-@pytest.mark.parametrize(("text", "origins"), [(f"{NAME}={A}, {B}\n", (A, B)), ("OTHER=x\n", ()), (f"{NAME}=\n", ())])
-def test_the_origins_are_given_on(file, text, origins):
-    taken = []
-    reloadable = EnvFileOrigins(str(file), taken.append)
+@pytest.mark.parametrize(("text", "line"), [("A: b\n", 1), ("A=1\n# x\nB = 'two\n", 3), ("A=1\nnot so\n=x\n", 2)])
+def test_a_line_that_is_none_is_named(file, text, line):
+    """What stands there may have been meant to close a door."""
     file.write_text(text)
-    reloadable.put(reloadable.read(), NOW)
-    assert (taken, reloadable.paths) == ([origins], (str(file),))
-
-
-def test_commas_alone_leave_no_door_open(file):
-    file.write_text(f"{NAME}=,\n")
-    with pytest.raises(SettingError, match=f"{NAME} is ','"):
-        EnvFileOrigins(str(file), print).read()
-
-
-def test_the_environment_comes_first():
-    assert origins_of("file", print, {NAME: ""}) is None
-    assert origins_of(None, print, {}) is None
-    assert origins_of("file", print, {}) is not None
+    with pytest.raises(UsageError, match=f"expected a file of NAME=VALUE lines, and line {line} is none$"):
+        variables_of(str(file))
 
 
 async def test_origins_that_change_count_without_a_restart(file, tmp_path):

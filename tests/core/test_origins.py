@@ -14,7 +14,11 @@ A = "https://a.example"
 @pytest.mark.parametrize(
     ("entry", "right", "wrong"),
     [
-        (A, [A], ["http://a.example", f"{A}:8443", f"{A}.", f"{A}/", "https://A.example", "https://x.a.example", "null", ""]),
+        (
+            A,
+            [A],
+            ["http://a.example", f"{A}:8443", f"{A}.", f"{A}/", "https://A.example", "https://x.a.example", "null", ""],
+        ),
         # RFC 6454, section 6.2: a browser writes no default port; what it would not write is compared letter by letter.
         (f"{A}:443", [A], [f"{A}:443", f"{A}:80"]),
         ("http://a.example:80", ["http://a.example"], [A]),
@@ -51,7 +55,11 @@ A = "https://a.example"
             ],
         ),
         ("https://*.a.example:443", ["https://x.a.example"], ["https://x.a.example:443"]),
-        ("https://*.a.example:8443", ["https://x.a.example:8443"], ["https://x.a.example", "https://x.a.example:18443"]),
+        (
+            "https://*.a.example:8443",
+            ["https://x.a.example:8443"],
+            ["https://x.a.example", "https://x.a.example:18443"],
+        ),
         ("*", [A, "null", "anything"], []),
     ],
 )
