@@ -1,6 +1,7 @@
 """The file of `--env-file`: what it says, and what of it counts without a restart."""
 
 import asyncio
+import json
 import signal
 
 import pytest
@@ -43,14 +44,27 @@ def test_a_line_that_is_none_is_named(file, text, line):
         variables_of(str(file))
 
 
-async def test_origins_that_change_count_without_a_restart(file, tmp_path):
-    """Those of both files, each looked at by itself, and at once on SIGHUP."""
+async def said_of(server, text):
+    """Waits for a line of the log that holds a text; what stands before it is gone."""
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        while text not in (line := (await server.stderr.readline()).decode()):
+            assert line, "it has ended"
+        return line
+
+
+@pytest.mark.parametrize("option", ["--env-file", "--config"])
+async def test_origins_that_change_count_without_a_restart(option, file, tmp_path):
+    """Those of both files, each looked at by itself, and at once on SIGHUP; wrong ones change nothing and are said."""
+
+    def written(*origins):
+        return f"{NAME}={','.join(origins)}\n" if option == "--env-file" else f"{NAME} = {json.dumps(origins)}\n"
+
     listed = tmp_path / "origins"
     listed.write_text("# none yet\n")
-    file.write_text(f"{NAME}={A}\n")
+    file.write_text(written(A))
     settings = dict.fromkeys(("GRPC_BIND_ADDRESS", "WS_BIND_ADDRESS"), "127.0.0.1:0")
     environment = clean_environment(**settings, HTTP_BIND_ADDRESS="off", SIGNALING_ALLOWED_ORIGINS_FILE=str(listed))
-    async with sigbridge("serve", "--env-file", str(file), env=environment) as server:
+    async with sigbridge("serve", option, str(file), env=environment) as server:
         url = f"ws://127.0.0.1:{(await ports_of(server))['WebSocket']}"
 
         async def may(origin):
@@ -71,7 +85,14 @@ async def test_origins_that_change_count_without_a_restart(file, tmp_path):
         listed.write_text(f"{B}\n")
         await until_may(B, True)
         assert await may(A)
-        file.write_text(f"{NAME}=https://elsewhere.example\n")
+        file.write_text(written("https://*.elsewhere.example"))
         server.send_signal(signal.SIGHUP)
         await until_may(A, False)
-        assert await may("https://elsewhere.example")
+        assert await may("https://a.elsewhere.example")
+        listed.write_text(f"{B}/\n")
+        line = await said_of(server, "files are not read again")
+        assert f"in line 1, '{B}/': expected {B}" in line
+        file.write_text(written(f"{A}/"))
+        line = await said_of(server, "files are not read again")
+        assert f"{NAME} holds '{A}/': expected {A}" in line
+        assert (await may(A), await may(B), await may("https://a.elsewhere.example")) == (False, True, True)
