@@ -13,6 +13,8 @@ def variables_of(path: str) -> dict[str, str]:
         raise UsageError(wrong)
     try:
         text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{wrong} ({error.strerror})") from None
     except UnicodeDecodeError:
         raise UsageError(wrong) from None
     if "\0" in text:

@@ -19,23 +19,20 @@ class AllowedOrigins:
         """Reads the file, where one is named; SettingError where it is no good."""
         file = settings.allowed_origins_file
         self.paths = (file,) if file else ()
-        self._listed = Origins(settings.allowed_origins)
-        self._is_listed = bool(settings.allowed_origins)
+        self._listed = settings.allowed_origins
         self._filed = self.read()
-
-    @property
-    def every(self) -> bool:
+        self.every = False
         """True where every page may connect."""
-        return self._listed.every or self._filed.every or not (self._is_listed or self.paths)
+        self._join()
 
     def allow(self, origin: str) -> bool:
         """Returns whether a page of this origin may connect."""
-        return origin in self._listed or origin in self._filed or self.every
+        return self.every or origin in self._of_settings or origin in self._filed
 
     def list_instead(self, origins: tuple[str, ...]) -> None:
         """Takes these in place of the origins of the settings; the file's stay."""
-        self._listed = Origins(origins)
-        self._is_listed = bool(origins)
+        self._listed = origins
+        self._join()
 
     def read(self) -> Origins:
         """Returns the origins of the file; SettingError where it cannot be read, or a line is no origin."""
@@ -44,6 +41,11 @@ class AllowedOrigins:
     def put(self, content: Origins, now: Instant) -> None:
         """Takes what was read: from now on it counts."""
         self._filed = content
+        self._join()
+
+    def _join(self) -> None:
+        self._of_settings = Origins(self._listed)
+        self.every = self._of_settings.every or self._filed.every or not (self._listed or self.paths)
 
 
 def _origins_in(path: str) -> Origins:
