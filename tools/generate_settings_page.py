@@ -18,6 +18,10 @@ Every setting is an environment variable. One that is not set, or is empty, has 
 server before it listens, with one line that names the variable and what would be right. The same settings are fields of
 `sigbridge.Settings`, for programs that make a server themselves.
 
+A setting may also stand in [a file](running.md#settings-in-files), by the same name: of the environment, `--env-file`
+and `--config` the first that sets it counts. In the TOML of `--config` a value has its own type: a number, `true` or
+`false`, a text, and a list of texts where it says "separated by commas" below.
+
 Sizes are bytes of UTF-8 text, not characters. Times are seconds and may have a fraction.
 
 This page is made by `make settings-page`; change the meaning of a setting in `core/sigbridge/settings/`.

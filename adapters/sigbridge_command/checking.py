@@ -3,8 +3,8 @@
 import argparse
 import asyncio
 
+from sigbridge_command.access_files import read_access
 from sigbridge_command.errors import UsageError
-from sigbridge_command.inspection import read_access
 from sigbridge_command.standard_streams import complain
 from sigbridge_compat.scenario import Scenario
 from sigbridge_compat.scenarios import SCENARIOS

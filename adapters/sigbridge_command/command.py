@@ -1,23 +1,23 @@
 """The `sigbridge` command: what may be said to it.
 
-Rule 1: a user's mistake is one line on stderr and exit code 1, never a traceback; a bug is a traceback, so that only
-what descends from SigbridgeError, and files that cannot be read, are taken for mistakes. Rule 2: what each command does
-stands in a file of its own; here is only what its words are.
+Rule 1: a user's mistake is one line on stderr, never a traceback: exit code 2 where it is one of words, else 1; a bug
+is a traceback, so that only what descends from SigbridgeError, and files that cannot be read, are taken for mistakes.
+Rule 2: what each command does stands in a file of its own; here is only what its words are.
 """
 
 import argparse
 import io
-import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from difflib import get_close_matches
+from typing import Any, NoReturn, TypeAlias
 
 from sigbridge.auth import ALL_RIGHTS
 from sigbridge.errors import SigbridgeError
-from sigbridge.settings import Settings
-from sigbridge_command.env_file import variables_of
+from sigbridge_command.access_files import hint_of
 from sigbridge_command.errors import UsageError
+from sigbridge_command.sources import Files, Given
 from sigbridge_command.standard_streams import complain, discard
 from sigbridge_server.versions import version
 
@@ -42,15 +42,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard(sys.stdout)
         return 0
     except (SigbridgeError, OSError) as error:
-        complain(f"sigbridge: {error}")
+        complain(f"sigbridge: {error}{hint_of(error, options)}")
         return 1
     except KeyboardInterrupt:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, which names what was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong, and where help is; exit code 2."""
+        self.exit(2, f"sigbridge: {' '.join(message.splitlines())}; see `{self.prog} --help`\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raises ArgumentError where a word is none of those that there are."""
+        if action.choices is None or value in action.choices:
+            return
+        known = [str(choice) for choice in action.choices]
+        meant = get_close_matches(str(value), known, 1)
+        hint = f" (meant: {meant[0]})" if meant else ""
+        raise argparse.ArgumentError(action, f"{value!r} is none of {', '.join(known)}{hint}")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command's words."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="sigbridge",
         description="A WebRTC signaling server with one hub and two protocols: gRPC and WebSocket JSON-RPC 2.0.",
     )
@@ -81,16 +98,17 @@ def _add_serve(commands: Commands) -> None:
         commands,
         "serve",
         "serve both protocols",
-        "Serve gRPC and WebSocket until SIGINT or SIGTERM. Settings come from the environment; `sigbridge settings` "
-        "lists them.",
-        "sigbridge serve\nsigbridge serve --grpc 127.0.0.1:50051 --ws :8080\nsigbridge serve --env-file prod.env",
+        "Serve gRPC and WebSocket until SIGINT or SIGTERM. Settings come from the environment, and from files that are "
+        "named here; `sigbridge settings` lists them.",
+        "sigbridge serve\nsigbridge serve --grpc 127.0.0.1:50051 --ws :8080\nsigbridge serve --env-file prod.env\n"
+        "sigbridge serve --config sigbridge.toml",
     )
     serve.add_argument("--grpc", metavar="HOST:PORT", help="where gRPC listens (GRPC_BIND_ADDRESS)")
     serve.add_argument("--ws", metavar="HOST:PORT", help="where WebSocket listens (WS_BIND_ADDRESS)")
     serve.add_argument(
         "--http", metavar="HOST:PORT", help="where metrics and health are served, or off (HTTP_BIND_ADDRESS)"
     )
-    _add_env_file(serve)
+    _add_files(serve)
     serve.set_defaults(run=_serve)
 
 
@@ -196,7 +214,7 @@ def _add_token(commands: Commands) -> None:
     )
     _add_token_file(check)
     check.add_argument("--json", action="store_true", help="as one JSON object")
-    _add_env_file(check)
+    _add_files(check)
     check.set_defaults(run=_token_check)
 
 
@@ -260,11 +278,11 @@ def _add_settings(commands: Commands) -> None:
         commands,
         "settings",
         "list every setting, its value and meaning",
-        "List every setting with its default, its present value (secrets hidden) and its meaning.",
-        "sigbridge settings\nsigbridge settings --json --env-file prod.env",
+        "List every setting with its default, its present value (secrets hidden), the source of that, and its meaning.",
+        "sigbridge settings\nsigbridge settings --json --env-file prod.env\nsigbridge settings --config sigbridge.toml",
     )
     settings.add_argument("--json", action="store_true", help="as a JSON array")
-    _add_env_file(settings)
+    _add_files(settings)
     settings.set_defaults(run=_settings)
 
 
@@ -291,9 +309,12 @@ def _command(commands: Commands, name: str, summary: str, text: str, examples: s
     )
 
 
-def _add_env_file(parser: argparse.ArgumentParser) -> None:
+def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--env-file", metavar="FILE", help="read variables from a file of NAME=VALUE lines; the environment comes first"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="read settings from a TOML file; the environment and --env-file come first"
     )
 
 
@@ -314,21 +335,22 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 # What each command runs. Imports stand here, so that a command loads what it needs and no more.
 
 
-def _environment(options: argparse.Namespace) -> Mapping[str, str]:
-    if options.env_file is None:
-        return os.environ
-    return {**variables_of(options.env_file), **os.environ}
+def _files(options: argparse.Namespace) -> Files:
+    return Files(options.env_file, options.config)
 
 
 def _serve(options: argparse.Namespace) -> int:
     from sigbridge_command.serving import serve
 
-    environ = _environment(options)
-    given = {"grpc_bind_address": options.grpc, "ws_bind_address": options.ws, "http_bind_address": options.http}
-    settings = replace(
-        Settings.from_environment(environ), **{name: value for name, value in given.items() if value is not None}
-    )
-    return serve(settings, environ, env_file=options.env_file)
+    files = _files(options)
+    given = Given(files)
+    options_given = {
+        "grpc_bind_address": options.grpc,
+        "ws_bind_address": options.ws,
+        "http_bind_address": options.http,
+    }
+    settings = replace(given.settings(), **{name: value for name, value in options_given.items() if value is not None})
+    return serve(settings, given.environ, files)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -365,7 +387,7 @@ def _token_entry(options: argparse.Namespace) -> int:
 def _token_check(options: argparse.Namespace) -> int:
     from sigbridge_command.tokens import check
 
-    return check(options, lambda: Settings.from_environment(_environment(options)))
+    return check(options, lambda: Given(_files(options)).settings())
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -381,7 +403,7 @@ def _bench_is_not_installed(_: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace) -> int:
     from sigbridge_command.settings_table import print_settings
 
-    return print_settings(Settings.from_environment(_environment(options)), as_json=options.json)
+    return print_settings(Given(_files(options)), as_json=options.json)
 
 
 def _version(_: argparse.Namespace) -> int:

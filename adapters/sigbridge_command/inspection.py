@@ -5,9 +5,6 @@ import asyncio
 import json
 import sys
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -15,22 +12,11 @@ from sigbridge.client import SignalingClient
 from sigbridge.messages import Event, PeerInfo
 from sigbridge.results import peer_info_object
 from sigbridge_client import connect
+from sigbridge_command.access_files import read_access
 from sigbridge_command.standard_streams import complain
-from sigbridge_net.access import read_token
 
 _PAGE = 500
 _LONG_TEXT = 40
-
-
-def read_access(options: argparse.Namespace) -> dict[str, Any]:
-    """What `connect` is told of tokens and certificates."""
-    return {
-        # A file is read again whenever a token is asked for, since another may have been put into it.
-        "token": partial(read_token, options.token_file) if options.token_file else read_token(None),
-        "root_certificates": Path(options.ca).read_bytes() if options.ca else None,
-        "certificate_file": options.cert,
-        "key_file": options.key,
-    }
 
 
 def print_peers(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from sigbridge.settings import Settings, unknown_variables
 from sigbridge_command.early_signals import noted_signal
-from sigbridge_command.env_file import origins_of
+from sigbridge_command.sources import Files, origins_of
 from sigbridge_command.standard_streams import close_streams
 from sigbridge_server.descriptors import raise_descriptor_limit
 from sigbridge_server.garbage import GarbageWatch
@@ -25,18 +25,19 @@ from sigbridge_server.server import Server
 logger = logging.getLogger("sigbridge.server")
 
 
-def serve(settings: Settings, environ: Mapping[str, str], *, env_file: str | None = None) -> int:
-    """Serves until told to stop; returns the exit code. Of an `env_file` some counts without a restart."""
+def serve(settings: Settings, environ: Mapping[str, str], files: Files) -> int:
+    """Serves until told to stop; returns the exit code. Of the `files` some counts without a restart."""
     configure_logging(settings)
     raise_descriptor_limit()
-    for name in unknown_variables(environ):
-        logger.warning("a variable is set that no setting has", extra={"variable": name})
+    for name, meant in unknown_variables(environ).items():
+        extra = {"variable": name, "meant": meant} if meant else {"variable": name}
+        logger.warning("a variable is set that no setting has", extra=extra)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve_until_told(settings, env_file))
+        runner.run(_serve_until_told(settings, files))
     return 0
 
 
-async def _serve_until_told(settings: Settings, env_file: str | None) -> None:
+async def _serve_until_told(settings: Settings, files: Files) -> None:
     loop = asyncio.get_running_loop()
     told: asyncio.Queue[str] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -48,7 +49,7 @@ async def _serve_until_told(settings: Settings, env_file: str | None) -> None:
         return
     server = Server(settings)
     loop.add_signal_handler(signal.SIGHUP, server.reload)
-    origins = origins_of(env_file, server.origins.list_instead)
+    origins = origins_of(files, server.origins.list_instead)
     if origins is not None:
         server.watch(origins)
     await server.start()

@@ -7,15 +7,18 @@ from itertools import groupby
 from typing import Any
 
 from sigbridge.settings import SettingInfo, Settings, setting_infos, subjects
+from sigbridge_command.sources import DEFAULT, Given
 
 
-def settings_rows(settings: Settings) -> list[dict[str, Any]]:
-    """One object for each setting: its variable, value, default, what is expected, and its meaning."""
+def settings_rows(given: Given) -> list[dict[str, Any]]:
+    """One object for each setting: its variable, value, source, default, what is expected, and its meaning."""
+    settings = given.settings()
     defaults = {field.name: field.default for field in fields(Settings)}
     return [
         {
             "variable": info.env,
             "value": _plain(info, getattr(settings, name)),
+            "source": given.source(name),
             "default": _plain(info, defaults[name]),
             "expects": info.expects,
             "meaning": info.meaning,
@@ -24,9 +27,9 @@ def settings_rows(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def print_settings(settings: Settings, *, as_json: bool) -> int:
+def print_settings(given: Given, *, as_json: bool) -> int:
     """Print them."""
-    rows = settings_rows(settings)
+    rows = settings_rows(given)
     if as_json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -34,8 +37,9 @@ def print_settings(settings: Settings, *, as_json: bool) -> int:
     for title, of_subject in groupby(rows, lambda row: titles[row["variable"]]):
         print(f"# {title}\n")
         for row in of_subject:
+            source = "" if row["source"] == DEFAULT else f"  # {row['source']}"
             changed = "" if row["value"] == row["default"] else f"  (default {_shown(row['default'])})"
-            print(f"{row['variable']}={_shown(row['value'])}{changed}")
+            print(f"{row['variable']}={_shown(row['value'])}{changed}{source}")
             print(textwrap.fill(row["meaning"], width=100, initial_indent="    ", subsequent_indent="    "))
         print()
     return 0

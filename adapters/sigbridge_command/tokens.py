@@ -22,6 +22,7 @@ from sigbridge.errors import SigbridgeError, SignalingError
 from sigbridge.patterns import Patterns
 from sigbridge.pending import Pending
 from sigbridge.settings import Settings
+from sigbridge_command.access_files import token_of
 from sigbridge_command.errors import UsageError
 from sigbridge_command.standard_streams import complain
 from sigbridge_net.access import read_token
@@ -194,7 +195,7 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
     if not settings.has_tokens:
         raise UsageError(
             "these settings have no source of tokens: expected SIGNALING_TOKENS_FILE, keys of JWTs or "
-            "GRPC_AUTH_TOKENS, in the environment or by --env-file"
+            "GRPC_AUTH_TOKENS, in the environment, by --env-file or by --config"
         )
     outcome = _judge(_read(options.token_file), settings)
     if isinstance(outcome, str):
@@ -294,8 +295,10 @@ def _harmless(text: str) -> str:
 
 def _read(token_file: str | None) -> str:
     """Returns the token of a file, of the environment or of stdin; UsageError where there is none."""
-    token = read_token(token_file)
-    if token is None and token_file is None and not sys.stdin.isatty():
+    if token_file is not None:
+        return token_of(token_file)
+    token = read_token(None)
+    if token is None and not sys.stdin.isatty():
         try:
             token = sys.stdin.buffer.read(_MAX_READ).decode().strip()
         except UnicodeDecodeError:

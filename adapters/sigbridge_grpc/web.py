@@ -188,7 +188,7 @@ class GrpcWeb:
         if origin is None or not self._origins.allow(origin):
             return []
         return [
-            ("access-control-allow-origin", "*" if self._origins.present is None else origin),
+            ("access-control-allow-origin", "*" if self._origins.every else origin),
             ("access-control-expose-headers", "grpc-status, grpc-message"),
             ("vary", "origin"),
         ]

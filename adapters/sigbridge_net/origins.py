@@ -1,12 +1,14 @@
 """The origins of web pages that may connect, as they are now: those of the settings, and of a file that is reread.
 
 Rule 1: where neither says any, every page may; where a file is named and holds none, no page may. Rule 2: whoever asks
-keeps no copy: the list may be another one a second later. Sessions that are there already go on.
+keeps no copy: the list may be another one a second later. Sessions that are there already go on. Rule 3: what an entry
+means is said in `sigbridge.origins`, and nobody else compares.
 """
 
 from pathlib import Path
 
 from sigbridge.instant import Instant
+from sigbridge.origins import Origins
 from sigbridge.settings import SettingError, Settings
 
 
@@ -19,35 +21,34 @@ class AllowedOrigins:
         self.paths = (file,) if file else ()
         self._listed = settings.allowed_origins
         self._filed = self.read()
-        self.present: tuple[str, ...] | None = None
-        """The origins that are allowed; None: all."""
+        self.every = False
+        """True where every page may connect."""
         self._join()
 
     def allow(self, origin: str) -> bool:
         """Returns whether a page of this origin may connect."""
-        return self.present is None or origin in self.present
+        return self.every or origin in self._of_settings or origin in self._filed
 
     def list_instead(self, origins: tuple[str, ...]) -> None:
         """Takes these in place of the origins of the settings; the file's stay."""
         self._listed = origins
         self._join()
 
-    def read(self) -> tuple[str, ...]:
+    def read(self) -> Origins:
         """Returns the origins of the file; SettingError where it cannot be read, or a line is no origin."""
-        origins = [origin for path in self.paths for origin in _origins_in(path)]
-        return tuple(dict.fromkeys(origins))
+        return Origins(()) if not self.paths else _origins_in(self.paths[0])
 
-    def put(self, content: tuple[str, ...], now: Instant) -> None:
+    def put(self, content: Origins, now: Instant) -> None:
         """Takes what was read: from now on it counts."""
         self._filed = content
         self._join()
 
     def _join(self) -> None:
-        known = tuple(dict.fromkeys((*self._listed, *self._filed)))
-        self.present = known if known or self.paths else None
+        self._of_settings = Origins(self._listed)
+        self.every = self._of_settings.every or self._filed.every or not (self._listed or self.paths)
 
 
-def _origins_in(path: str) -> list[str]:
+def _origins_in(path: str) -> Origins:
     where = f"SIGNALING_ALLOWED_ORIGINS_FILE is {path!r}"
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -55,11 +56,19 @@ def _origins_in(path: str) -> list[str]:
         raise SettingError(f"{where}: expected a file that can be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise SettingError(f"{where}: expected text in UTF-8") from None
-    origins = []
+    entries = []
     for number, line in enumerate(text.splitlines(), 1):
-        origin = line.partition("#")[0].strip()
-        if len(origin.split()) > 1 or "," in origin:
+        entry = line.partition("#")[0].strip()
+        if not entry:
+            continue
+        if len(entry.split()) > 1 or "," in entry:
             raise SettingError(f"{where}: expected one origin such as https://example.org in line {number}")
-        if origin:
-            origins.append(origin)
-    return origins
+        try:
+            Origins([entry])
+        except ValueError as error:
+            raise SettingError(f"{where} and holds, in line {number}, {error}") from None
+        entries.append(entry)
+    try:
+        return Origins(entries)
+    except ValueError as error:
+        raise SettingError(f"{where} and holds {error}") from None

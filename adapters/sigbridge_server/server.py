@@ -11,14 +11,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from sigbridge.auth import ANYBODY, Authenticator, RefusalCounter
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.pending import Pending
-from sigbridge.settings import SettingError, Settings, parse_address
+from sigbridge.settings import SettingError, Settings
 from sigbridge_auth.authenticators import TokenAuthenticator
 from sigbridge_auth.sources import ReviewedSource, Sources
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
@@ -39,6 +38,7 @@ from sigbridge_server.front import asks_for_websocket, front_wires
 from sigbridge_server.garbage import Census
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
+from sigbridge_server.open_doors import open_doors
 from sigbridge_server.reloading import Judge, Reloadable, Reloader
 from sigbridge_server.web_service import WebService
 from sigbridge_websocket.wire import websocket_wires
@@ -279,15 +279,16 @@ class Server:
         settings = self.settings
         if self._sources is None:
             return
-        for protocol, address, asked in (
-            ("grpc", settings.grpc_bind_address, settings.grpc_asks_for_token),
-            ("websocket", settings.ws_bind_address, settings.websocket_asks_for_token),
-        ):
-            is_open = not asked and not settings.tls_client_ca_file and self._sources.anonymous is ANYBODY
-            if is_open and not _is_loopback(address):
+        if not settings.tls_client_ca_file and self._sources.anonymous is ANYBODY:
+            for address, protocols in open_doors(
+                {"grpc": [settings.grpc_bind_address], "ws": [settings.ws_bind_address]},
+                {"grpc": not settings.grpc_asks_for_token, "websocket": not settings.websocket_asks_for_token},
+                native=settings.grpc_engine == "native",
+            ):
                 logger.warning(
-                    "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token",
-                    extra={"protocol": protocol, "address": address},
+                    "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token, and no "
+                    "GRPC_REQUIRE_AUTH or WS_REQUIRE_AUTH that is false",
+                    extra={"protocol": protocols, "address": address},
                 )
         if settings.has_jwt_keys:
             for name in ("jwt_issuer", "jwt_audience"):
@@ -329,11 +330,3 @@ def _tracer(settings: Settings) -> "OpenTelemetryTracer | None":
         raise SettingError("SIGNALING_TRACING is true: expected pip install 'sigbridge[tracing]' before") from None
     except ValueError as error:
         raise SettingError(f"SIGNALING_TRACING is true, and a variable of OpenTelemetry is wrong: {error}") from None
-
-
-def _is_loopback(address: str) -> bool:
-    host, _ = parse_address(address)
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,12 +1,15 @@
 """The library's machine for unusual opening handshakes: the origins and subprotocols it takes, and what it negotiates.
 
 Rule 1: this file is not compiled: the library binds functions as methods, which compiled ones do not let it.
-Rule 2: who is done with a machine releases it, since it holds itself.
+Rule 2: who is done with a machine releases it, since it holds itself. Rule 3: the library finds the origin and words
+the refusal; which origins are allowed, our list says.
 """
 
 import logging
 from collections.abc import Sequence
 
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidOrigin
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
@@ -20,16 +23,28 @@ _library_logger = logging.getLogger("sigbridge.websocket.library")
 _library_logger.setLevel(logging.ERROR)
 
 
+class _Machine(ServerProtocol):
+    """A machine of the library's that asks our list of origins."""
+
+    allowed: AllowedOrigins
+
+    def process_origin(self, headers: Headers) -> Origin | None:
+        """Returns the origin; raises InvalidOrigin where it is not allowed. No web page sends none."""
+        origin = super().process_origin(headers)
+        if origin is not None and not self.allowed.allow(origin):
+            raise InvalidOrigin(origin)
+        return origin
+
+
 def negotiator(settings: Settings, origins: AllowedOrigins) -> ServerProtocol:
     """Returns a machine of the library's for one opening handshake."""
-    present = origins.present
-    return ServerProtocol(
-        # A client that is no web page sends no origin.
-        origins=None if present is None else [None, *map(Origin, present)],
+    machine = _Machine(
         extensions=OFFERED if settings.websocket_compression else None,
         select_subprotocol=_select,
         logger=_library_logger,
     )
+    machine.allowed = origins
+    return machine
 
 
 def release(machine: ServerProtocol) -> None:

@@ -1,17 +1,16 @@
 """The file of `--env-file`: what it says, and what of it counts without a restart."""
 
 import asyncio
+import json
 import signal
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from clock import NOW
 from processes import clean_environment, sigbridge
 from server_process import ports_of
-from sigbridge import SettingError
-from sigbridge_command.env_file import EnvFileOrigins, origins_of, variables_of
+from sigbridge_command.env_file import variables_of
 from sigbridge_command.errors import UsageError
 from waiting import TIME_LIMIT_SECONDS
 
@@ -37,35 +36,35 @@ def test_what_is_no_such_file_is_named(file, content):
         variables_of(str(file))
 
 
-@pytest.mark.parametrize(("text", "origins"), [(f"{NAME}={A}, {B}\n", (A, B)), ("OTHER=x\n", ()), (f"{NAME}=\n", ())])
-def test_the_origins_are_given_on(file, text, origins):
-    taken = []
-    reloadable = EnvFileOrigins(str(file), taken.append)
+@pytest.mark.parametrize(("text", "line"), [("A: b\n", 1), ("A=1\n# x\nB = 'two\n", 3), ("A=1\nnot so\n=x\n", 2)])
+def test_a_line_that_is_none_is_named(file, text, line):
+    """What stands there may have been meant to close a door."""
     file.write_text(text)
-    reloadable.put(reloadable.read(), NOW)
-    assert (taken, reloadable.paths) == ([origins], (str(file),))
+    with pytest.raises(UsageError, match=f"expected a file of NAME=VALUE lines, and line {line} is none$"):
+        variables_of(str(file))
 
 
-def test_commas_alone_leave_no_door_open(file):
-    file.write_text(f"{NAME}=,\n")
-    with pytest.raises(SettingError, match=f"{NAME} is ','"):
-        EnvFileOrigins(str(file), print).read()
+async def said_of(server, text):
+    """Waits for a line of the log that holds a text; what stands before it is gone."""
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        while text not in (line := (await server.stderr.readline()).decode()):
+            assert line, "it has ended"
+        return line
 
 
-def test_the_environment_comes_first():
-    assert origins_of("file", print, {NAME: ""}) is None
-    assert origins_of(None, print, {}) is None
-    assert origins_of("file", print, {}) is not None
+@pytest.mark.parametrize("option", ["--env-file", "--config"])
+async def test_origins_that_change_count_without_a_restart(option, file, tmp_path):
+    """Those of both files, each looked at by itself, and at once on SIGHUP; wrong ones change nothing and are said."""
 
+    def written(*origins):
+        return f"{NAME}={','.join(origins)}\n" if option == "--env-file" else f"{NAME} = {json.dumps(origins)}\n"
 
-async def test_origins_that_change_count_without_a_restart(file, tmp_path):
-    """Those of both files, each looked at by itself, and at once on SIGHUP."""
     listed = tmp_path / "origins"
     listed.write_text("# none yet\n")
-    file.write_text(f"{NAME}={A}\n")
+    file.write_text(written(A))
     settings = dict.fromkeys(("GRPC_BIND_ADDRESS", "WS_BIND_ADDRESS"), "127.0.0.1:0")
     environment = clean_environment(**settings, HTTP_BIND_ADDRESS="off", SIGNALING_ALLOWED_ORIGINS_FILE=str(listed))
-    async with sigbridge("serve", "--env-file", str(file), env=environment) as server:
+    async with sigbridge("serve", option, str(file), env=environment) as server:
         url = f"ws://127.0.0.1:{(await ports_of(server))['WebSocket']}"
 
         async def may(origin):
@@ -86,7 +85,14 @@ async def test_origins_that_change_count_without_a_restart(file, tmp_path):
         listed.write_text(f"{B}\n")
         await until_may(B, True)
         assert await may(A)
-        file.write_text(f"{NAME}=https://elsewhere.example\n")
+        file.write_text(written("https://*.elsewhere.example"))
         server.send_signal(signal.SIGHUP)
         await until_may(A, False)
-        assert await may("https://elsewhere.example")
+        assert await may("https://a.elsewhere.example")
+        listed.write_text(f"{B}/\n")
+        line = await said_of(server, "files are not read again")
+        assert f"in line 1, '{B}/': expected {B}" in line
+        file.write_text(written(f"{A}/"))
+        line = await said_of(server, "files are not read again")
+        assert f"{NAME} holds '{A}/': expected {A}" in line
+        assert (await may(A), await may(B), await may("https://a.elsewhere.example")) == (False, True, True)

@@ -12,10 +12,12 @@ import time
 import jwt
 import pytest
 
+from certificates import Authority
 from processes import clean_environment, said_by, sigbridge
 from served import servers
 from sigbridge import Capabilities
 from sigbridge_client import connect
+from sigbridge_command import command
 
 TOKEN = "s3cret-canary"
 SECRET = b"a secret of the test, of more than 32 bytes"
@@ -134,8 +136,89 @@ async def test_tokens_come_from_a_file_or_the_environment(serve, tmp_path, proto
         await run("peers", where, "--token-file", str(wrong)),
         await run("peers", where, "--token-file", str(wrong), SIGBRIDGE_TOKEN=TOKEN),
     ):
-        assert (code, out, errors.count("\n")) == (1, "", 1)
-        assert "canary" not in errors
+        # The same words on both protocols.
+        assert (code, out, errors) == (
+            1,
+            "",
+            "sigbridge: connection closed: unauthenticated: show a token that the server knows, by --token-file or SIGBRIDGE_TOKEN\n",
+        )
+    code, _, errors = await run("check", *(("--grpc", where[7:]) if protocol == "grpc" else ("--ws", where)))
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "by --token-file or SIGBRIDGE_TOKEN" in errors
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """The names of files, by what is wrong with them."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = Authority(folder)
+    certificate, key = authority.issue("client")
+    _, other_key = authority.issue("other")
+    locked, locked_key = authority.issue("locked", password=b"secret")
+    found = {"authority": authority.file, "certificate": certificate, "key": key, "other_key": other_key}
+    found |= {"locked": locked, "locked_key": locked_key, "nope": str(folder / "nope"), "folder": str(folder)}
+    for name, content in (
+        ("binary", bytes(range(256)) * 4),
+        ("empty", b""),
+        ("text", b"canary\n"),
+        ("lines", b"canary\ncanary\n"),
+        ("no_pem", b"-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n"),
+    ):
+        path = folder / name
+        path.write_bytes(content)
+        found[name] = str(path)
+    return found
+
+
+TOKEN_FILE = "--token-file is '{0}': expected a file that holds one API token ("
+CA = "--ca is '{0}': expected certificates in a PEM file ("
+CERTIFICATE = "--cert is '{0}': expected a certificate and its key in PEM files ("
+PAIR = "--cert is '{0}' and --key is '{1}': expected a certificate and its key in PEM files ("
+
+
+@pytest.mark.parametrize(
+    "address", ["grpcs://127.0.0.1:1", "wss://127.0.0.1:1", "grpc://127.0.0.1:1", "ws://127.0.0.1:1"]
+)
+@pytest.mark.parametrize(
+    ("options", "names", "said"),
+    [
+        (["--token-file"], ["nope"], TOKEN_FILE + "No such file or directory)"),
+        (["--token-file"], ["folder"], TOKEN_FILE + "Is a directory)"),
+        (["--token-file"], ["binary"], TOKEN_FILE + "no text in UTF-8)"),
+        (["--token-file"], ["empty"], TOKEN_FILE + "it is empty)"),
+        (["--token-file"], ["lines"], "--token-file is '{0}': the API token holds what no header can carry"),
+        (["--ca"], ["nope"], CA + "No such file or directory)"),
+        (["--ca"], ["text"], CA),
+        (["--ca"], ["binary"], CA),
+        (["--ca"], ["no_pem"], CA),
+        (["--ca"], ["empty"], CA),
+        (["--cert"], ["nope"], CERTIFICATE + "No such file or directory)"),
+        (["--cert"], ["text"], CERTIFICATE),
+        (["--cert"], ["certificate"], CERTIFICATE),
+        (["--cert", "--key"], ["certificate", "nope"], PAIR + "No such file or directory)"),
+        (["--cert", "--key"], ["certificate", "text"], PAIR),
+        (["--cert", "--key"], ["certificate", "other_key"], PAIR + "[X509: KEY_VALUES_MISMATCH] key values mismatch"),
+        (["--cert", "--key"], ["locked", "locked_key"], PAIR),
+        (["--key"], ["key"], "--key is '{0}' and --cert is not given: expected the certificate of this key too"),
+    ],
+)
+def test_files_that_are_no_good_are_named_with_their_option(capsys, certificates, address, options, names, said):
+    """Before anything is connected, alike for both protocols; of what is in them nothing is said."""
+    files = [certificates[name] for name in names]
+    words = [word for pair in zip(options, files, strict=True) for word in pair]
+    assert command.main(["peers", address, *words]) == 1
+    out, errors = capsys.readouterr()
+    assert (out, errors.count("\n")) == ("", 1)
+    assert errors.startswith(f"sigbridge: {said.format(*files)}")
+    assert "canary" not in errors
+
+
+def test_a_token_of_the_environment_that_no_header_carries(capsys, monkeypatch):
+    monkeypatch.setenv("SIGBRIDGE_TOKEN", "can\nary")
+    assert command.main(["peers", "ws://127.0.0.1:1"]) == 1
+    assert capsys.readouterr().err == (
+        "sigbridge: SIGBRIDGE_TOKEN: the API token holds what no header can carry: expected one line of printable text\n"
+    )
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "websocket"])

@@ -58,7 +58,28 @@ async def test_completion_knows_every_command(shell):
 async def test_no_shell_of_that_name():
     code, out, errors = await run("completion", "fish")
     assert (code, out) == (2, "")
-    assert "invalid choice: 'fish'" in errors
+    assert errors == (
+        "sigbridge: argument shell: 'fish' is none of bash, zsh, tcsh; see `sigbridge completion --help`\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sevre",), "'sevre' is none of serve, demo, "),
+        (("sevre",), "(meant: serve); see `sigbridge --help`"),
+        (("demo", "--pairing", "grpc-websockets"), "(meant: grpc-websocket); see `sigbridge demo --help`"),
+        (("serve", "--gprc", "x\ny"), "unrecognized arguments: --gprc x y; see `sigbridge --help`"),
+        (("peers",), "the following arguments are required: URL; see `sigbridge peers --help`"),
+        ((), "the following arguments are required: COMMAND; see `sigbridge --help`"),
+        (("serve", "--config"), "argument --config: expected one argument; see `sigbridge serve --help`"),
+    ],
+)
+async def test_words_that_are_wrong_are_one_line_and_exit_code_2(words, said):
+    code, out, errors = await run(*words)
+    assert (code, out, errors.count("\n")) == (2, "", 1)
+    assert errors.startswith("sigbridge: ")
+    assert said in errors
 
 
 @pytest.mark.parametrize("command", ["serve", "demo", "peers", "listen", "check", "bench", "settings", "completion"])
@@ -120,6 +141,86 @@ async def test_a_wrong_value_in_a_file_is_one_line(tmp_path):
         "",
         "sigbridge: SIGNALING_MAX_SDP_BYTES is 'many': expected a whole number, at least 1\n",
     )
+
+
+@pytest.mark.parametrize("command", ["serve", "settings"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('GRPC_AUTH_TOKEN = ["canary"]', "no settings: GRPC_AUTH_TOKEN (meant: GRPC_AUTH_TOKENS)"),
+        ('GRPC_AUTH_TOKENS = "canary"', "GRPC_AUTH_TOKENS is (hidden): expected tokens as a list of texts"),
+    ],
+)
+async def test_a_wrong_configuration_file_is_one_line(command, text, said, tmp_path):
+    file = tmp_path / "sigbridge.toml"
+    file.write_text(text)
+    assert await run(command, "--config", str(file)) == (1, "", f"sigbridge: --config is {str(file)!r}: {said}\n")
+
+
+async def test_settings_show_where_each_value_comes_from(tmp_path):
+    config, env_file = tmp_path / "sigbridge.toml", tmp_path / "prod.env"
+    config.write_text('GRPC_AUTH_TOKENS = ["canary"]\nSIGNALING_MAX_SDP_BYTES = 7\nSIGNALING_RATE_BURST = 8\n')
+    env_file.write_text("SIGNALING_MAX_SDP_BYTES=9\nSIGNALING_MAX_SESSIONS=10\n")
+    files = ("--config", str(config), "--env-file", str(env_file))
+    code, out, errors = await run("settings", "--json", *files, SIGNALING_MAX_SESSIONS="11")
+    assert (code, errors) == (0, "")
+    rows = {row["variable"]: (row["value"], row["source"]) for row in json.loads(out)}
+    assert rows["GRPC_AUTH_TOKENS"] == ("(hidden)", str(config))
+    assert rows["SIGNALING_RATE_BURST"] == (8, str(config))
+    assert rows["SIGNALING_MAX_SDP_BYTES"] == (9, str(env_file))
+    assert rows["SIGNALING_MAX_SESSIONS"] == (11, "environment")
+    assert rows["SIGNALING_RATE_PER_SEC"] == (1000, "default")
+    assert f"SIGNALING_RATE_BURST=8  (default 10000)  # {config}\n" in (await run("settings", *files))[1]
+
+
+async def test_a_server_from_a_configuration_file(tmp_path):
+    """Its token counts, its addresses give way to the environment's, and misspelt variables are named without a value."""
+    config, env_file = tmp_path / "sigbridge.toml", tmp_path / "prod.env"
+    config.write_text(
+        'GRPC_BIND_ADDRESS = "127.0.0.1:0"\nWS_BIND_ADDRESS = "nowhere.invalid:1"\nHTTP_BIND_ADDRESS = "off"\n'
+        'GRPC_AUTH_TOKENS = ["right"]\n'
+    )
+    env_file.write_text("WS_BIND_ADDRESS=127.0.0.1:0\nWS_BIND_ADRESS=canary\n")
+    environ = clean_environment(GRPC_AUTH_TOKEN="canary", GRPC_VERBOSITY="ERROR")
+    async with sigbridge("serve", "--config", str(config), "--env-file", str(env_file), env=environ) as server:
+        ports = await ports_of(server)
+        urls = f"grpc://127.0.0.1:{ports['gRPC']}", f"ws://127.0.0.1:{ports['WebSocket']}"
+        for url in urls:
+            assert (await run("peers", url, SIGBRIDGE_TOKEN="right"))[0] == 0
+            assert (await run("peers", url))[0] == 1
+        server.send_signal(signal.SIGTERM)
+        _, _, errors = await said_by(server)
+    said = [line for line in errors.splitlines() if "a variable is set that no setting has" in line]
+    assert ["GRPC_AUTH_TOKEN'" in said[0], "meant='GRPC_AUTH_TOKENS'" in said[0]] == [True, True]
+    assert "variable='WS_BIND_ADRESS'" in said[1]
+    assert len(said) == 2
+    assert "canary" not in errors
+
+
+async def test_strict_settings_stop_the_start(tmp_path):
+    env_file = tmp_path / "prod.env"
+    env_file.write_text("SIGNALING_STRICT_SETTINGS=true\nWS_BIND_ADRESS=canary\n")
+    assert await run("serve", "--env-file", str(env_file), GRPC_AUTH_TOKEN="canary", **SERVED) == (
+        1,
+        "",
+        "sigbridge: SIGNALING_STRICT_SETTINGS is true, and these are no settings: GRPC_AUTH_TOKEN (meant: GRPC_AUTH_TOKENS), WS_BIND_ADRESS (meant: WS_BIND_ADDRESS)\n",
+    )
+
+
+async def test_a_wrong_origin_stops_the_start(tmp_path):
+    file = tmp_path / "origins"
+    file.write_text("# ours\nhttps://a.example/\n")
+    for variables, said in (
+        (
+            {"SIGNALING_ALLOWED_ORIGINS": "https://a.example/"},
+            "SIGNALING_ALLOWED_ORIGINS holds 'https://a.example/': expected https://a.example",
+        ),
+        (
+            {"SIGNALING_ALLOWED_ORIGINS_FILE": str(file)},
+            f"SIGNALING_ALLOWED_ORIGINS_FILE is {str(file)!r} and holds, in line 2, 'https://a.example/': expected https://a.example",
+        ),
+    ):
+        assert await run("serve", **SERVED, **variables) == (1, "", f"sigbridge: {said}\n")
 
 
 async def test_letters_that_a_terminal_does_not_have_are_escaped():

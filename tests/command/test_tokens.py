@@ -183,10 +183,21 @@ def test_a_wrong_option_is_one_line_with_a_hint(options, line, fails, secrets_fi
     assert line in fails("token", "create", "--key-file", secrets_file, "--subject", "alice", *options)
 
 
-def test_a_right_that_there_is_not_is_told_by_the_usage(run, secrets_file):
+def test_a_right_that_there_is_not_is_told_with_those_that_there_are(run, secrets_file):
     code, out, errors = run("token", "create", "--key-file", secrets_file, "--subject", "a", "--right", "all")
     assert (code, out) == (2, "")
-    assert "choose from" in errors
+    assert "'all' is none of announce, list, relay, none; see" in errors
+
+
+def test_settings_of_a_configuration_file_judge_a_token(run, tmp_path):
+    config, token = tmp_path / "sigbridge.toml", tmp_path / "token"
+    config.write_text('GRPC_AUTH_TOKENS = ["right"]\n')
+    for text, expected in (("right", 0), ("wrong", 1)):
+        token.write_text(text)
+        assert run("token", "check", "--config", str(config), "--token-file", str(token))[0] == expected
+    config.write_text("WHATEVER = 1\n")
+    code, out, errors = run("token", "check", "--config", str(config), "--token-file", str(token))
+    assert (code, out, errors) == (2, "", f"sigbridge: --config is {str(config)!r}: no settings: WHATEVER\n")
 
 
 def test_no_rights_at_all(run, secrets_file):

@@ -13,6 +13,7 @@ import yaml
 
 from sigbridge.settings import Settings, setting_infos
 from sigbridge_auth.token_file import TokenFile
+from sigbridge_command.sources import Files, Given
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -39,6 +40,32 @@ def fixed_version(image: str) -> bool:
 def test_every_variable_that_is_named_is_a_setting(path):
     if path.is_file():
         assert set(SETTING_LIKE.findall(path.read_text(encoding="utf-8"))) <= VARIABLES
+
+
+# The configuration file.
+
+EXAMPLE = DEPLOY / "sigbridge.example.toml"
+
+
+def test_the_example_of_a_configuration_file_sets_what_it_shows(tmp_path):
+    given = Given(Files(config=str(EXAMPLE)), {})
+    assert given.settings() == Settings(
+        grpc_bind_address="0.0.0.0:50051", ws_bind_address="0.0.0.0:8080", json_logging=True, strict_settings=True
+    )
+    # What stands behind a `#` is right, too.
+    whole = tmp_path / "sigbridge.toml"
+    whole.write_text(re.sub("^#(?=[A-Z])", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    settings = Given(Files(config=str(whole)), {}).settings()
+    assert settings.auth_tokens == ("token-of-today", "token-of-yesterday")
+    assert settings.allowed_origins == ("https://app.example.org", "https://*.apps.example.org")
+    assert settings.tls_key_file == "/etc/sigbridge/tls/privkey.pem"
+
+
+def test_the_example_of_the_page_is_right(tmp_path):
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "running.md").read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "sigbridge.toml"
+    file.write_text(text)
+    assert len(Given(Files(config=str(file)), {}).fields) == len(text.splitlines())
 
 
 # The image.

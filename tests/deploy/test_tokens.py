@@ -225,7 +225,15 @@ def test_an_open_server_on_every_address_says_so(serve):
     # All that it says has been read when it has ended.
     opened.stop()
     (line,) = opened.said("anybody who reaches this address may signal")
-    assert "protocol='grpc'" in line
+    # Each protocol is served at either address.
+    assert "protocol='grpc and websocket'" in line
+    half = serve(
+        GRPC_BIND_ADDRESS="0.0.0.0:0", WS_BIND_ADDRESS="127.0.0.1:0", GRPC_AUTH_TOKENS=TOKEN, WS_REQUIRE_AUTH="false"
+    )
+    half.stop()
+    (line,) = half.said("anybody who reaches this address may signal")
+    assert "protocol='websocket'" in line
+    assert "address='0.0.0.0:0'" in line
     asking = serve(GRPC_BIND_ADDRESS="0.0.0.0:0", WS_BIND_ADDRESS="0.0.0.0:0", GRPC_AUTH_TOKENS=TOKEN)
     asking.stop()
     assert asking.said("anybody who reaches this address may signal") == []

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2
 from clock import Clock
 from later import ALICE, Later
 from lines import Line
+from page_origins import IDS, LISTS, TABLE
 from rights import FORBIDDEN, OnlyLobby
 from sigbridge import Hub, Instant, Settings
 from sigbridge.auth import StaticTokens
@@ -176,6 +177,19 @@ def test_pages_of_named_origins_only_may_ask(origin: str, allowed: bool) -> None
     else:
         assert preflight.headers == response.headers == [("vary", "origin")]
     assert web._refusals["grpc", "origin"] == (0 if allowed else 2)
+
+
+@pytest.mark.parametrize(("listed", "origin", "allowed"), TABLE, ids=IDS)
+def test_pages_are_judged_as_websocket_judges_them(listed: str, origin: str, allowed: bool) -> None:
+    web = make_web(origins=LISTS[listed])
+    said = "*" if listed in ("every", "none") else origin
+    for response in (
+        web.preflight({"origin": origin, "access-control-request-method": "POST"}),
+        ask(web, headers={**BINARY, "origin": origin}),
+    ):
+        assert response.status == (200 if allowed else 403)
+        assert dict(response.headers).get("access-control-allow-origin") == (said if allowed else None)
+        assert dict(response.headers)["vary"] == "origin"
 
 
 def test_any_page_may_ask_where_no_origins_are_named() -> None:

@@ -18,10 +18,16 @@ def origins_of(file, *listed):
     return AllowedOrigins(Settings(allowed_origins=listed, allowed_origins_file=str(file)))
 
 
+def may(origins):
+    """Those of the three that may connect."""
+    return {one for one in (A, B, C) if origins.allow(one)}
+
+
 def test_without_a_list_every_page_may():
     origins = AllowedOrigins(Settings())
-    assert (origins.present, origins.paths) == (None, ())
+    assert (origins.every, origins.paths) == (True, ())
     assert origins.allow(A)
+    assert origins.allow("null")
 
 
 def test_the_list_of_the_settings():
@@ -31,14 +37,14 @@ def test_the_list_of_the_settings():
 
 def test_the_file_stands_beside_the_settings(file):
     file.write_text(f"# ours\n{B}  # the shop\n\n  {A}\r\n{B}\n")
-    assert origins_of(file, C, A).present == (C, A, B)
+    assert may(origins_of(file, C, A)) == {A, B, C}
 
 
 def test_a_file_of_none_lets_no_page_in(file):
     file.write_text("# none\n")
     origins = origins_of(file)
-    assert origins.present == ()
-    assert not origins.allow(A)
+    assert not origins.every
+    assert may(origins) == set()
 
 
 def test_what_is_read_counts_when_it_is_put(file):
@@ -46,21 +52,32 @@ def test_what_is_read_counts_when_it_is_put(file):
     origins = origins_of(file, C)
     file.write_text(B)
     content = origins.read()
-    assert origins.present == (C, A)
+    assert may(origins) == {A, C}
     origins.put(content, NOW)
-    assert origins.present == (C, B)
+    assert may(origins) == {B, C}
 
 
 def test_another_list_of_the_settings_leaves_the_file_alone(file):
     file.write_text(A)
     origins = origins_of(file, C)
     origins.list_instead((B,))
-    assert origins.present == (B, A)
+    assert may(origins) == {A, B}
     origins.list_instead(())
-    assert origins.present == (A,)
+    assert may(origins) == {A}
     everybody = AllowedOrigins(Settings(allowed_origins=(A,)))
+    assert not everybody.every
     everybody.list_instead(())
-    assert everybody.present is None
+    assert everybody.every
+
+
+def test_a_star_in_either_place_lets_every_page_in(file):
+    file.write_text("*\n")
+    origins = origins_of(file, A)
+    assert origins.every
+    assert origins.allow("null")
+    file.write_text(f"{B}\n")
+    assert may(origins_of(file, "*")) == {A, B, C}
+    assert AllowedOrigins(Settings(allowed_origins=("*",))).every
 
 
 @pytest.mark.parametrize(
@@ -77,3 +94,28 @@ def test_a_file_that_is_no_good_is_named(file, text, reason):
         file.write_bytes(text)
     with pytest.raises(SettingError, match=rf"SIGNALING_ALLOWED_ORIGINS_FILE is '{file}': expected .*{reason}"):
         origins_of(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{A}\n{B}/\n", f"in line 2, '{B}/': expected {B}"),
+        ("HTTPS://A.example", f"in line 1, 'HTTPS://A.example': expected {A}"),
+        ("# any\nnull  # and none", "in line 2, 'null': expected no such entry"),
+        (f"*\n{A}\n", "'*' beside others: expected it alone"),
+    ],
+)
+def test_an_entry_that_no_browser_sends_is_named(file, text, said):
+    file.write_text(text)
+    with pytest.raises(SettingError) as refused:
+        origins_of(file)
+    assert str(refused.value).startswith(f"SIGNALING_ALLOWED_ORIGINS_FILE is '{file}' and holds")
+    assert said in str(refused.value)
+
+
+def test_hosts_below_another_are_allowed_from_either_place(file):
+    file.write_text("https://*.b.example\n")
+    origins = origins_of(file, "https://*.a.example")
+    assert origins.allow("https://x.a.example")
+    assert origins.allow("https://y.x.b.example")
+    assert not origins.allow(A)

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from certificates import Authority
 from listening import SYSTEM_ALLOWS, backlogs
 from rights import FORBIDDEN, OnlyLobby
 from served import ANY_PORT, servers
@@ -239,3 +240,47 @@ async def test_unfinished_messages_have_one_bound_on_all_ways_in(start):
     for one in (web, writer):
         one.close()
         await one.wait_closed()
+
+
+OPEN = "anybody who reaches this address may signal"
+EVERYWHERE = {"grpc_bind_address": "0.0.0.0:0", "ws_bind_address": "[::]:0"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, []),
+        (EVERYWHERE, [("0.0.0.0:0", "grpc and websocket"), ("[::]:0", "grpc and websocket")]),
+        (EVERYWHERE | {"auth_tokens": ("t",)}, []),
+        (
+            EVERYWHERE | {"auth_tokens": ("t",), "ws_require_auth": False},
+            [("0.0.0.0:0", "websocket"), ("[::]:0", "websocket")],
+        ),
+        (
+            {"ws_bind_address": "0.0.0.0:0", "auth_tokens": ("t",), "grpc_require_auth": False},
+            [("0.0.0.0:0", "grpc and websocket")],
+        ),
+        # What these may do was thought of.
+        (EVERYWHERE | {"anonymous_rights": ("list",)}, []),
+        (EVERYWHERE | {"anonymous_peer_ids": ("kiosk-*",)}, []),
+        (EVERYWHERE | {"anonymous_rooms": ("lobby",)}, []),
+        (
+            EVERYWHERE | {"grpc_engine": "grpcio", "auth_tokens": ("t",), "ws_require_auth": False},
+            [("[::]:0", "websocket")],
+        ),
+    ],
+)
+async def test_open_doors_are_told_of_at_each_start(start, caplog, settings, told):
+    """Nothing but this test's own loopback ever could connect, and does not."""
+    await start(**settings)
+    records = [record for record in caplog.records if record.getMessage().startswith(OPEN)]
+    assert [(record.address, record.protocol) for record in records] == told
+
+
+async def test_who_needs_a_certificate_finds_no_open_door(start, caplog, tmp_path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server")
+    await start(**EVERYWHERE, tls_cert_file=certificate, tls_key_file=key, tls_client_ca_file=authority.file)
+    assert OPEN not in caplog.text
+    await start(**EVERYWHERE, tls_cert_file=certificate, tls_key_file=key)
+    assert caplog.text.count(OPEN) == 2

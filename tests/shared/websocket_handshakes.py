@@ -58,7 +58,7 @@ REPLACEMENTS = {
         KEY[:-1], KEY[1:], "A" * 24, "A" * 21 + "B==", "=" * 24, "*" * 22 + "==", KEY + "=", "", "A" * 23 + "=", f" {KEY} "
     ],
     "Sec-WebSocket-Version": ["8", "13, 8", "", "013", "1 3", " 13 "],
-    "Origin": [ORIGIN, "https://evil.example", "null", "", "HTTPS://example.org"],
+    "Origin": [ORIGIN, "https://evil.example", "https://a.example.org", "null", "", "HTTPS://example.org"],
     "Authorization": [f"Bearer {TOKEN}", f"bearer  {TOKEN}", "Bearer wrong", "Basic x", TOKEN, "", "Bearer t\xc3\xb6k"],
     "Sec-WebSocket-Protocol": [
         "jsonrpc", f"jsonrpc, bearer.{ENCODED}", f"Bearer.{ENCODED},x", f"bearer.{ENCODED}", "bearer.a, bearer.b",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from websockets.datastructures import Headers
 
 from clock import NOW
+from page_origins import IDS, LISTS, TABLE
 from sigbridge import Hub, Settings
 from sigbridge.auth import ALLOW_ALL, Certificate, Credentials, Identity, StaticTokens
 from sigbridge_net.wire import Client
@@ -251,6 +252,16 @@ def test_origins(origin, status):
     token = f"Authorization: Bearer {TOKEN}"
     assert door.knock(token, *([] if origin is None else [f"Origin: {origin}"]))[0] == status
     assert door.hub.session_count == (status == 101)
+
+
+@pytest.mark.parametrize(("listed", "origin", "allowed"), TABLE, ids=IDS)
+@pytest.mark.parametrize("unusual", [(), ("X-Twice: 1", "X-Twice: 2")], ids=["ordinary", "the library's"])
+def test_one_rule_for_both_ways_to_read_a_handshake(listed, origin, allowed, unusual):
+    door = Door(allowed_origins=LISTS[listed])
+    token = f"Authorization: Bearer {TOKEN}"
+    assert door.knock(token, f"Origin: {origin}", *unusual)[0] == (101 if allowed else 403)
+    assert door.hub.session_count == allowed
+    assert door.hub.counters.refusals["websocket", "origin"] == (not allowed)
 
 
 def test_two_origins_are_none():

@@ -8,6 +8,7 @@ installed, or does any I/O. `docs/settings.md` is generated from these files.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from sigbridge.settings.admission import Admission
@@ -17,9 +18,11 @@ from sigbridge.settings.declare import SettingError, SettingInfo, Subject, parse
 from sigbridge.settings.identities import Identities
 from sigbridge.settings.listening import Listening
 from sigbridge.settings.messages import Messages
+from sigbridge.settings.names import closest, suspicious, told
 from sigbridge.settings.rates import Rates
 from sigbridge.settings.rooms import Rooms
 from sigbridge.settings.sessions import Sessions
+from sigbridge.settings.strictness import Strictness
 from sigbridge.settings.telemetry import Telemetry, level_of_rust_log
 from sigbridge.settings.tls import Tls
 from sigbridge.settings.unary import Unary
@@ -29,6 +32,7 @@ __all__ = [
     "SettingInfo",
     "Settings",
     "Subject",
+    "fields_from_file",
     "parse_address",
     "setting_infos",
     "subjects",
@@ -51,6 +55,7 @@ class Settings(
     Rates,
     Unary,
     Telemetry,
+    Strictness,
 ):
     """The settings of one server. Making one checks every value; SettingError names the first that is wrong."""
 
@@ -72,12 +77,17 @@ class Settings(
                     )
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Read every setting from its variable, where that is set and not empty; SettingError where one is wrong."""
-        values: dict[str, Any] = {}
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, *, below: Mapping[str, Any] = MappingProxyType({})
+    ) -> "Settings":
+        """Read every setting from its variable, where that is set and not empty, else from the fields `below`.
+
+        Raises SettingError where one is wrong, and with `strict_settings` where a variable looks like one and is none.
+        """
+        values: dict[str, Any] = dict(below)
         for name, info in setting_infos().items():
             text = environ.get(info.env, "")
-            if not text and name == "log_level":
+            if not text and name == "log_level" and name not in below:
                 text = level_of_rust_log(environ.get("RUST_LOG", ""))
             if not text:
                 continue
@@ -85,12 +95,13 @@ class Settings(
                 values[name] = info.parse(text)
             except ValueError:
                 raise info.wrong(text) from None
-        settings = cls(**values)
-        for name, value in values.items():
-            if value == ():
+            if values[name] == ():
                 # Somebody meant to close a door: commas alone must not leave it open.
-                info = setting_infos()[name]
-                raise info.wrong(environ[info.env])
+                raise info.wrong(text)
+        settings = cls(**values)
+        unknown = unknown_variables(environ)
+        if settings.strict_settings and unknown:
+            raise SettingError(f"SIGNALING_STRICT_SETTINGS is true, and these are no settings: {told(unknown)}")
         return settings
 
 
@@ -104,7 +115,26 @@ def setting_infos() -> dict[str, SettingInfo]:
     return {name: info for subject in subjects() for name, info in subject.infos().items()}
 
 
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Variables that are named like ours and are none of ours: misspelt, most likely."""
-    known = {info.env for info in setting_infos().values()}
-    return sorted(name for name in environ if name.startswith("SIGNALING_") and name not in known)
+def fields_from_file(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Settings` that a typed file sets by the names of their variables; an empty text sets none.
+
+    Raises SettingError for names that are none of ours, all of them in one line, and for a value of a wrong type.
+    """
+    by_variable = {info.env: (name, info) for name, info in setting_infos().items()}
+    unknown = {name: closest(name, by_variable) for name in document if name not in by_variable}
+    if unknown:
+        raise SettingError(f"no settings: {told(unknown)}")
+    values = {}
+    for variable, written in document.items():
+        name, info = by_variable[variable]
+        if written != "":
+            values[name] = info.taken(written)
+    return values
+
+
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like ours and are none, each with the one that was probably meant, or an empty text.
+
+    Those of gRPC's library, of proxies, and those that Kubernetes sets for its services are not among them.
+    """
+    return suspicious(environ, [info.env for info in setting_infos().values()])

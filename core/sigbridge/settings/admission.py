@@ -3,8 +3,16 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sigbridge.origins import Origins
 from sigbridge.patterns import MAX_PATTERNS, SUBJECT, Patterns
 from sigbridge.settings.declare import SettingError, Subject, seconds, switch, text, texts
+
+
+def _check_origins(entries: tuple[str, ...]) -> None:
+    try:
+        Origins(entries)
+    except ValueError as error:
+        raise SettingError(f"SIGNALING_ALLOWED_ORIGINS holds {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +66,9 @@ class Admission(Subject):
     )
     allowed_origins: tuple[str, ...] = texts(
         "SIGNALING_ALLOWED_ORIGINS",
-        "origins of web pages that may connect; not set: all",
-        "origins such as https://example.org, separated by commas",
+        "origins of web pages that may connect; https://*.example.org: of every host below that one; * or not set: all",
+        "origins such as https://example.org, separated by commas, or *",
+        check=_check_origins,
     )
     allowed_origins_file: str = text(
         "", "SIGNALING_ALLOWED_ORIGINS_FILE", "the same, one a line, beside those of the variable", "a path"

@@ -14,6 +14,9 @@ from sigbridge.patterns import MAX_PATTERNS, Patterns
 
 ADDRESS = "an address such as 127.0.0.1:50051, [::1]:50051 or :50051"
 
+_LISTED = ("separated by commas", "as a list of texts")
+"""The words of variables for several texts, and those of typed files."""
+
 
 class SettingError(SigbridgeError, ValueError):
     """A setting is wrong; the text names the variable, what it holds and what would be right."""
@@ -27,6 +30,8 @@ class SettingInfo:
     meaning: str
     expects: str
     parse: Callable[[str], Any]
+    take: Callable[[Any], Any]
+    """Makes a value of one that TOML or JSON has; raises ValueError where its type is wrong."""
     check: Callable[[Any], bool]
     secret: bool
     """True where its value is shown to nobody."""
@@ -34,6 +39,20 @@ class SettingInfo:
     def shown(self, value: Any) -> str:
         """The value as people may read it."""
         return "(hidden)" if self.secret and value else repr(value)
+
+    def taken(self, written: Any) -> Any:
+        """The value that a typed file has written; raises SettingError where it is none for this setting.
+
+        An empty text or list of a file means what it means in a variable: see `Settings.from_environment`.
+        """
+        try:
+            value = self.take(written)
+        except (ValueError, OverflowError):
+            value = None
+        if value is None or value == () or not self.check(value):
+            expects = self.expects.replace(*_LISTED) if self.take is _take_texts else self.expects
+            raise SettingError(f"{self.env} is {self.shown(written)}: expected {expects}")
+        return value
 
     def wrong(self, value: Any) -> SettingError:
         """The error that says of a value that it is none for this setting."""
@@ -59,40 +78,50 @@ class Subject:
 # Fields, by what they hold.
 
 
-# Seven parameters: a default, and the six facts of `SettingInfo`.
-def setting(default: Any, env: str, meaning: str, expects: str, parse: Any, check: Any, *, secret: bool = False) -> Any:
-    """A field of any kind: `parse` makes a value of a text or raises ValueError, `check` says whether one is right."""
-    info = SettingInfo(env, meaning, expects, parse, check, secret)
+# Eight parameters: a default, and the seven facts of `SettingInfo`.
+def setting(
+    default: Any, env: str, meaning: str, expects: str, parse: Any, take: Any, check: Any, *, secret: bool = False
+) -> Any:
+    """A field of any kind: `parse` makes a value of a text, `take` of a typed one, `check` says whether it is right."""
+    info = SettingInfo(env, meaning, expects, parse, take, check, secret)
     return dataclasses.field(default=default, metadata={"info": info})
 
 
 def whole(default: int, env: str, meaning: str, *, least: int = 1) -> Any:
     """A field that holds a whole number."""
-    return setting(default, env, meaning, f"a whole number, at least {least}", int, lambda value: value >= least)
+    return setting(
+        default, env, meaning, f"a whole number, at least {least}", int, _take_whole, lambda value: value >= least
+    )
 
 
 def per_second(default: float, env: str, meaning: str) -> Any:
     """A field that holds a rate."""
     expects = "a number of requests per second, 0 or more"
-    return setting(default, env, meaning, expects, float, lambda value: 0 <= value < 1e9)
+    return setting(default, env, meaning, expects, float, _take_number, lambda value: 0 <= value < 1e9)
 
 
 def seconds(default: float, env: str, meaning: str, *, zero: bool = False) -> Any:
     """A field that holds a time; `zero` says whether that may be 0."""
     expects = "a number of seconds, 0 or more" if zero else "a number of seconds above 0"
     return setting(
-        default, env, meaning, expects, float, lambda value: (value >= 0 if zero else value > 0) and value < 1e9
+        default,
+        env,
+        meaning,
+        expects,
+        float,
+        _take_number,
+        lambda value: (value >= 0 if zero else value > 0) and value < 1e9,
     )
 
 
 def switch(default: bool | None, env: str, meaning: str) -> Any:
     """A field that holds true or false; a default of `None` tells that nothing was set."""
-    return setting(default, env, meaning, "true or false", _parse_bool, lambda _: True)
+    return setting(default, env, meaning, "true or false", _parse_bool, _take_bool, lambda _: True)
 
 
 def text(default: str, env: str, meaning: str, expects: str, check: Callable[[str], object] = str) -> Any:
     """A field that holds a text, for which `check` raises ValueError where it is wrong."""
-    return setting(default, env, meaning, expects, str, _is_fine(check))
+    return setting(default, env, meaning, expects, str, _take_text, _is_fine(check))
 
 
 # Six parameters: the facts of `SettingInfo`, of which these fields share the rest, and a default.
@@ -110,7 +139,7 @@ def texts(
     def parse(value: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
-    return setting(default, env, meaning, expects, parse, _is_fine(check), secret=secret)
+    return setting(default, env, meaning, expects, parse, _take_texts, _is_fine(check), secret=secret)
 
 
 def patterns(env: str, meaning: str) -> Any:
@@ -139,16 +168,51 @@ def parse_address(address: str) -> tuple[str, int]:
 
 
 def _is_fine(check: Callable[[Any], object]) -> Callable[[Any], bool]:
-    """Returns whether a check finds nothing wrong, which it says by ValueError."""
+    """Returns whether a check finds nothing wrong, which it says by ValueError; by SettingError, where it says more."""
 
     def is_fine(value: Any) -> bool:
         try:
             check(value)
+        except SettingError:
+            raise
         except ValueError:
             return False
         return True
 
     return is_fine
+
+
+# Values of TOML and JSON, in which true is no number.
+
+
+def _take_whole(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError
+    return value
+
+
+def _take_number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise ValueError
+    return float(value)
+
+
+def _take_bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError
+    return value
+
+
+def _take_text(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError
+    return value
+
+
+def _take_texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) and one and one == one.strip() for one in value):
+        raise ValueError
+    return tuple(value)
 
 
 def _parse_bool(value: str) -> bool:
