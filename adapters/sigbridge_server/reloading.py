@@ -4,8 +4,9 @@ Rule 1: one thread looks at all files, once a second at most, and reads there wh
 waits for a disk, and hears of what was read when that is whole. The thread is nobody's to wait for: it ends by itself
 after a stop, or with the process where the disk does not answer. Rule 2: what cannot be read, or is wrong, changes
 nothing and is tried again with each look; the log says so once. A file that changes while it is read is read again with
-the next look. A pipe, which would be waited for, and what is far too large are not opened at all. Rule 3: a file has changed when its time, size or inode has, symbolic links being followed: Kubernetes
-swaps such a link.
+the next look, and one that has become empty is, too: it may be about to be written, and no tokens at all would end
+everybody's sessions. A pipe, which would be waited for, and what is far too large are not opened. Rule 3: a file has
+changed when its time, size or inode has, symbolic links being followed: Kubernetes swaps such a link.
 
 What the thread is told: LOOK (nothing was said for a second), REREAD (read everything, changed or not), END. What was
 said several times before it has listened counts once.
@@ -63,7 +64,15 @@ class _Order(Enum):
     END = "end"
 
 
-_Signature: TypeAlias = "tuple[tuple[int, int, int] | None, ...]"
+class _Seen(NamedTuple):
+    """A file as it was seen."""
+
+    time: int
+    size: int
+    inode: int
+
+
+_Signature: TypeAlias = "tuple[_Seen | None, ...]"
 
 
 class _Watched:
@@ -74,6 +83,8 @@ class _Watched:
         self.judge = judge
         self.signature: _Signature = _signature(reloadable.paths)
         """The files as they were when they were read."""
+        self.emptied: _Signature = ()
+        """The files as they were when one had become empty."""
         self.complaint = ""
         """What was wrong with them, where it was."""
 
@@ -192,6 +203,10 @@ class Reloader:
         signature = _signature(paths)
         if signature == watched.signature and not watched.complaint and not reread:
             return []
+        is_empty = any(seen is not None and not seen.size for seen in signature)
+        if is_empty and signature != watched.emptied and not reread:
+            watched.emptied = signature
+            return []
         complaint, read = "", []
         try:
             for path in paths:
@@ -257,9 +272,9 @@ def _check_file(path: str) -> None:
         raise SettingError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
 
 
-def _seen(path: str) -> tuple[int, int, int] | None:
+def _seen(path: str) -> _Seen | None:
     try:
         found = os.stat(path)  # noqa: PTH116 - what a path's own method calls
     except (OSError, ValueError):
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return _Seen(found.st_mtime_ns, found.st_size, found.st_ino)

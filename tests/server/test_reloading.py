@@ -177,6 +177,30 @@ async def test_a_file_that_changes_while_it_is_read_is_read_again(file):
     assert written.put_texts == [["whole"]]
 
 
+async def test_a_file_that_is_emptied_counts_when_the_next_look_finds_it_so_too(file):
+    """`make-tokens > tokens` empties it first; what that takes must not end everybody's sessions."""
+    texts = Texts(file)
+    reloader = Reloader(lambda *_: None)
+    reloader.watch(texts)
+    (watched,) = reloader._watched
+
+    def look(*, reread=False):
+        return [read.content for read in reloader._look(watched, reread=reread)]
+
+    file.write_text("")
+    assert look() == []
+    file.write_text("two")
+    assert look() == [["two"]]
+    file.write_text("")
+    assert look() == []
+    assert look() == [[""]]
+    assert look() == []
+    file.write_text("three")
+    assert look() == [["three"]]
+    file.write_text("")
+    assert look(reread=True) == [[""]]
+
+
 async def test_all_is_read_at_once_when_that_is_asked_for(file):
     texts, other = Texts(file), Texts(file)
     async with watching(texts, other, interval_seconds=3600) as it:
