@@ -9,6 +9,8 @@ that is shown counts all the same, unless there is no source of any.
       ├──wrong──► refused, and counted as a guess; throttled where there were too many
       ├──too many wrong ones, no signature left──► throttled
       └──unknown key──► waits for the next look ──► let in, refused or throttled
+                │
+                └─no room to wait─► told to come again
 """
 
 import logging
@@ -33,6 +35,8 @@ MAX_TOKEN_LENGTH: Final = 16384
 MAX_WAITING: Final = 256
 """Clients of a protocol that wait for a look at the files; all may have signatures to be checked in one turn."""
 MAX_WAITING_OF_ADDRESS: Final = 64
+CROWDED_WAIT_MS: Final = 1000
+"""The time after which those may come again for whom there is no room to wait: the files are looked at in between."""
 
 
 class TokenAuthenticator:
@@ -54,8 +58,12 @@ class TokenAuthenticator:
         try:
             return self._decide(credentials, now)
         except UnknownKey as unknown:
-            if self.look_again is None or not self._may_wait(credentials.address, now):
+            if self.look_again is None or self._sources.guesses.wait(credentials.address, now.monotonic):
                 raise self._refusal_without_key(credentials, unknown, now) from None
+            if not self._may_wait(credentials.address):
+                # Its key may be there with the next look: to who is nobody clients do not come back.
+                reason = "its kid names no key that is here, and too many wait for one"
+                raise self._refusal(credentials.address, reason, CROWDED_WAIT_MS) from None
         return self._second_look(credentials, self.look_again())
 
     def _decide(self, credentials: Credentials, now: Instant) -> Identity:
@@ -75,7 +83,8 @@ class TokenAuthenticator:
             raise self._refusal(address, "no token, or more than one", wait)
         try:
             proven = self._proven(token, address, now)
-        except UnknownKey:
+        except UnknownKey as unknown:
+            sources.guesses.count_vain(address, unknown.signatures, now.monotonic)
             raise
         except BadToken as bad:
             # What is too long to be a token is not read, not even for its digest.
@@ -94,21 +103,20 @@ class TokenAuthenticator:
             return identity
         if sources.jwt is None or token.count(".") != 2:
             raise BadToken("the token is not known")
-        wait = sources.guesses.take_check(address, digest_of(token), now.monotonic)
-        if wait:
-            raise self._refusal(address, "too many wrong tokens from its address", wait)
-        return sources.jwt.verify(token, now)
+
+        def gate(signatures: int, unknown: bool) -> None:
+            wait = sources.guesses.take_checks(address, digest_of(token), signatures, now.monotonic, unknown=unknown)
+            if wait:
+                raise self._refusal(address, "too many wrong tokens from its address", wait)
+
+        return sources.jwt.verify(token, now, gate)
 
     # Tokens whose key is not here.
 
-    def _may_wait(self, address: str, now: Instant) -> bool:
-        """Returns whether there is room for one more that waits, and its address is not throttled."""
+    def _may_wait(self, address: str) -> bool:
+        """Returns whether there is room for one more that waits."""
         waiting = self._waiting
-        return (
-            waiting.total() < MAX_WAITING
-            and waiting[address_group(address)] < MAX_WAITING_OF_ADDRESS
-            and not self._sources.guesses.wait(address, now.monotonic)
-        )
+        return waiting.total() < MAX_WAITING and waiting[address_group(address)] < MAX_WAITING_OF_ADDRESS
 
     def _second_look(self, credentials: Credentials, looked: Pending[None]) -> Pending[Identity]:
         """Returns a `Pending` of what is decided when the files have been looked at."""

@@ -22,7 +22,8 @@ WINDOW_SECONDS: Final = 60.0
 MAX_WRONG: Final = 20
 """Distinct wrong tokens in a window; above that an address is throttled."""
 MAX_CHECKS_PER_SECOND: Final = 50
-"""Signatures that are checked for an address that is throttled."""
+"""Signatures that are checked for an address that is throttled, whichever tokens they are of; a token may be signed by
+any of several keys."""
 MAX_ADDRESSES: Final = 10_000
 """Addresses that are remembered; beyond, the one that was least recently looked at is forgotten."""
 MAX_KEPT: Final = 40
@@ -44,6 +45,11 @@ class _Address:
         self.checks = 0
         self.checks_since = -math.inf
         """The begin of the second in which those were taken."""
+
+    def begin_second(self, now: float) -> None:
+        """Begins to count checks anew, where the second has passed."""
+        if now >= self.checks_since + 1.0:
+            self.checks_since, self.checks = now, 0
 
 
 class Guesses:
@@ -74,21 +80,34 @@ class Guesses:
         known.wrong[key] = now
         return _wait(known, now)
 
-    def take_check(self, address: str, digest: bytes, now: float) -> int:
-        """Takes the check of a token's signature; returns how long it is to wait for that, 0 where it may be now."""
+    def take_checks(self, address: str, digest: bytes, signatures: int, now: float, *, unknown: bool = False) -> int:
+        """Takes the checks of a token's signatures; returns how long it is to wait for them, 0 where they may be now.
+
+        They are not limited before an address is throttled, but for tokens that name an `unknown` key, which are no
+        guesses: of these see `count_vain`.
+        """
         known = self._known(address)
         wait = 0 if known is None else _wait(known, now)
-        if known is None or not wait:
+        if known is None or not (wait or unknown):
             return 0
-        if known.wrong.get(_key(digest), -math.inf) > self._reconsidered:
+        if wait and known.wrong.get(_key(digest), -math.inf) > self._reconsidered:
             # It is known to be wrong: that takes no signature from others at the same address.
             return wait
-        if now >= known.checks_since + 1.0:
-            known.checks_since, known.checks = now, 0
-        elif known.checks >= MAX_CHECKS_PER_SECOND:
+        known.begin_second(now)
+        if known.checks + signatures > MAX_CHECKS_PER_SECOND:
             return _milliseconds(known.checks_since + 1.0 - now)
-        known.checks += 1
+        if wait:
+            known.checks += signatures
         return 0
+
+    def count_vain(self, address: str, signatures: int, now: float) -> None:
+        """Counts the signatures that were checked in vain for a token that names an unknown key."""
+        if not signatures or not _may_be_throttled(address) or self.wait(address, now):
+            # Of an address that is throttled they were counted before.
+            return
+        known = self._known(address) or self._add(address)
+        known.begin_second(now)
+        known.checks += signatures
 
     def wait(self, address: str, now: float) -> int:
         """Returns how long an address is throttled; 0 where it is not."""

@@ -10,7 +10,8 @@ where none is asked for). Sources: RFC 7515, RFC 7519, RFC 8725.
 import base64
 import hashlib
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sigbridge import Instant, Settings
 from sigbridge.auth import Identity
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 MAX_TOKEN_BYTES: Final = 8192
 MAX_CACHED: Final = 4096
+
+Gate: TypeAlias = Callable[[int, bool], None]
+"""Is told before so many signatures are checked for one token, and whether it names a key that is not here."""
+
+
+def _open_gate(signatures: int, unknown: bool) -> None:
+    """Lets every signature be checked."""
 
 
 class JwtSource:
@@ -53,13 +61,14 @@ class JwtSource:
         self._cache.move_to_end(digest)
         return identity
 
-    def verify(self, token: str, now: Instant) -> Identity:
+    def verify(self, token: str, now: Instant, gate: Gate = _open_gate) -> Identity:
         """The identity that a token proves; raises BadToken, or UnknownKey where its key is not here.
 
-        It checks the signature, whether the token is known or not, and then knows it.
+        It checks the signature, whether the token is known or not, and then knows it. What `gate` raises, it raises
+        before any is checked.
         """
         signed, claims_part, signature, header = _parts(token)
-        key = self._signer(header, signed, signature)
+        key = self._signer(header, signed, signature, gate)
         claims = _object(claims_part)
         if claims is None:
             raise BadToken("its claims are no JSON object")
@@ -90,7 +99,7 @@ class JwtSource:
         """
         return identity if identity.source != "jwt" or identity.proof in self._keys.proofs else None
 
-    def _signer(self, header: dict[str, Any], signed: bytes, signature: bytes) -> "Key":
+    def _signer(self, header: dict[str, Any], signed: bytes, signature: bytes, gate: Gate) -> "Key":
         """Returns the key that has signed a token; BadToken where it is none of those that may have."""
         keys = self._keys
         algorithm, kid = header.get("alg"), header.get("kid")
@@ -99,12 +108,15 @@ class JwtSource:
         if "kid" in header and not isinstance(kid, str):
             raise BadToken("its kid is no text")
         fitting = keys.fitting(algorithm, kid)
+        # A name can be added to a set of keys, and to no other file.
+        unknown = kid is not None and keys.named and not keys.knows(kid)
+        if fitting:
+            gate(len(fitting), unknown)
         for key in fitting:
             if key.checks[algorithm](signed, signature):
                 return key
-        # A name can be added to a set of keys, and to no other file.
-        if kid is not None and keys.named and not keys.knows(kid):
-            raise UnknownKey("its kid names no key that is here")
+        if unknown:
+            raise UnknownKey("its kid names no key that is here", len(fitting))
         raise BadToken("its signature is wrong" if fitting else "its alg fits none of the keys that may have signed it")
 
 

@@ -95,6 +95,8 @@ def joined(token: Identity, certificate: Identity) -> Identity:
         first.expires_at,
         first.leeway_seconds,
         JoinedProof(token, certificate),
+        # Made of its parts again, the name might be another issuer's.
+        named.name,
     )
 
 

@@ -7,3 +7,8 @@ class BadToken(Exception):
 
 class UnknownKey(BadToken):
     """A token names a key that is not here: no guess, and worth another look at the files."""
+
+    def __init__(self, reason: str, signatures: int = 0) -> None:
+        super().__init__(reason)
+        self.signatures = signatures
+        """The signatures that were checked all the same, by keys without a name."""

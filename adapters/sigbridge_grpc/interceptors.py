@@ -89,7 +89,10 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def __init__(
         self, authenticator: Authenticator, *, reflection_requires_token: bool = True, patience_seconds: float = 10.0
     ) -> None:
-        """Begins with an authenticator, which may take so long where it must look something up."""
+        """Begins with an authenticator, which may take so long where it must look something up.
+
+        Then a client may take as long to send the single request of a call: a token may be good no more after a while.
+        """
         self._authenticator = authenticator
         self._patience_seconds = patience_seconds
         self._open = open_prefixes(reflection_requires_token=reflection_requires_token)
@@ -110,7 +113,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             for one in (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
             if one
         )
-        entrance = _Entrance(self._judge, is_stream=handler.request_streaming)
+        entrance = _Entrance(self._judge, self._patience_seconds, is_stream=handler.request_streaming)
         make = (
             grpc.stream_stream_rpc_method_handler
             if handler.response_streaming
@@ -150,7 +153,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             async with asyncio.timeout(self._patience_seconds):
                 outcome = await known
         except TimeoutError:
-            raise SignalingError(Code.DEADLINE_EXCEEDED, "Deadline exceeded") from None
+            raise _deadline_exceeded() from None
         finally:
             identity.abandon()
         if isinstance(outcome, SignalingError):
@@ -169,9 +172,14 @@ class _Entrance:
     """What stands before a handler: the question who calls, and the request where there is a single one."""
 
     def __init__(
-        self, judge: Callable[[Any], Coroutine[Any, Any, Judged | SignalingError]], *, is_stream: bool
+        self,
+        judge: Callable[[Any], Coroutine[Any, Any, Judged | SignalingError]],
+        patience_seconds: float,
+        *,
+        is_stream: bool,
     ) -> None:
         self._judge = judge
+        self._patience_seconds = patience_seconds
         self._is_stream = is_stream
         self._loop = asyncio.get_running_loop()
 
@@ -184,7 +192,11 @@ class _Entrance:
             _judged.set(judged)
         if self._is_stream:
             return requests
-        request = await context.read()
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                request = await context.read()
+        except TimeoutError:
+            await abort(context, _deadline_exceeded())
         if request is _END:
             await abort(context, not_one_message())
         return request
@@ -265,6 +277,10 @@ class UnaryTimeLimit(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+
+
+def _deadline_exceeded() -> SignalingError:
+    return SignalingError(Code.DEADLINE_EXCEEDED, "Deadline exceeded")
 
 
 async def abort(context: Any, error: SignalingError) -> None:

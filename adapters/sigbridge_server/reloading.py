@@ -4,16 +4,19 @@ Rule 1: one thread looks at all files, once a second at most, and reads there wh
 waits for a disk, and hears of what was read when that is whole. The thread is nobody's to wait for: it ends by itself
 after a stop, or with the process where the disk does not answer. Rule 2: what cannot be read, or is wrong, changes
 nothing and is tried again with each look; the log says so once. A file that changes while it is read is read again with
-the next look. Rule 3: a file has changed when its time, size or inode has, symbolic links being followed: Kubernetes
-swaps such a link.
+the next look, and one that has become empty is, too: it may be about to be written, and no tokens at all would end
+everybody's sessions. A pipe, which would be waited for, and what is far too large are not opened. Rule 3: a file has
+changed when its time, size or inode has, symbolic links being followed: Kubernetes swaps such a link.
 
-What the thread is told: LOOK (nothing was said for a second), REREAD (read everything, changed or not), END.
+What the thread is told: LOOK (nothing was said for a second), REREAD (read everything, changed or not), END. What was
+said several times before it has listened counts once.
 """
 
 import asyncio
 import logging
 import os
 import queue
+import stat
 import threading
 from collections.abc import Callable
 from enum import Enum
@@ -23,12 +26,17 @@ from sigbridge.auth import Identity
 from sigbridge.errors import SigbridgeError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
+from sigbridge.settings import SettingError
 from sigbridge_net.clock import read_clock
 
 logger = logging.getLogger("sigbridge.server")
 
 INTERVAL_SECONDS = 1.0
 """The time between two looks."""
+PATIENCE_SECONDS = 10.0
+"""So long is a look waited for: who waits in a session has no other deadline."""
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""The largest file that is read again: what is larger is none of ours, and would take the memory of everybody."""
 
 Judge: TypeAlias = Callable[[Identity], Identity | None]
 """Says of an identity what it is now: the same where nothing has changed, `None` where it is no more."""
@@ -56,7 +64,15 @@ class _Order(Enum):
     END = "end"
 
 
-_Signature: TypeAlias = "tuple[tuple[int, int, int] | None, ...]"
+class _Seen(NamedTuple):
+    """A file as it was seen."""
+
+    time: int
+    size: int
+    inode: int
+
+
+_Signature: TypeAlias = "tuple[_Seen | None, ...]"
 
 
 class _Watched:
@@ -67,6 +83,8 @@ class _Watched:
         self.judge = judge
         self.signature: _Signature = _signature(reloadable.paths)
         """The files as they were when they were read."""
+        self.emptied: _Signature = ()
+        """The files as they were when one had become empty."""
         self.complaint = ""
         """What was wrong with them, where it was."""
 
@@ -89,11 +107,13 @@ class Reloader:
         review: Review,
         *,
         interval_seconds: float = INTERVAL_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
         clock: Callable[[], Instant] = read_clock,
     ) -> None:
         """Begins with nothing to watch; `review` is the hub's."""
         self._review = review
         self._interval_seconds = interval_seconds
+        self._patience_seconds = patience_seconds
         self._clock = clock
         self._watched: list[_Watched] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,7 +144,17 @@ class Reloader:
         self._waiting.clear()
 
     def look_again(self) -> Pending[None]:
-        """Returns what resolves after a look that begins from now on, within about a second."""
+        """Returns what resolves after a look that begins from now on, within about a second.
+
+        Where the disk does not answer, it resolves after `patience_seconds` all the same.
+        """
+        looked = self._ask()
+        if self._loop is not None:
+            self._loop.call_later(self._patience_seconds, self._wait_no_more, looked)
+        return looked
+
+    def _ask(self) -> Pending[None]:
+        """Returns what resolves after a look that begins from now on."""
         looked: Pending[None] = Pending()
         if self._loop is None:
             looked.resolve(None, self._clock())
@@ -133,9 +163,15 @@ class Reloader:
             self._waiting.append((self._asked, looked))
         return looked
 
+    def _wait_no_more(self, looked: Pending[None]) -> None:
+        """Lets who waits go on with what there is, where the disk does not answer."""
+        if not looked.resolved and self._loop is not None:
+            self._waiting = [(number, one) for number, one in self._waiting if one is not looked]
+            self._resolve(looked, self._clock())
+
     def reload(self) -> Pending[None]:
         """Read everything at once, changed or not; returns what resolves when that is done."""
-        looked = self.look_again()
+        looked = self._ask()
         if self._loop is not None:
             self._orders.put(_Order.REREAD)
         return looked
@@ -154,9 +190,12 @@ class Reloader:
 
     def _next_order(self) -> _Order:
         try:
-            return self._orders.get(timeout=self._interval_seconds)
+            order = self._orders.get(timeout=self._interval_seconds)
+            while order is not _Order.END and not self._orders.empty():
+                order = self._orders.get_nowait()
         except queue.Empty:
             return _Order.LOOK
+        return order
 
     def _look(self, watched: _Watched, *, reread: bool) -> list[_Read]:
         """Returns what was read, if anything."""
@@ -164,8 +203,14 @@ class Reloader:
         signature = _signature(paths)
         if signature == watched.signature and not watched.complaint and not reread:
             return []
+        is_empty = any(seen is not None and not seen.size for seen in signature)
+        if is_empty and signature != watched.emptied and not reread:
+            watched.emptied = signature
+            return []
         complaint, read = "", []
         try:
+            for path in paths:
+                _check_file(path)
             read = [_Read(watched, watched.reloadable.read())]
         except (SigbridgeError, OSError) as error:
             complaint = str(error)
@@ -201,10 +246,13 @@ class Reloader:
         told = [looked for number, looked in self._waiting if number <= asked]
         self._waiting = [(number, looked) for number, looked in self._waiting if number > asked]
         for looked in told:
-            try:
-                looked.resolve(None, now)
-            except Exception:
-                logger.exception("who waited for a look at the files has failed")
+            self._resolve(looked, now)
+
+    def _resolve(self, looked: Pending[None], now: Instant) -> None:
+        try:
+            looked.resolve(None, now)
+        except Exception:
+            logger.exception("who waited for a look at the files has failed")
 
 
 def _signature(paths: tuple[str, ...]) -> _Signature:
@@ -212,9 +260,21 @@ def _signature(paths: tuple[str, ...]) -> _Signature:
     return tuple(_seen(path) for path in paths)
 
 
-def _seen(path: str) -> tuple[int, int, int] | None:
+def _check_file(path: str) -> None:
+    """Raises SettingError where a path leads to what is not to be opened; a file that is missing is for its reader."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - as in `_seen`
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise SettingError(f"{path} is no regular file")
+    if found.st_size > MAX_FILE_BYTES:
+        raise SettingError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+
+
+def _seen(path: str) -> _Seen | None:
     try:
         found = os.stat(path)  # noqa: PTH116 - what a path's own method calls
     except (OSError, ValueError):
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return _Seen(found.st_mtime_ns, found.st_size, found.st_ino)

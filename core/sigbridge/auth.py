@@ -49,6 +49,10 @@ class Credentials(Struct, frozen=True):
     address: str = ""
     """The address of its connection, without a port; empty for a unix socket."""
 
+    def __repr__(self) -> str:
+        shown = None if self.token is None else "(hidden)"
+        return f"Credentials(token={shown}, certificate={self.certificate!r}, address={self.address!r})"
+
     @property
     def certificate_subject(self) -> str | None:
         """The subject of its certificate; `None` where it showed none."""

@@ -242,6 +242,15 @@ def test_the_earlier_end_counts(of_token, of_certificate, first, door):
     assert asked.ask("t", Certificate("alice", end(of_certificate))).expires_at == end(first)
 
 
+def test_a_certificate_beside_a_token_does_not_change_whose_that_is(door, tmp_path):
+    """Of two issuers, one of whose subjects are chosen by others."""
+    asked = door(**jwt(tmp_path), **TLS)
+    shown = [token(iss="https://idp/a", sub="alice"), token(iss="https://idp", sub="a/alice")]
+    names = [asked.ask(one).name for one in shown]
+    assert [asked.ask(one, ALICE).name for one in shown] == names
+    assert len(set(names)) == 2
+
+
 def test_a_leeway_belongs_to_the_end_of_its_token(door, tmp_path):
     asked = door(**jwt(tmp_path), **TLS)
     for seconds, leeway in ((CLAIMS["exp"] - NOW.unix + 29, 0.0), (CLAIMS["exp"] - NOW.unix + 31, 30.0)):
@@ -433,8 +442,10 @@ def test_only_so_many_wait(rotating):
                 assert isinstance(rotating.ask(shown, address=f"192.0.2.{host}"), Pending)
                 waiting += 1
             else:
-                assert rotating.refusal(shown, address=f"192.0.2.{host}") == "unauthenticated"
+                # A fleet whose keys were changed comes back, as nobody does who is refused for good.
+                assert rotating.refusal(shown, address=f"192.0.2.{host}") == "throttled"
     assert waiting == MAX_WAITING
+    assert rotating.refusal("wrong") == "unauthenticated"
     rotating.looked()
     assert rotating.inner._waiting == {}
     assert isinstance(rotating.ask(newer()), Pending)
@@ -445,6 +456,72 @@ def test_an_address_that_is_throttled_does_not_wait(rotating):
         rotating.refusal(f"wrong-{number}")
     assert rotating.refusal(newer()) == "throttled"
     assert isinstance(rotating.ask(newer(), address=THERE), Pending)
+
+
+# Keys without a name, beside those that have one.
+
+
+def in_vain(number):
+    """A token that names no key that is here, and is by none of those that have no name."""
+    return signer("ES256", 7).token(CLAIMS | {"sub": f"s{number}"}, kid=f"unknown-{number}")
+
+
+def noting_checks(asked):
+    """The numbers of signatures that are checked, from now on, in one list."""
+    noted = []
+    verify = asked.sources.jwt.verify
+
+    def noting(shown, now, gate):
+        def note(signatures, unknown):
+            gate(signatures, unknown)
+            noted.append(signatures)
+
+        return verify(shown, now, note)
+
+    asked.sources.jwt.verify = noting
+    return noted
+
+
+@pytest.fixture
+def nameless(door, tmp_path):
+    """A server that knows one key by its name, and ten that have none."""
+    jwks = [signer("ES256", number).jwk(kid=None) for number in range(20, 30)]
+    return door(**jwks_file(tmp_path, signer("ES256").jwk(kid="named"), *jwks))
+
+
+def test_an_unknown_name_is_no_way_to_have_signatures_checked_without_end(nameless):
+    noted = noting_checks(nameless)
+    words = [nameless.refusal(in_vain(number)) for number in range(100)]
+    assert words == ["unauthenticated"] * 5 + ["throttled"] * 95
+    assert sum(noted) == MAX_CHECKS_PER_SECOND
+    nameless.clock.advance(1)
+    assert nameless.refusal(in_vain(100)) == "unauthenticated"
+    # They are no guesses: who names a key that is here, and other addresses, notice nothing.
+    assert nameless.ask(signer("ES256").token(kid="named")).subject == "alice"
+    assert nameless.refusal("wrong") == "unauthenticated"
+    assert nameless.refusal(in_vain(0), address=THERE) == "unauthenticated"
+
+
+def test_good_tokens_by_keys_without_a_name_are_not_held_up_among_themselves(nameless):
+    for number in range(100):
+        shown = signer("ES256", 29).token(CLAIMS | {"sub": f"s{number}"}, kid="theirs")
+        assert nameless.ask(shown).subject == f"s{number}"
+
+
+def test_signatures_are_counted_and_not_tokens(nameless):
+    for number in range(MAX_WRONG + 1):
+        nameless.refusal(f"wrong-{number}")
+    noted = noting_checks(nameless)
+    for number in range(100):
+        assert nameless.refusal(signer("ES256", 7).token(CLAIMS | {"sub": f"s{number}"})) == "throttled"
+        assert nameless.refusal(in_vain(number)) == "throttled"
+    assert sum(noted) <= MAX_CHECKS_PER_SECOND
+    nameless.clock.advance(1)
+    assert nameless.ask(signer("ES256", 29).token()).subject == "alice"
+
+
+def test_unix_sockets_are_not_held_up_for_unknown_names(nameless):
+    assert {nameless.refusal(in_vain(number), address="") for number in range(20)} == {"unauthenticated"}
 
 
 # What is said.

@@ -76,12 +76,12 @@ def test_who_waits_as_told_is_throttled_no_more(guesses, count):
 def test_addresses_count_by_their_groups(guesses, one, other, same):
     guess(guesses, range(21), one)
     assert bool(guesses.wait(other, SOON)) is same
-    assert bool(guesses.take_check(other, digest(0), SOON)) is same
+    assert bool(guesses.take_checks(other, digest(0), 1, SOON)) is same
 
 
 def test_unix_sockets_are_never_held_up(guesses):
     assert guess(guesses, range(100), "") == [0] * 100
-    assert guesses.wait("", SOON) == guesses.take_check("", digest(0), SOON) == 0
+    assert guesses.wait("", SOON) == guesses.take_checks("", digest(0), 1, SOON) == 0
     assert len(guesses) == 0
 
 
@@ -90,29 +90,29 @@ def test_unix_sockets_are_never_held_up(guesses):
 
 def test_signatures_have_no_bound_where_nothing_is_wrong(guesses):
     guess(guesses, range(20))
-    assert {guesses.take_check(HERE, digest(number), SOON) for number in range(1000)} == {0}
+    assert {guesses.take_checks(HERE, digest(number), 1, SOON) for number in range(1000)} == {0}
 
 
 def test_an_address_that_is_throttled_has_fifty_signatures_a_second(guesses):
     guess(guesses, range(21))
-    assert [guesses.take_check(HERE, digest(100 + n), SOON) for n in range(50)] == [0] * 50
-    assert guesses.take_check(HERE, digest(200), SOON) == 1001
-    assert guesses.take_check(HERE, digest(200), SOON + 0.75) == 251
-    assert guesses.take_check(HERE, digest(200), SOON + 1.0) == 0
-    assert guesses.take_check(THERE, digest(200), SOON) == 0
+    assert [guesses.take_checks(HERE, digest(100 + n), 1, SOON) for n in range(50)] == [0] * 50
+    assert guesses.take_checks(HERE, digest(200), 1, SOON) == 1001
+    assert guesses.take_checks(HERE, digest(200), 1, SOON + 0.75) == 251
+    assert guesses.take_checks(HERE, digest(200), 1, SOON + 1.0) == 0
+    assert guesses.take_checks(THERE, digest(200), 1, SOON) == 0
 
 
 def test_what_is_known_to_be_wrong_takes_no_signature(guesses):
     guess(guesses, range(21))
     for number in range(1000):
-        assert guesses.take_check(HERE, digest(number % 21), SOON + 1) == 59_001
-    assert guesses.take_check(HERE, digest(500), SOON + 1) == 0
+        assert guesses.take_checks(HERE, digest(number % 21), 1, SOON + 1) == 59_001
+    assert guesses.take_checks(HERE, digest(500), 1, SOON + 1) == 0
 
 
 def test_what_was_wrong_before_the_sources_changed_is_looked_at_again(guesses):
     guess(guesses, range(21))
     guesses.reconsider(SOON + 1)
-    assert guesses.take_check(HERE, digest(3), SOON + 2) == 0
+    assert guesses.take_checks(HERE, digest(3), 1, SOON + 2) == 0
     assert guesses.wait(HERE, SOON + 2) > 0, "the count stays"
 
 
@@ -125,7 +125,7 @@ def test_of_addresses_the_one_least_recently_looked_at_is_forgotten(guesses):
     assert len(guesses) == MAX_ADDRESSES
     # Any look counts as a use.
     guess(guesses, [0], "10.0.0.0")
-    guesses.take_check("10.0.0.2", digest(1), SOON)
+    guesses.take_checks("10.0.0.2", digest(1), 1, SOON)
     for address in ("198.51.100.1", "198.51.100.2"):
         guess(guesses, [1], address)
     assert len(guesses) == MAX_ADDRESSES

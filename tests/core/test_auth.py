@@ -26,6 +26,14 @@ def open_session(hub, identity=ANYBODY, remote="192.0.2.1"):
 # Tokens.
 
 
+def test_what_a_client_shows_is_in_no_text_of_an_object():
+    shown = Credentials("canary", Certificate("alice"), "192.0.2.1")
+    for text in (repr(shown), str(shown), f"{[shown]}"):
+        assert "canary" not in text
+        assert "alice" in text
+    assert repr(Credentials()) == "Credentials(token=None, certificate=None, address='')"
+
+
 @pytest.mark.parametrize("token", ["one", "two", "drei-ü-三"])
 def test_any_known_token_opens_the_door(token):
     known = StaticTokens(["one", "two", "drei-ü-三"])

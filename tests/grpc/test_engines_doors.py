@@ -15,8 +15,11 @@ import pytest
 from certificates import Authority
 from jwts import jwks_file, signer
 from later import ALICE, Later
-from sigbridge import ConnectionClosed, Instant, SignalingError, errors
+from sigbridge import Code, ConnectionClosed, Instant, SignalingError, errors
 from sigbridge.auth import Credentials, Identity
+from sigbridge.messages import Authenticate
+from sigbridge.pending import Pending
+from sigbridge_auth.authenticators import CROWDED_WAIT_MS, MAX_WAITING_OF_ADDRESS
 from sigbridge_client import connect
 from sigbridge_grpc.client import get_peers
 from sigbridge_grpc.framing import framed
@@ -168,6 +171,31 @@ async def test_a_token_whose_key_does_not_come_is_refused_without_being_a_guess(
     token = new.token({"sub": "alice", "exp": read_clock().unix + 60}, kid="new")
     for url in urls(served):
         assert (await closed_by(url, token=token)).reason == "unauthenticated"
+
+
+async def test_who_finds_no_room_to_wait_for_a_key_is_told_to_come_again(start: Start, tmp_path: Path) -> None:
+    """A fleet whose keys were changed would be gone for good else, where it comes through one address."""
+    old, new = signer("ES256", 1), signer("ES256", 2)
+    served = await start(**jwks_file(tmp_path, old.jwk(kid="old")))
+    end = read_clock().unix + 3600
+    token = new.token({"sub": "alice", "exp": end}, kid="new")
+    sessions = [await connect(url, token=old.token({"sub": "alice", "exp": end}, kid="old")) for url in urls(served)]
+    for asked in served.server._token_authenticators:
+        asked.look_again = Pending
+        for number in range(MAX_WAITING_OF_ADDRESS):
+            shown = new.token({"sub": f"s{number}", "exp": end}, kid="new")
+            asked.authenticate(Credentials(shown, None, "127.0.0.1"), read_clock())
+    for url in urls(served):
+        closed = await closed_by(url, token=token)
+        assert (closed.reason, closed.reconnect, closed.retry_after_ms) == ("throttled", True, CROWDED_WAIT_MS)
+    for client in sessions:
+        with pytest.raises(SignalingError) as refused:
+            await client.call(Authenticate(token))
+        assert (refused.value.code, refused.value.retry_after_ms) == (Code.RESOURCE_EXHAUSTED, CROWDED_WAIT_MS)
+        assert await client.list_peers() is not None
+        await client.close()
+    web = await asyncio.to_thread(web_answer, served, ("authorization", f"Bearer {token}"))
+    assert (web["signaling-disconnect"], web["signaling-retry-after-ms"]) == ("throttled", f"{CROWDED_WAIT_MS}")
 
 
 async def test_an_entry_that_is_gone_ends_its_sessions_and_no_others(start: Start, tmp_path: Path) -> None:

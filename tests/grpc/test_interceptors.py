@@ -292,6 +292,15 @@ async def test_a_unary_call_s_own_end_stays_its_own(start: Start) -> None:
     assert await refused(host.unary_call("/test.Host/Own", b"", BEARER)) == (grpc.StatusCode.ABORTED, "of its own")
 
 
+@pytest.mark.parametrize("method", ["/test.Host/Unary", "/test.Host/ServerStream", f"/{SERVICE_NAME}/GetPeers"])
+async def test_a_request_cannot_be_held_back_until_its_token_is_good_no_more(start: Start, method: str) -> None:
+    host = await start(handshake_timeout_seconds=0.05)
+    call: Any = host.channel().stream_stream(method, None, None)(metadata=BEARER)
+    assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert host.handled == []
+    assert not host.hub.counters.requests
+
+
 async def test_streams_have_no_such_limit(start: Start) -> None:
     host = await start(max_timeout_seconds=0.01)
     call: Any = host.channel().unary_stream("/test.Host/SlowStream", None, None)(b"x", metadata=BEARER)

@@ -12,7 +12,7 @@ import pytest
 from sigbridge import SettingError
 from sigbridge.auth import ANYBODY
 from sigbridge_net.clock import read_clock
-from sigbridge_server.reloading import Reloader
+from sigbridge_server.reloading import MAX_FILE_BYTES, Reloader
 from waiting import TIME_LIMIT_SECONDS, until
 
 OFTEN = 0.005
@@ -177,6 +177,30 @@ async def test_a_file_that_changes_while_it_is_read_is_read_again(file):
     assert written.put_texts == [["whole"]]
 
 
+async def test_a_file_that_is_emptied_counts_when_the_next_look_finds_it_so_too(file):
+    """`make-tokens > tokens` empties it first; what that takes must not end everybody's sessions."""
+    texts = Texts(file)
+    reloader = Reloader(lambda *_: None)
+    reloader.watch(texts)
+    (watched,) = reloader._watched
+
+    def look(*, reread=False):
+        return [read.content for read in reloader._look(watched, reread=reread)]
+
+    file.write_text("")
+    assert look() == []
+    file.write_text("two")
+    assert look() == [["two"]]
+    file.write_text("")
+    assert look() == []
+    assert look() == [[""]]
+    assert look() == []
+    file.write_text("three")
+    assert look() == [["three"]]
+    file.write_text("")
+    assert look(reread=True) == [[""]]
+
+
 async def test_all_is_read_at_once_when_that_is_asked_for(file):
     texts, other = Texts(file), Texts(file)
     async with watching(texts, other, interval_seconds=3600) as it:
@@ -206,6 +230,80 @@ async def test_a_look_that_has_begun_before_is_not_the_one_that_was_asked_for(fi
         await until(lambda: first.resolved)
         assert not second.resolved
         await until(lambda: second.resolved)
+
+
+@pytest.mark.parametrize("what", ["pipe", "folder", "device", "large"])
+async def test_what_would_be_waited_for_or_is_far_too_large_is_not_opened(tmp_path, what, caplog):
+    file = tmp_path / "file"
+    file.write_text("one")
+    texts, other = Texts(file), Texts(tmp_path / "another")
+    async with watching(texts, other) as it:
+        odd = tmp_path / "odd"
+        if what == "pipe":
+            os.mkfifo(odd)
+        elif what == "folder":
+            odd.mkdir()
+        elif what == "device":
+            odd.symlink_to("/dev/zero")
+        else:
+            with odd.open("wb") as large:
+                large.truncate(MAX_FILE_BYTES + 1)
+        swapped = tmp_path / "swapped"
+        swapped.symlink_to(odd)
+        swapped.replace(file)
+        await looked(it, 3)
+        assert (texts.reads, texts.put_texts) == (0, [])
+        assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+        # The thread is there for others, and for this one when it is good again.
+        (tmp_path / "another").write_text("two")
+        replace(file, "three")
+        await until(lambda: texts.put_texts == [["three"]] and other.put_texts == [["two"]])
+
+
+async def test_what_is_asked_for_again_and_again_is_read_once_more(file):
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Held(Texts):
+        def read(self):
+            inside.set()
+            assert go_on.wait(TIME_LIMIT_SECONDS)
+            return super().read()
+
+    held = Held(file)
+    async with watching(held, interval_seconds=3600) as it:
+        it.reload()
+        await until(inside.is_set)
+        asked = [it.reload() for _ in range(1000)]
+        go_on.set()
+        await until(lambda: all(one.resolved for one in asked))
+    assert held.reads == 2
+
+
+async def test_who_asks_for_a_look_goes_on_where_the_disk_does_not_answer(file):
+    go_on = threading.Event()
+
+    class Hanging(Texts):
+        def read(self):
+            go_on.wait(TIME_LIMIT_SECONDS)
+            return super().read()
+
+    hanging = Hanging(file)
+    reloader = Reloader(lambda *_: None, interval_seconds=OFTEN, patience_seconds=OFTEN)
+    reloader.watch(hanging)
+    reloader.start()
+    try:
+        whole = reloader.reload()
+        await until(lambda: not reloader._orders.qsize())
+        for _ in range(3):
+            looked_for = reloader.look_again()
+            await until(lambda looked_for=looked_for: looked_for.resolved)
+        assert not whole.resolved
+        assert len(reloader._waiting) == 1
+        go_on.set()
+        await until(lambda: whole.resolved)
+    finally:
+        go_on.set()
+        reloader.stop()
 
 
 async def test_a_disk_that_does_not_answer_holds_up_neither_the_loop_nor_a_stop(file):
