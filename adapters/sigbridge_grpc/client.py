@@ -232,7 +232,9 @@ def _channel(target: str, *, secure: bool, access: Access) -> grpc.aio.Channel:
         # The library would end the process over a certificate without a key, or the other way round.
         key = Path(access.key_file or access.certificate_file).read_bytes() if access.certificate_file else None
         credentials = grpc.ssl_channel_credentials(access.root_certificates, key, certificate)
-        return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+        # A unix socket is on this machine, and its path is no name that a certificate could have.
+        named = [("grpc.ssl_target_name_override", "localhost")] if target.startswith("unix:") else []
+        return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS + named)
     return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
 
 

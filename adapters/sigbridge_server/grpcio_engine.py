@@ -132,7 +132,7 @@ class _PortAdder:
 
     def __init__(self, server: grpc.aio.Server, tls: ServerTls | None, unix_mode: int) -> None:
         self._server = server
-        self._credentials = None if tls is None else _grpc_credentials(tls)
+        self._tls = tls
         self._unix_mode = unix_mode
 
     def held(self, bound: Bound) -> None:
@@ -169,10 +169,11 @@ class _PortAdder:
 
     def _add(self, target: str, text: str) -> None:
         try:
-            if self._credentials is None:
+            if self._tls is None:
                 self._server.add_insecure_port(target)
             else:
-                self._server.add_secure_port(target, self._credentials)
+                # Credentials serve one port: they say once what they hold, and then what is newer.
+                self._server.add_secure_port(target, _grpc_credentials(self._tls))
         except RuntimeError:
             raise ListenError(f"cannot listen on {text}: address in use or not available") from None
 

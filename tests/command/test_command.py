@@ -307,7 +307,7 @@ def test_a_file_of_variables_that_is_no_text_is_one_line(capsys, tmp_path, conte
 async def test_a_name_that_no_listener_can_have_is_one_line(run):
     code, errors = await (await run("--ws", "a..b:1")).ended()
     assert code == 1
-    assert "WS_BIND_ADDRESS is 'a..b:1': expected an address" in one_line(errors)
+    assert "WS_BIND_ADDRESS is 'a..b:1': expected addresses" in one_line(errors)
 
 
 async def test_what_opentelemetry_refuses_is_one_line(run):

@@ -12,9 +12,10 @@ from event_loops import loops, on_loop
 from noting import Noting
 from sigbridge import Settings
 from sigbridge.counters import Counters
+from sigbridge.settings import BindAddress
 from sigbridge_net import listening
 from sigbridge_net.carrier import Carrier, ConnectionLimits
-from sigbridge_net.listening import CLOSED, LISTENING, PAUSED, Listener
+from sigbridge_net.listening import CLOSED, LISTENING, PAUSED, Listener, bind
 from sigbridge_net.tls import server_tls
 from waiting import TIME_LIMIT_SECONDS, until
 
@@ -104,15 +105,15 @@ def test_without_a_spare_descriptor_those_who_wait_are_accepted_later(loop_facto
 
 async def _accepted_later() -> None:
     taken, short = [], []
-    (sock,) = await listening.listening_sockets("127.0.0.1:0")
+    bound = await bind(BindAddress("127.0.0.1"))
     listener = Listener(
-        [sock], lambda sock, _: taken.append(sock), lambda error, count: short.append((error.errno, count))
+        bound, lambda sock, _: taken.append(sock), lambda error, count: short.append((error.errno, count))
     )
     os.close(listener._spare)
     listener._spare = None
     (client,) = unconnected(1)
     with no_descriptors():
-        client.connect(("127.0.0.1", listener.port))
+        client.connect(("127.0.0.1", bound.port))
         # Between two attempts it does not look, though somebody waits.
         await until(lambda: len(short) == 3)
         assert listener._state == PAUSED
@@ -127,8 +128,9 @@ async def _accepted_later() -> None:
 
 
 async def test_a_pause_ends_with_the_listener():
-    (sock,) = await listening.listening_sockets("127.0.0.1:0")
-    listener = Listener([sock], lambda *_: None, lambda *_: None)
+    bound = await bind(BindAddress("127.0.0.1"))
+    (sock,) = bound.sockets
+    listener = Listener(bound, lambda *_: None, lambda *_: None)
     listener._pause()
     listener.close()
     assert listener._resume_handle.cancelled()

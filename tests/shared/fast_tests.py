@@ -41,6 +41,7 @@ OUTSIDE = (
     "tests/net/test_listening*",
     "tests/server/test_freeze*",
     "tests/server/test_front*",
+    "tests/server/test_places*",
     "tests/server/test_server*",
     "tests/server/test_shared_ports*",
     "tests/websocket/test_client*",
