@@ -7,6 +7,7 @@ import pytest
 
 from sigbridge import SettingError, Settings
 from sigbridge.settings import BindAddress, parse_address, parse_addresses, setting_infos, subjects
+from sigbridge.settings.declare import ADDRESSES
 
 
 def test_the_defaults_of_the_protocol():
@@ -64,8 +65,7 @@ def test_every_setting_has_one_subject_in_a_file_of_its_own():
         ({"SIGNALING_REPLAY_ROSTER": "maybe"}, "SIGNALING_REPLAY_ROSTER is 'maybe': expected true or false"),
         (
             {"GRPC_BIND_ADDRESS": "localhost"},
-            "GRPC_BIND_ADDRESS is 'localhost': expected addresses such as 127.0.0.1:50051, [::1]:50051, :50051 or "
-            "unix:/run/sigbridge.sock, separated by commas",
+            f"GRPC_BIND_ADDRESS is 'localhost': expected {ADDRESSES}",
         ),
         (
             {"SIGNALING_TLS_CERT_FILE": "cert.pem"},
@@ -229,7 +229,7 @@ def test_modes(text, mode):
 
 @pytest.mark.parametrize("text", ["8", "0", "01777", "-1", "rw", "0o660", "\u0660"])
 def test_no_modes(text):
-    with pytest.raises(SettingError, match="SIGNALING_UNIX_MODE is .*: expected an octal number such as 0660"):
+    with pytest.raises(SettingError, match=r"SIGNALING_UNIX_MODE is .*: expected an octal number such as 0660"):
         Settings(unix_mode=text)
 
 

@@ -59,7 +59,11 @@ def test_what_an_address_means_is_the_same_on_every_engine(engine):
         "a port of IPv4's choice": (case(engine, "0.0.0.0:0", "127.0.0.1:0"), IPV4, IPV4),
         "one of each": (case(engine, "[::1]:1", "127.0.0.1:1"), BOTH if native else IPV6, BOTH if native else IPV4),
         "IPv6 beside IPv4": (case(engine, "0.0.0.0:1,[::]:1", "[::]:2,0.0.0.0:2"), BOTH, BOTH),
-        "IPv6 beside another's IPv4": (case(engine, "0.0.0.0:1", "[::]:1"), BOTH if native else IPV4, BOTH if native else IPV6),
+        "IPv6 beside another's IPv4": (
+            case(engine, "0.0.0.0:1", "[::]:1"),
+            BOTH if native else IPV4,
+            BOTH if native else IPV6,
+        ),
         "IPv6 beside the operator's": (case(engine, "[::1]:1", "[::]:2", "0.0.0.0:2"), IPV6, IPV6),
     }
     results = reached(*(settings for settings, *_ in cases.values()))
@@ -123,21 +127,22 @@ async def test_where_one_of_many_is_taken_the_others_are_given_back(engine, tmp_
         with socket.socket(socket.AF_UNIX if taken.startswith("unix") else socket.AF_INET) as theirs:
             theirs.bind(taken.removeprefix("unix:") if taken.startswith("unix") else (taken, 0))
             theirs.listen()
-            if not taken.startswith("unix"):
-                taken = f"{taken}:{theirs.getsockname()[1]}"
+            address = taken if taken.startswith("unix") else f"{taken}:{theirs.getsockname()[1]}"
             lists = {
                 f"{other}_bind_address": f"127.0.0.1:{fixed if other == 'grpc' else 0},unix:{folder}/{other}"
                 for other in ("grpc", "ws", "http")
             }
-            lists[f"{name}_bind_address"] += f",{taken}"
+            lists[f"{name}_bind_address"] += f",{address}"
             server = Server(Settings(**lists, grpc_engine=engine))
             with pytest.raises(ListenError) as error:
                 await server.start()
-            assert str(error.value) == f"cannot listen on {taken}: Address already in use ({name.upper()}_BIND_ADDRESS)"
+            assert (
+                str(error.value) == f"cannot listen on {address}: Address already in use ({name.upper()}_BIND_ADDRESS)"
+            )
         assert unix_sockets(folder) == []
         with socket.create_server(("127.0.0.1", fixed)):
             pass
-    assert Path(tmp_path, "theirs").is_socket(), "it is not ours to remove"
+    assert unix_sockets(tmp_path) == ["ours", "theirs"], "it is not ours to remove"
 
 
 # Unix sockets.

@@ -38,6 +38,7 @@ OUTSIDE = (
     "tests/grpc/test_interceptors*",
     "tests/grpc/test_mount*",
     "tests/net/test_carrier*",
+    "tests/net/test_first_bytes*",
     "tests/net/test_listening*",
     "tests/server/test_freeze*",
     "tests/server/test_front*",

@@ -223,18 +223,15 @@ def parse_address(address: str) -> tuple[str, int]:
     try:
         # As a resolver will; it knows no name with an empty label, or one of more than 63 letters.
         host.encode("idna")
-    except UnicodeError:
+        return _usual_form(host or BOTH_FAMILIES), int(port_text)
+    except ValueError:
         raise ValueError(address) from None
-    return _usual_form(host or BOTH_FAMILIES), int(port_text)
 
 
 def _usual_form(host: str) -> str:
     if ":" not in host:
         return host
-    try:
-        address = IPv6Address(host)
-    except ValueError:
-        raise ValueError(f"[{host}]") from None
+    address = IPv6Address(host)
     return str(address.ipv4_mapped or address)
 
 
