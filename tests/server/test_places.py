@@ -49,28 +49,26 @@ def case(engine, grpc, ws, http="off"):
 
 
 def test_what_an_address_means_is_the_same_on_every_engine(engine):
-    # At one port the native engine serves both protocols, whosever address it is.
+    # At one port the native engine serves both protocols, whosever address it is. Each case has ports of its own:
+    # clients of gRPC that have just failed at an address wait before they try it again.
     native = engine == "native"
+    either, other = (BOTH, BOTH) if native else (IPV6, IPV4)
     cases = {
         "the default": ({"grpc_engine": engine}, BOTH, BOTH),
-        "no host": (case(engine, ":1", ":2"), BOTH, BOTH),
-        "both families": (case(engine, "[::]:1", "[::]:0"), BOTH, BOTH),
-        "IPv4 alone": (case(engine, "0.0.0.0:1", "0.0.0.0:0"), IPV4, IPV4),
+        "no host": (case(engine, ":11", ":12"), BOTH, BOTH),
+        "both families": (case(engine, "[::]:21", "[::]:0"), BOTH, BOTH),
+        "IPv4 alone": (case(engine, "0.0.0.0:31", "0.0.0.0:0"), IPV4, IPV4),
         "a port of IPv4's choice": (case(engine, "0.0.0.0:0", "127.0.0.1:0"), IPV4, IPV4),
-        "one of each": (case(engine, "[::1]:1", "127.0.0.1:1"), BOTH if native else IPV6, BOTH if native else IPV4),
-        "IPv6 beside IPv4": (case(engine, "0.0.0.0:1,[::]:1", "[::]:2,0.0.0.0:2"), BOTH, BOTH),
-        "IPv6 beside another's IPv4": (
-            case(engine, "0.0.0.0:1", "[::]:1"),
-            BOTH if native else IPV4,
-            BOTH if native else IPV6,
-        ),
-        "IPv6 beside the operator's": (case(engine, "[::1]:1", "[::]:2", "0.0.0.0:2"), IPV6, IPV6),
+        "one of each": (case(engine, "[::1]:41", "127.0.0.1:41"), either, other),
+        "IPv6 beside IPv4": (case(engine, "0.0.0.0:51,[::]:51", "[::]:52,0.0.0.0:52"), BOTH, BOTH),
+        "IPv6 beside another's IPv4": (case(engine, "0.0.0.0:61", "[::]:61"), other, either),
+        "IPv6 beside the operator's": (case(engine, "[::1]:71", "[::]:72", "0.0.0.0:72"), IPV6, IPV6),
     }
     results = reached(*(settings for settings, *_ in cases.values()))
     seen = {name: result.get("seen", result) for name, result in zip(cases, results, strict=True)}
     assert seen == {name: {"grpc": grpc, "ws": ws} for name, (_, grpc, ws) in cases.items()}
     assert results[0]["addresses"] == {"grpc": ["[::]:50051"], "ws": ["[::]:8080"], "http": ["127.0.0.1:9090"]}
-    assert results[6]["addresses"]["grpc"] == ["0.0.0.0:1", "[::]:1"]
+    assert results[6]["addresses"]["grpc"] == ["0.0.0.0:51", "[::]:51"]
 
 
 def test_both_families_cannot_have_a_port_of_which_another_has_an_address(engine):
