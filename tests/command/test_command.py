@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -101,12 +102,16 @@ def one_line(errors: str) -> str:
     return errors
 
 
-@pytest.mark.parametrize("option", ["--grpc", "--ws"])
-async def test_a_taken_port_is_one_line_and_exit_code_1(run, taken, option):
-    server = await run(option, f"127.0.0.1:{taken}")
+@pytest.mark.parametrize("engine", ["native", "grpcio"])
+@pytest.mark.parametrize("option", ["--grpc", "--ws", "--http"])
+async def test_one_taken_port_of_a_list_is_one_line_and_exit_code_1(run, taken, option, engine, tmp_path):
+    server = await run(option, f"unix:{tmp_path}/given-back,127.0.0.1:{taken}", GRPC_ENGINE=engine)
     code, errors = await server.ended()
     assert code == 1
-    assert f"127.0.0.1:{taken}" in one_line(errors)
+    variable = f"{option.removeprefix('--').upper()}_BIND_ADDRESS"
+    said = one_line(errors)
+    assert said == f"sigbridge: cannot listen on 127.0.0.1:{taken}: Address already in use ({variable})\n"
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - a name is enough
 
 
 @pytest.mark.parametrize(
