@@ -227,7 +227,11 @@ class Hub:
         if self._held.hold(identity.name, address, now.monotonic):
             logger.info(
                 "held off after flooding",
-                extra={"identity": identity.name or None, "remote": address, "hold_seconds": self._held.seconds},
+                extra={
+                    "identity": identity.name or None,
+                    "remote": address or UNIX,
+                    "hold_seconds": self._held.seconds,
+                },
             )
 
     def end(self, session: Session, reason: DisconnectReason, now: Instant) -> None:
