@@ -141,7 +141,7 @@ async def traced() -> dict[str, list[Call]]:
         grpc=grpc_wires(methods, hub.settings),
         websocket=websocket_wires(hub),
         pages=http_wires(Site({}), hub.settings),
-    )
+    )(None)
     alice, bob = connect(carrier, wires), connect(carrier, wires)
     alice.data_received(greeting())
     bob.data_received(UPGRADE)

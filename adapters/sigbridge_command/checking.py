@@ -32,7 +32,9 @@ def _ways(options: argparse.Namespace) -> list[WayIn]:
     access = read_access(options)
     ways = []
     if options.grpc:
-        ways.append(way_by_url("grpc", f"{'grpcs' if options.tls else 'grpc'}://{options.grpc}", **access))
+        scheme = "grpcs" if options.tls else "grpc"
+        joint = "+" if options.grpc.startswith("unix:") else "://"
+        ways.append(way_by_url("grpc", f"{scheme}{joint}{options.grpc}", **access))
     if options.ws:
         ways.append(way_by_url("websocket", options.ws, **access))
     return ways

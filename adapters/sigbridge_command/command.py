@@ -100,13 +100,13 @@ def _add_serve(commands: Commands) -> None:
         "serve both protocols",
         "Serve gRPC and WebSocket until SIGINT or SIGTERM. Settings come from the environment, and from files that are "
         "named here; `sigbridge settings` lists them.",
-        "sigbridge serve\nsigbridge serve --grpc 127.0.0.1:50051 --ws :8080\nsigbridge serve --env-file prod.env\n"
-        "sigbridge serve --config sigbridge.toml",
+        "sigbridge serve\nsigbridge serve --grpc 127.0.0.1:50051 --ws :8080,unix:/run/sigbridge.sock\n"
+        "sigbridge serve --env-file prod.env\nsigbridge serve --config sigbridge.toml",
     )
-    serve.add_argument("--grpc", metavar="HOST:PORT", help="where gRPC listens (GRPC_BIND_ADDRESS)")
-    serve.add_argument("--ws", metavar="HOST:PORT", help="where WebSocket listens (WS_BIND_ADDRESS)")
+    serve.add_argument("--grpc", metavar="ADDRESSES", help="where gRPC listens (GRPC_BIND_ADDRESS)")
+    serve.add_argument("--ws", metavar="ADDRESSES", help="where WebSocket listens (WS_BIND_ADDRESS)")
     serve.add_argument(
-        "--http", metavar="HOST:PORT", help="where metrics and health are served, or off (HTTP_BIND_ADDRESS)"
+        "--http", metavar="ADDRESSES", help="where metrics and health are served, or off (HTTP_BIND_ADDRESS)"
     )
     _add_files(serve)
     serve.set_defaults(run=_serve)
@@ -251,7 +251,7 @@ def _add_check(commands: Commands) -> None:
         "names; exit 0 only if all hold. Scenarios about limits expect the default settings.",
         "sigbridge check --grpc localhost:50051 --ws ws://localhost:8080",
     )
-    check.add_argument("--grpc", metavar="HOST:PORT", help="a server's gRPC address")
+    check.add_argument("--grpc", metavar="HOST:PORT", help="a server's gRPC address, or unix:/PATH")
     check.add_argument("--ws", metavar="URL", help="a server's WebSocket URL")
     check.add_argument("--tls", action="store_true", help="the gRPC address speaks TLS")
     check.add_argument("--only", metavar="NAME", action="append", help="play this scenario only; may be repeated")
@@ -319,7 +319,11 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_url(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", metavar="URL", help="grpc://, grpcs://, ws:// or wss:// with host and port")
+    parser.add_argument(
+        "url",
+        metavar="URL",
+        help="grpc://, grpcs://, ws:// or wss:// with host and port, or grpc+unix:/PATH or ws+unix:/PATH",
+    )
     _add_access(parser)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from sigbridge.settings import Settings, unknown_variables
 from sigbridge_command.early_signals import noted_signal
+from sigbridge_command.inherited import inherited_sockets
 from sigbridge_command.sources import Files, origins_of
 from sigbridge_command.standard_streams import close_streams
 from sigbridge_server.descriptors import raise_descriptor_limit
@@ -23,6 +24,8 @@ from sigbridge_server.logs import configure_logging
 from sigbridge_server.server import Server
 
 logger = logging.getLogger("sigbridge.server")
+
+_NAMES = {"grpc": "gRPC", "ws": "WebSocket", "http": "HTTP"}
 
 
 def serve(settings: Settings, environ: Mapping[str, str], files: Files) -> int:
@@ -47,7 +50,7 @@ async def _serve_until_told(settings: Settings, files: Files) -> None:
         logger.info("stopped before it began", extra={"signal": noted})
         _ignore_signals(loop)
         return
-    server = Server(settings)
+    server = Server(settings, inherited=inherited_sockets(os.environ))
     loop.add_signal_handler(signal.SIGHUP, server.reload)
     origins = origins_of(files, server.origins.list_instead)
     if origins is not None:
@@ -55,14 +58,9 @@ async def _serve_until_told(settings: Settings, files: Files) -> None:
     await server.start()
     garbage = GarbageWatch(server.census)
     garbage.start()
-    for name, address, port in (
-        ("gRPC", settings.grpc_bind_address, server.grpc_port),
-        ("WebSocket", settings.ws_bind_address, server.websocket_port),
-        ("HTTP", settings.http_bind_address, server.http_port),
-    ):
-        if port is not None:
-            host = address.rpartition(":")[0] or "*"
-            print(f"{name} listening on {host}:{port}", flush=True)
+    for name, addresses in server.addresses.items():
+        for address in addresses:
+            print(f"{_NAMES[name]} listening on {address}", flush=True)
     logger.info("draining", extra={"signal": await told.get(), "grace_seconds": settings.shutdown_grace_seconds})
     stopping = asyncio.create_task(server.stop())
     again = asyncio.create_task(told.get())

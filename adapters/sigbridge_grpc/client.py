@@ -23,6 +23,7 @@ from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.access import NO_ACCESS, Access
 from sigbridge_net.client_session import ClientSession
 from sigbridge_net.errors import AccessError
+from sigbridge_net.reaching import tls_hint
 
 logger = logging.getLogger("sigbridge.grpc.client")
 
@@ -64,7 +65,7 @@ class GrpcSignalingClient(ClientSession):
 
     @classmethod
     async def connect(cls, target: str, *, secure: bool = False, access: Access = NO_ACCESS) -> "GrpcSignalingClient":
-        """Open a session with the server at `target` (`HOST:PORT`).
+        """Open a session with the server at `target` (`HOST:PORT`, or `unix:/PATH`).
 
         Raises ConnectionClosed where there is no server, or it takes nobody in, AccessError where the token cannot be
         sent; the stream stands when this returns.
@@ -81,7 +82,7 @@ class GrpcSignalingClient(ClientSession):
             await channel.close(None)
             closed = _closed(error)
             if closed.reason == _CONNECTION_LOST:
-                closed = ConnectionClosed(f"cannot connect to {target}: {error.details()}", reconnect=True)
+                closed = await _cannot_connect(target, error.details() or "", secure=secure)
             raise closed from error
         except TimeoutError as error:
             await channel.close(None)
@@ -186,7 +187,14 @@ async def get_peers(
     """
     question = translate.list_peers_to_proto(ListPeers(room, page_size, page_token), pb.GetPeersRequest)
     async with _channel(target, secure=secure, access=access) as channel:
-        answer = await _unary(channel, "GetPeers", question.SerializeToString(), _metadata(access))
+        try:
+            answer = await _unary(channel, "GetPeers", question.SerializeToString(), _metadata(access))
+        except ConnectionClosed as closed:
+            lost = closed.reason == _CONNECTION_LOST
+            hint = await _hint(target, secure=secure) if lost else ""
+            if not hint:
+                raise
+            raise ConnectionClosed(f"cannot connect to {target}: {hint}", reconnect=False) from closed
     return translate.page_from_proto(pb.GetPeersResponse.FromString(answer))
 
 
@@ -224,8 +232,21 @@ def _channel(target: str, *, secure: bool, access: Access) -> grpc.aio.Channel:
         # The library would end the process over a certificate without a key, or the other way round.
         key = Path(access.key_file or access.certificate_file).read_bytes() if access.certificate_file else None
         credentials = grpc.ssl_channel_credentials(access.root_certificates, key, certificate)
-        return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+        # A unix socket is on this machine, and its path is no name that a certificate could have.
+        named = [("grpc.ssl_target_name_override", "localhost")] if target.startswith("unix:") else []
+        return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS + named)
     return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+
+
+async def _cannot_connect(target: str, details: str, *, secure: bool) -> ConnectionClosed:
+    """How a connection that never came to be ends: by what was probably meant, else by what the library says."""
+    hint = await _hint(target, secure=secure)
+    return ConnectionClosed(f"cannot connect to {target}: {hint or details}", reconnect=not hint)
+
+
+async def _hint(target: str, *, secure: bool) -> str:
+    scheme = "grpcs" if secure else "grpc"
+    return await tls_hint(f"{scheme}+unix" if target.startswith("unix:") else scheme, target, secure=secure)
 
 
 def _closed(error: grpc.aio.AioRpcError) -> ConnectionClosed:

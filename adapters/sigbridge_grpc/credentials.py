@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from cryptography import x509
 
+from sigbridge.addresses import plain_address
 from sigbridge.auth import Certificate, Credentials
 from sigbridge_net.credentials import bearer_token
 
@@ -29,9 +30,12 @@ def credentials_of(metadata: Iterable[Any], context: Any) -> Credentials:
 
 
 def address_of(context: Any) -> str:
-    """The client's address without its port, of what grpc.aio calls `ipv4:127.0.0.1:PORT` or `ipv6:%5B::1%5D:PORT`."""
+    """The client's address without its port, of what grpc.aio calls `ipv4:127.0.0.1:PORT` or `ipv6:%5B::1%5D:PORT`.
+
+    Empty behind a unix socket.
+    """
     kind, _, rest = unquote(context.peer()).partition(":")
-    return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
+    return plain_address(rest.rpartition(":")[0].strip("[]")) if kind in ("ipv4", "ipv6") else ""
 
 
 def certificate_of(shown: Mapping[str, Any]) -> Certificate | None:

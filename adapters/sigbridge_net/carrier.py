@@ -19,17 +19,18 @@ import logging
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
 from sigbridge.auth import Certificate
 from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, Counters
 from sigbridge.instant import Instant
-from sigbridge.settings import Settings
+from sigbridge.settings import Settings, parse_addresses
 from sigbridge_net.clock import read_clock
+from sigbridge_net.first_bytes import begins_like_http
 from sigbridge_net.lateness import Lateness
-from sigbridge_net.listening import Listener, listening_sockets
+from sigbridge_net.listening import Bound, Listener, bind
 from sigbridge_net.wire import Client, GoneWire, Wire, WireFactory
 
 logger = logging.getLogger("sigbridge.net")
@@ -68,6 +69,15 @@ class ConnectionLimits(NamedTuple):
     """Words for the log about the number of connections."""
     idlest_gives_way: bool = False
     """True where a new connection is let in at the limit, and the one that has done nothing for longest is dropped."""
+
+
+class _Port(NamedTuple):
+    """What becomes of the connections to one address."""
+
+    wire_factory: WireFactory
+    tls: ssl.SSLContext | None
+    plain: WireFactory | None
+    """With TLS: for those who speak HTTP without it; None: they are not told apart."""
 
 
 class Carrier:
@@ -118,20 +128,42 @@ class Carrier:
         """Connections that are open now, those that are being closed included."""
         return len(self._connections)
 
-    async def listen(self, address: str, wire_factory: WireFactory, *, tls: ssl.SSLContext | None = None) -> int:
-        """Serves a protocol on an address (`HOST:PORT`); returns the port, which the system chose where it was 0.
+    async def listen(self, addresses: str, wire_factory: WireFactory, *, tls: ssl.SSLContext | None = None) -> int:
+        """Serves a protocol on addresses, as a setting has them; returns the first's port, which the system may choose.
 
-        Raises ListenError where the address is taken or not ours; nothing is listening then.
+        Raises ListenError where an address is taken or not ours; none of them is listened on then.
         """
-        sockets = await listening_sockets(address)
-        listener = Listener(
-            sockets, lambda sock, client: self._take(sock, client, wire_factory, tls), self._on_shortage
-        )
+        given, found = parse_addresses(addresses), list[Bound]()
+        try:
+            for address in given:
+                alone = address.is_ipv6_alone(given)
+                found.append(await bind(address, ipv6_alone=alone, unix_mode=self._settings.unix_mode_bits))
+        except BaseException:
+            for bound in found:
+                bound.close()
+            raise
+        for bound in found:
+            self.serve(bound, wire_factory, tls=tls)
+        return found[0].port
+
+    def serve(
+        self,
+        bound: Bound,
+        wire_factory: WireFactory,
+        *,
+        tls: ssl.SSLContext | None = None,
+        plain: WireFactory | None = None,
+    ) -> None:
+        """Serves a protocol on an address that is listened on, which goes with the carrier from now on.
+
+        With TLS, `plain` makes the wires of those who speak HTTP without it, where it is given.
+        """
+        port = _Port(wire_factory, tls, plain)
+        listener = Listener(bound, lambda sock, client: self._take(sock, client, port), self._on_shortage)
         self._listeners.append(listener)
         if self._sweep_handle is None:
             self._lateness.expect(self._clock().monotonic)
             self._sweep()
-        return listener.port
 
     async def stop_listening(self) -> None:
         """Accepts nobody any more; connections stay."""
@@ -162,23 +194,45 @@ class Carrier:
 
     # What listeners call.
 
-    def _take(self, sock: socket.socket, address: str, wire_factory: WireFactory, tls: ssl.SSLContext | None) -> None:
+    def _take(self, sock: socket.socket, address: str, port: "_Port") -> None:
         """Begins a connection that was accepted, or closes it where there is no room."""
         if not self._has_room(sock.fileno()):
             sock.close()
             return
-        connection = Connection(self, wire_factory, address)
+        connection = Connection(self, port.wire_factory, address)
         self._connections.add(connection)
-        loop, settings = asyncio.get_running_loop(), self._settings
-        making = loop.connect_accepted_socket(
+        loop = asyncio.get_running_loop()
+        if port.tls is None:
+            making: Coroutine[Any, Any, object] = self._make(connection, sock, None)
+        else:
+            making = self._make_secure(connection, sock, port.tls, port.plain)
+        connection.making = task = loop.create_task(making)
+        task.add_done_callback(partial(connection.made, sock))
+
+    def _make(
+        self, connection: "Connection", sock: socket.socket, tls: ssl.SSLContext | None
+    ) -> Coroutine[Any, Any, object]:
+        """Makes the transport of a connection."""
+        settings = self._settings
+        return asyncio.get_running_loop().connect_accepted_socket(
             lambda: cast(asyncio.Protocol, connection),
             sock,
             ssl=tls,
             ssl_handshake_timeout=settings.handshake_timeout_seconds if tls else None,
             ssl_shutdown_timeout=settings.close_timeout_seconds if tls else None,
         )
-        connection.making = task = loop.create_task(making)
-        task.add_done_callback(partial(connection.made, sock))
+
+    async def _make_secure(
+        self, connection: "Connection", sock: socket.socket, tls: ssl.SSLContext, plain: WireFactory | None
+    ) -> None:
+        """Makes the transport of a connection with TLS; of one whose client speaks HTTP without it, one to tell it."""
+        if plain is not None:
+            async with asyncio.timeout(self._settings.handshake_timeout_seconds):
+                if await begins_like_http(sock):
+                    connection.becomes(plain)
+                    await self._make(connection, sock, None)
+                    return
+        await self._make(connection, sock, tls)
 
     def _has_room(self, descriptor: int) -> bool:
         """Returns whether there may be one connection more; counts and reports where not."""
@@ -297,6 +351,10 @@ class Connection:
         self._reading_on = False
         self._flowing = True
         """True where nothing is held up: not writing, not reading, nothing that arrived."""
+
+    def becomes(self, wire_factory: WireFactory) -> None:
+        """Will be of another kind, since its client is; its transport is not made yet."""
+        self._wire_factory = wire_factory
 
     @property
     def is_gone(self) -> bool:

@@ -4,6 +4,8 @@ Rule 1: as many connections may wait to be accepted as the system lets, and a fe
 Rule 2: where no descriptor is left, those who wait are turned away with one that was kept for that, so that they learn
 it; where that is gone too, they wait, and are looked at again after a while. Event loops that accept by themselves
 close them in silence (uvloop) or log tracebacks (asyncio).
+Rule 3: the host of both families is one socket of both, as grpc's is; event loops make sockets of one family each.
+Rule 4: the file of a unix socket is removed where nobody answers there, and at the end where it is still ours.
 
 The states of a listener:
 
@@ -11,14 +13,18 @@ The states of a listener:
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from sigbridge.settings import parse_address
+from sigbridge.addresses import plain_address
+from sigbridge.settings import BindAddress, address_text
+from sigbridge.settings.declare import ALL_OF_IPV4, BOTH_FAMILIES
 from sigbridge_net.errors import ListenError
 
 ACCEPTS_PER_TURN = 16
@@ -27,6 +33,8 @@ SYSTEM_BACKLOG = Path("/proc/sys/net/core/somaxconn")
 """The file in which Linux says how many connections may wait to be accepted; it cuts what a program asks for."""
 DEFAULT_BACKLOG = 4096
 """The same where nothing says it."""
+SAME_PORT_ATTEMPTS = 10
+"""Ports of the system's choice that are tried until one is free at all addresses of a name."""
 PAUSE_SECONDS = 1.0
 """The time after which a listener that could not accept tries again."""
 
@@ -42,21 +50,75 @@ _ON_RESUME: Final = (LISTENING, LISTENING, CLOSED)
 _NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 
 
+Name: TypeAlias = tuple[int, tuple[Any, ...]]
+"""A family, and an address in the form that its sockets have."""
+
+_ANY: Final[Name] = (socket.AF_UNSPEC, (BOTH_FAMILIES, 0))
+"""All addresses of both families."""
+
+
+class UnixFile(NamedTuple):
+    """The file of a unix socket, which may have been replaced by another server's."""
+
+    path: str
+    mode: int
+    device: int
+    inode: int
+
+    @classmethod
+    def at(cls, path: str) -> "UnixFile":
+        """Looks at a file; OSError where there is none."""
+        found = os.lstat(path)
+        return cls(path, found.st_mode, found.st_dev, found.st_ino)
+
+    @property
+    def is_socket(self) -> bool:
+        """True where it is a socket."""
+        return stat.S_ISSOCK(self.mode)
+
+    def remove(self) -> None:
+        """Removes the file where it is still the same one."""
+        with contextlib.suppress(OSError):
+            found = UnixFile.at(self.path)
+            if (found.device, found.inode) == (self.device, self.inode):
+                os.unlink(self.path)  # noqa: PTH108 - a path is a text here
+
+
+class Bound(NamedTuple):
+    """An address that is listened on."""
+
+    text: str
+    """The address for people, with the port that the system has chosen."""
+    port: int
+    """0 for a unix socket."""
+    sockets: list[socket.socket]
+    files: list[UnixFile]
+    """Those that are ours, and go with the sockets."""
+
+    def close(self) -> None:
+        """Gives the address back."""
+        for file in self.files:
+            file.remove()
+        for sock in self.sockets:
+            sock.close()
+
+
 class Listener:
     """One address that is listened on."""
 
     def __init__(
         self,
-        sockets: list[socket.socket],
+        bound: Bound,
         take: Callable[[socket.socket, str], None],
         on_shortage: Callable[[OSError, int], None],
     ) -> None:
-        """Begins to accept at `sockets`, which listen already.
+        """Begins to accept at an address that is listened on already.
 
         `take` gets each accepted connection, and the address of its client (empty where it has none); `on_shortage`
         hears why none could be accepted, and how many of those who waited were turned away.
         """
-        self._sockets = sockets
+        self._bound = bound
+        self._sockets = bound.sockets
         self._take = take
         self._on_shortage = on_shortage
         self._spare = _spare_descriptor()
@@ -65,19 +127,13 @@ class Listener:
         self._state = PAUSED
         self._resume()
 
-    @property
-    def port(self) -> int:
-        """The port of the first socket."""
-        return int(self._sockets[0].getsockname()[1])
-
     def close(self) -> None:
         """Accepts nobody any more, and gives the address back."""
         self._stop_looking()
         self._state = CLOSED
         if self._resume_handle is not None:
             self._resume_handle.cancel()
-        for sock in self._sockets:
-            sock.close()
+        self._bound.close()
         if self._spare is not None:
             os.close(self._spare)
             self._spare = None
@@ -119,7 +175,7 @@ class Listener:
                     self._pause()
                 self._on_shortage(error, turned_away)
                 return
-            self._take(connection, str(name[0]) if isinstance(name, tuple) else "")
+            self._take(connection, plain_address(name[0]) if isinstance(name, tuple) else "")
 
     def _turn_away(self, sock: socket.socket) -> int:
         """Closes a few of those who wait at a socket, with the descriptor that is kept for it; returns how many."""
@@ -139,17 +195,81 @@ class Listener:
         return count
 
 
-async def listening_sockets(address: str) -> list[socket.socket]:
-    """Returns sockets that listen on an address (`HOST:PORT`); ListenError where it is taken or not ours."""
-    host, port = parse_address(address)
+async def bind(address: BindAddress, *, ipv6_alone: bool = False, unix_mode: int = 0o660) -> Bound:
+    """Listens on an address; ListenError where it is taken or not ours, and nothing listens then."""
+    with told_of(address):
+        if address.path:
+            return _bind_unix(str(address), address.path, unix_mode)
+        bound = await hold(address, ipv6_alone=ipv6_alone)
+        try:
+            for sock in bound.sockets:
+                _begin_to_listen(sock)
+        except OSError:
+            bound.close()
+            raise
+        return bound
+
+
+async def hold(address: BindAddress, *, ipv6_alone: bool = False) -> Bound:
+    """Takes a host and port, and does not listen yet; OSError where it is taken or not ours.
+
+    The host of both families (`::`) has one socket for both, unless it is to have IPv6 alone. Other names have one for
+    each address that the resolver finds; where the port is the system's choice, all of them have the same.
+    """
+    names = [_ANY] if address.host == BOTH_FAMILIES and not ipv6_alone else await _resolve(address)
+    sockets = _held_sockets(names, address.port)
+    host, port, *_ = sockets[0].getsockname()
+    # Where the kernel has no IPv6, the host of both families has become IPv4's.
+    told = host if address.host == BOTH_FAMILIES else address.host
+    return Bound(address_text(told, port), port, sockets, [])
+
+
+@contextlib.contextmanager
+def told_of(address: object) -> Iterator[None]:
+    """Makes a ListenError, which names an address, of an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
+
+
+def adopt(sock: socket.socket) -> Bound:
+    """Takes over a socket that somebody else has made to listen, as systemd does; ListenError where it does not."""
+    if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ListenError(f"the descriptor {sock.fileno()} is no socket that listens")
+    sock.setblocking(False)
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return Bound(f"unix:{os.fsdecode(name)}", 0, [sock], [])
+    _send_at_once(sock)
+    return Bound(address_text(*name[:2]), name[1], [sock], [])
+
+
+async def _resolve(address: BindAddress) -> list[Name]:
+    """Returns the family and the socket address of each that a host has; OSError where it has none."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    return list(dict.fromkeys((family, name) for family, _, _, _, name in found))
+
+
+def _held_sockets(names: list[Name], port: int) -> list[socket.socket]:
+    """Returns sockets bound to all of the names; where the system chooses the port, to the same one of each."""
+    for _ in range(SAME_PORT_ATTEMPTS):
+        try:
+            return _sockets_at(names, port)
+        except OSError as error:
+            if port or len(names) == 1 or error.errno != errno.EADDRINUSE:
+                raise
+    raise OSError(errno.EADDRINUSE, "no port is free at all of its addresses")
+
+
+def _sockets_at(names: list[Name], port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        for family, kind, protocol, _, name in dict.fromkeys(found):
+        for family, name in names:
             try:
-                sock = socket.socket(family, kind, protocol)
+                sock, bound_name = _tcp_socket(family, name)
             except OSError as error:
                 if error.errno == errno.EAFNOSUPPORT:
                     # The system knows the name of a family that it does not speak.
@@ -157,29 +277,94 @@ async def listening_sockets(address: str) -> list[socket.socket]:
                 raise
             # From here on an error closes it, too.
             sockets.append(sock)
-            _listen(sock, name)
+            if os.name == "posix":
+                # Where the last server's connections are not forgotten yet.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((bound_name[0], port, *bound_name[2:]))
+            port = sock.getsockname()[1]
         if not sockets:
             raise OSError("there is no such address")
-    except OSError as error:
+    except OSError:
         for sock in sockets:
             sock.close()
-        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
+        raise
     return sockets
 
 
-def _listen(sock: socket.socket, name: Any) -> None:
-    """Makes a socket listen on an address in the form that its family has."""
+def _tcp_socket(family: int, name: tuple[Any, ...]) -> tuple[socket.socket, tuple[Any, ...]]:
+    """Returns a socket for a name, and the name by which to bind it."""
+    if (family, name) != _ANY:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        if family == socket.AF_INET6:
+            # The other family has a socket of its own.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        return sock, name
+    try:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    except OSError as error:
+        if error.errno != errno.EAFNOSUPPORT:
+            raise
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM), (ALL_OF_IPV4, 0)
+    # Event loops would set the opposite.
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return sock, name
+
+
+def _begin_to_listen(sock: socket.socket) -> None:
+    """Makes a bound socket listen."""
     sock.setblocking(False)
-    # Connections that are accepted begin with this: a message never waits for another to fill a packet.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if os.name == "posix":
-        # Where the last server's connections are not forgotten yet.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if sock.family == socket.AF_INET6:
-        # The other family has a socket of its own.
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    sock.bind(name)
+    if sock.family != socket.AF_UNIX:
+        _send_at_once(sock)
     sock.listen(system_backlog(SYSTEM_BACKLOG))
+
+
+def _send_at_once(sock: socket.socket) -> None:
+    """Lets no message wait for another to fill a packet: connections that are accepted begin with this."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+# Unix sockets.
+
+
+def _bind_unix(text: str, path: str, mode: int) -> Bound:
+    make_way(path)
+    sock = socket.socket(socket.AF_UNIX)
+    file: UnixFile | None = None
+    try:
+        with contextlib.suppress(OSError):
+            # On Linux the file begins with this mode, less what the process's mask forbids.
+            os.fchmod(sock.fileno(), mode)
+        sock.bind(path)
+        file = UnixFile.at(path)
+        os.chmod(path, mode)  # noqa: PTH101 - a path is a text here
+        _begin_to_listen(sock)
+        return Bound(text, 0, [sock], [file])
+    except OSError:
+        if file is not None:
+            file.remove()
+        sock.close()
+        raise
+
+
+def make_way(path: str) -> None:
+    """Removes the file of a unix socket at which nobody answers; OSError where somebody does, or it is another file."""
+    try:
+        found = UnixFile.at(path)
+    except FileNotFoundError:
+        return
+    if not found.is_socket:
+        raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
+    with socket.socket(socket.AF_UNIX) as trial:
+        trial.setblocking(False)
+        try:
+            trial.connect(path)
+        except ConnectionRefusedError:
+            found.remove()
+            return
+        except BlockingIOError:
+            # So many wait to be accepted that there is no room for one more.
+            pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def system_backlog(path: Path) -> int:

@@ -6,7 +6,8 @@ which also knows how to refuse it; all else is for pages, and an upgrade to anyt
 So a proxy that sends the requests of several clients on one connection gets the same answers on any of its own.
 Rule 3: until it is decided, nothing is made and little is kept, for a limited time. Rule 4: the carrier goes on with
 the wire of gRPC or WebSocket and forgets this one; what happens before it does so is passed on. In front of pages this
-wire stays, since they may have to give the connection away.
+wire stays, since they may have to give the connection away. Rule 5: TLS at a port without it is refused at its first
+byte.
 """
 
 import re
@@ -15,6 +16,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from sigbridge.instant import Instant
 from sigbridge.settings import Settings
+from sigbridge_net.first_bytes import TLS_HANDSHAKE
 from sigbridge_net.wire import Client, Wire, WireFactory
 
 HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -38,7 +40,13 @@ class Behind(NamedTuple):
 
     grpc: WireFactory | None
     websocket: WireFactory
+    tls: WireFactory | None
+    """For clients that speak TLS; None where the port does so itself."""
     pages: PagesWireFactory
+
+
+Front: TypeAlias = Callable[[WireFactory | None], WireFactory]
+"""Makes the wires of one listener; it is given those of clients that speak TLS, where the port has none."""
 
 
 class FrontWire:
@@ -145,7 +153,9 @@ class FrontWire:
     def _decide(self, now: Instant) -> None:
         """Begins the wire of what has come, where that is known."""
         seen, behind = self._seen, self._behind
-        if behind.grpc is not None and HTTP2_PREFACE.startswith(seen[: len(HTTP2_PREFACE)]):
+        if behind.tls is not None and seen.startswith(TLS_HANDSHAKE):
+            self._begin(behind.tls, now)
+        elif behind.grpc is not None and HTTP2_PREFACE.startswith(seen[: len(HTTP2_PREFACE)]):
             if len(seen) >= len(HTTP2_PREFACE):
                 self._begin(behind.grpc, now)
         elif _END_OF_HEAD in seen and asks_for_websocket(seen[: seen.index(_END_OF_HEAD)] + b"\r\n"):
@@ -184,7 +194,11 @@ def asks_for_websocket(head: bytes) -> bool:
 
 def front_wires(
     settings: Settings, *, grpc: WireFactory | None, websocket: WireFactory, pages: PagesWireFactory
-) -> WireFactory:
-    """The wires of a listener that serves them all; without `grpc`, HTTP/2 is refused like any strange request."""
-    behind = Behind(grpc, websocket, pages)
-    return lambda client, wake, now: FrontWire(settings, behind, client, wake, now)
+) -> Front:
+    """The wires of listeners that serve them all; without `grpc`, HTTP/2 is refused like any strange request."""
+
+    def front(tls: WireFactory | None) -> WireFactory:
+        behind = Behind(grpc, websocket, tls, pages)
+        return lambda client, wake, now: FrontWire(settings, behind, client, wake, now)
+
+    return front

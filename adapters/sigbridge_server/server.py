@@ -1,16 +1,16 @@
 """One hub and its ways in, put together: what `sigbridge serve` runs, and what tests start in-process.
 
-Rule 1: nothing is half-started: where one address cannot be had, the others are given back. Rule 2: a stop has two
-phases. While the server is *leaving*, newcomers are refused, readiness is off and everything else works; that takes no
-time today. Then it tells everybody `draining`, waits for those who answer, and is over within its grace whatever
-clients do. Rule 3: authentication is decided here and nowhere else: which protocol asks, and whom.
+Rule 1: nothing is half-started: where one address cannot be had, the others are given back (`places.py`).
+Rule 2: a stop has two phases. While the server is *leaving*, newcomers are refused, readiness is off and everything
+else works; that takes no time today. Then it tells everybody `draining`, waits for those who answer, and is over within
+its grace whatever clients do. Rule 3: authentication is decided here and nowhere else: which protocol asks, and whom.
 """
 
 import asyncio
 import logging
+import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sigbridge.auth import ANYBODY, Authenticator, RefusalCounter
@@ -27,18 +27,19 @@ from sigbridge_grpc.web import GrpcWeb
 from sigbridge_http.wire import http_wires
 from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
-from sigbridge_net.errors import ListenError
+from sigbridge_net.first_bytes import plain_on_tls, tls_on_plain
 from sigbridge_net.origins import AllowedOrigins
 from sigbridge_net.pages import Page, Pages, Site
 from sigbridge_net.tls import HTTP1, HTTP2, ServerTls, server_tls
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import WireFactory
 from sigbridge_server.descriptors import OPERATORS_LIMITS, clients_limits, descriptor_limit
-from sigbridge_server.front import asks_for_websocket, front_wires
+from sigbridge_server.front import Front, PagesWireFactory, asks_for_websocket, front_wires
 from sigbridge_server.garbage import Census
 from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
 from sigbridge_server.open_doors import open_doors
+from sigbridge_server.places import VARIABLES, Inherited, Places, named
 from sigbridge_server.reloading import Judge, Reloadable, Reloader
 from sigbridge_server.web_service import WebService
 from sigbridge_websocket.wire import websocket_wires
@@ -57,13 +58,16 @@ class Server:
     """A signaling server on one gRPC and one WebSocket address, with an HTTP address for its operator."""
 
     grpc_port: int
-    """The port that gRPC listens on; known after `start`."""
+    """The first port that gRPC listens on; known after `start`, 0 where it has unix sockets only."""
 
     websocket_port: int
-    """The port that WebSocket listens on; known after `start`."""
+    """The same of WebSocket."""
 
     http_port: int | None = None
-    """The port of `/metrics`, `/healthz` and `/readyz`; known after `start`, `None` where it is off."""
+    """The same of `/metrics`, `/healthz` and `/readyz`; `None` where these are off."""
+
+    addresses: dict[str, list[str]]
+    """Where it listens, for people, by `grpc`, `ws` and `http`; known after `start`."""
 
     def __init__(
         self,
@@ -72,11 +76,13 @@ class Server:
         directory: Directory | None = None,
         bus: Bus | None = None,
         authenticator: Authenticator | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         """Make a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens.
 
-        Raises SettingError where what is installed cannot do what is set, or a file of tokens or keys is no good,
-        DescriptorsError where the process may have too few descriptors.
+        Sockets that are `inherited` listen already, and replace the addresses of their protocol. Raises SettingError
+        where what is installed cannot do what is set, or a file of tokens or keys is no good, DescriptorsError where
+        the process may have too few descriptors, ListenError where what is inherited cannot be used.
         """
         self.settings = settings
         self._tracer = _tracer(settings)
@@ -95,6 +101,7 @@ class Server:
         """Those that ask the sources, one for each protocol."""
         self._grpc_authenticator = self._door("grpc", decider, asked=settings.grpc_asks_for_token)
         self._websocket_authenticator = self._door("websocket", decider, asked=settings.websocket_asks_for_token)
+        self._places = Places(settings, inherited or {})
         self._timer = HubTimer(self.hub)
         self._memory = MemoryWatch(self.hub)
         self._carrier = Carrier(settings, self.hub.counters, limits=clients_limits(settings, descriptor_limit()))
@@ -151,28 +158,46 @@ class Server:
         # Of the operator's few connections the one goes for another whose deadline is next: it must be the idlest.
         operators = http_wires(Site(self._pages), settings, kept_seconds=settings.handshake_timeout_seconds)
         try:
-            with _named("WS_BIND_ADDRESS"):
-                self.websocket_port = await self._carrier.listen(settings.ws_bind_address, front, tls=context)
-            if settings.http_bind_address != "off":
-                with _named("HTTP_BIND_ADDRESS"):
-                    self.http_port = await self._operators_carrier.listen(settings.http_bind_address, operators)
-            with _named("GRPC_BIND_ADDRESS"):
-                if not native:
-                    self._grpcio = self._grpcio_engine()
-                    self.grpc_port = await self._grpcio.start(self._tls)
-                elif settings.one_address:
-                    self.grpc_port = self.websocket_port
-                else:
-                    self.grpc_port = await self._carrier.listen(settings.grpc_bind_address, front, tls=context)
+            await self._take_places(native=native)
         except BaseException:
-            await self._carrier.close(0)
-            await self._operators_carrier.close(0)
+            self._places.close()
             raise
+        self._serve(front, operators, context)
         self._timer.start()
         self._memory.start()
         self._reloader.start()
         self._warn_of_open_doors()
         self._tell_of_few_descriptors()
+
+    async def _take_places(self, *, native: bool) -> None:
+        """Listen on every address, and serve nobody yet but by the engine that cannot wait."""
+        places = self._places
+        await places.take("ws")
+        await places.take("http")
+        if native:
+            await places.take("grpc")
+        self.websocket_port, self.grpc_port = places.port("ws"), places.port("grpc")
+        self.http_port = places.port("http") if places.of_operator() else None
+        self.addresses = {name: places.texts(name) for name in VARIABLES}
+        if not native:
+            with named(VARIABLES["grpc"]):
+                engine = self._grpcio_engine()
+                self.addresses["grpc"] = await engine.start(self._tls, places.addresses["grpc"])
+            self.grpc_port = engine.port
+            self._grpcio = engine
+
+    def _serve(self, front: Front, operators: PagesWireFactory, context: ssl.SSLContext | None) -> None:
+        """Serve everybody at the places that were taken."""
+        counters = self.hub.counters
+        for bound, protocol in self._places.of_clients():
+            if context is None:
+                self._carrier.serve(bound, front(tls_on_plain(counters, protocol)))
+            else:
+                plain = plain_on_tls(counters, protocol)
+                self._carrier.serve(bound, front(None), tls=context, plain=plain)
+        operators_front = front_wires(self.settings, grpc=None, websocket=operators, pages=operators)
+        for bound in self._places.of_operator():
+            self._operators_carrier.serve(bound, operators_front(tls_on_plain(counters, "http")))
 
     async def leave(self) -> None:
         """Take nobody in any more and say so to probes; whoever is here goes on until `stop`."""
@@ -281,7 +306,7 @@ class Server:
             return
         if not settings.tls_client_ca_file and self._sources.anonymous is ANYBODY:
             for address, protocols in open_doors(
-                {"grpc": [settings.grpc_bind_address], "ws": [settings.ws_bind_address]},
+                self.addresses,
                 {"grpc": not settings.grpc_asks_for_token, "websocket": not settings.websocket_asks_for_token},
                 native=settings.grpc_engine == "native",
             ):
@@ -307,15 +332,6 @@ class Server:
                 "file descriptors allow fewer connections than are set: raise RLIMIT_NOFILE",
                 extra={"variable": "SIGNALING_MAX_CONNECTIONS", "set": settings.connection_limit, "limit": limit},
             )
-
-
-@contextmanager
-def _named(variable: str) -> Iterator[None]:
-    """Say in a ListenError which setting is to be changed."""
-    try:
-        yield
-    except ListenError as error:
-        raise ListenError(f"{error} ({variable})") from None
 
 
 def _tracer(settings: Settings) -> "OpenTelemetryTracer | None":

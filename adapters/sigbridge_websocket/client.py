@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import websockets.asyncio.client
@@ -16,6 +17,7 @@ from sigbridge.errors import Code, SignalingError, invalid_params
 from sigbridge.messages import Request
 from sigbridge_net.access import NO_ACCESS, Access
 from sigbridge_net.client_session import ClientSession
+from sigbridge_net.reaching import tls_hint, unix_path
 from sigbridge_net.refusals import RETRY_HEADER, WORD_HEADER, closed_by_refusal
 from sigbridge_net.tls import client_context
 from sigbridge_websocket.translate import (
@@ -47,27 +49,39 @@ class WebSocketSignalingClient(ClientSession):
     async def connect(
         cls, url: str, *, access: Access = NO_ACCESS, open_timeout_seconds: float = 10.0
     ) -> "WebSocketSignalingClient":
-        """Open a session at a `ws://` or `wss://` URL.
+        """Open a session at a `ws://` or `wss://` URL, or at a unix socket, `ws+unix:/PATH` or `wss+unix:/PATH`.
 
         Raises ConnectionClosed where the server cannot be reached or refuses the handshake.
         """
+        parts, path = urlsplit(url), unix_path(url)
+        scheme = parts.scheme.removesuffix("+unix")
+        secure = scheme == "wss"
+        options: dict[str, Any] = {
+            "ssl": client_context(access) if secure else None,
+            "additional_headers": {"Authorization": f"Bearer {access.token}"} if access.token else None,
+            "compression": None,
+            "logger": _library_logger,
+            "max_size": MAX_MESSAGE_BYTES,
+            "open_timeout": open_timeout_seconds,
+            "proxy": None,
+        }
+        hint = ""
         try:
-            connection = await websockets.asyncio.client.connect(
-                url,
-                ssl=client_context(access) if url.startswith("wss:") else None,
-                additional_headers={"Authorization": f"Bearer {access.token}"} if access.token else None,
-                compression=None,
-                logger=_library_logger,
-                max_size=MAX_MESSAGE_BYTES,
-                open_timeout=open_timeout_seconds,
-                proxy=None,
-            )
-        except InvalidStatus as error:
-            response = error.response
-            word, retry = ("".join(response.headers.get_all(name)[:1]) for name in (WORD_HEADER, RETRY_HEADER))
-            raise closed_by_refusal(response.status_code, word, retry) from None
+            if path:
+                opening = websockets.asyncio.client.unix_connect(path, f"{scheme}://localhost/", **options)
+            else:
+                opening = websockets.asyncio.client.connect(url, **options)
+            connection = await opening
         except (OSError, TimeoutError, WebSocketException) as error:
-            raise ConnectionClosed(f"cannot connect to {url}: {error}") from None
+            refused = error.response.status_code if isinstance(error, InvalidStatus) else 0
+            if refused == 400 or (not refused and not isinstance(error, TimeoutError)):
+                target = f"unix:{path}" if path else f"{parts.hostname}:{parts.port or (443 if secure else 80)}"
+                hint = await tls_hint(parts.scheme, target, secure=secure)
+            if isinstance(error, InvalidStatus) and not hint:
+                headers = error.response.headers
+                word, retry = ("".join(headers.get_all(name)[:1]) for name in (WORD_HEADER, RETRY_HEADER))
+                raise closed_by_refusal(refused, word, retry) from None
+            raise ConnectionClosed(f"cannot connect to {url}: {hint or error}", False if hint else None) from None
         return cls(connection)
 
     async def close(self) -> None:

@@ -59,7 +59,8 @@ async def started_server(deferral: SelfCompletingDeferral | None = None) -> Asyn
     try:
         world = running_server(f"127.0.0.1:{server.grpc_port}", f"ws://127.0.0.1:{server.websocket_port}")
         world.hub = server.hub
-        world.ways["grpcio"] = way_by_url("grpcio", f"grpc://127.0.0.1:{await grpcio.start(None)}")
+        (address,) = await grpcio.start(None, settings.grpc_addresses)
+        world.ways["grpcio"] = way_by_url("grpcio", f"grpc://{address}")
         yield world
     finally:
         await server.stop()

@@ -1,7 +1,25 @@
-"""Groups of addresses that count as one client's."""
+"""Addresses of clients: how they are written everywhere, and which count as one client's."""
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+UNIX = "unix"
+"""The word of logs for a client behind a unix socket, whose address is empty."""
+_MAPPED = "::ffff:"
+
+
+def plain_address(address: str) -> str:
+    """Returns an address as limits, logs and all others have it: one of IPv4 that IPv6 has mapped as IPv4.
+
+    Source: RFC 4291, section 2.5.5.2.
+    """
+    if not address.startswith(_MAPPED):
+        return address
+    try:
+        mapped = IPv6Address(address).ipv4_mapped
+    except ValueError:
+        return address
+    return address if mapped is None else str(mapped)
 
 
 @lru_cache(maxsize=4096)

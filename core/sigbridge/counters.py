@@ -15,6 +15,12 @@ CONNECTIONS_REFUSED = ("tcp", "connections")
 """The refusal of a connection on which no protocol has been spoken yet, since there are too many."""
 DESCRIPTORS_SHORT = ("tcp", "descriptors")
 """The same where the process has no file descriptor for it."""
+TLS_ON_PLAIN = ("tcp", "tls_on_plain")
+"""The refusal of a client that speaks TLS to a port without TLS."""
+PLAIN_ON_TLS = ("tcp", "plain_on_tls")
+"""The refusal of a client that speaks HTTP without TLS to a port with TLS."""
+TCP_REFUSALS = (CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, TLS_ON_PLAIN, PLAIN_ON_TLS)
+"""All refusals on which no protocol has been spoken yet."""
 
 SECONDS_BOUNDS: Final[tuple[float, ...]] = (
     0.00001,
@@ -93,8 +99,8 @@ class Counters:
         """Ended sessions, by (protocol, reason)."""
         self.sessions: Counter[str] = Counter()
         """Sessions that are open now, by protocol; every known protocol is there."""
-        self.refusals: Counter[tuple[str, str]] = Counter({CONNECTIONS_REFUSED: 0, DESCRIPTORS_SHORT: 0})
-        """Clients that were not let in, by (protocol, reason): each of `REFUSAL_REASONS`, and the two of `tcp`."""
+        self.refusals: Counter[tuple[str, str]] = Counter(dict.fromkeys(TCP_REFUSALS, 0))
+        """Clients that were not let in, by (protocol, reason): each of `REFUSAL_REASONS`, and `TCP_REFUSALS`."""
         self.ignored_responses = 0
         """JSON-RPC results and errors that clients sent us, which nobody had asked for; on gRPC there are none."""
 

@@ -25,6 +25,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from sigbridge import errors
+from sigbridge.addresses import UNIX
 from sigbridge.auth import Identity
 from sigbridge.counters import Counters, Tally, add_tally
 from sigbridge.delivery import Delivery
@@ -181,7 +182,12 @@ class Hub:
         self.counters.sessions[protocol] += 1
         logger.info(
             "session started",
-            extra={"session": session.id, "protocol": protocol, "remote": session.remote, "client": session.client},
+            extra={
+                "session": session.id,
+                "protocol": protocol,
+                "remote": session.remote or UNIX,
+                "client": session.client,
+            },
         )
         return session
 
@@ -221,7 +227,11 @@ class Hub:
         if self._held.hold(identity.name, address, now.monotonic):
             logger.info(
                 "held off after flooding",
-                extra={"identity": identity.name or None, "remote": address, "hold_seconds": self._held.seconds},
+                extra={
+                    "identity": identity.name or None,
+                    "remote": address or UNIX,
+                    "hold_seconds": self._held.seconds,
+                },
             )
 
     def end(self, session: Session, reason: DisconnectReason, now: Instant) -> None:
@@ -355,7 +365,7 @@ class Hub:
             extra={
                 "session": session.id,
                 "protocol": session.protocol,
-                "remote": session.remote,
+                "remote": session.remote or UNIX,
                 "room": peer.room.name if peer is not None else None,
                 "peer": peer.peer_id if peer is not None else None,
                 "client": session.client,

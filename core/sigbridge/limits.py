@@ -1,6 +1,7 @@
 """How often requests may come: one token bucket for each kind of request and each holder.
 
-Rule 1: the holder is the identity where there is one, else the address: reconnecting does not refill a bucket.
+Rule 1: the holder is the identity where there is one, else the address: reconnecting does not refill a bucket. Behind a
+unix socket there is no address: each session holds its own, and a question without a session is not limited.
 Rule 2: a bucket that is full is forgotten, so what is kept is bounded by who has been busy of late.
 Rule 3: a listing takes one more token for every so many bytes, as soon as it is known how long it is. It is not
 refused for that; its bucket may go below zero, and what follows waits longer. Rule 4: the rosters of newcomers do the
@@ -47,7 +48,7 @@ class RateLimiter:
     def take(self, holder: str, kind: str, now: float) -> None:
         """Takes one request; SignalingError (RESOURCE_EXHAUSTED, with `retry_after_ms`) where the bucket is empty."""
         rate = self._per_second
-        if not rate:
+        if not rate or not holder:
             return
         buckets = self._buckets.get(kind)
         if buckets is None:
@@ -66,14 +67,14 @@ class RateLimiter:
     def charge_listing(self, holder: str, kind: str, size: int, now: float) -> None:
         """Takes what a listing of `size` bytes costs beyond the token that was taken for it."""
         extra = ceil(size / self._bytes_per_token) - 1
-        if extra > 0 and self._per_second:
+        if extra > 0 and self._per_second and holder:
             self._charge(holder, kind, extra, now)
 
     # Five parameters: whose bucket, and when; the roster, and what rosters may come to.
     def charge_roster(self, holder: str, kind: str, size: int, allowed: int, now: float) -> None:
         """Takes what a roster of `size` bytes costs, as far as all of them together are above `allowed` bytes."""
         rate = self._per_second
-        if not rate:
+        if not rate or not holder:
             return
         cost, allowance = size / self._bytes_per_token, allowed / self._bytes_per_token
         used = self._rosters.get(holder)

@@ -74,7 +74,7 @@ class Caller(NamedTuple):
 
     identity: Identity = ANYBODY
     address: str = ""
-    """The client's address, without a port."""
+    """The client's address, without a port; empty behind a unix socket."""
     user_agent: str = ""
     """The name and version by which its software calls itself, for the log."""
     traceparent: str = ""
@@ -86,7 +86,7 @@ class Caller(NamedTuple):
 
     @property
     def holder(self) -> str:
-        """The one against whom its questions count; see `Session.holder`."""
+        """The one against whom its questions count; empty where nobody is known. See `Session.holder`."""
         return self.identity.name or self.address
 
 
@@ -192,8 +192,11 @@ class Session:
 
     @property
     def holder(self) -> str:
-        """The one against whom its requests count: the identity, or the address where nobody in particular is meant."""
-        return self.identity.name or self.remote
+        """The one against whom its requests count: the identity, or the address where nobody in particular is meant.
+
+        Behind a unix socket there is no address, and it counts by itself.
+        """
+        return self.identity.name or self.remote or self.id
 
 
 def client_name(text: str) -> str:

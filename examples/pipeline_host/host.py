@@ -17,7 +17,7 @@ from pipeline_host.runner import PipelineRunner
 from pipeline_host.services import EXECUTION_SERVICE_NAME, STREAMING_SERVICE_NAME, add_pipelines
 from sigbridge import Hub, Settings
 from sigbridge.auth import Authenticator
-from sigbridge.settings import parse_address
+from sigbridge.settings import BindAddress
 from sigbridge_auth.authenticators import TokenAuthenticator
 from sigbridge_auth.sources import Sources
 from sigbridge_grpc.discovery import HEALTH_SERVICE_NAME, StandardHealth, add_reflection
@@ -49,7 +49,7 @@ class PipelineHost:
     """The whole host. `start` it, and `stop` it once."""
 
     grpc_port: int
-    """The port of every service; known after `start`."""
+    """The first port of every service; known after `start`."""
 
     http_port: int | None = None
     """The port of `/metrics`, `/healthz` and `/readyz`; known after `start`, `None` where it is off."""
@@ -89,7 +89,8 @@ class PipelineHost:
                 }
                 self.http_port = await self._http.listen(settings.http_bind_address, http_wires(Site(pages), settings))
             # Last, because a server that has not been started does not give its port back.
-            self.grpc_port = self._add_port()
+            ports = [self._add_port(address) for address in settings.grpc_addresses]
+            self.grpc_port = ports[0]
             await self._server.start()
         except BaseException:
             await self._server.stop(0)
@@ -123,9 +124,8 @@ class PipelineHost:
         text, content_type = metrics_text(self.registry)
         return Page(200, text, content_type=content_type)
 
-    def _add_port(self) -> int:
-        host, port = parse_address(self.settings.grpc_bind_address)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    def _add_port(self, bind_address: BindAddress) -> int:
+        address = str(bind_address)
         tls = server_tls(self.settings)
         try:
             if tls is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -101,12 +102,16 @@ def one_line(errors: str) -> str:
     return errors
 
 
-@pytest.mark.parametrize("option", ["--grpc", "--ws"])
-async def test_a_taken_port_is_one_line_and_exit_code_1(run, taken, option):
-    server = await run(option, f"127.0.0.1:{taken}")
+@pytest.mark.parametrize("engine", ["native", "grpcio"])
+@pytest.mark.parametrize("option", ["--grpc", "--ws", "--http"])
+async def test_one_taken_port_of_a_list_is_one_line_and_exit_code_1(run, taken, option, engine, tmp_path):
+    server = await run(option, f"unix:{tmp_path}/given-back,127.0.0.1:{taken}", GRPC_ENGINE=engine)
     code, errors = await server.ended()
     assert code == 1
-    assert f"127.0.0.1:{taken}" in one_line(errors)
+    variable = f"{option.removeprefix('--').upper()}_BIND_ADDRESS"
+    said = one_line(errors)
+    assert said == f"sigbridge: cannot listen on 127.0.0.1:{taken}: Address already in use ({variable})\n"
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - a name is enough
 
 
 @pytest.mark.parametrize(
@@ -307,7 +312,7 @@ def test_a_file_of_variables_that_is_no_text_is_one_line(capsys, tmp_path, conte
 async def test_a_name_that_no_listener_can_have_is_one_line(run):
     code, errors = await (await run("--ws", "a..b:1")).ended()
     assert code == 1
-    assert "WS_BIND_ADDRESS is 'a..b:1': expected an address" in one_line(errors)
+    assert "WS_BIND_ADDRESS is 'a..b:1': expected addresses" in one_line(errors)
 
 
 async def test_what_opentelemetry_refuses_is_one_line(run):

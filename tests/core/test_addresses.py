@@ -1,8 +1,8 @@
-"""Groups of addresses."""
+"""How addresses are written, and their groups."""
 
 import pytest
 
-from sigbridge.addresses import address_group
+from sigbridge.addresses import address_group, plain_address
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,20 @@ from sigbridge.addresses import address_group
 )
 def test_group(address, group):
     assert address_group(address) == group
+
+
+@pytest.mark.parametrize(
+    ("address", "plain"),
+    [
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::ffff:c000:201", "192.0.2.1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("::ffff:0:1:2", "::ffff:0:1:2"),
+        ("::ffff:nonsense", "::ffff:nonsense"),
+        ("", ""),
+    ],
+)
+def test_what_ipv6_has_mapped_is_ipv4(address, plain):
+    assert plain_address(address) == plain

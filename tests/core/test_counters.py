@@ -4,7 +4,7 @@ import pytest
 
 from clock import NOW
 from sigbridge import Announce, Disconnect, DisconnectReason, HealthCheck, Hub, Offer, Settings, errors
-from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, REFUSAL_REASONS, SECONDS_BOUNDS, Counters, Tally
+from sigbridge.counters import REFUSAL_REASONS, SECONDS_BOUNDS, TCP_REFUSALS, Counters, Tally
 from sigbridge.errors import Code
 from sigbridge_compat.deferred import Deferral
 from stage import PlainEncoding, Recorder
@@ -58,13 +58,16 @@ def test_a_tally_is_made_when_its_kind_first_comes():
 
 def test_a_protocol_is_seen_from_when_it_is_known():
     counters = Counters()
-    assert (dict(counters.sessions), dict(counters.refusals)) == ({}, {CONNECTIONS_REFUSED: 0, DESCRIPTORS_SHORT: 0})
+    assert (dict(counters.sessions), dict(counters.refusals)) == ({}, dict.fromkeys(TCP_REFUSALS, 0))
     for protocol in ("grpc", "quic", "grpc"):
         counters.know(protocol)
     assert counters.sessions == {"grpc": 0, "quic": 0}
     assert list(counters.sessions) == ["grpc", "quic"]
     every = {(protocol, reason): 0 for protocol in ("grpc", "quic") for reason in REFUSAL_REASONS}
-    assert dict(counters.refusals) == {("tcp", "connections"): 0, ("tcp", "descriptors"): 0, **every}
+    assert dict(counters.refusals) == {
+        **{("tcp", word): 0 for word in ("connections", "descriptors", "tls_on_plain", "plain_on_tls")},
+        **every,
+    }
     assert REFUSAL_REASONS == ("unauthenticated", "throttled", "held_off", "origin", "draining", "memory", "sessions")
     counters.sessions["grpc"] += 1
     counters.refusals["grpc", "origin"] += 1

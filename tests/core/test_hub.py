@@ -34,7 +34,7 @@ from sigbridge import (
     errors,
 )
 from sigbridge.auth import Identity
-from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, REFUSAL_REASONS
+from sigbridge.counters import REFUSAL_REASONS, TCP_REFUSALS
 from sigbridge.delivery import Delivery
 from sigbridge.hub import Phase
 from sigbridge.messages import NO_CAPABILITIES
@@ -1373,7 +1373,7 @@ def test_a_full_server_takes_nobody_in(make_stage):
     for protocol in ("grpc", "websocket"):
         hub.counters.know(protocol)
     known = {(protocol, reason) for protocol in ("grpc", "websocket") for reason in REFUSAL_REASONS}
-    assert set(hub.counters.refusals) == {CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, *known}
+    assert set(hub.counters.refusals) == {*TCP_REFUSALS, *known}
     hub.degraded = False
     hub.phase = Phase.SERVING
     one.close()

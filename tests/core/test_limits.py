@@ -364,3 +364,13 @@ def test_who_announces_and_leaves_over_and_over_is_charged_for_its_rosters():
     for _ in range(100):
         assert not isinstance(outcome_of(quiet, session, Announce("p"), at(0)), SignalingError)
         outcome_of(quiet, session, Disconnect("p"), at(0))
+
+
+def test_who_has_no_address_holds_no_bucket_with_others():
+    """Behind a unix socket nobody has an address: a question there is not limited, and a session by itself."""
+    limiter = RateLimiter(per_second=1.0, burst=1, bytes_per_token=1)
+    for _ in range(3):
+        limiter.take("", "offer", 0.0)
+    limiter.charge_listing("", "list_peers", 1000, 0.0)
+    limiter.charge_roster("", "announce", 1000, 0, 0.0)
+    assert len(limiter) == 0

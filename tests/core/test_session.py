@@ -43,3 +43,10 @@ def test_a_peer_s_joining_is_encoded_once_for_each_encoding():
     assert frames[0] is frames[2]
     assert frames[1] is frames[3]
     assert one.encoded == other.encoded == [joined]
+
+
+def test_a_session_without_an_identity_and_an_address_counts_by_itself(make_stage):
+    stage = make_stage()
+    one, other = stage.open(), stage.open()
+    assert (one.session.holder, other.session.holder) == (one.session.id, other.session.id)
+    assert stage.open(remote="192.0.2.1").session.holder == "192.0.2.1"

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from sigbridge import SettingError, Settings
-from sigbridge.settings import parse_address, setting_infos, subjects
+from sigbridge.settings import BindAddress, parse_address, parse_addresses, setting_infos, subjects
+from sigbridge.settings.declare import ADDRESSES
 
 
 def test_the_defaults_of_the_protocol():
@@ -64,7 +65,7 @@ def test_every_setting_has_one_subject_in_a_file_of_its_own():
         ({"SIGNALING_REPLAY_ROSTER": "maybe"}, "SIGNALING_REPLAY_ROSTER is 'maybe': expected true or false"),
         (
             {"GRPC_BIND_ADDRESS": "localhost"},
-            "GRPC_BIND_ADDRESS is 'localhost': expected an address such as 127.0.0.1:50051, [::1]:50051 or :50051",
+            f"GRPC_BIND_ADDRESS is 'localhost': expected {ADDRESSES}",
         ),
         (
             {"SIGNALING_TLS_CERT_FILE": "cert.pem"},
@@ -149,7 +150,11 @@ def test_values_are_read():
     [
         ("127.0.0.1:1", ("127.0.0.1", 1)),
         ("[::1]:65535", ("::1", 65535)),
-        (":0", ("0.0.0.0", 0)),
+        (":0", ("::", 0)),
+        ("[::]:7", ("::", 7)),
+        ("[0:0::1]:7", ("::1", 7)),
+        ("[::ffff:192.0.2.1]:7", ("192.0.2.1", 7)),
+        ("[fe80::1%eth0]:7", ("fe80::1%eth0", 7)),
         ("example.org:8080", ("example.org", 8080)),
     ],
 )
@@ -172,8 +177,67 @@ def test_addresses(text, address):
         "a..b:1",
         f"{'a' * 64}:1",
         "\udcff:1",
+        "[::g]:1",
+        "[a:b]:1",
     ],
 )
 def test_no_addresses(text):
     with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
         parse_address(text)
+
+
+def test_lists_of_addresses():
+    found = parse_addresses("127.0.0.1:1, [::]:1,:1 ,unix:/run/a b.sock,localhost:0,localhost:0,unix:/run/a b.sock")
+    assert [str(address) for address in found] == [
+        "127.0.0.1:1",
+        "[::]:1",
+        "unix:/run/a b.sock",
+        "localhost:0",
+        "localhost:0",
+    ]
+    assert found[2] == BindAddress("", 0, "/run/a b.sock")
+    assert [address.is_fixed for address in found] == [True, True, True, False, False]
+    assert parse_addresses("127.0.0.1:1,") == found[:1]
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "127.0.0.1:1,host", "unix:", "unix:/", "unix:run", "unix:/run/", "unix:/\0", f"unix:/{'a' * 107}"]
+)
+def test_no_lists_of_addresses(text):
+    with pytest.raises(ValueError):  # noqa: PT011 - what is wrong is a part of it, or all
+        parse_addresses(text)
+
+
+def test_both_families_leave_ipv4_to_whoever_has_it():
+    both, ipv4, other = parse_addresses("[::]:1,0.0.0.0:1,0.0.0.0:2")
+    assert both.is_ipv6_alone((both, ipv4))
+    assert not both.is_ipv6_alone((both, other))
+    assert not ipv4.is_ipv6_alone((both, ipv4))
+    chosen, chosen_too = parse_addresses("[::]:0,0.0.0.0:0")
+    assert not chosen.is_ipv6_alone((chosen, chosen_too)), "they get different ports"
+
+
+def test_the_operator_s_addresses_may_be_off():
+    assert Settings(http_bind_address="off").http_addresses == ()
+    assert [str(address) for address in Settings().http_addresses] == ["127.0.0.1:9090"]
+
+
+@pytest.mark.parametrize(("text", "mode"), [("0660", 0o660), ("600", 0o600), ("0777", 0o777)])
+def test_modes(text, mode):
+    assert Settings(unix_mode=text).unix_mode_bits == mode
+
+
+@pytest.mark.parametrize("text", ["8", "0", "01777", "-1", "rw", "0o660", "\u0660"])
+def test_no_modes(text):
+    with pytest.raises(SettingError, match=r"SIGNALING_UNIX_MODE is .*: expected an octal number such as 0660"):
+        Settings(unix_mode=text)
+
+
+def test_grpcio_shares_no_address_and_cannot_listen_on_ipv6_alone():
+    with pytest.raises(SettingError, match=r"WS_BIND_ADDRESS is .*GRPC_ENGINE=native"):
+        Settings(grpc_engine="grpcio", grpc_bind_address=":1,:2", ws_bind_address=":3,[::]:2")
+    for others in ({"ws_bind_address": "0.0.0.0:1"}, {"http_bind_address": "0.0.0.0:1"}):
+        with pytest.raises(SettingError, match=r"GRPC_BIND_ADDRESS is .*can listen on IPv6 alone"):
+            Settings(grpc_engine="grpcio", grpc_bind_address=":1", **others)
+        Settings(grpc_engine="native", grpc_bind_address=":1", **others)
+    Settings(grpc_engine="grpcio", grpc_bind_address=":1,0.0.0.0:1")

@@ -14,6 +14,7 @@ import yaml
 from sigbridge.settings import Settings, setting_infos
 from sigbridge_auth.token_file import TokenFile
 from sigbridge_command.sources import Files, Given
+from sigbridge_server.places import VARIABLES as PLACES
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -175,13 +176,14 @@ def test_the_image_listens_where_it_says(dockerfile):
     (variables,) = dockerfile.last("ENV")
     environment = dict(word.split("=", 1) for word in variables.split())
     addresses = [value for name, value in environment.items() if name.endswith("BIND_ADDRESS")]
-    assert [f"0.0.0.0:{port}" for port in ports.split()] == addresses
+    assert [f"[::]:{port}" for port in ports.split()] == addresses
     Settings.from_environment(environment)
 
 
-def test_the_probe_tells_a_server_that_is_ready_from_one_that_is_not(serve):
-    server = serve()
-    address = f"0.0.0.0:{server.http}"
+@pytest.mark.parametrize("how", ["0.0.0.0:PORT", ":PORT", "[::]:PORT", "127.0.0.1:PORT, [::1]:1", "unix"])
+def test_the_probe_tells_a_server_that_is_ready_from_one_that_is_not(serve, tmp_path, how):
+    server = serve(HTTP_BIND_ADDRESS=f"127.0.0.1:0,unix:{tmp_path}/http") if how == "unix" else serve()
+    address = f"unix:{tmp_path}/http" if how == "unix" else how.replace("PORT", str(server.http))
 
     def probe():
         return subprocess.run(
@@ -397,6 +399,19 @@ def test_systemd_finds_the_unit_hardened(unit, tool):
     )
     # The threshold is in tenths: an exposure above 2.0 of 10 fails.
     assert weighed.returncode == 0, weighed.stdout[-300:]
+
+
+def test_systemd_finds_nothing_wrong_with_the_example_of_a_socket_unit(unit, tool):
+    path = unit.with_name("sigbridge.socket")
+    text = (DEPLOY / "systemd" / "sigbridge.socket").read_text(encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+    verified = subprocess.run(
+        [tool("systemd-analyze"), "verify", "--man=no", path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert [line for line in verified.stderr.splitlines() if "sigbridge" in line] == []
+    assert verified.returncode == 0
+    (name,) = re.findall(r"^FileDescriptorName=(.*)$", text, flags=re.MULTILINE)
+    assert name in PLACES
 
 
 def test_the_unit_drains_and_reloads():

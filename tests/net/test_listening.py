@@ -2,19 +2,24 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from event_loops import loops, on_loop
 from noting import Noting
 from sigbridge import Settings
 from sigbridge.counters import Counters
+from sigbridge.settings import BindAddress
 from sigbridge_net import listening
 from sigbridge_net.carrier import Carrier, ConnectionLimits
-from sigbridge_net.listening import CLOSED, LISTENING, PAUSED, Listener
+from sigbridge_net.errors import ListenError
+from sigbridge_net.listening import CLOSED, LISTENING, PAUSED, Listener, adopt, bind
 from sigbridge_net.tls import server_tls
 from waiting import TIME_LIMIT_SECONDS, until
 
@@ -104,15 +109,15 @@ def test_without_a_spare_descriptor_those_who_wait_are_accepted_later(loop_facto
 
 async def _accepted_later() -> None:
     taken, short = [], []
-    (sock,) = await listening.listening_sockets("127.0.0.1:0")
+    bound = await bind(BindAddress("127.0.0.1"))
     listener = Listener(
-        [sock], lambda sock, _: taken.append(sock), lambda error, count: short.append((error.errno, count))
+        bound, lambda sock, _: taken.append(sock), lambda error, count: short.append((error.errno, count))
     )
     os.close(listener._spare)
     listener._spare = None
     (client,) = unconnected(1)
     with no_descriptors():
-        client.connect(("127.0.0.1", listener.port))
+        client.connect(("127.0.0.1", bound.port))
         # Between two attempts it does not look, though somebody waits.
         await until(lambda: len(short) == 3)
         assert listener._state == PAUSED
@@ -127,8 +132,9 @@ async def _accepted_later() -> None:
 
 
 async def test_a_pause_ends_with_the_listener():
-    (sock,) = await listening.listening_sockets("127.0.0.1:0")
-    listener = Listener([sock], lambda *_: None, lambda *_: None)
+    bound = await bind(BindAddress("127.0.0.1"))
+    (sock,) = bound.sockets
+    listener = Listener(bound, lambda *_: None, lambda *_: None)
     listener._pause()
     listener.close()
     assert listener._resume_handle.cancelled()
@@ -204,3 +210,125 @@ async def test_the_idlest_gives_way_where_there_is_always_room():
         client.close()
     await until(lambda: carrier.connection_count == 0)
     await carrier.close(0)
+
+
+# Addresses.
+
+
+def families(bound) -> list[socket.AddressFamily]:
+    return [sock.family for sock in bound.sockets]
+
+
+async def test_a_name_has_one_port_at_all_of_its_addresses(monkeypatch):
+    names = [
+        (socket.AF_INET, ("127.0.0.1", 0)),
+        (socket.AF_INET, ("127.0.0.2", 0)),
+        (socket.AF_INET6, ("::1", 0, 0, 0)),
+    ]
+
+    async def resolve(_):
+        return names
+
+    monkeypatch.setattr(listening, "_resolve", resolve)
+    bound = await bind(BindAddress("somewhere"))
+    assert {sock.getsockname()[1] for sock in bound.sockets} == {bound.port}
+    assert (bound.text, len(bound.sockets)) == (f"somewhere:{bound.port}", 3)
+    bound.close()
+
+
+async def test_a_port_that_is_not_free_at_all_addresses_of_a_name_is_given_back(monkeypatch):
+    names = [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+
+    async def resolve(_):
+        return names
+
+    monkeypatch.setattr(listening, "_resolve", resolve)
+    # Nobody may bind to what another listens at, but to what is bound; so the second is refused when both listen.
+    with pytest.raises(ListenError, match="cannot listen on somewhere:0: Address already in use"):
+        await bind(BindAddress("somewhere"))
+
+
+@pytest.mark.parametrize("ipv6_alone", [False, True])
+async def test_without_ipv6_both_families_are_ipv4(monkeypatch, ipv6_alone):
+    """What a kernel does that was started with `ipv6.disable=1`."""
+    taken = free_loopback_port()
+
+    class WithoutIpv6(socket.socket):
+        def __init__(self, family=-1, *arguments, **options):
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *arguments, **options)
+
+        def bind(self, name):
+            # Nobody else is to reach it.
+            assert name == ("0.0.0.0", taken)
+            super().bind(("127.0.0.1", taken))
+
+    monkeypatch.setattr(listening.socket, "socket", WithoutIpv6)
+    if ipv6_alone:
+        with pytest.raises(ListenError, match=r"cannot listen on \[::\]:\d+: there is no such address"):
+            await bind(BindAddress("::", taken), ipv6_alone=True)
+        return
+    bound = await bind(BindAddress("::", taken))
+    assert (families(bound), bound.text) == ([socket.AF_INET], f"127.0.0.1:{taken}")
+    bound.close()
+
+
+def free_loopback_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def test_an_address_in_use_by_so_many_who_wait_is_no_stale_socket(tmp_path):
+    path = str(tmp_path / "busy")
+    with socket.socket(socket.AF_UNIX) as theirs, contextlib.ExitStack() as waiting:
+        theirs.bind(path)
+        theirs.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(10):
+                client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(path)
+        with pytest.raises(OSError, match="Address already in use"):
+            listening.make_way(path)
+    assert (tmp_path / "busy").is_socket()
+
+
+def test_a_socket_that_was_handed_over_is_served_and_its_file_is_not_ours(tmp_path):
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(tmp_path / "theirs"))
+        with pytest.raises(ListenError, match="is no socket that listens"):
+            adopt(theirs)
+        theirs.listen()
+        bound = adopt(theirs)
+        assert (bound.text, bound.port) == (f"unix:{tmp_path}/theirs", 0)
+        bound.close()
+    assert (tmp_path / "theirs").is_socket()
+    with socket.create_server(("127.0.0.1", 0)) as tcp:
+        bound = adopt(tcp)
+        assert (bound.text, bound.port) == (f"127.0.0.1:{tcp.getsockname()[1]}", tcp.getsockname()[1])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, pytest.raises(ListenError):
+        adopt(datagrams)
+
+
+async def test_a_carrier_listens_on_all_addresses_of_a_list_or_on_none(tmp_path):
+    carrier = Carrier(Settings())
+    made = []
+
+    def factory(*_):
+        made.append(Noting())
+        return made[-1]
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ListenError, match="Address already in use"),
+    ):
+        await carrier.listen(f"unix:{tmp_path}/first,127.0.0.1:{taken.getsockname()[1]}", factory)
+    assert list(tmp_path.iterdir()) == []
+    port = await carrier.listen(f"127.0.0.1:0,unix:{tmp_path}/second", factory)
+    with socket.create_connection(("127.0.0.1", port)), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "second"))
+        await until(lambda: len(made) == 2)
+    await until(lambda: carrier.connection_count == 0)
+    await carrier.close(0)
+    assert list(tmp_path.iterdir()) == []

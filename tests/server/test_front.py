@@ -59,7 +59,7 @@ class Chosen:
 class Doors:
     """The front of one connection, and what it chose."""
 
-    def __init__(self, *, native: bool = True, pages: Any = None) -> None:
+    def __init__(self, *, native: bool = True, tls: bool = False, pages: Any = None) -> None:
         self.made: list[Chosen] = []
         self.woken = 0
 
@@ -70,13 +70,13 @@ class Doors:
 
             return make
 
-        wires = front_wires(
+        front = front_wires(
             Settings(),
             grpc=factory("grpc") if native else None,
             websocket=factory("websocket"),
             pages=pages or http_wires(Site({}), Settings(), is_foreign=asks_for_websocket),
         )
-        wire = wires(Client("192.0.2.1"), self._wake, NOW)
+        wire = front(None if tls else factory("tls"))(Client("192.0.2.1"), self._wake, NOW)
         assert isinstance(wire, FrontWire)
         self.wire = wire
 
@@ -132,7 +132,7 @@ FIRST_BYTES = [
     (b"PRI * HTTP/2.0\r\n\r\nXX", "pages"),
     (b"PRIVATE", "pages"),
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", None),
-    (b"\x16\x03\x01\x02\x00" + b"x" * MAX_HEADER_BYTES, "pages"),
+    (b"\x15\x03\x01\x02\x00" + b"x" * MAX_HEADER_BYTES, "pages"),
     (b"\r\n\r\n", "pages"),
     (b"GET / HTTP/1.1\r\n" + b"a" * MAX_HEADER_BYTES, "pages"),
     (b"", None),
@@ -162,6 +162,12 @@ def test_garbage_is_never_taken_for_grpc(data: bytes) -> None:
     doors.choice(data)
     if doors.made and doors.made[0].name == "grpc":
         assert data.startswith(HTTP2_PREFACE)
+
+
+def test_the_first_byte_of_tls_is_enough_where_the_port_has_none() -> None:
+    assert Doors().choice(b"\x16") == "tls"
+    assert Doors(native=False).choice(b"\x16\x03\x01") == "tls"
+    assert Doors(tls=True).choice(b"\x16\x03\x01\x02\x00") == "pages"
 
 
 def test_without_the_native_engine_http2_is_refused_as_any_other_version() -> None:

@@ -22,7 +22,7 @@ from sigbridge import (
     Settings,
     SignalingError,
 )
-from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, REFUSAL_REASONS, SECONDS_BOUNDS
+from sigbridge.counters import REFUSAL_REASONS, SECONDS_BOUNDS, TCP_REFUSALS
 from sigbridge.session import Caller
 from sigbridge_client import connect
 from sigbridge_net.clock import HubTimer, read_clock
@@ -178,7 +178,7 @@ def test_the_document_s_metrics_are_there_from_the_start(measured):
     }
     assert measured.samples("sigbridge_sessions") == {("grpc",): 0, ("websocket",): 0}
     refusals = [(protocol, reason) for protocol in ("grpc", "websocket") for reason in REFUSAL_REASONS]
-    refusals += [CONNECTIONS_REFUSED, DESCRIPTORS_SHORT]
+    refusals += TCP_REFUSALS
     assert measured.samples("sigbridge_refusals_total") == dict.fromkeys(refusals, 0)
 
 

@@ -80,7 +80,7 @@ class Place:
             grpc=grpc_wires(methods, settings, site=site, **doors),
             websocket=websocket_wires(self.hub, **doors),
             pages=http_wires(site, settings, is_foreign=asks_for_websocket),
-        )
+        )(None)
 
     def connect(self, *, reads: bool = True) -> "Carried":
         return Carried(self, reads=reads)

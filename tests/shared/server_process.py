@@ -31,8 +31,8 @@ class ServerProcess(Process):
 
     def ready(self) -> Self:
         """Waits until it listens everywhere."""
-        ports = sum(self.settings[name] != "off" for name in ADDRESSES)
-        wait_until(lambda: len(self.stdout) == ports or not self.running, "the server's listening lines")
+        addresses = sum(len(self.settings[name].split(",")) for name in ADDRESSES if self.settings[name] != "off")
+        wait_until(lambda: len(self.stdout) == addresses or not self.running, "the server's listening lines")
         if not self.running:
             self.wait()
             raise AssertionError(f"the server ended: {self.stderr}")

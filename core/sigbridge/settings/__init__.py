@@ -14,7 +14,15 @@ from typing import Any, ClassVar
 from sigbridge.settings.admission import Admission
 from sigbridge.settings.capacity import Capacity
 from sigbridge.settings.connections import Connections
-from sigbridge.settings.declare import SettingError, SettingInfo, Subject, parse_address
+from sigbridge.settings.declare import (
+    BindAddress,
+    SettingError,
+    SettingInfo,
+    Subject,
+    address_text,
+    parse_address,
+    parse_addresses,
+)
 from sigbridge.settings.identities import Identities
 from sigbridge.settings.listening import Listening
 from sigbridge.settings.messages import Messages
@@ -28,12 +36,15 @@ from sigbridge.settings.tls import Tls
 from sigbridge.settings.unary import Unary
 
 __all__ = [
+    "BindAddress",
     "SettingError",
     "SettingInfo",
     "Settings",
     "Subject",
+    "address_text",
     "fields_from_file",
     "parse_address",
+    "parse_addresses",
     "setting_infos",
     "subjects",
     "unknown_variables",

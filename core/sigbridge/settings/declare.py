@@ -5,14 +5,22 @@ Rule 2: no subject imports another; what two of them need stands here, what need
 """
 
 import dataclasses
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from ipaddress import IPv6Address
+from typing import Any, ClassVar, NamedTuple
 
 from sigbridge.errors import SigbridgeError
 from sigbridge.patterns import MAX_PATTERNS, Patterns
 
-ADDRESS = "an address such as 127.0.0.1:50051, [::1]:50051 or :50051"
+ADDRESSES = "addresses such as 127.0.0.1:50051, [::1]:50051, :50051 or unix:/run/sigbridge.sock, separated by commas"
+BOTH_FAMILIES = "::"
+"""The host of an address that stands for every address of this machine, of IPv6 and of IPv4."""
+ALL_OF_IPV4 = "0.0.0.0"
+_UNIX = "unix:"
+_MAX_PATH_BYTES = 107
+"""Bytes of the path of a unix socket; unix(7) has room for 108, with the zero at its end."""
 
 _LISTED = ("separated by commas", "as a list of texts")
 """The words of variables for several texts, and those of typed files."""
@@ -150,8 +158,61 @@ def patterns(env: str, meaning: str) -> Any:
 # Texts.
 
 
+class BindAddress(NamedTuple):
+    """An address to listen on: a host and a port, or a unix socket."""
+
+    host: str
+    port: int = 0
+    """0: the system is to choose one."""
+    path: str = ""
+    """The file of a unix socket; empty where it is none."""
+
+    def __str__(self) -> str:
+        return f"{_UNIX}{self.path}" if self.path else address_text(self.host, self.port)
+
+    @property
+    def is_fixed(self) -> bool:
+        """True where it says all: two that are equal are one address."""
+        return bool(self.path or self.port)
+
+    def is_ipv6_alone(self, others: Iterable["BindAddress"]) -> bool:
+        """Returns whether IPv4's half of both families is one of the others: it is left to that one then."""
+        ipv4 = BindAddress(ALL_OF_IPV4, self.port)
+        return self.host == BOTH_FAMILIES and self.is_fixed and ipv4 in others
+
+
+def address_text(host: str, port: int) -> str:
+    """Returns `HOST:PORT`, with brackets around an address of IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_addresses(text: str) -> tuple[BindAddress, ...]:
+    """Reads addresses that commas separate, each `unix:/PATH` or what `parse_address` reads.
+
+    One that is there twice counts once. ValueError where one of them is wrong, or there is none.
+    """
+    found: list[BindAddress] = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        address = _parse_path(part) if part.startswith(_UNIX) else BindAddress(*parse_address(part))
+        if not address.is_fixed or address not in found:
+            found.append(address)
+    if not found:
+        raise ValueError(text)
+    return tuple(found)
+
+
+def _parse_path(text: str) -> BindAddress:
+    path = text.removeprefix(_UNIX)
+    if not path.startswith("/") or path.endswith("/") or "\0" in path or len(os.fsencode(path)) > _MAX_PATH_BYTES:
+        raise ValueError(text)
+    return BindAddress("", 0, path)
+
+
 def parse_address(address: str) -> tuple[str, int]:
-    """Split `HOST:PORT`, `[IPv6]:PORT` or `:PORT` into host and port; ValueError where it is none of these."""
+    """Split `HOST:PORT`, `[IPv6]:PORT` or `:PORT` into host and port; ValueError where it is none of these.
+
+    An address of IPv6 is written in its usual form, one that IPv4 has mapped there as IPv4. No host is both families.
+    """
     host, colon, port_text = address.rpartition(":")
     if not colon or not port_text.isascii() or not port_text.isdigit() or int(port_text) > 65535:
         raise ValueError(address)
@@ -162,9 +223,16 @@ def parse_address(address: str) -> tuple[str, int]:
     try:
         # As a resolver will; it knows no name with an empty label, or one of more than 63 letters.
         host.encode("idna")
-    except UnicodeError:
+        return _usual_form(host or BOTH_FAMILIES), int(port_text)
+    except ValueError:
         raise ValueError(address) from None
-    return host or "0.0.0.0", int(port_text)
+
+
+def _usual_form(host: str) -> str:
+    if ":" not in host:
+        return host
+    address = IPv6Address(host)
+    return str(address.ipv4_mapped or address)
 
 
 def _is_fine(check: Callable[[Any], object]) -> Callable[[Any], bool]:

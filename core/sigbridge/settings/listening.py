@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sigbridge.settings.declare import ADDRESS, SettingError, Subject, parse_address, text
+from sigbridge.settings.declare import ADDRESSES, BindAddress, SettingError, Subject, parse_addresses, text
+
+HTTP_OFF = "off"
+
+
+def _parse_mode(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or not 0 < int(value, 8) <= 0o777:
+        raise ValueError(value)
+    return int(value, 8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,25 +21,32 @@ class Listening(Subject):
     title: ClassVar[str] = "Listening"
 
     grpc_bind_address: str = text(
-        "0.0.0.0:50051",
+        "[::]:50051",
         "GRPC_BIND_ADDRESS",
-        "where gRPC listens; port 0 lets the system choose",
-        ADDRESS,
-        parse_address,
+        "where gRPC listens: [::] and no host are IPv6 and IPv4, 0.0.0.0 is IPv4 alone; port 0 lets the system choose",
+        ADDRESSES,
+        parse_addresses,
     )
     ws_bind_address: str = text(
-        "0.0.0.0:8080",
+        "[::]:8080",
         "WS_BIND_ADDRESS",
-        "where WebSocket listens; port 0 lets the system choose",
-        ADDRESS,
-        parse_address,
+        "the same of WebSocket",
+        ADDRESSES,
+        parse_addresses,
     )
     http_bind_address: str = text(
         "127.0.0.1:9090",
         "HTTP_BIND_ADDRESS",
-        "where /metrics, /healthz and /readyz are served; off: nowhere",
-        "an address such as 127.0.0.1:9090, or off",
-        lambda value: value == "off" or parse_address(value),
+        "the same of /metrics, /healthz and /readyz; off: nowhere",
+        "addresses such as 127.0.0.1:9090 or unix:/run/sigbridge-http.sock, separated by commas, or off",
+        lambda value: value == HTTP_OFF or parse_addresses(value),
+    )
+    unix_mode: str = text(
+        "0660",
+        "SIGNALING_UNIX_MODE",
+        "the mode of the files of unix sockets, as chmod has it: who may write there may connect",
+        "an octal number such as 0660",
+        _parse_mode,
     )
     grpc_engine: str = text(
         "native",
@@ -42,15 +57,37 @@ class Listening(Subject):
     )
 
     @property
-    def one_address(self) -> bool:
-        """True where both protocols are to be served on one address."""
-        grpc, websocket = parse_address(self.grpc_bind_address), parse_address(self.ws_bind_address)
-        return grpc == websocket and grpc[1] != 0
+    def grpc_addresses(self) -> tuple[BindAddress, ...]:
+        """The addresses of gRPC."""
+        return parse_addresses(self.grpc_bind_address)
+
+    @property
+    def ws_addresses(self) -> tuple[BindAddress, ...]:
+        """The addresses of WebSocket."""
+        return parse_addresses(self.ws_bind_address)
+
+    @property
+    def http_addresses(self) -> tuple[BindAddress, ...]:
+        """The operator's addresses; none where they are off."""
+        return () if self.http_bind_address == HTTP_OFF else parse_addresses(self.http_bind_address)
+
+    @property
+    def unix_mode_bits(self) -> int:
+        """The mode of the files of unix sockets."""
+        return _parse_mode(self.unix_mode)
 
     def check_together(self) -> None:
         """Raise SettingError where the engine that is set cannot serve these addresses."""
-        if self.grpc_engine == "grpcio" and self.one_address:
-            raise SettingError(
-                f"WS_BIND_ADDRESS is {self.ws_bind_address!r}, as GRPC_BIND_ADDRESS is: expected another one, or "
-                "GRPC_ENGINE=native, which serves both protocols on one address"
-            )
+        if self.grpc_engine != "grpcio":
+            return
+        for address in self.grpc_addresses:
+            if address.is_fixed and address in self.ws_addresses:
+                raise SettingError(
+                    f"WS_BIND_ADDRESS is {self.ws_bind_address!r}, as GRPC_BIND_ADDRESS is: expected another one, or "
+                    "GRPC_ENGINE=native, which serves both protocols on one address"
+                )
+            if address.is_ipv6_alone((*self.ws_addresses, *self.http_addresses)):
+                raise SettingError(
+                    f"GRPC_BIND_ADDRESS is {self.grpc_bind_address!r}, and another protocol has IPv4 at that port: "
+                    "expected another one, or GRPC_ENGINE=native, which can listen on IPv6 alone"
+                )
