@@ -90,7 +90,10 @@ def _create(options: argparse.Namespace) -> int:
 
 def _signing_key(path: str) -> tuple[Any, str]:
     """Returns the key of a file, and the algorithm that follows from it; UsageError where it signs nothing."""
-    data = Path(path).read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--key-file is {path!r}: cannot be read ({error.strerror})") from None
     if b"-----BEGIN " in data:
         return _private_key(path, data)
     return _first_secret(path, data), "HS256"
@@ -294,7 +297,10 @@ def _harmless(text: str) -> str:
 
 def _read(token_file: str | None) -> str:
     """Returns the token of a file, of the environment or of stdin; UsageError where there is none."""
-    token = read_token(token_file)
+    try:
+        token = read_token(token_file)
+    except OSError as error:
+        raise UsageError(f"--token-file is {token_file!r}: cannot be read ({error.strerror})") from None
     if token is None and token_file is None and not sys.stdin.isatty():
         try:
             token = sys.stdin.buffer.read(_MAX_READ).decode().strip()
