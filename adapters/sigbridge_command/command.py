@@ -176,7 +176,7 @@ def _add_token(commands: Commands) -> None:
         help="a private key (PEM), or secrets of 32 bytes or more, one a line",
     )
     create.add_argument("--subject", metavar="TEXT", required=True, help="who shows it (sub)")
-    _add_rights(create)
+    _add_rights(create, "those of SIGNALING_JWT_PEER_IDS, the subject and SUBJECT:* as a rule,")
     create.add_argument(
         "--lifetime", metavar="TIME", default="1h", help="for how long it is good: 90s, 15m, 1h, 30d (1h)"
     )
@@ -198,7 +198,7 @@ def _add_token(commands: Commands) -> None:
     )
     _add_token_file(entry)
     entry.add_argument("--subject", metavar="TEXT", help="who shows it; nobody in particular where it is not given")
-    _add_rights(entry)
+    _add_rights(entry, "any that is not reserved")
     entry.add_argument(
         "--lifetime", metavar="TIME", help="for how long it is good from now on: 90s, 15m, 1h, 30d (for ever)"
     )
@@ -218,12 +218,12 @@ def _add_token(commands: Commands) -> None:
     check.set_defaults(run=_token_check)
 
 
-def _add_rights(parser: argparse.ArgumentParser) -> None:
+def _add_rights(parser: argparse.ArgumentParser, peer_ids_else: str) -> None:
     parser.add_argument(
         "--peer-id",
         metavar="PATTERN",
         action="append",
-        help="a peer id that it may have, * for any text; may be repeated",
+        help=f"a peer id that it may have, * for any text; may be repeated; {peer_ids_else} where none is given",
     )
     parser.add_argument(
         "--room", metavar="PATTERN", action="append", help="a room that it may enter, likewise; any where none is given"

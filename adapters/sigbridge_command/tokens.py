@@ -91,7 +91,10 @@ def _create(options: argparse.Namespace) -> int:
 
 def _signing_key(path: str) -> tuple[Any, str]:
     """Returns the key of a file, and the algorithm that follows from it; UsageError where it signs nothing."""
-    data = Path(path).read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--key-file is {path!r}: cannot be read ({error.strerror})") from None
     if b"-----BEGIN " in data:
         return _private_key(path, data)
     return _first_secret(path, data), "HS256"

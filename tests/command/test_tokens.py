@@ -238,7 +238,9 @@ def test_a_key_that_signs_nothing_is_one_line_with_a_hint(what, fails, tmp_path,
 
 
 def test_a_key_file_that_is_not_there(fails, tmp_path):
-    assert "No such file" in fails("token", "create", "--key-file", tmp_path / "none", "--subject", "alice")
+    path = tmp_path / "none"
+    line = fails("token", "create", "--key-file", path, "--subject", "alice")
+    assert line == f"--key-file is {str(path)!r}: cannot be read (No such file or directory)"
 
 
 # What is written down.
@@ -364,7 +366,9 @@ def test_what_cannot_be_told_is_neither_good_nor_refused(fails, monkeypatch, tmp
     assert "no source of tokens" in fails("token", "check")
     monkeypatch.setenv("GRPC_AUTH_TOKENS", OPAQUE)
     assert "there is no token" in fails("token", "check")
-    assert "No such file" in fails("token", "check", "--token-file", tmp_path / "none")
+    path = tmp_path / "none"
+    line = fails("token", "check", "--token-file", path)
+    assert line == f"--token-file is {str(path)!r}: cannot be read (No such file or directory)"
     assert "--env-file" in fails("token", "check", "--env-file", tmp_path / "none")
     monkeypatch.setenv("SIGBRIDGE_TOKEN", OPAQUE)
     monkeypatch.setenv("SIGNALING_TOKENS_FILE", str(tmp_path / "none"))

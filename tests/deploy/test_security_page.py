@@ -38,6 +38,7 @@ RATES = block("sh", "SIGNALING_RATE_PER_SEC=")
 BY_JWT = block("sh", "SIGNALING_JWT_JWKS_FILE=")
 ANONYMOUS = block("sh", "SIGNALING_ANONYMOUS_RIGHTS=")
 ENTRY = block("sh", "token entry")
+CERTIFICATES = block("sh", "openssl x509")
 CREATE = block("sh", "token create")
 SAID = block("", "a JWT")
 LINES = block("json", "token_sha256")
@@ -47,7 +48,7 @@ PROGRAM = block("python", "connect")
 
 
 def test_every_block_is_tested_here():
-    tested = [SHARED, TLS, RATES, BY_JWT, ANONYMOUS, ENTRY, CREATE, SAID, LINES, TABLES, CLAIMS, PROGRAM]
+    tested = [SHARED, TLS, RATES, BY_JWT, ANONYMOUS, ENTRY, CERTIFICATES, CREATE, SAID, LINES, TABLES, CLAIMS, PROGRAM]
     assert sorted(text for language, text in BLOCKS if language != "mermaid") == sorted(tested)
 
 
@@ -129,6 +130,22 @@ async def test_a_shared_token_lets_in(serve, protocol):
 def test_a_server_with_tls_and_one_with_low_rates_start(serve):
     serve(TLS)
     serve(RATES)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+async def test_a_certificate_of_an_authority_of_ones_own_lets_in(shell, serve, folder, authority, tool, protocol):
+    tool("openssl")
+    await asyncio.to_thread(shell, CERTIFICATES)
+    commands = f"SIGNALING_TLS_SUBJECT_PEER_ID=true SIGNALING_TLS_CLIENT_CA_FILE=clients-ca.pem {TLS}"
+    url = (await asyncio.to_thread(serve, commands))[protocol]
+    url = url.replace("grpc:", "grpcs:").replace("ws:", "wss:").replace("127.0.0.1", "localhost")
+    files = {"certificate_file": str(folder / "alice.pem"), "key_file": str(folder / "alice.key")}
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        with pytest.raises(ConnectionClosed):
+            await connect(url, root_certificates=authority.pem)
+        async with await connect(url, root_certificates=authority.pem, **files) as client:
+            assert await refusal_of(client, "bob") == "Peer ID mismatch"
+            await client.announce("alice")
 
 
 def test_the_lines_of_a_file_of_tokens_mean_what_is_said_of_them(folder):
