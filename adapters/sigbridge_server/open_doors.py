@@ -16,7 +16,7 @@ def open_doors(
 ) -> Iterator[tuple[str, str]]:
     """Yields each address that anybody reaches, and the protocols by which nobody is asked for anything there.
 
-    `addresses` are those of `grpc` and of `ws`, as they are set; `unasked` says it of `grpc` and of `websocket`.
+    `addresses` are those of `grpc` and of `ws`, as they are told; `unasked` says it of `grpc` and of `websocket`.
     """
     answered: dict[str, set[str]] = {}
     for name, protocols in (("grpc", ("grpc", "websocket") if native else ("grpc",)), ("ws", ("grpc", "websocket"))):
