@@ -186,6 +186,7 @@ class Hub:
                 "session": session.id,
                 "protocol": protocol,
                 "remote": session.remote or UNIX,
+                "identity": session.identity.name,
                 "client": session.client,
             },
         )
@@ -366,6 +367,7 @@ class Hub:
                 "session": session.id,
                 "protocol": session.protocol,
                 "remote": session.remote or UNIX,
+                "identity": session.identity.name,
                 "room": peer.room.name if peer is not None else None,
                 "peer": peer.peer_id if peer is not None else None,
                 "client": session.client,

@@ -53,8 +53,19 @@ class Patterns:
         return sorted([*self.exact, *("*".join(pieces) for pieces in self.wild)])
 
     def covers(self, other: "Patterns") -> bool:
-        """Returns whether every pattern of `other` is here too, letter by letter, or matched as a text."""
-        return all(text in self for text in other.exact) and other.wild <= self.wild
+        """Returns whether every text that `other` matches is matched here too, by one pattern for each of its own.
+
+        It may return False where several patterns together would do.
+        """
+        return all(text in self for text in other.exact) and all(self._covers(pieces) for pieces in other.wild)
+
+    def _covers(self, pieces: tuple[str, ...]) -> bool:
+        """Returns whether a pattern here matches all that one with a `*` matches."""
+        # Read as a text: what takes in its `*` is a `*`, unless a subject has brought one along as a letter.
+        text = "*".join(pieces)
+        return pieces in self.wild or any(
+            _matches(own, text) for own in self.wild if not any("*" in piece for piece in own)
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Patterns):

@@ -21,6 +21,7 @@ WRONG = {
     "an address such as 127.0.0.1:50051, [::1]:50051 or :50051": ["localhost", "50051", "h:x", "h:65536", "::1:1"],
     "an address such as 127.0.0.1:9090, or off": ["localhost", "OFFF", "none"],
     "tokens separated by commas": [",", " , "],
+    "announce, relay and list, or some of them, separated by commas; or none": ["lsit", "Announce", "list-all"],
     "origins such as https://example.org, separated by commas, or *": [","],
 }
 
@@ -40,6 +41,12 @@ def test_a_wrong_value_is_named_with_its_variable_and_what_would_be_right(variab
     assert info.secret or text in message or str(float(text)) in message
 
 
+def test_no_rights_stand_beside_none():
+    with pytest.raises(SettingError, match="SIGNALING_ANONYMOUS_RIGHTS"):
+        Settings.from_environment({"SIGNALING_ANONYMOUS_RIGHTS": "none,list"})
+    assert Settings.from_environment({"SIGNALING_ANONYMOUS_RIGHTS": "none"}).anonymous_rights == ("none",)
+
+
 RIGHT = {
     "a whole number, at least 1": ("17", 17),
     "a whole number, at least 0": ("0", 0),
@@ -51,6 +58,7 @@ RIGHT = {
     "an address such as 127.0.0.1:50051, [::1]:50051 or :50051": ("[::1]:1", "[::1]:1"),
     "an address such as 127.0.0.1:9090, or off": ("off", "off"),
     "tokens separated by commas": (" a ,, b", ("a", "b")),
+    "announce, relay and list, or some of them, separated by commas; or none": ("list, relay", ("list", "relay")),
     "origins such as https://example.org, separated by commas, or *": ("https://a.example", ("https://a.example",)),
 }
 

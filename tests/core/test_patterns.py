@@ -59,6 +59,16 @@ def test_many_stars_take_no_time_to_speak_of():
     assert "a" * 256 not in Patterns(["a*" * 127 + "b"])
 
 
+@given(st.lists(LETTERS, max_size=3), st.lists(LETTERS, max_size=3), TEXTS)
+def test_what_is_covered_is_matched(patterns, others, text):
+    if Patterns(patterns).covers(Patterns(others)) and text in Patterns(others):
+        assert text in Patterns(patterns)
+
+
+def test_a_star_of_a_subject_covers_none():
+    assert not Patterns(["{sub}*"], subject="a*").covers(Patterns(["a*b*"]))
+
+
 def test_bounds():
     Patterns(["x" * MAX_PATTERN_BYTES] * MAX_PATTERNS)
     with pytest.raises(ValueError, match="patterns"):
@@ -82,5 +92,10 @@ def test_equal_sets_are_equal():
 
 def test_what_covers_what():
     assert Patterns(["a*", "c"]).covers(Patterns(["ab", "c", "a*"]))
+    assert Patterns(["*"]).covers(Patterns(["a*", "*b", "a*b*c", ""]))
+    assert Patterns(["a*"]).covers(Patterns(["ab*", "a*c"]))
+    assert Patterns(["a*c"]).covers(Patterns(["ab*bc"]))
+    assert not Patterns(["ab*"]).covers(Patterns(["a*"]))
+    assert not Patterns(["a*c"]).covers(Patterns(["a*"]))
     assert not Patterns(["ab"]).covers(Patterns(["a*"]))
     assert not Patterns(["a*"]).covers(Patterns(["b"]))

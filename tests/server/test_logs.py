@@ -77,6 +77,7 @@ def test_a_session_in_json(log):
         "session": session.id,
         "protocol": "websocket",
         "remote": "192.0.2.1",
+        "identity": "",
         "client": "Mozilla/5.0",
     }
     assert ended == {
@@ -86,6 +87,7 @@ def test_a_session_in_json(log):
         "session": session.id,
         "protocol": "websocket",
         "remote": "192.0.2.1",
+        "identity": "",
         "room": "lobby",
         "peer": "alice",
         "client": "Mozilla/5.0",

@@ -5,6 +5,14 @@ from typing import ClassVar
 
 from sigbridge.settings.declare import Subject, patterns, switch, texts
 
+_RIGHTS = ("announce", "relay", "list")
+
+
+def _check_rights(words: tuple[str, ...]) -> None:
+    """Raises ValueError where there is a word that is no right, or `none` beside others."""
+    if words != ("none",) and not set(words) <= set(_RIGHTS):
+        raise ValueError(words)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Identities(Subject):
@@ -34,7 +42,8 @@ class Identities(Subject):
         "SIGNALING_ANONYMOUS_RIGHTS",
         "what they may do; none: receive and leave",
         "announce, relay and list, or some of them, separated by commas; or none",
-        default=("announce", "relay", "list"),
+        default=_RIGHTS,
+        check=_check_rights,
     )
     reserved_peer_ids: tuple[str, ...] = patterns(
         "SIGNALING_RESERVED_PEER_IDS",
