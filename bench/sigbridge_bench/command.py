@@ -110,6 +110,9 @@ same, with variables that are set for one server only."""
     pair.add_argument("--rounds", type=_positive, metavar="N", help="pairs of slices in a generation (8)")
     pair.add_argument("--messages", type=_positive, metavar="N", help="messages of a slice (2000; of grpcio 1000)")
     pair.add_argument("--sessions", type=_positive, metavar="N", help="sessions of a protocol in a generation (1000)")
+    pair.add_argument(
+        "--tokens", metavar="FILE", help="tokens, one a line, that sessions show in turn; both servers know them"
+    )
     pair.add_argument("--json", metavar="FILE", help="where figures and all pairs are appended, one JSON object a line")
     pair.add_argument(
         "--limit", type=float, metavar="PERCENT", help="exit 1 where a relay is surely slower in B by more than this"
@@ -352,6 +355,7 @@ def print_pairs(options: argparse.Namespace) -> int:
 
     comparison = Comparison(
         plan=_pair_plan(options),
+        tokens=_tokens(options.tokens),
         variables={"A": _variables("--set-a", options.set_a), "B": _variables("--set-b", options.set_b)},
         builds={"A": build_at(options.a), "B": build_at(options.b)},
     )
@@ -439,6 +443,19 @@ def _chosen(option: str, text: str | None, known: Sequence[str]) -> list[str]:
     if unknown or not asked:
         raise BenchError(f"{option} is {text!r}: expected some of {', '.join(known)}")
     return asked
+
+
+def _tokens(name: str | None) -> tuple[str, ...]:
+    """The tokens of a file; raises BenchError where it cannot be read, or holds none."""
+    if name is None:
+        return ()
+    try:
+        tokens = tuple(Path(name).read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError):
+        tokens = ()
+    if not tokens:
+        raise BenchError(f"--tokens is {name!r}: expected a file with a token to a line")
+    return tokens
 
 
 def _variables(option: str, given: Sequence[str]) -> dict[str, str]:

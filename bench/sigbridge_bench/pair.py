@@ -54,6 +54,8 @@ class Comparison:
     builds: Mapping[Name, Build]
     variables: Mapping[Name, Mapping[str, str]] = field(default_factory=lambda: {"A": {}, "B": {}})
     """Environment variables that are set for the server of one build; they replace the benchmark's own."""
+    tokens: tuple[str, ...] = ()
+    """The tokens that sessions show in turn; none: as many as the benchmark makes for each server."""
     plan: Plan
     cores: Cores = field(default_factory=Cores.chosen)
     began: str = field(default_factory=now)
@@ -92,8 +94,10 @@ class Comparison:
         command = (str(self.builds[name].program), "serve")
         subject = sigbridge_subject(name, self.plan.engine, command)
         seed = ("PYTHONHASHSEED", str(generation + 1))
-        environment = (*subject.environment, *ALONE, seed, *self.variables[name].items())
-        return subject._replace(environment=environment)
+        tokens = self.tokens or subject.tokens
+        shared = ("GRPC_AUTH_TOKENS", ",".join(tokens))
+        environment = (*subject.environment, *ALONE, seed, shared, *self.variables[name].items())
+        return subject._replace(environment=environment, tokens=tokens)
 
 
 class _Generation:

@@ -57,6 +57,16 @@ def test_what_is_set_is_set_for_one_build_and_replaces_the_benchmarks_own():
     assert b.keys() - a.keys() == {"SIGNALING_MAX_MESSAGE_BYTES", "EMPTY"}
 
 
+def test_sessions_show_the_tokens_that_are_given_and_a_build_may_know_them_by_something_else():
+    variables = {"A": {}, "B": {"GRPC_AUTH_TOKENS": "", "SIGNALING_JWT_JWKS_FILE": "keys"}}
+    of = Comparison(builds=BUILDS, variables=variables, tokens=("one", "two"), plan=Plan(), cores=TWO_CORES)
+    a, b = of.subject("A", 0), of.subject("B", 0)
+    assert a.tokens == b.tokens == ("one", "two")
+    assert dict(a.environment)["GRPC_AUTH_TOKENS"] == "one,two"
+    assert dict(b.environment)["GRPC_AUTH_TOKENS"] == ""
+    assert dict(b.environment)["SIGNALING_JWT_JWKS_FILE"] == "keys"
+
+
 def test_one_core_is_too_few():
     with pytest.raises(BenchError, match="there is only one"):
         comparison(Cores(None, None)).check()
@@ -135,6 +145,7 @@ LITTLE = ("--generations", "2", "--rounds", "2", "--messages", "40", "--sessions
             r"--set-b is 'SOME=a\nb': expected a value that can be printed in a line",
         ),
         ((HERE, HERE, "--generations", "1"), "--generations is 1: an interval needs two or more"),
+        ((HERE, HERE, "--tokens", "/nowhere/file"), "--tokens is '/nowhere/file': expected a file with a token to a line"),
         ((HERE, HERE, "--json", "/nowhere/file"), "No such file"),
     ],
 )

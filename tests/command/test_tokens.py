@@ -368,7 +368,9 @@ def test_what_cannot_be_told_is_neither_good_nor_refused(fails, monkeypatch, tmp
     assert "there is no token" in fails("token", "check")
     path = tmp_path / "none"
     line = fails("token", "check", "--token-file", path)
-    assert line == f"--token-file is {str(path)!r}: expected a file that holds one API token (No such file or directory)"
+    assert (
+        line == f"--token-file is {str(path)!r}: expected a file that holds one API token (No such file or directory)"
+    )
     assert "--env-file" in fails("token", "check", "--env-file", tmp_path / "none")
     monkeypatch.setenv("SIGBRIDGE_TOKEN", OPAQUE)
     monkeypatch.setenv("SIGNALING_TOKENS_FILE", str(tmp_path / "none"))
