@@ -79,6 +79,9 @@ class HttpService(Protocol):
     def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page]:
         """Returns the answer, or what resolves to one, to a request for one of its paths."""
 
+    def turned_away(self, client: Client) -> None:
+        """Hears of a client that is told of a shutdown in place of an answer that was awaited."""
+
 
 class Site:
     """All that one listener answers over HTTP."""
@@ -103,6 +106,11 @@ class Site:
         if "sec-websocket-key" in request.headers and "upgrade" not in request.headers:
             return Page(400, b"a WebSocket handshake without Upgrade: a proxy may have dropped it\n")
         return Page(404, b"not found\n")
+
+    def turned_away(self, client: Client) -> None:
+        """Hears of a client that is told of a shutdown in place of an answer that was awaited."""
+        if self._service is not None:
+            self._service.turned_away(client)
 
 
 def refused(status: int) -> Page:

@@ -258,7 +258,7 @@ class Server:
     def _door(self, protocol: str, decider: Authenticator | Sources, *, asked: bool) -> Authenticator:
         """Returns the authenticator of a protocol, which the sources get where nobody else decides."""
         if isinstance(decider, Sources):
-            decider = TokenAuthenticator(decider, protocol, asked=asked)
+            decider = TokenAuthenticator(decider, asked=asked)
             self._token_authenticators.append(decider)
         return RefusalCounter(decider, self.hub.counters, protocol)
 
@@ -274,6 +274,7 @@ class Server:
             authenticator=self._grpc_authenticator,
             unfinished=self._unfinished,
             site=site,
+            counters=self.hub.counters,
         )
 
     def _grpcio_engine(self) -> "GrpcioEngine":

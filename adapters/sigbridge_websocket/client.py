@@ -18,7 +18,7 @@ from sigbridge.messages import Request
 from sigbridge_net.access import NO_ACCESS, Access
 from sigbridge_net.client_session import ClientSession
 from sigbridge_net.reaching import tls_hint, unix_path
-from sigbridge_net.refusals import RETRY_HEADER, WORD_HEADER, closed_by_refusal
+from sigbridge_net.refusals import RETRY_HEADER, WORD_HEADER, closed_by_close, closed_by_refusal
 from sigbridge_net.tls import client_context
 from sigbridge_websocket.translate import (
     error_from_jsonrpc,
@@ -135,6 +135,9 @@ class WebSocketSignalingClient(ClientSession):
 def _closed(error: WebSocketClosed) -> ConnectionClosed:
     """What a close frame says, in the core's words."""
     word = error.rcvd.reason if error.rcvd is not None else ""
+    refused = None if error.rcvd is None else closed_by_close(error.rcvd.code, word)
+    if refused is not None:
+        return refused
     if not word and error.rcvd is not None and error.rcvd.code in (1000, 1001):
         word = DisconnectReason.CLIENT_LEFT.word
     reason = _REASONS.get(word)
