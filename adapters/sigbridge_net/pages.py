@@ -67,6 +67,10 @@ class HttpRequest(NamedTuple):
     body: bytes
     client: Client
 
+    def __repr__(self) -> str:
+        # Headers hold tokens.
+        return f"HttpRequest({self.method!r}, {self.path!r}, headers and body of {len(self.body)} bytes hidden)"
+
 
 class HttpService(Protocol):
     """A service, which answers what is no page."""

@@ -27,6 +27,9 @@ class Read(NamedTuple):
     not_after: float | None
     """The end of the certificate (Unix seconds), the server's own and not those of its chain; None: not to be read."""
 
+    def __repr__(self) -> str:
+        return f"Read(not_after={self.not_after}, key=(hidden))"
+
 
 class ServerTls:
     """The server's certificate, key and, for mutual TLS, the authority of its clients.

@@ -20,7 +20,7 @@ from sigbridge.counters import Counters
 from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
-from sigbridge.refused import note_refusal
+from sigbridge.refused import log_hidden, note_refusal
 
 ANNOUNCE: Final = "announce"
 """The right to become a peer, and to be told who else is there."""
@@ -182,7 +182,11 @@ class StaticTokens:
 
 
 class RefusalCounter:
-    """Asks another authenticator, and counts and logs the clients that it refuses."""
+    """Asks another authenticator, and counts and logs the clients that it refuses.
+
+    Where that one fails, its exception may hold what was shown: it is logged without its text, and the client is told
+    of a fault of ours.
+    """
 
     def __init__(self, authenticator: Authenticator, counters: Counters, protocol: str) -> None:
         self._authenticator = authenticator
@@ -198,6 +202,9 @@ class RefusalCounter:
         except SignalingError as error:
             note_refusal(self._counters, self._protocol, error, remote)
             raise
+        except Exception as error:  # noqa: BLE001 - it is logged, but for its text
+            log_hidden(error, protocol=self._protocol, remote=remote)
+            raise errors.internal_error() from None
         if not isinstance(identity, Pending):
             return identity
 

@@ -39,3 +39,11 @@ def note_refusal(counters: Counters, protocol: str, error: SignalingError, remot
     # An authenticator by somebody else may say words of its own, which make no label.
     word = error.word if error.word in REFUSAL_REASONS else "unauthenticated"
     note_refused(counters, protocol, word, remote, error.detail or str(error.extra.get("limit", "")))
+
+
+def log_hidden(error: Exception, **facts: object) -> None:
+    """Logs where an authenticator has failed, but not what its exception says, which may hold the credentials."""
+    hidden = RuntimeError(f"{type(error).__name__}, whose text may hold a token")
+    logger.error(
+        "credentials could not be looked at", exc_info=(RuntimeError, hidden, error.__traceback__), extra=facts
+    )
