@@ -100,9 +100,24 @@ def test_no_command_prints_a_token(protocol, command, kind, place, server, monke
     assert CANARY not in caplog.text
 
 
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("source", ["GRPC_AUTH_TOKENS", "SIGNALING_JWT_HMAC_SECRET_FILE"])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_look_at_a_token_does_not_show_it(kind, source, as_json, monkeypatch, capfd, tmp_path):
+    (tmp_path / "secrets").write_text("x" * 40)
+    monkeypatch.setenv(source, str(tmp_path / "secrets"))
+    (tmp_path / "token").write_bytes(os.fsencode(KINDS[kind]))
+    arguments = ["token", "check", "--token-file", str(tmp_path / "token"), *(["--json"] if as_json else [])]
+    code, said = run(arguments, capfd)
+    assert code == 1
+    assert said
+    assert CANARY not in said
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["token", "check", "--token", CANARY],
         ["peers", "{url}", "--token", CANARY],
         ["peers", "{url}", f"--token={CANARY}"],
         ["peers", "{url}", CANARY],
