@@ -6,13 +6,14 @@ import pytest
 
 from sigbridge import errors
 from sigbridge.auth import Credentials, RefusalCounter
-from sigbridge.counters import REFUSAL_REASONS, Counters
+from sigbridge.counters import REFUSAL_REASONS, TCP_REFUSALS, Counters
 from sigbridge.disconnects import REFUSALS
 from sigbridge.errors import Code, SignalingError
 from sigbridge.refused import MAX_DETAIL_LENGTH, note_refusal, note_refused
 from sigbridge_server.log_gathering import Gathering
 
 HERE = "192.0.2.1"
+OF_TCP = [word for _, word in TCP_REFUSALS]
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,7 @@ def test_every_word_is_a_label():
     assert set(REFUSAL_REASONS) == set(REFUSALS)
 
 
-@pytest.mark.parametrize("word", [*REFUSAL_REASONS, "connections", "descriptors"])
+@pytest.mark.parametrize("word", [*REFUSAL_REASONS, *OF_TCP])
 def test_a_refusal_is_a_count_and_a_line(word, caplog):
     counters = Counters()
     note_refused(counters, "websocket", word, HERE, "why")
@@ -37,8 +38,8 @@ def test_a_refusal_is_a_count_and_a_line(word, caplog):
         word,
         "why",
     )
-    # Limits of ours are for the operator to look at.
-    assert (line.levelname == "WARNING") == (word in ("sessions", "memory", "connections", "descriptors"))
+    # Limits of ours, and clients at the wrong port, are for the operator to look at.
+    assert (line.levelname == "WARNING") == (word in ("sessions", "memory", *OF_TCP))
 
 
 @pytest.mark.parametrize(

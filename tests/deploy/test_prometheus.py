@@ -14,6 +14,7 @@ import yaml
 
 from certificates import Authority
 from sigbridge import DisconnectReason
+from sigbridge.counters import TCP_REFUSALS
 from sigbridge.disconnects import REFUSALS
 from waiting import wait_until
 
@@ -235,10 +236,11 @@ def test_no_query_is_bound_to_the_name_of_a_job():
 
 
 def test_the_alerts_and_the_page_know_the_words_that_there_are():
-    words = {reason.word for reason in DisconnectReason} | set(REFUSALS) | {"connections", "descriptors"}
+    of_tcp = {word for _, word in TCP_REFUSALS}
+    words = {reason.word for reason in DisconnectReason} | set(REFUSALS) | of_tcp
     for rule in yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"]:
         for _, values in re.findall(r'reason(=~?)"([^"]+)"', rule["expr"]):
             assert set(values.split("|")) <= words, rule["alert"]
     page = PAGE.read_text(encoding="utf-8")
-    for word in (*REFUSALS, "connections", "descriptors"):
+    for word in (*REFUSALS, *of_tcp):
         assert f"`{word}`" in page, word

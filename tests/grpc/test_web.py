@@ -185,7 +185,7 @@ def test_pages_are_judged_as_websocket_judges_them(listed: str, origin: str, all
     web = make_web(origins=LISTS[listed])
     said = "*" if listed in ("every", "none") else origin
     for response in (
-        web.preflight({"origin": origin, "access-control-request-method": "POST"}),
+        web.preflight({"origin": origin, "access-control-request-method": "POST"}, CLIENT),
         ask(web, headers={**BINARY, "origin": origin}),
     ):
         assert response.status == (200 if allowed else 403)
