@@ -1,9 +1,9 @@
 """The one authenticator of a server: who comes in on one protocol, and as whom, by all sources together.
 
-Rule 1: every refusal says the same words; the reason is in the log, and the credential nowhere. Rule 2: a credential
-that is good goes through, however many wrong ones come from the same address. Rule 3: a token whose key is not here is
-no guess. It waits for the next look at the files, once, and is decided then. Rule 4: where nobody is asked, a token
-that is shown counts all the same, unless there is no source of any.
+Rule 1: every refusal says the same words; its `detail` has the reason, for the log, and nothing has the credential.
+Rule 2: a credential that is good goes through, however many wrong ones come from the same address. Rule 3: a token
+whose key is not here is no guess. It waits for the next look at the files, once, and is decided then. Rule 4: where
+nobody is asked, a token that is shown counts all the same, unless there is no source of any.
 
     shown ──known, or its signature is good──► let in
       ├──wrong──► refused, and counted as a guess; throttled where there were too many
@@ -13,7 +13,6 @@ that is shown counts all the same, unless there is no source of any.
                 └─no room to wait─► told to come again
 """
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -28,8 +27,6 @@ from sigbridge_auth.sources import Sources, joined
 from sigbridge_auth.token_file import digest_of
 from sigbridge_auth.verdicts import BadToken, UnknownKey
 
-logger = logging.getLogger("sigbridge.auth")
-
 MAX_TOKEN_LENGTH: Final = 16384
 """Characters of a token; headers carry no more, and what is longer is not looked at."""
 MAX_WAITING: Final = 256
@@ -42,9 +39,8 @@ CROWDED_WAIT_MS: Final = 1000
 class TokenAuthenticator:
     """Lets in whom the sources know on one protocol, where a token is asked for, or not."""
 
-    def __init__(self, sources: Sources, protocol: str, *, asked: bool) -> None:
+    def __init__(self, sources: Sources, *, asked: bool) -> None:
         self._sources = sources
-        self._protocol = protocol
         self._asked = asked
         self.ignores_tokens: Final = not sources.has_tokens
         """See `sigbridge.auth.ignores_tokens`."""
@@ -63,7 +59,7 @@ class TokenAuthenticator:
             if not self._may_wait(credentials.address):
                 # Its key may be there with the next look: to who is nobody clients do not come back.
                 reason = "its kid names no key that is here, and too many wait for one"
-                raise self._refusal(credentials.address, reason, CROWDED_WAIT_MS) from None
+                raise _refusal(reason, CROWDED_WAIT_MS) from None
         return self._second_look(credentials, self.look_again())
 
     def _decide(self, credentials: Credentials, now: Instant) -> Identity:
@@ -75,12 +71,12 @@ class TokenAuthenticator:
                 certified = sources.certified(credentials.certificate, now)
             except BadToken as bad:
                 # Nobody guesses certificates.
-                raise self._refusal(address, str(bad), 0) from None
+                raise _refusal(str(bad), 0) from None
         if token is None or not sources.has_tokens:
             if not self._asked or (certified is not None and sources.certificate_is_enough):
                 return sources.anonymous if certified is None else certified
             wait = sources.guesses.count(address, None, now.monotonic)
-            raise self._refusal(address, "no token, or more than one", wait)
+            raise _refusal("no token, or more than one", wait)
         try:
             proven = self._proven(token, address, now)
         except UnknownKey as unknown:
@@ -90,7 +86,7 @@ class TokenAuthenticator:
             # What is too long to be a token is not read, not even for its digest.
             digest = digest_of(token) if len(token) <= MAX_TOKEN_LENGTH else None
             wait = sources.guesses.count(address, digest, now.monotonic)
-            raise self._refusal(address, str(bad), wait) from None
+            raise _refusal(str(bad), wait) from None
         return proven if certified is None else joined(proven, certified)
 
     def _proven(self, token: str, address: str, now: Instant) -> Identity:
@@ -107,7 +103,7 @@ class TokenAuthenticator:
         def gate(signatures: int, unknown: bool) -> None:
             wait = sources.guesses.take_checks(address, digest_of(token), signatures, now.monotonic, unknown=unknown)
             if wait:
-                raise self._refusal(address, "too many wrong tokens from its address", wait)
+                raise _refusal("too many wrong tokens from its address", wait)
 
         return sources.jwt.verify(token, now, gate)
 
@@ -134,17 +130,17 @@ class TokenAuthenticator:
 
         return looked.followed_by(decide)
 
-    # Refusals.
-
     def _refusal_without_key(self, credentials: Credentials, unknown: UnknownKey, now: Instant) -> SignalingError:
         """Returns the refusal of a token whose key is not here, which counts as no guess."""
         address = credentials.address
-        return self._refusal(address, str(unknown), self._sources.guesses.wait(address, now.monotonic))
+        return _refusal(str(unknown), self._sources.guesses.wait(address, now.monotonic))
 
-    def _refusal(self, address: str, reason: str, wait: int) -> SignalingError:
-        """Logs why a client is not let in; returns what it is told, with how long it is to wait (ms), 0 for not."""
-        logger.info(
-            "client refused",
-            extra={"protocol": self._protocol, "remote": address, "reason": reason, "throttled": bool(wait)},
-        )
-        return errors.throttled(wait) if wait else errors.unauthenticated()
+
+def _refusal(reason: str, wait: int) -> SignalingError:
+    """Returns what a client is told that is not let in, with how long it is to wait (ms), 0 for not.
+
+    The reason goes along, for the log alone.
+    """
+    error = errors.throttled(wait) if wait else errors.unauthenticated()
+    error.detail = reason
+    return error

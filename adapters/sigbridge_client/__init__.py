@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from sigbridge import errors
 from sigbridge.client import ConnectionClosed, SignalingClient
 from sigbridge.errors import SigbridgeError
-from sigbridge_net.access import Access
+from sigbridge_net.access import Access, shown_url
 from sigbridge_net.client_session import ClientSession
 from sigbridge_net.reaching import unix_path
 from sigbridge_net.renewal import TokenSource, ask
@@ -87,7 +87,9 @@ def _parts(url: str) -> tuple[str, str]:
             return scheme, f"unix:{unix_path(url)}"
         # As a resolver will.
         if scheme in SCHEMES and not plus and host and host.encode("idna"):
-            return scheme, parts.netloc
+            return scheme, parts.netloc.rpartition("@")[2]
     except ValueError:
         pass
-    raise UrlError(f"{url!r} is no signaling URL: expected one of {', '.join(s + '://HOST:PORT' for s in SCHEMES)}")
+    raise UrlError(
+        f"{shown_url(url)!r} is no signaling URL: expected one of {', '.join(s + '://HOST:PORT' for s in SCHEMES)}"
+    )

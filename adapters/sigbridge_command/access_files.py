@@ -5,6 +5,7 @@ names the option, the file and what would be right, and holds nothing of what is
 """
 
 import argparse
+import os
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -51,7 +52,7 @@ def _token(path: str | None) -> str | Callable[[], str] | None:
 
 def token_of(path: str) -> str:
     """Returns the token of a file; AccessError where it holds none."""
-    where = f"--token-file is {path!r}"
+    where = f"--token-file is {_shown(path)}"
     try:
         token = _text(path).strip()
     except (OSError, ValueError) as error:
@@ -60,6 +61,11 @@ def token_of(path: str) -> str:
         raise AccessError(f"{where}: expected a file that holds one API token (it is empty)")
     _check_token(token, where)
     return token
+
+
+def _shown(path: str) -> str:
+    """Returns the path as errors show it: what is none may be the token itself, by mistake."""
+    return repr(path) if "/" in path or os.path.lexists(path) else "(hidden)"
 
 
 def _check_token(token: str | None, where: str) -> None:

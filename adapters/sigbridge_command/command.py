@@ -28,7 +28,12 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        # Options by their names only: somebody may have given a token to one that there is not.
+        names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        parser.error(f"unrecognized arguments: {' '.join(names) or len(unknown)}")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names are what clients say; where the locale has no such letters, they are shown escaped.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -306,6 +311,8 @@ def _command(commands: Commands, name: str, summary: str, text: str, examples: s
         description=text,
         epilog=f"examples:{lines}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Else `--token SECRET` would be the file of that name.
+        allow_abbrev=False,
     )
 
 

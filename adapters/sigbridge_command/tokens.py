@@ -9,13 +9,12 @@ code 2, so that 1 means: the token is refused.
 import argparse
 import hashlib
 import json
-import logging
 import re
 import sys
 from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sigbridge.auth import Credentials, Identity
 from sigbridge.errors import SigbridgeError, SignalingError
@@ -169,31 +168,6 @@ def _entry(options: argparse.Namespace) -> int:
 # Looking at one.
 
 
-class _Reasons(logging.Handler):
-    """The last reason of a refusal, which an authenticator tells to the log alone: it goes here, and not there."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.last = ""
-        self._log = logging.getLogger("sigbridge.auth")
-        self._before = (self._log.level, self._log.propagate)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Take a line."""
-        self.last = getattr(record, "reason", self.last)
-
-    def __enter__(self) -> Self:
-        self._log.setLevel(logging.INFO)
-        self._log.propagate = False
-        self._log.addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._log.removeHandler(self)
-        level, self._log.propagate = self._before
-        self._log.setLevel(level)
-
-
 def _check(options: argparse.Namespace, settings: Settings) -> int:
     if not settings.has_tokens:
         raise UsageError(
@@ -214,12 +188,12 @@ def _judge(token: str, settings: Settings) -> Identity | str:
     from sigbridge_auth.authenticators import TokenAuthenticator
     from sigbridge_auth.sources import Sources
 
-    authenticator = TokenAuthenticator(Sources(settings), "grpc", asked=True)
+    authenticator = TokenAuthenticator(Sources(settings), asked=True)
     try:
-        with _Reasons() as reasons:
-            identity = authenticator.authenticate(Credentials(token), read_clock())
+        identity = authenticator.authenticate(Credentials(token), read_clock())
     except SignalingError as refused:
-        return reasons.last or refused.message
+        # What a server tells its log alone.
+        return refused.detail or refused.message
     if isinstance(identity, Pending):
         raise TypeError("an authenticator without a look at its files has nothing to wait for")
     return identity

@@ -3,9 +3,11 @@
 The call is held back meanwhile: flow control keeps what its client sends, and no response begins.
 """
 
+from collections.abc import Callable
+
 from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.errors import server_draining
+from sigbridge.errors import SignalingError, server_draining
 from sigbridge.instant import Instant
 from sigbridge.outbox import Outbox
 from sigbridge.pending import Pending
@@ -15,11 +17,13 @@ from sigbridge_grpc.method import Call, Method, failure, refusal
 class AwaitedMethod(Method):
     """A method that is not made yet; what ends its call ends the wait."""
 
-    def __init__(self, call: Call, identity: Pending[Identity]) -> None:
+    def __init__(self, call: Call, identity: Pending[Identity], note_refusal: Callable[[SignalingError], None]) -> None:
+        """Waits; `note_refusal` is told why its client is not let in, where that is not for its identity's sake."""
         # It says nothing.
         super().__init__(Outbox(max_messages=1, max_bytes=1))
         self._call = call
         self._identity = identity
+        self._note_refusal = note_refusal
 
     def ready(self) -> bool:
         """Returns False: nobody is there to take a message."""
@@ -43,4 +47,6 @@ class AwaitedMethod(Method):
     def drain(self, now: Instant) -> None:
         """Waits no more: who is not let in before the server shuts down, never is."""
         self._identity.abandon()
-        self._call.finish(refusal(server_draining()))
+        error = server_draining()
+        self._note_refusal(error)
+        self._call.finish(refusal(error))

@@ -82,7 +82,7 @@ class GrpcSignalingClient(ClientSession):
             await channel.close(None)
             closed = _closed(error)
             if closed.reason == _CONNECTION_LOST:
-                closed = await _cannot_connect(target, error.details() or "", secure=secure)
+                closed = await _cannot_connect(target, access.hidden_in(error.details() or ""), secure=secure)
             raise closed from error
         except TimeoutError as error:
             await channel.close(None)

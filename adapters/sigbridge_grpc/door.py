@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials, Identity
+from sigbridge.counters import Counters
 from sigbridge.errors import Code, SignalingError, method_not_found
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
+from sigbridge.refused import note_refusal
 from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_grpc.access import open_prefixes
@@ -25,6 +27,7 @@ from sigbridge_net.pages import Site
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import Client
 
+PROTOCOL: Final = "grpc"
 MAX_HEADER_BYTES: Final = 16384
 """Metadata of a call above this is refused; what clients are told."""
 HEADER_OVERHEAD_BYTES: Final = 32
@@ -110,7 +113,16 @@ class Admission:
 class Door:
     """The methods of a listener, and whom it lets in; one for all of its connections."""
 
-    __slots__ = ("_authenticator", "_methods", "_open_prefixes", "backlog", "settings", "site", "unfinished")
+    __slots__ = (
+        "_authenticator",
+        "_counters",
+        "_methods",
+        "_open_prefixes",
+        "backlog",
+        "settings",
+        "site",
+        "unfinished",
+    )
 
     def __init__(
         self,
@@ -119,10 +131,12 @@ class Door:
         authenticator: Authenticator = ALLOW_ALL,
         unfinished: TotalUnfinished | None = None,
         site: Site | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self.settings = settings
         self.site = site
         """The answers to requests that are no gRPC; None where there are none but refusals."""
+        self._counters = Counters() if counters is None else counters
         self.backlog = TotalBacklog(settings)
         """The responses without a session that wait to be written, on all connections."""
         self.unfinished = TotalUnfinished(settings) if unfinished is None else unfinished
@@ -143,6 +157,10 @@ class Door:
             return ANYBODY
         credentials = Credentials(head.token(), client.certificate, client.address)
         return self._authenticator.authenticate(credentials, now)
+
+    def note_refusal(self, error: SignalingError, client: Client) -> None:
+        """Counts a client that is not let in, whoever it is."""
+        note_refusal(self._counters, PROTOCOL, error, client.address)
 
     def admit(self, identity: Identity, head: RequestHead, client: Client) -> Admission:
         """Returns what a request asks for; SignalingError where it may not."""

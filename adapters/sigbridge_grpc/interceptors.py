@@ -24,6 +24,7 @@ from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Certificate, Crede
 from sigbridge.errors import Code, SignalingError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
+from sigbridge.refused import log_hidden
 from sigbridge.settings import Settings
 from sigbridge_grpc.access import open_prefixes
 from sigbridge_grpc.credentials import certificate_of, credentials_of
@@ -132,9 +133,9 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             identity = await self._identify(credentials)
         except SignalingError as error:
             return error.bare()
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - it is logged, but for its text
             # The library would tell the client what the exception says.
-            logger.exception("credentials could not be looked at")
+            log_hidden(error, protocol="grpc")
             return errors.internal_error()
         return Judged(identity, self._authenticator, credentials.certificate)
 

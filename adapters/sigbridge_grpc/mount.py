@@ -25,6 +25,7 @@ from sigbridge.floods import FloodCounts
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
 from sigbridge.messages import HealthCheck, ListPeers
+from sigbridge.refused import note_refusal
 from sigbridge.session import Caller, Session
 from sigbridge.settings import Settings
 from sigbridge_grpc import status
@@ -145,8 +146,9 @@ class MountedSignaling:
             self._timer.start()
         most = STREAMS_PER_SESSION * self._hub.settings.max_sessions
         if len(self._streams) >= most:
-            self._hub.counters.refusals["grpc", "sessions"] += 1
-            await _refuse(context, errors.too_many_streams("SIGNALING_MAX_SESSIONS", most))
+            error = errors.too_many_streams("SIGNALING_MAX_SESSIONS", most)
+            note_refusal(self._hub.counters, "grpc", error, _caller(context).address)
+            await _refuse(context, error)
         peer = context.peer()
         stream = _Stream(self._service, context, self._clock, self._turns.join(peer))
         task = cast(asyncio.Task[Any], asyncio.current_task())

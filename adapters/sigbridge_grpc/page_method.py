@@ -113,6 +113,7 @@ class PageMethod(SessionlessMethod):
     def drain(self, now: Instant) -> None:
         """Waits no more: who is not let in before the server shuts down, never is."""
         if self._state == AWAITING:
+            self._site.turned_away(self._client)
             self.refuse(503)
 
     def _request(self) -> HttpRequest:

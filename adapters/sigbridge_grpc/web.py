@@ -14,9 +14,17 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials, Identity
-from sigbridge.errors import Code, SignalingError, internal_error, malformed_request, method_not_found
+from sigbridge.errors import (
+    Code,
+    SignalingError,
+    internal_error,
+    malformed_request,
+    method_not_found,
+    server_draining,
+)
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
+from sigbridge.refused import note_refusal, note_refused
 from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_grpc.access import HEALTH_SERVICE_NAME, open_prefixes
@@ -67,7 +75,7 @@ class GrpcWeb:
             f"/{HEALTH_SERVICE_NAME}/Check": board.check,
         }
         self._hub = service.hub
-        self._refusals = service.hub.counters.refusals
+        self._counters = service.hub.counters
         self._origins = AllowedOrigins(settings) if origins is None else origins
         self._max_bytes = settings.max_message_bytes
         self.paths = frozenset(self._methods)
@@ -77,11 +85,11 @@ class GrpcWeb:
         self._authenticator = authenticator
         self._open = open_prefixes(reflection_requires_token=settings.reflection_requires_auth)
 
-    def preflight(self, headers: Mapping[str, str]) -> WebResponse:
+    def preflight(self, headers: Mapping[str, str], client: Client) -> WebResponse:
         """Tell a browser whether a page of another origin may ask."""
         allowed = self._cors(headers)
         if not allowed:
-            return self._foreign()
+            return self._foreign(headers, client)
         return WebResponse(
             200,
             [
@@ -106,7 +114,7 @@ class GrpcWeb:
             return WebResponse(415, [])
         cors = self._cors(request.headers)
         if "origin" in request.headers and not cors:
-            return self._foreign()
+            return self._foreign(request.headers, request.client)
         is_text = base == TEXT_CONTENT_TYPE
 
         def respond(outcome: Identity | SignalingError, then: Instant) -> WebResponse:
@@ -177,9 +185,13 @@ class GrpcWeb:
         address = request.client.address
         return TooSoon(request.path, error.retry_after_ms, lambda now: self._hub.hold_off(identity, address, now))
 
-    def _foreign(self) -> WebResponse:
+    def turn_away(self, client: Client) -> None:
+        """Count a client whose answer was still looked up when the server shut down."""
+        note_refusal(self._counters, "grpc", server_draining(), client.address)
+
+    def _foreign(self, headers: Mapping[str, str], client: Client) -> WebResponse:
         """No to a page of another origin; a cache must not give that answer to the next."""
-        self._refusals["grpc", "origin"] += 1
+        note_refused(self._counters, "grpc", "origin", client.address, headers.get("origin", ""))
         return WebResponse(403, [("vary", "origin")])
 
     def _cors(self, headers: Mapping[str, str]) -> list[tuple[str, str]]:

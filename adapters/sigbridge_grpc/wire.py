@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sigbridge.auth import ALLOW_ALL, Authenticator, Identity
+from sigbridge.counters import Counters
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
 from sigbridge.fast_paths import is_on
@@ -439,7 +440,7 @@ class GrpcWire(Exchange):
         call.deadline = now.monotonic + (patience if limit is None else min(limit, patience))
         self.due = min(self.due, call.deadline)
         call.state = AWAITING
-        call.method = method = AwaitedMethod(call, identity)
+        call.method = method = AwaitedMethod(call, identity, lambda error: self._door.note_refusal(error, self._client))
         if self._lifetime.state == DRAINING:
             method.drain(now)
         return call
@@ -475,11 +476,12 @@ def grpc_wires(
     authenticator: Authenticator = ALLOW_ALL,
     unfinished: TotalUnfinished | None = None,
     site: Site | None = None,
+    counters: Counters | None = None,
 ) -> WireFactory:
-    """The wires of a listener that serves `methods` to those whom `authenticator` lets in.
+    """The wires of a listener that serves `methods` to those whom `authenticator` lets in; `counters` are the hub's.
 
     Requests that are no gRPC are answered by the `site`, where there is one.
     What is `unfinished` counts together with that of the server's other listeners, where they are given the same.
     """
-    door = Door(methods, settings, authenticator, unfinished, site)
+    door = Door(methods, settings, authenticator, unfinished, site, counters)
     return lambda client, wake, now: GrpcWire(door, client, wake, now)

@@ -169,6 +169,7 @@ class HttpWire:
         """Answers what has begun to come, and ends a connection of which nothing has: the server is shutting down."""
         self._draining = True
         if self._state == AWAITING:
+            self._site.turned_away(self._client)
             self._refuse(503, now)
         if self._state == KEPT or (self._state == HEAD and not self._unread):
             self.finished = True

@@ -1,10 +1,14 @@
 """What a client shows to a server, and whom it trusts, on either protocol."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sigbridge_net.errors import AccessError
+
+_USER = re.compile(r"//[^/?#]*@")
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
 
 TOKEN_VARIABLE = "SIGBRIDGE_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -28,8 +32,17 @@ class Access:
         if self.root_certificates is not None and b"-----BEGIN" not in self.root_certificates:
             raise AccessError("the authorities are no certificates: expected them in PEM")
 
+    def hidden_in(self, text: str) -> str:
+        """Returns a text of a library's or a server's without the token, which it may hold."""
+        return text.replace(self.token, "(hidden)") if self.token else text
+
 
 NO_ACCESS = Access()
+
+
+def shown_url(url: str) -> str:
+    """Returns a URL as errors show it: without a user, a password and a query: each may be a token by mistake."""
+    return _QUERY.sub("", _USER.sub("//", url))
 
 
 def read_token(token_file: str | None) -> str | None:

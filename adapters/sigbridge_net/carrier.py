@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple, cast
 from sigbridge.auth import Certificate
 from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, Counters
 from sigbridge.instant import Instant
+from sigbridge.refused import note_refused
 from sigbridge.settings import Settings, parse_addresses
 from sigbridge_net.clock import read_clock
 from sigbridge_net.first_bytes import begins_like_http
@@ -46,9 +47,6 @@ FLUSHES_PER_LOOK: Final = 4
 """Connections that are flushed between two looks at the clock."""
 WRITES_PER_FLUSH: Final = 4
 """The writes to one connection before the others have their turn."""
-
-WARNING_PAUSE_SECONDS = 10.0
-"""Between two lines of the log about connections that are refused."""
 
 _GONE: Final[Wire] = GoneWire()
 
@@ -99,9 +97,6 @@ class Carrier:
         self._settings = settings
         self._counters = counters or Counters()
         self.limits = limits or ConnectionLimits(settings.connection_limit)
-        self._refused = 0
-        """Connections that were refused since the log said so."""
-        self._warn_at = float("-inf")
         self.begun_count = 0
         """Connections that there have been, those that are open included."""
         self._listeners: list[Listener] = []
@@ -196,7 +191,7 @@ class Carrier:
 
     def _take(self, sock: socket.socket, address: str, port: "_Port") -> None:
         """Begins a connection that was accepted, or closes it where there is no room."""
-        if not self._has_room(sock.fileno()):
+        if not self._has_room(sock.fileno(), address):
             sock.close()
             return
         connection = Connection(self, port.wire_factory, address)
@@ -234,42 +229,37 @@ class Carrier:
                     return
         await self._make(connection, sock, tls)
 
-    def _has_room(self, descriptor: int) -> bool:
+    def _has_room(self, descriptor: int, address: str) -> bool:
         """Returns whether there may be one connection more; counts and reports where not."""
         limits = self.limits
         if descriptor >= limits.descriptors:
-            text = "file descriptors are short: see RLIMIT_NOFILE"
-            self._count_refused(DESCRIPTORS_SHORT, 1, text, limits.descriptors)
+            note_refused(self._counters, *DESCRIPTORS_SHORT, address, "file descriptors are short: see RLIMIT_NOFILE")
             return False
         if len(self._connections) < limits.connections:
             return True
-        self._count_refused(CONNECTIONS_REFUSED, 1, f"too many connections: {limits.advice}", limits.connections)
-        return limits.idlest_gives_way and self._drop_idlest()
+        detail = f"too many connections: {limits.advice}"
+        dropped = self._drop_idlest() if limits.idlest_gives_way else None
+        note_refused(self._counters, *CONNECTIONS_REFUSED, address if dropped is None else dropped.address, detail)
+        return dropped is not None
 
-    def _drop_idlest(self) -> bool:
-        """Drops the connection that has done nothing for longest; returns False where there is none to drop."""
+    def _drop_idlest(self) -> "Connection | None":
+        """Drops the connection that has done nothing for longest, and returns it; None where there is none to drop."""
         made = [connection for connection in self._connections if not connection.is_gone]
         if not made:
-            return False
+            return None
         idlest = min(made, key=lambda connection: connection.wire.due)
         idlest.abort()
         self._connections.discard(idlest)
-        return True
+        return idlest
 
-    def _on_shortage(self, error: OSError, turned_away: int) -> None:
-        """Hears that nobody could be accepted."""
+    def _on_shortage(self, error: OSError, turned_away: list[str]) -> None:
+        """Hears that nobody could be accepted, and the addresses of those who were turned away."""
         text = f"no connection can be accepted: {error.strerror}"
-        self._count_refused(DESCRIPTORS_SHORT, turned_away, text, self.limits.descriptors)
-
-    def _count_refused(self, label: tuple[str, str], count: int, text: str, limit: int) -> None:
-        """Counts connections that were refused, and says so now and then."""
-        self._counters.refusals[label] += count
-        self._refused += count
-        moment = read_clock().monotonic
-        if moment >= self._warn_at:
-            self._warn_at = moment + WARNING_PAUSE_SECONDS
-            logger.warning(text, extra={"limit": limit, "refused": self._refused})
-            self._refused = 0
+        for address in turned_away:
+            note_refused(self._counters, *DESCRIPTORS_SHORT, address, text)
+        if not turned_away:
+            # Gathered as what is said of clients is: it comes with each look.
+            logger.warning(text, extra={"remote": ""})
 
     # What connections call.
 
@@ -318,7 +308,6 @@ class Connection:
     wire: Wire
 
     __slots__ = (
-        "_address",
         "_carrier",
         "_eof_sent",
         "_flowing",
@@ -329,13 +318,14 @@ class Connection:
         "_unread",
         "_wire_factory",
         "_write_paused",
+        "address",
         "making",
         "wire",
     )
 
     def __init__(self, carrier: Carrier, wire_factory: WireFactory, address: str = "") -> None:
         self._carrier = carrier
-        self._address = address
+        self.address = address
         """The address of its client, without a port; empty where it has none."""
         self._wire_factory = wire_factory
         self.wire = _GONE
@@ -367,7 +357,7 @@ class Connection:
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        client = Client(self._address, _certificate(transport.get_extra_info("peercert")))
+        client = Client(self.address, _certificate(transport.get_extra_info("peercert")))
         self.wire = self._wire_factory(client, self.wake, read_clock())
         self._carrier.begun_count += 1
 

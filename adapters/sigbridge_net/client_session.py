@@ -42,7 +42,7 @@ class ClientSession(SignalingClient):
     async def call(self, request: Request) -> Reply:
         """Send one request and wait for its reply; see `SignalingClient.call`."""
         if self._ended is not None:
-            raise ConnectionClosed(self._ended.reason, self._ended.reconnect)
+            raise _again(self._ended)
         self._last_id += 1
         number = self._last_id
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -111,7 +111,7 @@ class ClientSession(SignalingClient):
             self._renewal.stop()
         for _, future in self._waiting.values():
             if not future.done():
-                future.set_exception(ConnectionClosed(closed.reason, closed.reconnect))
+                future.set_exception(_again(closed))
         self._arrived.set()
 
     def _is_held_back(self, event: Event) -> bool:
@@ -123,3 +123,8 @@ class ClientSession(SignalingClient):
         """Lets `events` look again at what it holds back."""
         if self._events:
             self._arrived.set()
+
+
+def _again(closed: ConnectionClosed) -> ConnectionClosed:
+    """Returns the same end for somebody else: each who is told has a traceback of its own."""
+    return ConnectionClosed(closed.reason, closed.reconnect, closed.retry_after_ms)

@@ -8,16 +8,13 @@ Source: RFC 8446, section 5.1; RFC 9112, section 2.1.
 """
 
 import asyncio
-import logging
 import socket
 from typing import Final
 
-from sigbridge.addresses import UNIX
 from sigbridge.counters import PLAIN_ON_TLS, TLS_ON_PLAIN, Counters
 from sigbridge.instant import Instant
+from sigbridge.refused import note_refused
 from sigbridge_net.wire import Client, Wire, WireFactory
-
-logger = logging.getLogger("sigbridge.net")
 
 TLS_HANDSHAKE: Final = b"\x16"
 """The first byte of a client that speaks TLS; no method of HTTP and no preface of HTTP/2 begins with it."""
@@ -95,8 +92,7 @@ def _refusal(counters: Counters, label: tuple[str, str], protocol: str, line: st
     )
 
     def make(client: Client, _: object, now: Instant) -> Wire:
-        counters.refusals[label] += 1
-        logger.warning(line, extra={"reason": label[1], "remote": client.address or UNIX, "protocol": protocol})
+        note_refused(counters, *label, client.address, f"{line} ({protocol})")
         return RefusingWire(response, now)
 
     return make

@@ -110,12 +110,12 @@ class Listener:
         self,
         bound: Bound,
         take: Callable[[socket.socket, str], None],
-        on_shortage: Callable[[OSError, int], None],
+        on_shortage: Callable[[OSError, list[str]], None],
     ) -> None:
         """Begins to accept at an address that is listened on already.
 
         `take` gets each accepted connection, and the address of its client (empty where it has none); `on_shortage`
-        hears why none could be accepted, and how many of those who waited were turned away.
+        hears why none could be accepted, and the addresses of those who waited and were turned away.
         """
         self._bound = bound
         self._sockets = bound.sockets
@@ -169,30 +169,30 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                turned_away = self._turn_away(sock) if error.errno in _NO_DESCRIPTOR else 0
+                turned_away = self._turn_away(sock) if error.errno in _NO_DESCRIPTOR else []
                 if not turned_away:
                     # The socket stays readable: to look again at once would be a loop without end.
                     self._pause()
                 self._on_shortage(error, turned_away)
                 return
-            self._take(connection, plain_address(name[0]) if isinstance(name, tuple) else "")
+            self._take(connection, _address_of(name))
 
-    def _turn_away(self, sock: socket.socket) -> int:
-        """Closes a few of those who wait at a socket, with the descriptor that is kept for it; returns how many."""
-        count = 0
-        while self._spare is not None and count < ACCEPTS_PER_TURN:
+    def _turn_away(self, sock: socket.socket) -> list[str]:
+        """Closes a few of those who wait at a socket, with the descriptor kept for that; returns who they were."""
+        addresses: list[str] = []
+        while self._spare is not None and len(addresses) < ACCEPTS_PER_TURN:
             os.close(self._spare)
             self._spare = None
             try:
-                connection, _ = sock.accept()
+                connection, name = sock.accept()
             except OSError:
                 # Nobody waits, or another thread was faster.
                 self._spare = _spare_descriptor()
                 break
             connection.close()
-            count += 1
+            addresses.append(_address_of(name))
             self._spare = _spare_descriptor()
-        return count
+        return addresses
 
 
 async def bind(address: BindAddress, *, ipv6_alone: bool = False, unix_mode: int = 0o660) -> Bound:
@@ -373,6 +373,11 @@ def system_backlog(path: Path) -> int:
         return int(path.read_text())
     except (OSError, ValueError):
         return DEFAULT_BACKLOG
+
+
+def _address_of(name: Any) -> str:
+    """Returns the address of a client by the name of its socket; empty where it has none."""
+    return plain_address(name[0]) if isinstance(name, tuple) else ""
 
 
 def _spare_descriptor() -> int | None:

@@ -67,6 +67,10 @@ class HttpRequest(NamedTuple):
     body: bytes
     client: Client
 
+    def __repr__(self) -> str:
+        # Headers hold tokens.
+        return f"HttpRequest({self.method!r}, {self.path!r}, headers and body of {len(self.body)} bytes hidden)"
+
 
 class HttpService(Protocol):
     """A service, which answers what is no page."""
@@ -78,6 +82,9 @@ class HttpService(Protocol):
 
     def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page]:
         """Returns the answer, or what resolves to one, to a request for one of its paths."""
+
+    def turned_away(self, client: Client) -> None:
+        """Hears of a client that is told of a shutdown in place of an answer that was awaited."""
 
 
 class Site:
@@ -103,6 +110,11 @@ class Site:
         if "sec-websocket-key" in request.headers and "upgrade" not in request.headers:
             return Page(400, b"a WebSocket handshake without Upgrade: a proxy may have dropped it\n")
         return Page(404, b"not found\n")
+
+    def turned_away(self, client: Client) -> None:
+        """Hears of a client that is told of a shutdown in place of an answer that was awaited."""
+        if self._service is not None:
+            self._service.turned_away(client)
 
 
 def refused(status: int) -> Page:

@@ -1,7 +1,9 @@
-"""Refusals at the door as HTTP says them: one rule for every error.
+"""Refusals at the door as HTTP and WebSocket's close frames say them: one rule for every error.
 
 Rule 1: 401 to who is nobody; 429 where it is known when trying again helps; 503 else. Rule 2: headers say the word of
-the refusal and the time in milliseconds, by the names that these have in gRPC's trailers.
+the refusal and the time in milliseconds, by the names that these have in gRPC's trailers. Rule 3: a page of a browser
+learns nothing of a handshake that is refused in HTTP, so that it has a close frame instead, with a code that is HTTP's
+status and 4000, and the word for its reason.
 Source: `docs/protocol.md`, section "Refused at the door"; RFC 9110, section 10.2.3; RFC 6585, section 4.
 """
 
@@ -14,6 +16,13 @@ from sigbridge.errors import Code, SignalingError
 WORD_HEADER: Final = "Signaling-Disconnect"
 RETRY_HEADER: Final = "Signaling-Retry-After-Ms"
 
+CLOSE_CODES: Final = 4000
+"""What is added to HTTP's status; codes from 4000 on are for applications (RFC 6455, section 7.4.2)."""
+MAX_REASON_BYTES: Final = 123
+"""The bytes of a close frame's reason (RFC 6455, section 5.5)."""
+_RETRY: Final = " retry-after-ms="
+
+_STATUSES: Final = frozenset({401, 429, 503})
 _WORDS: Final = {401: "unauthenticated", 403: "origin"}
 """The words of answers that need none: those of proxies, and of servers that say none."""
 
@@ -27,6 +36,27 @@ def refusal_of(error: SignalingError) -> tuple[int, list[tuple[str, str]]]:
     if retry is None:
         return 503, headers
     return 429, [("Retry-After", str(-(-retry // 1000))), *headers, (RETRY_HEADER, str(retry))]
+
+
+def close_of_refusal(error: SignalingError) -> tuple[int, str]:
+    """Returns the code and the reason of the close frame by which a page is refused.
+
+    The reason is the word, and `retry-after-ms=N` behind it where it is known when trying again helps.
+    """
+    status, _ = refusal_of(error)
+    retry = error.retry_after_ms
+    told = "" if retry is None else f"{_RETRY}{retry}"
+    # An authenticator by somebody else may say words of any length.
+    word = error.word.encode()[: MAX_REASON_BYTES - len(told)].decode(errors="ignore")
+    return CLOSE_CODES + status, (word + told).strip()
+
+
+def closed_by_close(code: int, reason: str) -> ConnectionClosed | None:
+    """Returns what a client makes of such a close frame; None of any other one."""
+    if code - CLOSE_CODES not in _STATUSES:
+        return None
+    word, _, retry_after_ms = reason.partition(_RETRY)
+    return closed_by_refusal(code - CLOSE_CODES, word, retry_after_ms)
 
 
 def closed_by_refusal(status: int, word: str, retry_after_ms: str) -> ConnectionClosed:

@@ -24,6 +24,11 @@ class Read(NamedTuple):
     certificate: bytes
     key: bytes
     client_authority: bytes | None
+    not_after: float | None
+    """The end of the certificate (Unix seconds), the server's own and not those of its chain; None: not to be read."""
+
+    def __repr__(self) -> str:
+        return f"Read(not_after={self.not_after}, key=(hidden))"
 
 
 class ServerTls:
@@ -97,7 +102,7 @@ class ServerTls:
                     f"SIGNALING_TLS_CLIENT_CA_FILE is {settings.tls_client_ca_file!r}: expected certificates in a "
                     f"PEM file ({_why(error)})"
                 ) from None
-        return Read(context, certificate, key, authority)
+        return Read(context, certificate, key, authority, _not_after(certificate))
 
 
 def server_tls(settings: Settings, protocols: tuple[str, ...] = (HTTP2, HTTP1)) -> ServerTls | None:
@@ -113,6 +118,16 @@ def client_context(access: Access) -> ssl.SSLContext:
     if access.certificate_file:
         context.load_cert_chain(access.certificate_file, access.key_file or None)
     return context
+
+
+def _not_after(certificate: bytes) -> float | None:
+    """Returns the end of the first certificate of a chain (PEM), where it can be read as the library's is."""
+    from cryptography.x509 import load_pem_x509_certificate  # only here, since clients need none of it
+
+    try:
+        return load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
+    except ValueError:
+        return None
 
 
 def _why(error: OSError) -> str:

@@ -6,7 +6,8 @@ Rule 3: the `grpc_webrtc_signaling_*` names are those that dashboards already us
 of its name. Source: `docs/metrics.md`.
 """
 
-from collections.abc import Iterator
+import platform
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -14,10 +15,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from sigbridge import __version__
 from sigbridge.counters import SECONDS_BOUNDS
 from sigbridge.hub import Hub
 from sigbridge_net.carrier import Carrier
 from sigbridge_server.log_writer import lines_dropped
+from sigbridge_server.versions import is_compiled
 
 DOCUMENT_TYPES = ("announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers")
 
@@ -145,10 +148,48 @@ class HubCollector(Collector):
             )
 
 
-def make_registry(hub: Hub, lag: LagMeter | None = None, carrier: Carrier | None = None) -> CollectorRegistry:
-    """A registry with the samples of the hub, of the carrier of its clients, and of the process."""
+class ServerCollector(Collector):
+    """What is installed and runs, and the end of its certificate."""
+
+    def __init__(self, engine: str, not_after: Callable[[], float | None]) -> None:
+        self._engine = engine
+        self._not_after = not_after
+
+    def collect(self) -> Iterator[Metric]:
+        """Tell what is known."""
+        build = GaugeMetricFamily(
+            "sigbridge_build_info",
+            "What runs: always 1",
+            labels=["version", "python", "compiled", "engine"],
+        )
+        compiled = "true" if is_compiled() else "false"
+        build.add_metric([__version__, platform.python_version(), compiled, self._engine], 1)
+        yield build
+        not_after = self._not_after()
+        if not_after is not None:
+            yield GaugeMetricFamily(
+                "sigbridge_certificate_not_after_seconds",
+                "The end of the server's certificate, in Unix seconds; without TLS there is none",
+                value=not_after,
+            )
+
+
+def make_registry(
+    hub: Hub,
+    lag: LagMeter | None = None,
+    carrier: Carrier | None = None,
+    *,
+    engine: str = "grpcio",
+    not_after: Callable[[], float | None] = lambda: None,
+) -> CollectorRegistry:
+    """A registry with the samples of the hub, of the carrier of its clients, and of the process.
+
+    `engine` is what serves gRPC: the library, where a host does it by itself; `not_after` returns the end of the
+    server's certificate (Unix seconds), if it has one.
+    """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(HubCollector(hub, lag, carrier))
+    registry.register(ServerCollector(engine, not_after))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)

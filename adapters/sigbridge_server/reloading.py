@@ -98,6 +98,10 @@ class _Read(NamedTuple):
     watched: _Watched
     content: Any
 
+    def __repr__(self) -> str:
+        # An event loop in debug mode shows the arguments of slow calls.
+        return f"_Read({self.watched.names}, content=(hidden))"
+
 
 class Reloader:
     """The files of one server."""

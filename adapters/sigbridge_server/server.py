@@ -33,6 +33,8 @@ from sigbridge_net.pages import Page, Pages, Site
 from sigbridge_net.tls import HTTP1, HTTP2, ServerTls, server_tls
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import WireFactory
+from sigbridge_server.beginning import beginning
+from sigbridge_server.certificate_watch import CertificateWatch
 from sigbridge_server.descriptors import OPERATORS_LIMITS, clients_limits, descriptor_limit
 from sigbridge_server.front import Front, PagesWireFactory, asks_for_websocket, front_wires
 from sigbridge_server.garbage import Census
@@ -107,7 +109,9 @@ class Server:
         self._carrier = Carrier(settings, self.hub.counters, limits=clients_limits(settings, descriptor_limit()))
         self._operators_carrier = Carrier(settings, self.hub.counters, limits=OPERATORS_LIMITS)
         """Of the operator's address, which goes on while the server drains: probes and a last scrape still ask."""
-        self._registry = make_registry(self.hub, self._timer, self._carrier)
+        self._registry = make_registry(
+            self.hub, self._timer, self._carrier, engine=settings.grpc_engine, not_after=self._not_after
+        )
         self._pages = self._make_pages()
         self._health = HealthBoard()
         self.origins = AllowedOrigins(settings)
@@ -121,6 +125,7 @@ class Server:
             authenticator_of_sources.look_again = self._reloader.look_again
         self._unfinished = TotalUnfinished(settings)
         self._tls: ServerTls | None = None
+        self._certificate: CertificateWatch | None = None
         self._grpcio: GrpcioEngine | None = None
 
     async def start(self) -> None:
@@ -135,6 +140,7 @@ class Server:
         self._tls = server_tls(settings, (HTTP2, HTTP1) if native else (HTTP1,))
         if self._tls is not None:
             self._reloader.watch(self._tls)
+            self._certificate = CertificateWatch(self._tls)
         context = self._tls.context if self._tls is not None else None
         web = GrpcWeb(
             SignalingService(self.hub),
@@ -166,6 +172,9 @@ class Server:
         self._timer.start()
         self._memory.start()
         self._reloader.start()
+        self._tell_of_beginning()
+        if self._certificate is not None:
+            self._certificate.start()
         self._warn_of_open_doors()
         self._tell_of_few_descriptors()
 
@@ -223,6 +232,8 @@ class Server:
             await self._carrier.close(grace)
         await self._operators_carrier.close(0)
         self._reloader.stop()
+        if self._certificate is not None:
+            self._certificate.stop()
         self._memory.stop()
         self._timer.stop()
         if self._tracer is not None:
@@ -258,7 +269,7 @@ class Server:
     def _door(self, protocol: str, decider: Authenticator | Sources, *, asked: bool) -> Authenticator:
         """Returns the authenticator of a protocol, which the sources get where nobody else decides."""
         if isinstance(decider, Sources):
-            decider = TokenAuthenticator(decider, protocol, asked=asked)
+            decider = TokenAuthenticator(decider, asked=asked)
             self._token_authenticators.append(decider)
         return RefusalCounter(decider, self.hub.counters, protocol)
 
@@ -274,6 +285,7 @@ class Server:
             authenticator=self._grpc_authenticator,
             unfinished=self._unfinished,
             site=site,
+            counters=self.hub.counters,
         )
 
     def _grpcio_engine(self) -> "GrpcioEngine":
@@ -298,6 +310,21 @@ class Server:
             "/readyz": ready,
         }
         return pages
+
+    def _not_after(self) -> float | None:
+        """The end of the certificate that counts now, where there is one."""
+        return None if self._tls is None else self._tls.present.not_after
+
+    def _tell_of_beginning(self) -> None:
+        """Says what has begun."""
+        record = beginning(
+            self.settings,
+            self.addresses,
+            connections=self._carrier.limits.connections,
+            not_after=self._not_after(),
+            own_authenticator=self._sources is None,
+        )
+        logger.info("started", extra=record)
 
     def _warn_of_open_doors(self) -> None:
         """Says where more come in than somebody may have meant, unless what these may do is set."""

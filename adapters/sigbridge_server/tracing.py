@@ -5,6 +5,7 @@ It needs the extra `sigbridge[tracing]`; where spans go is said by OpenTelemetry
 collector that does not answer holds up no end of the server.
 """
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -56,8 +57,16 @@ class OpenTelemetryTracer:
             thread.join(FINISH_SECONDS)
 
 
+def _without_values(record: logging.LogRecord) -> bool:
+    """Hides what a line of the library's is about."""
+    record.args = ("(hidden)",)
+    return True
+
+
 def configured_tracer() -> OpenTelemetryTracer:
     """A tracer that exports by OTLP as OpenTelemetry's variables say."""
+    # It says which header of OTEL_EXPORTER_OTLP_HEADERS is malformed, and those hold tokens.
+    logging.getLogger("opentelemetry.util.re").addFilter(_without_values)
     resource = Resource.create({"service.name": "sigbridge"})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

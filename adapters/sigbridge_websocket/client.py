@@ -15,10 +15,11 @@ from sigbridge.client import ConnectionClosed
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError, invalid_params
 from sigbridge.messages import Request
-from sigbridge_net.access import NO_ACCESS, Access
+from sigbridge_net.access import NO_ACCESS, Access, shown_url
 from sigbridge_net.client_session import ClientSession
+from sigbridge_net.credentials import latin1_of_utf8
 from sigbridge_net.reaching import tls_hint, unix_path
-from sigbridge_net.refusals import RETRY_HEADER, WORD_HEADER, closed_by_refusal
+from sigbridge_net.refusals import RETRY_HEADER, WORD_HEADER, closed_by_close, closed_by_refusal
 from sigbridge_net.tls import client_context
 from sigbridge_websocket.translate import (
     error_from_jsonrpc,
@@ -58,7 +59,7 @@ class WebSocketSignalingClient(ClientSession):
         secure = scheme == "wss"
         options: dict[str, Any] = {
             "ssl": client_context(access) if secure else None,
-            "additional_headers": {"Authorization": f"Bearer {access.token}"} if access.token else None,
+            "additional_headers": _headers(access),
             "compression": None,
             "logger": _library_logger,
             "max_size": MAX_MESSAGE_BYTES,
@@ -81,7 +82,9 @@ class WebSocketSignalingClient(ClientSession):
                 headers = error.response.headers
                 word, retry = ("".join(headers.get_all(name)[:1]) for name in (WORD_HEADER, RETRY_HEADER))
                 raise closed_by_refusal(refused, word, retry) from None
-            raise ConnectionClosed(f"cannot connect to {url}: {hint or error}", False if hint else None) from None
+            shown = shown_url(url)
+            why = hint or access.hidden_in(str(error).replace(url, shown))
+            raise ConnectionClosed(f"cannot connect to {shown}: {why}", False if hint else None) from None
         return cls(connection)
 
     async def close(self) -> None:
@@ -132,9 +135,17 @@ class WebSocketSignalingClient(ClientSession):
             self._on_reply(number, SignalingError(Code.INTERNAL, f"the server's result is none: {error}"))
 
 
+def _headers(access: Access) -> dict[str, str] | None:
+    """The headers that show a token."""
+    return {"Authorization": f"Bearer {latin1_of_utf8(access.token)}"} if access.token else None
+
+
 def _closed(error: WebSocketClosed) -> ConnectionClosed:
     """What a close frame says, in the core's words."""
     word = error.rcvd.reason if error.rcvd is not None else ""
+    refused = None if error.rcvd is None else closed_by_close(error.rcvd.code, word)
+    if refused is not None:
+        return refused
     if not word and error.rcvd is not None and error.rcvd.code in (1000, 1001):
         word = DisconnectReason.CLIENT_LEFT.word
     reason = _REASONS.get(word)

@@ -14,6 +14,7 @@ from sigbridge_net.credentials import bearer_token
 from sigbridge_net.wire import Client
 
 BEARER_PREFIX = "bearer."
+SUBPROTOCOL = "jsonrpc"
 
 
 def credentials_from(authorization: Sequence[str], subprotocols: Sequence[str], client: Client) -> Credentials:
@@ -25,6 +26,11 @@ def credentials_from(authorization: Sequence[str], subprotocols: Sequence[str], 
 def select_subprotocol(offered: Sequence[str]) -> str | None:
     """Returns the first subprotocol that holds no token; clients already deployed may insist on theirs."""
     return next((name for name in offered if not _holds_token(name)), None)
+
+
+def offers_jsonrpc(offered: Sequence[str]) -> bool:
+    """Returns whether the subprotocol that is ours is among those of these headers."""
+    return any(name.strip() == SUBPROTOCOL for value in offered for name in value.split(","))
 
 
 def _holds_token(name: str) -> bool:

@@ -1,8 +1,9 @@
 """The opening handshake of one connection, without I/O, until it is answered.
 
 Rule 1: an ordinary request is read and accepted by `upgrade.py`; the library reads every other, negotiates compression,
-and words the refusals. Rule 2: the library is given the request and nothing behind it, and is forgotten with the
-handshake, for which it takes a `let_go`. Source: RFC 6455, section 4.
+and words the refusals in HTTP. Rule 2: the library is given the request and nothing behind it, and is forgotten with
+the handshake, for which it takes a `let_go`. Rule 3: a page that is refused is told by a close frame, for which nothing
+is made. Source: RFC 6455, section 4; `docs/protocol.md`, section "Refused at the door".
 """
 
 from collections.abc import Sequence
@@ -20,10 +21,11 @@ from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_net.credentials import utf8_of_latin1
 from sigbridge_net.origins import AllowedOrigins
-from sigbridge_net.refusals import refusal_of
+from sigbridge_net.refusals import close_of_refusal, refusal_of
 from sigbridge_net.wire import Client
 from sigbridge_websocket.compression import Compression
-from sigbridge_websocket.credentials import credentials_from, select_subprotocol
+from sigbridge_websocket.credentials import credentials_from, offers_jsonrpc, select_subprotocol
+from sigbridge_websocket.frames import CLOSE, FIN, close_payload, frame
 from sigbridge_websocket.negotiation import negotiator, release
 from sigbridge_websocket.upgrade import Upgrade, fast_upgrade, upgrade_response
 
@@ -33,15 +35,24 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 class ValidRequest:
     """A valid request: what it shows of its client, and the response that accepts it."""
 
-    __slots__ = ("authorization", "compression", "response", "subprotocols", "user_agent")
+    __slots__ = ("authorization", "compression", "from_page", "response", "subprotocols", "user_agent")
 
+    # Five parameters: what a request says of its client, and its response.
     def __init__(
-        self, authorization: Sequence[str], subprotocols: Sequence[str], user_agent: str, response: bytes
+        self,
+        authorization: Sequence[str],
+        subprotocols: Sequence[str],
+        user_agent: str,
+        response: bytes,
+        *,
+        from_page: bool,
     ) -> None:
         self.authorization = authorization
         self.subprotocols = subprotocols
         self.user_agent = user_agent
         self.response = response
+        self.from_page = from_page
+        """True where it has an origin: browsers send one, and show pages nothing of a refused handshake."""
         self.compression: Compression | None = None
         """The compression that the response agrees to, if any."""
 
@@ -57,8 +68,8 @@ class Handshake:
         "_origins",
         "_protocol",
         "_settings",
-        "origin_refused",
         "refusal",
+        "refused_origin",
         "request",
     )
 
@@ -78,8 +89,13 @@ class Handshake:
         self.request: ValidRequest | None = None
         self.refusal = b""
         """The response to what is no valid request."""
-        self.origin_refused = False
-        """True where it is refused for its origin."""
+        self.refused_origin: str | None = None
+        """The origin for which it is refused; None where there is another cause."""
+
+    @property
+    def address(self) -> str:
+        """The address of the client; empty where it has none."""
+        return self._client.address
 
     def receive(self, data: bytes, now: Instant) -> bytes:
         """Takes what belongs to the request; returns what follows it."""
@@ -111,8 +127,13 @@ class Handshake:
         client = self._client
         return Caller(identity, client.address, request.user_agent, "", self._authenticator, client.certificate)
 
-    def refuse(self, error: SignalingError) -> bytes:
-        """Returns the response that refuses a valid request."""
+    def refuse(self, request: ValidRequest, error: SignalingError) -> bytes:
+        """Returns the answer that refuses a valid request.
+
+        A page that speaks JSON-RPC is let in and told by a close frame at once, since it learns of nothing else.
+        """
+        if request.from_page and offers_jsonrpc(request.subprotocols):
+            return request.response + frame(FIN | CLOSE, close_payload(*close_of_refusal(error)))
         status, headers = refusal_of(error)
         machine = negotiator(self._settings, self._origins)
         response = machine.reject(status, f"{error.message}\n")
@@ -146,7 +167,8 @@ class Handshake:
         """Lets the library judge a whole request."""
         response = protocol.accept(request)
         if response.status_code != 101:
-            self.origin_refused = response.status_code == 403
+            if response.status_code == 403:
+                self.refused_origin = ", ".join(request.headers.get_all("Origin"))
             self.refusal = response.serialize()
             return
         headers = request.headers
@@ -156,6 +178,7 @@ class Handshake:
             headers.get_all("Sec-WebSocket-Protocol"),
             agents[0] if agents else "",
             response.serialize(),
+            from_page="Origin" in headers,
         )
         for extension in protocol.extensions:
             self.request.compression = Compression(extension)
@@ -164,4 +187,6 @@ class Handshake:
 def _accepted(upgrade: Upgrade, now: Instant) -> ValidRequest:
     chosen = select_subprotocol(upgrade.subprotocols)
     response = upgrade_response(upgrade.key, chosen, now.unix)
-    return ValidRequest(upgrade.authorization, upgrade.subprotocols, upgrade.user_agent, response)
+    return ValidRequest(
+        upgrade.authorization, upgrade.subprotocols, upgrade.user_agent, response, from_page=upgrade.from_page
+    )

@@ -33,7 +33,7 @@ _names: Final = re.compile(rf"{_TOKEN}(?:, ?{_TOKEN})*+").fullmatch
 class Upgrade:
     """What an ordinary request for a WebSocket says."""
 
-    __slots__ = ("authorization", "key", "subprotocols", "user_agent")
+    __slots__ = ("authorization", "from_page", "key", "subprotocols", "user_agent")
 
     def __init__(self, key: str, fields: dict[str, str]) -> None:
         authorization = fields.get("authorization")
@@ -42,6 +42,8 @@ class Upgrade:
         self.authorization = [] if authorization is None else [authorization]
         self.subprotocols = [] if subprotocols is None else [name.strip() for name in subprotocols.split(",")]
         """The subprotocols that it offers, in the client's order."""
+        self.from_page = "origin" in fields
+        """True where a page of a browser asks."""
         self.user_agent = fields.get("user-agent", "")
 
 

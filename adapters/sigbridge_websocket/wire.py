@@ -19,6 +19,7 @@ from sigbridge.fast_paths import is_on
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
+from sigbridge.refused import note_refusal, note_refused
 from sigbridge.session import Caller
 from sigbridge.share import FRESH, RESTED, Share
 from sigbridge_net.origins import AllowedOrigins
@@ -86,9 +87,11 @@ class WebSocketWire(Waits):
 
     def drain(self, now: Instant) -> None:
         """Ends a handshake, since the server shuts down; sessions are ended by the hub."""
-        if self._closing.state == AWAITING and self._handshake is not None:
-            self._hub.counters.refusals[PROTOCOL, "draining"] += 1
-            self._refuse(self._handshake.refuse(server_draining()), now)
+        handshake = self._handshake
+        if self._closing.state == AWAITING and handshake is not None and handshake.request is not None:
+            error = server_draining()
+            note_refusal(self._hub.counters, PROTOCOL, error, handshake.address)
+            self._refuse(handshake.refuse(handshake.request, error), now)
         elif self._session is None:
             self._end_handshake()
             self._end_from_client(b"", DisconnectReason.DRAINING, now)
@@ -155,8 +158,8 @@ class WebSocketWire(Waits):
         if handshake.request is not None:
             self._look_up(handshake, handshake.request, now)
         elif handshake.refusal:
-            if handshake.origin_refused:
-                self._hub.counters.refusals[PROTOCOL, "origin"] += 1
+            if handshake.refused_origin is not None:
+                note_refused(self._hub.counters, PROTOCOL, "origin", handshake.address, handshake.refused_origin)
             self._refuse(handshake.refusal, now)
         return rest
 
@@ -168,7 +171,7 @@ class WebSocketWire(Waits):
                 self._begin(request, handshake.caller(request, identity), now)
                 return
         except SignalingError as error:
-            self._refuse(handshake.refuse(error), now)
+            self._refuse(handshake.refuse(request, error), now)
             return
         self._closing.wait()
         identity.then(lambda outcome, then: self._decide(handshake, request, outcome, then))
@@ -181,16 +184,16 @@ class WebSocketWire(Waits):
             return
         self._wake()
         if isinstance(outcome, SignalingError):
-            self._refuse(handshake.refuse(outcome), now)
+            self._refuse(handshake.refuse(request, outcome), now)
             return
         try:
             self._begin(request, handshake.caller(request, outcome), now)
         except SignalingError as error:
-            self._refuse(handshake.refuse(error), now)
+            self._refuse(handshake.refuse(request, error), now)
         except Exception:
             # Whoever has looked it up for several clients is told of none.
             logger.exception("a session could not be opened")
-            self._refuse(handshake.refuse(internal_error()), now)
+            self._refuse(handshake.refuse(request, internal_error()), now)
 
     def _begin(self, request: ValidRequest, caller: Caller, now: Instant) -> None:
         """Begins a session; raises SignalingError where there may be none."""

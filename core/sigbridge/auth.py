@@ -16,10 +16,11 @@ import msgspec
 from msgspec import Struct
 
 from sigbridge import errors
-from sigbridge.counters import REFUSAL_REASONS, Counters
+from sigbridge.counters import Counters
 from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
+from sigbridge.refused import log_hidden, note_refusal
 
 ANNOUNCE: Final = "announce"
 """The right to become a peer, and to be told who else is there."""
@@ -181,32 +182,38 @@ class StaticTokens:
 
 
 class RefusalCounter:
-    """Asks another authenticator, and counts the clients that it refuses."""
+    """Asks another authenticator, and counts and logs the clients that it refuses.
+
+    Where that one fails, its exception may hold what was shown: it is logged without its text, and the client is told
+    of a fault of ours.
+    """
 
     def __init__(self, authenticator: Authenticator, counters: Counters, protocol: str) -> None:
         self._authenticator = authenticator
         self.ignores_tokens: Final = ignores_tokens(authenticator)
-        self._refusals = counters.refusals
+        self._counters = counters
         self._protocol = protocol
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
         """The other's identity; raises what the other raises, or resolves to it."""
+        remote = credentials.address
         try:
             identity = self._authenticator.authenticate(credentials, now)
         except SignalingError as error:
-            self._count(error)
+            note_refusal(self._counters, self._protocol, error, remote)
             raise
-        return identity.followed_by(self._counted) if isinstance(identity, Pending) else identity
+        except Exception as error:  # noqa: BLE001 - it is logged, but for its text
+            log_hidden(error, protocol=self._protocol, remote=remote)
+            raise errors.internal_error() from None
+        if not isinstance(identity, Pending):
+            return identity
 
-    def _counted(self, outcome: Identity | SignalingError, _: Instant) -> Identity | SignalingError:
-        if isinstance(outcome, SignalingError):
-            self._count(outcome)
-        return outcome
+        def noted(outcome: Identity | SignalingError, _: Instant) -> Identity | SignalingError:
+            if isinstance(outcome, SignalingError):
+                note_refusal(self._counters, self._protocol, outcome, remote)
+            return outcome
 
-    def _count(self, error: SignalingError) -> None:
-        # An authenticator by somebody else may say words of its own, which make no label.
-        word = error.word if error.word in REFUSAL_REASONS else "unauthenticated"
-        self._refusals[self._protocol, word] += 1
+        return identity.followed_by(noted)
 
 
 def _of_certificate(credentials: Credentials) -> Identity:

@@ -74,6 +74,8 @@ class SignalingError(SigbridgeError):
         self.extra = extra
         self.word = ""
         """The word of a refusal at the door, for counters, logs and clients; empty for the refusal of a request."""
+        self.detail = ""
+        """The cause as the log says it, and no client is told: never with credentials."""
 
     @property
     def retry_after_ms(self) -> int | None:

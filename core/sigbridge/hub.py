@@ -56,6 +56,7 @@ from sigbridge.offers import Offers
 from sigbridge.outbox import Outbox
 from sigbridge.patterns import Patterns
 from sigbridge.pending import Pending
+from sigbridge.refused import note_refusal
 from sigbridge.rooms import Rooms
 from sigbridge.rules.announce import AnnounceRule
 from sigbridge.rules.authenticate import AuthenticateRule
@@ -169,7 +170,11 @@ class Hub:
         where the server is full or short of memory, the caller has as many sessions as it may, or is held off after
         flooding (RESOURCE_EXHAUSTED), and where the server is leaving or draining (UNAVAILABLE).
         """
-        self._check_room_for_one(protocol, caller, now)
+        try:
+            self._check_room_for_one(caller, now)
+        except SignalingError as error:
+            note_refusal(self.counters, protocol, error, caller.address)
+            raise
         settings = self.settings
         outbox = Outbox(max_messages=settings.outbox_max_messages, max_bytes=settings.outbox_max_bytes)
         session = Session(secrets.token_hex(8), protocol, encoding, outbox, caller, self.counters.tallies(protocol))
@@ -192,33 +197,22 @@ class Hub:
         )
         return session
 
-    def _check_room_for_one(self, protocol: str, caller: Caller, now: Instant) -> None:
-        refusals = self.counters.refusals
+    def _check_room_for_one(self, caller: Caller, now: Instant) -> None:
         if not self.serving:
-            refusals[protocol, "draining"] += 1
             raise errors.server_draining()
         settings = self.settings
         if self.degraded:
-            refusals[protocol, "memory"] += 1
             raise errors.out_of_memory(settings.max_memory_mb)
         if len(self._sessions) >= settings.max_sessions:
-            refusals[protocol, "sessions"] += 1
             raise errors.too_many_sessions("SIGNALING_MAX_SESSIONS", settings.max_sessions)
-        if self._held.until:
-            self._check_held(protocol, caller, now)
+        self._check_held(caller, now)
         if self._headcount.limited:
-            try:
-                self._headcount.check(caller.identity, caller.address)
-            except SignalingError:
-                refusals[protocol, "sessions"] += 1
-                raise
+            self._headcount.check(caller.identity, caller.address)
 
-    def _check_held(self, protocol: str, caller: Caller, now: Instant) -> None:
-        try:
+    def _check_held(self, caller: Caller, now: Instant) -> None:
+        """Raise SignalingError where a caller is held off."""
+        if self._held.until:
             self._held.check(caller.identity.name, caller.address, now.monotonic)
-        except SignalingError:
-            self.counters.refusals[protocol, "held_off"] += 1
-            raise
 
     def hold_off(self, identity: Identity, address: str, now: Instant) -> None:
         """Keep out an identity, or an address where there is none, for a while, since it has flooded.
@@ -539,8 +533,11 @@ class Hub:
 
     def _take_question(self, protocol: str, kind: str, caller: Caller, now: Instant) -> None:
         """Take a question from its caller's bucket; SignalingError where that is empty, or the caller held off."""
-        if self._held.until:
-            self._check_held(protocol, caller, now)
+        try:
+            self._check_held(caller, now)
+        except SignalingError as error:
+            note_refusal(self.counters, protocol, error, caller.address)
+            raise
         self._limiter.take(caller.holder, kind, now.monotonic)
 
     def deliver(self, room_name: str, to_peer_id: str, event: Event, from_protocol: str, now: Instant) -> None:

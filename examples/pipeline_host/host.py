@@ -16,7 +16,7 @@ import grpc.aio
 from pipeline_host.runner import PipelineRunner
 from pipeline_host.services import EXECUTION_SERVICE_NAME, STREAMING_SERVICE_NAME, add_pipelines
 from sigbridge import Hub, Settings
-from sigbridge.auth import Authenticator
+from sigbridge.auth import Authenticator, RefusalCounter
 from sigbridge.settings import BindAddress
 from sigbridge_auth.authenticators import TokenAuthenticator
 from sigbridge_auth.sources import Sources
@@ -67,7 +67,8 @@ class PipelineHost:
         self.registry = make_registry(self.hub, self._timer)
         self.runner = PipelineRunner(settings, self.registry, memory_is_short=lambda: self.hub.degraded)
         if authenticator is None:
-            authenticator = TokenAuthenticator(Sources(settings), "grpc", asked=settings.grpc_asks_for_token)
+            known = TokenAuthenticator(Sources(settings), asked=settings.grpc_asks_for_token)
+            authenticator = RefusalCounter(known, self.hub.counters, "grpc")
         self._server = grpc.aio.server(
             options=server_options(settings), interceptors=interceptors(authenticator, settings)
         )

@@ -36,7 +36,7 @@ class Door:
         if entries:
             settings["tokens_file"] = str(self.write(*entries))
         self.sources = Sources(Settings(**settings))
-        self.inner = TokenAuthenticator(self.sources, "grpc", asked=asked)
+        self.inner = TokenAuthenticator(self.sources, asked=asked)
         self.counters = Counters()
         self.door = RefusalCounter(self.inner, self.counters, "grpc")
         self.clock = Clock()
@@ -354,7 +354,7 @@ def test_what_is_no_jwt_takes_no_signature(door, tmp_path):
 
 def test_guesses_on_both_protocols_count_together(door):
     asked = door(auth_tokens=("right",))
-    other = TokenAuthenticator(asked.sources, "websocket", asked=True)
+    other = TokenAuthenticator(asked.sources, asked=True)
     for number in range(MAX_WRONG):
         asked.refusal(f"wrong-{number}")
     with pytest.raises(SignalingError) as refused:
@@ -554,11 +554,12 @@ def test_the_reason_is_in_the_log_and_the_credential_is_not(door, tmp_path, capl
     assert CANARY not in said
     assert base64url(CANARY.encode()) not in said
     assert forged not in said
-    lines = [record for record in caplog.records if record.name == "sigbridge.auth"]
+    lines = [record for record in caplog.records if record.name == "sigbridge.door"]
     assert {(line.protocol, line.remote, line.levelname) for line in lines} == {("grpc", HERE, "INFO")}
     assert {line.getMessage() for line in lines} == {"client refused"}
-    assert len({line.reason for line in lines}) >= 7
-    assert [line.throttled for line in lines if line.reason == "the token is not known"] == [False] * 14 + [True] * 7
+    assert len({line.detail for line in lines}) >= 7
+    unknown = [line.reason for line in lines if line.detail == "the token is not known"]
+    assert unknown == ["unauthenticated"] * 14 + ["throttled"] * 7
 
 
 def test_a_guesser_is_worth_two_lines(door, caplog):

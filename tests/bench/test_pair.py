@@ -145,7 +145,10 @@ LITTLE = ("--generations", "2", "--rounds", "2", "--messages", "40", "--sessions
             r"--set-b is 'SOME=a\nb': expected a value that can be printed in a line",
         ),
         ((HERE, HERE, "--generations", "1"), "--generations is 1: an interval needs two or more"),
-        ((HERE, HERE, "--tokens", "/nowhere/file"), "--tokens is '/nowhere/file': expected a file with a token to a line"),
+        (
+            (HERE, HERE, "--tokens", "/nowhere/file"),
+            "--tokens is '/nowhere/file': expected a file with a token to a line",
+        ),
         ((HERE, HERE, "--json", "/nowhere/file"), "No such file"),
     ],
 )

@@ -4,11 +4,13 @@ With TLS its calls come over HTTP/2, which the address offers, and its WebSocket
 """
 
 import asyncio
+import base64
 import functools
 import http.server
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import threading
@@ -19,8 +21,10 @@ from typing import Any
 import pytest
 
 from certificates import Authority
-from sigbridge import IceCandidateReceived, Settings, SignalingClient
+from sigbridge import IceCandidateReceived, Settings, SignalingClient, SignalingError
+from sigbridge.auth import Credentials
 from sigbridge_client import connect
+from sigbridge_net.clock import read_clock
 from sigbridge_server.server import Server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -66,7 +70,13 @@ def origin() -> Iterator[Origin]:
 
 
 async def results_in(
-    origin: Origin, address: str, profile: Path, *, secure: bool = False, look: Callable[[], None] = lambda: None
+    origin: Origin,
+    address: str,
+    profile: Path,
+    query: str = "",
+    *,
+    secure: bool = False,
+    look: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """What the page posted when it was opened: the browser stays open until then, however slow the machine is.
 
@@ -79,7 +89,7 @@ async def results_in(
         *("--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"),
         # Nobody has signed the certificates of tests that it would trust.
         *(("--ignore-certificate-errors",) if secure else ()),
-        *("--remote-debugging-port=0", f"{origin}/{PAGE.name}?address={address}{'&secure' * secure}"),
+        *("--remote-debugging-port=0", f"{origin}/{PAGE.name}?address={address}{'&secure' * secure}{query}"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,
@@ -177,3 +187,57 @@ async def test_a_page_of_another_origin_gets_neither(origin: Origin, tmp_path: P
         await server.stop()
     assert results == {"error": "Error: the WebSocket failed"}
     assert server.hub.counters.requests.total() == 0
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"auth_tokens": ("right",)}, (4401, r"unauthenticated")),
+        ({"auth_tokens": ("right",), "websocket_compression": True}, (4401, r"unauthenticated")),
+        ({"guesses": 21}, (4429, r"throttled retry-after-ms=\d+")),
+        ({"leaving": True}, (4503, r"draining")),
+    ],
+    ids=["unauthenticated", "compressed", "throttled", "draining"],
+)
+async def test_a_page_reads_why_its_websocket_was_refused(
+    origin: Origin, tmp_path: Path, settings: dict[str, Any], expected: tuple[int, str], encrypted: bool
+) -> None:
+    settings = dict(settings)
+    guesses, leaving = settings.pop("guesses", 0), settings.pop("leaving", False)
+    if guesses:
+        settings["auth_tokens"] = ("right",)
+    if encrypted:
+        files = Authority(tmp_path, "ca").issue("server")
+        settings |= {"tls_cert_file": files[0], "tls_key_file": files[1]}
+    server = Server(
+        Settings(
+            grpc_bind_address="127.0.0.1:0",
+            ws_bind_address="127.0.0.1:0",
+            http_bind_address="off",
+            grpc_engine="native",
+            allowed_origins=(str(origin),),
+            **settings,
+        )
+    )
+    await server.start()
+    if leaving:
+        server.hub.leave()
+    for number in range(guesses):
+        with pytest.raises(SignalingError):
+            server._websocket_authenticator.authenticate(
+                Credentials(f"wrong-{number}", None, "127.0.0.1"), read_clock()
+            )
+    encoded = base64.urlsafe_b64encode(b"wrong").decode().rstrip("=")
+    query = f"&refused&subprotocol=bearer.{encoded}"
+    try:
+        address = f"127.0.0.1:{server.websocket_port}"
+        results = await results_in(origin, address, tmp_path / "profile", query, secure=encrypted)
+    finally:
+        await server.stop()
+    assert len(results["refusals"]) == 2, results
+    for refusal in results["refusals"]:
+        assert (refusal["code"], refusal["wasClean"]) == (expected[0], True)
+        assert re.fullmatch(expected[1], refusal["reason"])
+    assert server.hub.counters.refusals["websocket", expected[1].split()[0]] >= 2
+    assert server.hub.counters.disconnects.total() == 0

@@ -69,7 +69,7 @@ async def test_no_shell_of_that_name():
         (("sevre",), "'sevre' is none of serve, demo, "),
         (("sevre",), "(meant: serve); see `sigbridge --help`"),
         (("demo", "--pairing", "grpc-websockets"), "(meant: grpc-websocket); see `sigbridge demo --help`"),
-        (("serve", "--gprc", "x\ny"), "unrecognized arguments: --gprc x y; see `sigbridge --help`"),
+        (("serve", "--gprc", "x\ny"), "unrecognized arguments: --gprc; see `sigbridge --help`"),
         (("peers",), "the following arguments are required: URL; see `sigbridge peers --help`"),
         ((), "the following arguments are required: COMMAND; see `sigbridge --help`"),
         (("serve", "--config"), "argument --config: expected one argument; see `sigbridge serve --help`"),

@@ -1,6 +1,10 @@
 """Tokens, identities and what these may announce."""
 
+import asyncio
 import hmac
+import ssl
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -8,9 +12,16 @@ from clock import NOW
 from sigbridge import Announce, Code, Disconnect, Hub, Instant, Settings, SignalingError, errors
 from sigbridge.auth import ALLOW_ALL, ANYBODY, Certificate, Credentials, Identity, RefusalCounter, StaticTokens
 from sigbridge.counters import Counters
-from sigbridge.messages import Capabilities
+from sigbridge.messages import Authenticate, Capabilities
 from sigbridge.pending import Pending
 from sigbridge.session import Caller
+from sigbridge_net.access import Access
+from sigbridge_net.pages import HttpRequest
+from sigbridge_net.tls import Read
+from sigbridge_net.wire import Client
+from sigbridge_server.logs import JsonFormatter
+from sigbridge_server.reloading import _Read
+from sigbridge_websocket.shapes import AuthenticateParams
 from stage import PlainEncoding, outcome_of
 
 
@@ -262,4 +273,38 @@ def test_an_authenticator_is_told_the_time():
 
 
 def test_nothing_of_a_token_is_shown():
-    assert "canary" not in repr(StaticTokens(["canary"]))
+    shown = [
+        StaticTokens(["canary"]),
+        Credentials("canary", Certificate("device"), "192.0.2.1"),
+        Settings(auth_tokens=("canary",)),
+        Authenticate("canary"),
+        AuthenticateParams("canary"),
+        Access(token="canary"),
+        HttpRequest("POST", "/", {"authorization": "Bearer canary"}, b"canary", Client("192.0.2.1")),
+        Read(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), b"", b"canary", None, None),
+        _Read(SimpleNamespace(names="tokens"), b"canary"),
+    ]
+    for one in shown:
+        assert "canary" not in f"{one!r} {one} {asyncio.Handle(print, (one,), Mock())!r}"
+    assert repr(Credentials()) == "Credentials(token=None, certificate=None, address='')"
+    assert "device" in repr(shown[1])
+
+
+def test_an_authenticator_that_fails_is_logged_without_what_it_says(caplog):
+    class Broken:
+        def authenticate(self, credentials, now):
+            raise ValueError(f"no such token: {credentials.token}")
+
+    counters = Counters()
+    door = RefusalCounter(Broken(), counters, "websocket")
+    with pytest.raises(SignalingError) as refused:
+        door.authenticate(Credentials("canary", None, "192.0.2.1"), NOW)
+    assert refused.value == errors.internal_error()
+    assert refused.value.__cause__ is None
+    (record,) = caplog.records
+    text = JsonFormatter().format(record)
+    assert "credentials could not be looked at" in text
+    assert "ValueError" in text
+    assert "in authenticate" in text
+    assert "canary" not in text
+    assert not +counters.refusals

@@ -336,7 +336,7 @@ def test_a_token_is_neither_shown_nor_logged(stage, caplog):
         assert CANARY not in repr(outcome)
         assert CANARY not in repr(Authenticate(token))
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
-        "a token could not be looked at"
+        "credentials could not be looked at"
     ]
     assert "KeyError, whose text may hold a token" in caplog.text
     assert "in authenticate" in caplog.text, "where it was"

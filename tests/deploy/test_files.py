@@ -40,7 +40,8 @@ def fixed_version(image: str) -> bool:
 )
 def test_every_variable_that_is_named_is_a_setting(path):
     if path.is_file():
-        assert set(SETTING_LIKE.findall(path.read_text(encoding="utf-8"))) <= VARIABLES
+        # The one that is grpcio's own.
+        assert set(SETTING_LIKE.findall(path.read_text(encoding="utf-8"))) - {"GRPC_TRACE"} <= VARIABLES
 
 
 # The configuration file.
@@ -359,6 +360,47 @@ def test_the_probes_ask_the_standard_health_service(manifest):
     assert container["readinessProbe"]["grpc"]["service"] == "remotemedia.v1.webrtc.WebRtcSignaling"
     liveness = container["livenessProbe"]
     assert liveness["periodSeconds"] * liveness["failureThreshold"] > LONGEST_SHUTDOWN_SECONDS
+
+
+def test_a_slow_answer_does_not_cut_clients_from_the_only_pod(manifest):
+    (container,) = manifest("deployment")["spec"]["template"]["spec"]["containers"]
+    for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[name]["timeoutSeconds"] >= 3
+        assert container[name]["failureThreshold"] >= 3
+
+
+def test_the_metrics_have_a_service_of_their_own_for_those_who_monitor(manifest):
+    (container,) = manifest("deployment")["spec"]["template"]["spec"]["containers"]
+    names = {port["name"]: port["containerPort"] for port in container["ports"]}
+    service = manifest("service-metrics")
+    labels = manifest("deployment")["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"] == labels
+    assert [(port["targetPort"], port["port"]) for port in service["spec"]["ports"]] == [("http", names["http"])]
+    assert service["spec"]["type"] == "ClusterIP"
+    # Nobody else: neither by the Service of clients nor through the policy.
+    assert "http" not in [port["targetPort"] for port in manifest("service")["spec"]["ports"]]
+    rules = [rule for rule in manifest("networkpolicy")["spec"]["ingress"] if {"port": "http"} in rule["ports"]]
+    assert [rule["from"] for rule in rules] == [
+        [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    ]
+
+
+def test_traces_have_a_way_out_and_nothing_else_has(manifest):
+    policy = manifest("networkpolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    ways = {
+        (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], port["port"])
+        for rule in policy["egress"]
+        for peer in rule["to"]
+        for port in rule["ports"]
+    }
+    # OTLP over gRPC and HTTP, and the name of the collector.
+    assert ways == {("monitoring", 4317), ("monitoring", 4318), ("kube-system", 53)}
+
+
+def test_the_image_has_what_its_settings_offer(dockerfile):
+    (install,) = (rest for word, rest in dockerfile.stages[0] if word == "RUN" and "pip --python" in rest)
+    assert install.endswith("'.[tracing]'")
 
 
 def test_the_service_leads_to_the_ports_of_both_protocols(manifest):

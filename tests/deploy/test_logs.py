@@ -8,6 +8,7 @@ import time
 
 import grpc
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from jwts import jwks_file, signer
 from waiting import wait_until
@@ -39,7 +40,14 @@ async def a_call(server, clients, token="", rounds=1, room=""):
 
 @pytest.mark.parametrize("json_logging", ["true", "false"])
 async def test_a_token_is_in_no_log_at_any_level_and_on_no_page(json_logging, serve, engine, clients):
-    server = serve(GRPC_AUTH_TOKENS=CANARY, SIGNALING_LOG_LEVEL="debug", GRPC_JSON_LOGGING=json_logging, **engine)
+    # In debug mode the event loop has lines of its own.
+    server = serve(
+        GRPC_AUTH_TOKENS=CANARY,
+        SIGNALING_LOG_LEVEL="debug",
+        GRPC_JSON_LOGGING=json_logging,
+        PYTHONASYNCIODEBUG="1",
+        **engine,
+    )
     await a_call(server, clients, token=CANARY)
     encoded = base64.urlsafe_b64encode(CANARY.encode()).rstrip(b"=").decode()
     browser = await clients.websocket(server.ws, subprotocols=["jsonrpc", f"bearer.{encoded}"])
@@ -55,6 +63,14 @@ async def test_a_token_is_in_no_log_at_any_level_and_on_no_page(json_logging, se
         with pytest.raises(Exception, match="HTTP 401") as refusal:
             await clients.websocket(server.ws, additional_headers={"Authorization": shown})
         answers.append(str(refusal.value.response))
+        # A page is told by a close frame.
+        page = await clients.websocket(
+            server.ws, origin="https://example.org", subprotocols=["jsonrpc", f"bearer.{encoded}x"]
+        )
+        with contextlib.suppress(ConnectionClosed):
+            answers.append(str(await page.connection.recv()))
+        assert page.connection.close_code == 4401
+        answers.append(f"{page.connection.close_reason} {page.connection.response}")
     answers += [server.page(path)[1] for path in ("/metrics", "/healthz", "/readyz", f"/{CANARY}")]
     await asyncio.to_thread(server.stop)
     said = "".join((*server.stdout, *server.stderr, *answers))
@@ -97,6 +113,7 @@ async def test_nor_is_a_jwt_a_token_of_a_file_or_one_that_a_session_shows(
         SIGNALING_JWT_JWKS_FILE=str(tmp_path / "jwks.json"),
         SIGNALING_LOG_LEVEL="debug",
         GRPC_JSON_LOGGING=json_logging,
+        PYTHONASYNCIODEBUG="1",
         **engine,
     )
     answers = []

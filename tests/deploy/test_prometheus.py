@@ -1,6 +1,7 @@
 """Prometheus itself scrapes a running server: it answers every query of the dashboard, and takes the alert rules."""
 
 import asyncio
+import datetime
 import json
 import re
 import socket
@@ -11,6 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from certificates import Authority
+from sigbridge import DisconnectReason
+from sigbridge.counters import TCP_REFUSALS
+from sigbridge.disconnects import REFUSALS
 from waiting import wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -23,7 +28,9 @@ def queries():
     """Every query of the dashboard, as Prometheus gets it from Grafana."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
-            expression = target["expr"].replace("$__rate_interval", "1m").replace("$instance", ".*")
+            expression = (
+                target["expr"].replace("$__rate_interval", "1m").replace("$instance", ".*").replace("$job", ".*")
+            )
             assert "$" not in expression, panel["title"]
             yield pytest.param(expression, id=f"{panel['title']} {target['refId']}")
 
@@ -73,11 +80,13 @@ def prometheus(run, tool, tmp_path, fetch_json):
     """Start Prometheus as deploy/ configures it, but for where the server is and how often it looks."""
     program = tool("prometheus")
 
-    def start(server):
+    def start(*servers):
         configuration = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
         configuration["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
         configuration["rule_files"] = [str(ALERTS)]
-        configuration["scrape_configs"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{server.http}"]}]
+        configuration["scrape_configs"][0]["static_configs"] = [
+            {"targets": [f"127.0.0.1:{server.http}" for server in servers]}
+        ]
         path = tmp_path / "prometheus.yml"
         path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
         port = free_port()
@@ -96,7 +105,7 @@ def prometheus(run, tool, tmp_path, fetch_json):
         def ready():
             assert running.running, running.stderr
             try:
-                return ask("query", query="up == 1")["result"]
+                return len(ask("query", query="up == 1")["result"]) == len(servers)
             except OSError:
                 return None
 
@@ -107,10 +116,10 @@ def prometheus(run, tool, tmp_path, fetch_json):
 
 
 async def test_prometheus_scrapes_it_and_every_query_of_the_dashboard_returns_series(
-    serve, clients, prometheus, subtests
+    serve, secure, clients, prometheus, subtests
 ):
     server = serve()
-    ask = await asyncio.to_thread(prometheus, server)
+    ask = await asyncio.to_thread(prometheus, server, serve(**secure))
     await some_traffic(server, clients, "first")
     assert server.metrics()["grpc_webrtc_signaling_peers_total"] == 4
 
@@ -169,17 +178,24 @@ def test_promtool_finds_that_the_alerts_fire_when_they_should(tool):
 
 
 @pytest.fixture
-async def exposed(serve, clients):
-    """The names that `/metrics` exposes after some traffic, those of a histogram's series included."""
+def secure(tmp_path):
+    """The settings of a server with TLS."""
+    certificate, key = Authority(tmp_path).issue("server", lasts=datetime.timedelta(days=90))
+    return {"SIGNALING_TLS_CERT_FILE": certificate, "SIGNALING_TLS_KEY_FILE": key}
+
+
+@pytest.fixture
+async def exposed(serve, secure, clients):
+    """The names that `/metrics` exposes after some traffic, those of a histogram's series included; and with TLS."""
     server = serve()
     await some_traffic(server, clients, "")
-    return {series.partition("{")[0] for series in server.metrics()}
+    return {series.partition("{")[0] for one in (server, serve(**secure)) for series in one.metrics()}
 
 
 def named_in_queries():
     found = set()
     for text in (json.dumps(DASHBOARD), ALERTS.read_text(encoding="utf-8")):
-        found |= set(re.findall(r"\b((?:grpc_webrtc_signaling|sigbridge|process)_[a-z_]+)[{\\\[]", text))
+        found |= set(re.findall(r"\b((?:grpc_webrtc_signaling|sigbridge|process)_[a-z_]+)\b", text))
     return found
 
 
@@ -205,3 +221,26 @@ def test_every_panel_says_what_it_shows():
         assert panel["title"]
         assert panel["description"].endswith(".")
         assert panel["datasource"]["uid"] == "${datasource}"
+
+
+def test_no_query_is_bound_to_the_name_of_a_job():
+    """But the one that notices a server which was never there; the dashboard lets people choose."""
+    assert 'job=\\"' not in json.dumps(DASHBOARD)
+    variables = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
+    assert variables["job"]["includeAll"]
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            assert target["expr"].count('job=~"$job"') == target["expr"].count('instance=~"$instance"') > 0
+    rules = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"]
+    assert [rule["alert"] for rule in rules if "job=" in rule["expr"]] == ["SigbridgeDown"]
+
+
+def test_the_alerts_and_the_page_know_the_words_that_there_are():
+    of_tcp = {word for _, word in TCP_REFUSALS}
+    words = {reason.word for reason in DisconnectReason} | set(REFUSALS) | of_tcp
+    for rule in yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"]:
+        for _, values in re.findall(r'reason(=~?)"([^"]+)"', rule["expr"]):
+            assert set(values.split("|")) <= words, rule["alert"]
+    page = PAGE.read_text(encoding="utf-8")
+    for word in (*REFUSALS, *of_tcp):
+        assert f"`{word}`" in page, word

@@ -105,7 +105,7 @@ async def test_a_token_is_replaced_without_a_restart(serve, tokens, engine):
 def test_a_file_that_is_wrong_changes_nothing(serve, tokens):
     server = serve(SIGNALING_TOKENS_FILE=str(tokens.file))
     tokens.put(entry(OLD) + "canary")
-    (line,) = wait_until(lambda: server.said("SIGNALING_TOKENS_FILE"), "the log says what is wrong")
+    (line,) = wait_until(lambda: server.said("SIGNALING_TOKENS_FILE is"), "the log says what is wrong")
     assert "line 2" in line
 
     async def still_good():

@@ -92,6 +92,61 @@ async def test_a_refusal_says_the_same_everywhere(start: Start, error: Signaling
     assert web["grpc-status"] == str(int(error.code))
 
 
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.word)
+async def test_a_refusal_leaves_one_line_of_one_shape_at_every_door(
+    start: Start, error: SignalingError, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="sigbridge")
+    served = await start(authenticator=Refusing(error))
+    for url in urls(served):
+        await closed_by(url)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await served.unary(GET_PEERS)
+    await asyncio.to_thread(web_answer, served)
+    lines = [vars(record) for record in caplog.records if record.getMessage() == "client refused"]
+    assert [(line["protocol"], line["remote"], line["reason"]) for line in lines] == [
+        (protocol, "127.0.0.1", error.word) for protocol in ("grpc", "websocket", "grpc", "grpc")
+    ]
+    assert {line["name"] for line in lines} == {"sigbridge.door"}
+    assert {line["detail"] for line in lines} == {str(error.extra.get("limit", ""))}
+    refusals = served.hub.counters.refusals
+    assert (refusals["grpc", error.word], refusals["websocket", error.word]) == (3, 1)
+
+
+async def test_what_the_hub_and_the_carrier_refuse_leaves_lines_too(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full server, one short of memory, one that drains; a page of a foreign origin on both protocols."""
+    caplog.set_level("INFO", logger="sigbridge")
+    served = await start(max_sessions=1, allowed_origins=("https://a.example",))
+    first, second = urls(served)
+    async with await connect(first):
+        for url in (first, second):
+            await closed_by(url)
+        served.hub.degraded = True
+        for url in (first, second):
+            await closed_by(url)
+        served.hub.degraded = False
+        served.hub.leave()
+        for url in (first, second):
+            await closed_by(url)
+    connection = http.client.HTTPConnection("127.0.0.1", served.server.websocket_port, timeout=60)
+    headers = {"content-type": "application/grpc-web", "origin": "https://b.example"}
+    for method in ("OPTIONS", "POST"):
+        await asyncio.to_thread(connection.request, method, GET_PEERS, framed(b""), headers)
+        (await asyncio.to_thread(connection.getresponse)).read()
+    connection.close()
+    lines = [vars(record) for record in caplog.records if record.getMessage() == "client refused"]
+    assert [(line["protocol"], line["reason"], line["detail"]) for line in lines] == [
+        *((protocol, "sessions", "SIGNALING_MAX_SESSIONS") for protocol in ("grpc", "websocket")),
+        *((protocol, "memory", "GRPC_MAX_MEMORY_MB") for protocol in ("grpc", "websocket")),
+        *((protocol, "draining", "") for protocol in ("grpc", "websocket")),
+        *[("grpc", "origin", "https://b.example")] * 2,
+    ]
+    assert {line["remote"] for line in lines} == {"127.0.0.1"}
+    assert [line["levelname"] for line in lines] == [*["WARNING"] * 4, *["INFO"] * 4]
+
+
 async def test_a_full_server_says_the_same_everywhere(start: Start) -> None:
     served = await start(max_sessions=1)
     first, second = urls(served)

@@ -32,6 +32,7 @@ NOW = Instant(1.0, 1.0)
 PEERS = "/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers"
 HEALTH = "/remotemedia.v1.webrtc.WebRtcSignaling/HealthCheck"
 STANDARD_HEALTH = "/grpc.health.v1.Health/Check"
+CLIENT = Client("192.0.2.1")
 BINARY = {"content-type": "application/grpc-web+proto"}
 
 
@@ -168,7 +169,7 @@ def test_other_content_types_are_refused(kind: str) -> None:
 )
 def test_pages_of_named_origins_only_may_ask(origin: str, allowed: bool) -> None:
     web = make_web(origins=("https://a.example",))
-    preflight = web.preflight({"origin": origin, "access-control-request-method": "POST"})
+    preflight = web.preflight({"origin": origin, "access-control-request-method": "POST"}, CLIENT)
     response = ask(web, headers={**BINARY, "origin": origin})
     assert (preflight.status, response.status) == ((200, 200) if allowed else (403, 403))
     if allowed:
@@ -176,7 +177,7 @@ def test_pages_of_named_origins_only_may_ask(origin: str, allowed: bool) -> None
         assert ("access-control-allow-methods", "POST") in preflight.headers
     else:
         assert preflight.headers == response.headers == [("vary", "origin")]
-    assert web._refusals["grpc", "origin"] == (0 if allowed else 2)
+    assert web._counters.refusals["grpc", "origin"] == (0 if allowed else 2)
 
 
 @pytest.mark.parametrize(("listed", "origin", "allowed"), TABLE, ids=IDS)
@@ -184,7 +185,7 @@ def test_pages_are_judged_as_websocket_judges_them(listed: str, origin: str, all
     web = make_web(origins=LISTS[listed])
     said = "*" if listed in ("every", "none") else origin
     for response in (
-        web.preflight({"origin": origin, "access-control-request-method": "POST"}),
+        web.preflight({"origin": origin, "access-control-request-method": "POST"}, CLIENT),
         ask(web, headers={**BINARY, "origin": origin}),
     ):
         assert response.status == (200 if allowed else 403)
@@ -260,10 +261,10 @@ def test_origins_are_those_of_the_moment() -> None:
     web = GrpcWeb(SignalingService(Hub(known, NOW)), HealthBoard(), known, origins=origins)
     headers = {**BINARY, "origin": "https://b.example"}
     assert ask(web, headers=headers).status == 403
-    assert web.preflight(headers).status == 403
+    assert web.preflight(headers, CLIENT).status == 403
     origins.list_instead(("https://b.example",))
     assert ask(web, headers=headers).status == 200
-    assert dict(web.preflight(headers).headers)["access-control-allow-origin"] == "https://b.example"
+    assert dict(web.preflight(headers, CLIENT).headers)["access-control-allow-origin"] == "https://b.example"
 
 
 class WebLine(Line):

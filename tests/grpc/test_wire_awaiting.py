@@ -26,7 +26,7 @@ class AwaitedLine(GrpcLine):
         self.door = Later() if door is None else door
         server = WiredServer(Hub(Settings(**settings), clock.now), clock)
         methods = signaling_methods(SignalingService(server.hub, encoding=FRAMED_PROTOBUF), server.board)
-        server.factory = grpc_wires(methods, server.hub.settings, authenticator=self.door)
+        server.factory = grpc_wires(methods, server.hub.settings, authenticator=self.door, counters=server.hub.counters)
         super().__init__(server)
 
     @property
@@ -181,7 +181,8 @@ def test_without_a_time_of_its_own_a_session_has_none() -> None:
     assert (answer.ended, line.hub.session_count) == (False, 1)
 
 
-def test_who_waits_when_the_server_shuts_down_is_told_so() -> None:
+def test_who_waits_when_the_server_shuts_down_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     line = AwaitedLine()
     _, answer = line.begin()
     line.hub.drain(line.clock.now)
@@ -190,6 +191,10 @@ def test_who_waits_when_the_server_shuts_down_is_told_so() -> None:
     assert answer.status == Code.UNAVAILABLE
     assert answer.headers["signaling-disconnect"] == "draining"
     assert line.wire.finished
+    assert line.hub.counters.refusals["grpc", "draining"] == 1
+    assert [vars(record)["remote"] for record in caplog.records if record.getMessage() == "client refused"] == [
+        "192.0.2.1"
+    ]
 
 
 def test_who_asks_when_the_server_shuts_down_does_not_wait() -> None:

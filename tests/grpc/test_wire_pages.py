@@ -7,7 +7,7 @@ import pytest
 
 from clock import Clock
 from grpc_lines import CHECK, GET_PEERS, SIGNAL, Answer, GrpcLine, make_server, nothing_is_left
-from lines import Line
+from lines import ADDRESS, Line
 from sigbridge import Hub, Instant, Settings, SignalingError
 from sigbridge.errors import Code
 from sigbridge.pending import Pending
@@ -35,6 +35,10 @@ class Service:
     def __init__(self) -> None:
         self.asked: list[HttpRequest] = []
         self.later: list[Pending[Page]] = []
+        self.turned: list[Client] = []
+
+    def turned_away(self, client: Client) -> None:
+        self.turned.append(client)
 
     def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page]:
         self.asked.append(request)
@@ -310,6 +314,7 @@ def test_a_request_that_ends_while_it_waits(places: Places, how: str) -> None:
         line.wire.drain(places.clock.now)
         line.pump()
     assert (status(answer) if answer.headers else 0) == {"late": 503, "drain": 503}.get(how, 0)
+    assert [client.address for client in places.service.turned] == ([ADDRESS] if how == "drain" else [])
     nothing_is_left(line)
     said = line.output
     places.service.later[0].resolve(Page(200, b"too late"), places.clock.now)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clock import Clock
-from lines import Line
+from lines import ADDRESS, Line
 from sigbridge import Instant, Settings
 from sigbridge.errors import internal_error
 from sigbridge.pending import Pending
@@ -665,6 +665,10 @@ class Slow:
 
     def __init__(self):
         self.waiting = []
+        self.turned = []
+
+    def turned_away(self, client):
+        self.turned.append(client.address)
 
     def answer(self, request, now):
         if request.path != "/later":
@@ -729,6 +733,7 @@ def test_who_waits_when_the_server_shuts_down_is_refused():
     line.wire.drain(line.clock.now)
     line.pump()
     assert [answer[0] for answer in line.answers("GET")] == [503]
+    assert line.service.turned == [ADDRESS]
     line.service.waiting[0].resolve(Page(200, b"later"), line.clock.now)
     line.pump()
     assert line.output.count(b"HTTP/1.1") == 1

@@ -29,6 +29,7 @@ from sigbridge_net.clock import read_clock
 from sigbridge_net.errors import ListenError
 from sigbridge_net.listening import ACCEPTS_PER_TURN, DEFAULT_BACKLOG, system_backlog
 from sigbridge_net.tls import server_tls
+from sigbridge_server.log_gathering import Gathering
 from sigbridge_websocket.wire import websocket_wires
 from waiting import until
 from websocket_lines import HANDSHAKE
@@ -518,8 +519,13 @@ async def test_http_errors_reach_clients_that_go_on_sending(serving, read_rest):
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_connection_above_the_limit_is_closed_at_once(certificate, caplog, loop_factory, encrypted):
     on_loop(loop_factory, _one_too_many(certificate if encrypted else None))
-    warnings = [record for record in caplog.records if record.name == "sigbridge.net" and record.levelname == "WARNING"]
-    assert [(record.limit, record.refused) for record in warnings] == [(3, 1)], "one line, however many are refused"
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert [(record.getMessage(), record.protocol, record.remote, record.reason) for record in warnings] == [
+        ("client refused", "tcp", "127.0.0.1", "connections")
+    ] * 5
+    assert {record.detail for record in warnings} == {"too many connections: see SIGNALING_MAX_CONNECTIONS"}
+    gathering = Gathering()
+    assert [gathering.take(record, 1.0) for record in warnings] == [True, *[False] * 4], "one line at once"
 
 
 async def _one_too_many(certificate) -> None:

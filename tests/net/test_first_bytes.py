@@ -70,7 +70,9 @@ class Port:
 
 def lines(caplog):
     return [
-        (record.reason, record.remote, record.protocol) for record in caplog.records if record.name == "sigbridge.net"
+        (record.reason, record.remote, record.detail.rpartition("(")[2].removesuffix(")"))
+        for record in caplog.records
+        if record.name == "sigbridge.door"
     ]
 
 

@@ -21,6 +21,7 @@ from sigbridge_net.carrier import Carrier, ConnectionLimits
 from sigbridge_net.errors import ListenError
 from sigbridge_net.listening import CLOSED, LISTENING, PAUSED, Listener, adopt, bind
 from sigbridge_net.tls import server_tls
+from sigbridge_server.log_gathering import Gathering
 from waiting import TIME_LIMIT_SECONDS, until
 
 REFUSED = ("tcp", "connections")
@@ -70,9 +71,13 @@ async def rest_of(sock: socket.socket) -> bytes:
 @loops()
 def test_who_finds_no_descriptor_is_turned_away_and_counted(loop_factory, caplog):
     on_loop(loop_factory, _turned_away())
-    warnings = [record for record in caplog.records if record.name == "sigbridge.net"]
-    assert [record.levelname for record in warnings] == ["WARNING"], "one line, however many are refused"
-    assert "no connection can be accepted: Too many open files" in caplog.text
+    refused = [record for record in caplog.records if record.getMessage() == "client refused"]
+    assert {(line.levelname, line.protocol, line.remote, line.reason, line.detail) for line in refused} == {
+        ("WARNING", "tcp", "127.0.0.1", "descriptors", "no connection can be accepted: Too many open files")
+    }
+    assert len(refused) == 40
+    gathering = Gathering()
+    assert sum(gathering.take(record, 1.0) for record in refused) == 1, "one line at once, however many are refused"
 
 
 async def _turned_away() -> None:
@@ -111,7 +116,7 @@ async def _accepted_later() -> None:
     taken, short = [], []
     bound = await bind(BindAddress("127.0.0.1"))
     listener = Listener(
-        bound, lambda sock, _: taken.append(sock), lambda error, count: short.append((error.errno, count))
+        bound, lambda sock, _: taken.append(sock), lambda error, away: short.append((error.errno, away))
     )
     os.close(listener._spare)
     listener._spare = None
@@ -125,7 +130,7 @@ async def _accepted_later() -> None:
     await until(lambda: len(taken) == 1)
     assert listener._state == LISTENING
     assert listener._spare is not None
-    assert {count for _, count in short} == {0}
+    assert [turned_away for _, turned_away in short] == [[]] * len(short)
     listener.close()
     client.close()
     taken[0].close()
@@ -177,7 +182,12 @@ async def test_the_last_descriptors_are_for_others(caplog):
     with socket.create_connection(("127.0.0.1", port)) as client:
         assert await rest_of(client) == b""
     assert (counters.refusals[SHORT], counters.refusals[REFUSED]) == (1, 0)
-    assert "file descriptors are short" in caplog.text
+    (line,) = (record for record in caplog.records if record.getMessage() == "client refused")
+    assert (line.reason, line.remote, line.detail) == (
+        "descriptors",
+        "127.0.0.1",
+        "file descriptors are short: see RLIMIT_NOFILE",
+    )
     carrier.limits = ConnectionLimits(1000, descriptors=highest_descriptor() + 10)
     with socket.create_connection(("127.0.0.1", port)):
         await until(lambda: carrier.connection_count == 1)

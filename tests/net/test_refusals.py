@@ -4,7 +4,14 @@ import pytest
 
 from sigbridge import errors
 from sigbridge.errors import Code, SignalingError
-from sigbridge_net.refusals import RETRY_HEADER, WORD_HEADER, closed_by_refusal, refusal_of
+from sigbridge_net.refusals import (
+    RETRY_HEADER,
+    WORD_HEADER,
+    close_of_refusal,
+    closed_by_close,
+    closed_by_refusal,
+    refusal_of,
+)
 
 CASES = [
     (errors.unauthenticated(), 401, {"WWW-Authenticate": "Bearer", WORD_HEADER: "unauthenticated"}, False),
@@ -24,6 +31,15 @@ def test_each_error_has_its_answer_and_the_client_reads_it(error, status, header
     assert (said, dict(shown)) == (status, headers)
     closed = closed_by_refusal(said, headers[WORD_HEADER], headers.get(RETRY_HEADER, ""))
     assert (closed.reason, closed.reconnect, closed.retry_after_ms) == (error.word, advice, error.retry_after_ms)
+    code, reason = close_of_refusal(error)
+    assert code == 4000 + status
+    again = closed_by_close(code, reason)
+    assert (again.reason, again.reconnect, again.retry_after_ms) == (error.word, advice, error.retry_after_ms)
+
+
+@pytest.mark.parametrize("code", [1000, 1012, 4000, 4001, 4403, 4500, 5429])
+def test_other_close_frames_are_no_refusals(code):
+    assert closed_by_close(code, "throttled retry-after-ms=1") is None
 
 
 @pytest.mark.parametrize(

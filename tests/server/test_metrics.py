@@ -1,6 +1,7 @@
 """Metrics: the names and labels that dashboards rely on, and a number of series that clients cannot make grow."""
 
 import asyncio
+import platform
 import time
 
 import pytest
@@ -21,6 +22,7 @@ from sigbridge import (
     Offer,
     Settings,
     SignalingError,
+    __version__,
 )
 from sigbridge.counters import REFUSAL_REASONS, SECONDS_BOUNDS, TCP_REFUSALS
 from sigbridge.session import Caller
@@ -28,6 +30,7 @@ from sigbridge_client import connect
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_server.metrics import make_registry, metrics_text
 from sigbridge_server.server import Server
+from sigbridge_server.versions import is_compiled
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.encoding import BARE_JSON
 from stage import Recorder
@@ -53,6 +56,8 @@ LABELS = {
     "sigbridge_outbox_longest_messages": (),
     "sigbridge_rooms": (),
     "sigbridge_event_loop_lag_seconds": (),
+    "sigbridge_build_info": ("version", "python", "compiled", "engine"),
+    "sigbridge_certificate_not_after_seconds": (),
 }
 TYPES = {
     "grpc_webrtc_signaling_peers_total": "gauge",
@@ -72,6 +77,8 @@ TYPES = {
     "sigbridge_outbox_longest_messages": "gauge",
     "sigbridge_rooms": "gauge",
     "sigbridge_event_loop_lag_seconds": "gauge",
+    "sigbridge_build_info": "gauge",
+    "sigbridge_certificate_not_after_seconds": "gauge",
 }
 
 
@@ -99,7 +106,8 @@ class MeasuredHub:
         self.hub = Hub(Settings(**settings), NOW, stopwatch=lambda: self.seconds)
         for protocol in ("grpc", "websocket"):
             self.hub.counters.know(protocol)
-        self.registry = make_registry(self.hub, Lag())
+        self.not_after = 2e9
+        self.registry = make_registry(self.hub, Lag(), engine="native", not_after=lambda: self.not_after)
 
     def open(self, protocol):
         return self.hub.open(protocol=protocol, encoding=BARE_JSON, on_end=lambda reason: None, now=NOW)
@@ -180,6 +188,21 @@ def test_the_document_s_metrics_are_there_from_the_start(measured):
     refusals = [(protocol, reason) for protocol in ("grpc", "websocket") for reason in REFUSAL_REASONS]
     refusals += TCP_REFUSALS
     assert measured.samples("sigbridge_refusals_total") == dict.fromkeys(refusals, 0)
+
+
+def test_what_runs_is_told(measured):
+    python = platform.python_version()
+    compiled = "true" if is_compiled() else "false"
+    assert measured.samples("sigbridge_build_info") == {(__version__, python, compiled, "native"): 1}
+
+
+def test_the_end_of_the_certificate_follows_it_and_is_absent_without_one(measured):
+    name = "sigbridge_certificate_not_after_seconds"
+    assert measured.samples(name) == {(): 2e9}
+    measured.not_after = 3e9
+    assert measured.samples(name) == {(): 3e9}
+    measured.not_after = None
+    assert measured.samples(name) == {}
 
 
 def test_every_protocol_that_is_known_is_shown():

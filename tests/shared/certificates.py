@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 PEM = serialization.Encoding.PEM
+ONE_DAY = datetime.timedelta(days=1)
 
 
 class Authority:
@@ -25,9 +26,11 @@ class Authority:
     def pem(self) -> bytes:
         return Path(self.file).read_bytes()
 
-    def issue(self, name: str, *, file: str = "", password: bytes = b"") -> tuple[str, str]:
-        """The files of a new certificate in that name and of its key, called so or as `file` says."""
-        return self._write(name, file or name, ec.generate_private_key(ec.SECP256R1()), password)
+    def issue(
+        self, name: str, *, file: str = "", password: bytes = b"", lasts: datetime.timedelta = ONE_DAY
+    ) -> tuple[str, str]:
+        """The files of a new certificate in that name and of its key, called so or as `file` says; it lasts from now."""
+        return self._write(name, file or name, ec.generate_private_key(ec.SECP256R1()), password, lasts=lasts)
 
     def issue_named(self, file: str, subject: x509.Name, names: Sequence[x509.GeneralName]) -> tuple[str, str]:
         """The same for a subject of any form, and with no other names but these."""
@@ -40,15 +43,20 @@ class Authority:
         key: ec.EllipticCurvePrivateKey,
         password: bytes,
         names: Sequence[x509.GeneralName] = (x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))),
+        lasts: datetime.timedelta = ONE_DAY,
     ) -> tuple[str, str]:
         certificate_file, key_file = (self.folder / f"{file}.{kind}" for kind in ("pem", "key.pem"))
-        certificate_file.write_bytes(self._sign(name, key, names).public_bytes(PEM))
+        certificate_file.write_bytes(self._sign(name, key, names, lasts).public_bytes(PEM))
         lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
         key_file.write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, lock))
         return str(certificate_file), str(key_file)
 
     def _sign(
-        self, name: str | x509.Name, key: ec.EllipticCurvePrivateKey, names: Sequence[x509.GeneralName]
+        self,
+        name: str | x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        names: Sequence[x509.GeneralName],
+        lasts: datetime.timedelta,
     ) -> x509.Certificate:
         subject, issuer = (
             common
@@ -68,8 +76,8 @@ class Authority:
             .issuer_name(issuer)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now + min(lasts, datetime.timedelta()) - datetime.timedelta(hours=1))
+            .not_valid_after(now + lasts)
             .add_extension(x509.BasicConstraints(ca=name == self.name, path_length=None), critical=True)
             .add_extension(usage, critical=True)
             # What Python 3.13 asks for, which checks as strictly as RFC 5280 has it.

@@ -40,6 +40,8 @@ OUTSIDE = (
     "tests/net/test_carrier*",
     "tests/net/test_first_bytes*",
     "tests/net/test_listening*",
+    "tests/server/test_beginning.py::test_a_server_says_it_once*",
+    "tests/server/test_certificate_watch.py::test_a_certificate_that_is_read_again*",
     "tests/server/test_freeze*",
     "tests/server/test_front*",
     "tests/server/test_places*",

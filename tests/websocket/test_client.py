@@ -104,6 +104,26 @@ async def test_a_refused_handshake_says_its_status(scripted):
         await connect(url)
 
 
+@pytest.mark.parametrize(
+    ("code", "said", "expected"),
+    [
+        (4401, "unauthenticated", ("unauthenticated", False, None)),
+        (4401, "", ("unauthenticated", False, None)),
+        (4429, "throttled retry-after-ms=1500", ("throttled", True, 1500)),
+        (4503, "draining", ("draining", True, None)),
+        (4429, "throttled retry-after-ms=soon", ("throttled", True, None)),
+    ],
+)
+async def test_a_refusal_by_a_close_frame_is_read_too(scripted, code, said, expected):
+    client = await connect(await scripted(lambda connection: connection.close(code, said)))
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        with pytest.raises(ConnectionClosed) as closed:
+            await client.health()
+    assert (client.closed.reason, client.closed.reconnect, client.closed.retry_after_ms) == expected
+    assert (closed.value.reason, closed.value.reconnect, closed.value.retry_after_ms) == expected
+    await client.close()
+
+
 async def test_nobody_there():
     with pytest.raises(ConnectionClosed, match="cannot connect"):
         await connect("ws://127.0.0.1:1/")

@@ -115,6 +115,8 @@ CALL = b"\x81\xae\0\0\0\0" + b'{"jsonrpc":"2.0","method":"list_peers","id":1}'
 @example(written(BROWSER), b"", 0, False, "exact", Witness, False)
 @example(written(BROWSER), b"", 0, True, "exact", Witness, False)
 @example(written(BROWSER), b"", 0, False, "below", Witness, False)
+@example(written(BROWSER | {"Authorization": "Bearer wrong"}), PING, 0, False, "exact", Witness, False)
+@example(written(BROWSER | {"Authorization": "Bearer wrong"}), PING, 0, True, "none", Witness, True)
 def test_it_is_as_the_library_does_it(head, rest, cut, compression, origins, door, draining):
     settings = Settings(websocket_compression=compression, allowed_origins=LISTS[origins])
     parts = pieces(head + rest, [cut])

@@ -23,6 +23,7 @@ from sigbridge.errors import SignalingError
 from sigbridge.instant import NEVER, Instant
 from sigbridge.messages import Authenticate, Authenticated, Reply
 from sigbridge.pending import Pending
+from sigbridge.refused import log_hidden
 from sigbridge.session import Session
 from sigbridge.standing import Standing
 
@@ -55,7 +56,7 @@ class AuthenticateRule:
         except SignalingError:
             raise
         except Exception as error:  # noqa: BLE001 - it is logged, but for its text
-            _log_hidden(session, error)
+            log_hidden(error, session=session.id)
             raise errors.internal_error() from None
         if isinstance(identity, Pending):
             return self._await(session, identity)
@@ -101,13 +102,3 @@ def _reply(session: Session) -> Authenticated:
     identity = session.identity
     expires_at = identity.expires_at
     return Authenticated(identity.subject, None if expires_at is None or session.ends_at == NEVER else int(expires_at))
-
-
-def _log_hidden(session: Session, error: Exception) -> None:
-    """Log where an authenticator has failed, but not what its exception says, which may hold the token."""
-    hidden = RuntimeError(f"{type(error).__name__}, whose text may hold a token")
-    logger.error(
-        "a token could not be looked at",
-        exc_info=(RuntimeError, hidden, error.__traceback__),
-        extra={"session": session.id},
-    )

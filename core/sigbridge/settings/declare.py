@@ -90,9 +90,12 @@ class Subject:
 def setting(
     default: Any, env: str, meaning: str, expects: str, parse: Any, take: Any, check: Any, *, secret: bool = False
 ) -> Any:
-    """A field of any kind: `parse` makes a value of a text, `take` of a typed one, `check` says whether it is right."""
+    """A field of any kind: `parse` makes a value of a text, `take` of a typed one, `check` says whether it is right.
+
+    One that is `secret` is in no `repr`.
+    """
     info = SettingInfo(env, meaning, expects, parse, take, check, secret)
-    return dataclasses.field(default=default, metadata={"info": info})
+    return dataclasses.field(default=default, repr=not secret, metadata={"info": info})
 
 
 def whole(default: int, env: str, meaning: str, *, least: int = 1) -> Any:
