@@ -24,7 +24,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
 from sigbridge.auth import Certificate
-from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, Counters
+from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, TLS_FAILED, Counters
 from sigbridge.instant import Instant
 from sigbridge.refused import note_refused
 from sigbridge.settings import Settings, parse_addresses
@@ -369,7 +369,9 @@ class Connection:
             sock.close()
             self._carrier._gone(self)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, OSError):
+        if isinstance(error, ssl.SSLError):
+            note_refused(self._carrier._counters, *TLS_FAILED, self.address, _failure_of_tls(error))
+        elif error is not None and not isinstance(error, OSError):
             logger.error("a connection could not begin", exc_info=error)
 
     def data_received(self, data: bytes) -> None:
@@ -543,6 +545,13 @@ class Connection:
         """Logs a fault of ours, and drops its connection and no other."""
         logger.exception("a wire failed")
         self.abort()
+
+
+def _failure_of_tls(error: ssl.SSLError) -> str:
+    """Returns the cause for which a handshake has failed, in the library's words: none of them is the client's."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.reason}: {error.verify_message}"
+    return error.reason or type(error).__name__
 
 
 def _certificate(shown: dict[str, Any] | None) -> Certificate | None:

@@ -19,7 +19,9 @@ TLS_ON_PLAIN = ("tcp", "tls_on_plain")
 """The refusal of a client that speaks TLS to a port without TLS."""
 PLAIN_ON_TLS = ("tcp", "plain_on_tls")
 """The refusal of a client that speaks HTTP without TLS to a port with TLS."""
-TCP_REFUSALS = (CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, TLS_ON_PLAIN, PLAIN_ON_TLS)
+TLS_FAILED = ("tcp", "tls")
+"""The refusal of a client with which the handshake of TLS fails: that shows no certificate which is any good, say."""
+TCP_REFUSALS = (CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, TLS_ON_PLAIN, PLAIN_ON_TLS, TLS_FAILED)
 """All refusals on which no protocol has been spoken yet."""
 
 SECONDS_BOUNDS: Final[tuple[float, ...]] = (

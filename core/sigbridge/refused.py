@@ -9,7 +9,7 @@ import logging
 from typing import Final
 
 from sigbridge.addresses import UNIX
-from sigbridge.counters import REFUSAL_REASONS, TCP_REFUSALS, Counters
+from sigbridge.counters import REFUSAL_REASONS, TCP_REFUSALS, TLS_FAILED, Counters
 from sigbridge.errors import SignalingError
 
 logger = logging.getLogger("sigbridge.door")
@@ -17,7 +17,7 @@ logger = logging.getLogger("sigbridge.door")
 MAX_DETAIL_LENGTH: Final = 128
 """Characters of a detail; some are a client's own words."""
 
-_OURS: Final = frozenset({"sessions", "memory", *(word for _, word in TCP_REFUSALS)})
+_OURS: Final = frozenset({"sessions", "memory", *(word for _, word in TCP_REFUSALS)} - {TLS_FAILED[1]})
 """The words that tell of a limit of the server's, or of clients at the wrong port: its operator should look."""
 
 

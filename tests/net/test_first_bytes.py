@@ -2,16 +2,18 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 
 import pytest
 
+from certificates import Authority
 from event_loops import loops, on_loop
 from http2_bytes import PREFACE
 from noting import Noting
 from sigbridge import Settings
-from sigbridge.counters import PLAIN_ON_TLS, TLS_ON_PLAIN, Counters
+from sigbridge.counters import PLAIN_ON_TLS, TLS_FAILED, TLS_ON_PLAIN, Counters
 from sigbridge.settings import BindAddress
 from sigbridge_net.carrier import Carrier
 from sigbridge_net.first_bytes import plain_on_tls, tls_on_plain
@@ -115,7 +117,7 @@ async def _tls_on_tls(certificate):
 @pytest.mark.parametrize("said", [b"\0\1\2", b"get / HTTP/1.1\r\n\r\n", b""])
 def test_what_is_neither_is_left_to_tls(certificate, caplog, loop_factory, said):
     on_loop(loop_factory, _neither(certificate, said))
-    assert lines(caplog) == []
+    assert {reason for reason, *_ in lines(caplog)} <= {"tls"}
 
 
 async def _neither(certificate, said):
@@ -158,3 +160,34 @@ async def _tls_on_plain():
 def test_a_client_behind_a_unix_socket_is_named_so(clock, caplog):
     tls_on_plain(Counters(), "http")(Client(""), lambda: None, clock.now)
     assert lines(caplog) == [("tls_on_plain", "unix", "http")]
+
+
+@loops()
+@pytest.mark.parametrize(
+    ("shows", "detail"),
+    [("none", "PEER_DID_NOT_RETURN_A_CERTIFICATE"), ("a foreign one", "CERTIFICATE_VERIFY_FAILED: ")],
+)
+def test_a_client_without_a_good_certificate_is_told_of(tmp_path, caplog, loop_factory, shows, detail):
+    caplog.set_level(logging.INFO, logger="sigbridge.door")
+    on_loop(loop_factory, _without_a_good_certificate(tmp_path, shows))
+    (record,) = (record for record in caplog.records if record.name == "sigbridge.door")
+    assert (record.protocol, record.reason, record.remote) == ("tcp", "tls", "127.0.0.1")
+    assert record.detail.startswith(detail)
+
+
+async def _without_a_good_certificate(folder, shows):
+    authority, foreign = Authority(folder, "authority"), Authority(folder, "foreign")
+    context = ssl.create_default_context(cafile=authority.file)
+    context.check_hostname = False
+    if shows != "none":
+        context.load_cert_chain(*foreign.issue("alice"))
+    async with Port(authority.issue("localhost"), tls_client_ca_file=authority.file) as port:
+        with contextlib.suppress(OSError):
+            # With TLS 1.3 its own part is done before the server has looked at it.
+            reader, writer = await asyncio.open_connection("127.0.0.1", port.port, ssl=context)
+            with contextlib.suppress(OSError):
+                await reader.read()
+            writer.transport.abort()
+        await until(lambda: port.counters.refusals[TLS_FAILED] == 1)
+        await until(lambda: port.carrier.connection_count == 0)
+        assert port.made == []
