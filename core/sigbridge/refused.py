@@ -18,7 +18,10 @@ MAX_DETAIL_LENGTH: Final = 128
 """Characters of a detail; some are a client's own words."""
 
 _OURS: Final = frozenset({"sessions", "memory", *(word for _, word in TCP_REFUSALS)} - {TLS_FAILED[1]})
-"""The words that tell of a limit of the server's, or of clients at the wrong port: its operator should look."""
+"""The words that tell of a limit of the server's, or of clients at the wrong port: its operator should look.
+
+Those who fail in the handshake of TLS are not among them: whoever looks for open ports does.
+"""
 
 
 def note_refused(counters: Counters, protocol: str, word: str, remote: str, detail: str = "") -> None:
