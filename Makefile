@@ -71,7 +71,7 @@ test: $(DEV)  ## run the tests: all but the longest, which .ci/run plays too: th
 	$(PYTEST) $(AT_ONCE) $(PYTEST_ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no process and open no socket, in some seconds
-	$(PYTEST) --numprocesses auto --hypothesis-profile=quick -o faulthandler_timeout=0 -m "fast and not (square or fuzz$(if $(SIGBRIDGE_FAST_PATHS), or fast_paths))" $(PYTEST_ARGS)
+	$(PYTEST) --numprocesses auto --hypothesis-profile=quick --dist worksteal -o faulthandler_timeout=0 -m "fast and not (square or fuzz$(if $(SIGBRIDGE_FAST_PATHS), or fast_paths))" $(PYTEST_ARGS)
 
 coverage: $(DEV)  ## run what `test` does, and show the lines that nothing has run
 	$(PYTEST) $(AT_ONCE) --cov --cov-report=term $(PYTEST_ARGS)

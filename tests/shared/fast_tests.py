@@ -7,6 +7,7 @@ in every run, so that the mark says the truth. The pair of sockets by which an e
 import contextlib
 import fnmatch
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,8 +81,11 @@ OUTSIDE = (
 _PROCESSES = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen"}
 
 
+_outside = re.compile("|".join(map(fnmatch.translate, OUTSIDE))).match
+
+
 def _is_outside(node_id: str) -> bool:
-    return any(fnmatch.fnmatchcase(node_id, pattern) for pattern in OUTSIDE)
+    return _outside(node_id) is not None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
