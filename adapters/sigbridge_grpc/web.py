@@ -11,7 +11,6 @@ import binascii
 import logging
 import struct
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from sigbridge.auth import ALLOW_ALL, ANYBODY, Authenticator, Credentials, Identity
 from sigbridge.errors import (
@@ -35,7 +34,7 @@ from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.status import Trailers, trailers_of_refusal
 from sigbridge_net.credentials import bearer_token, utf8_of_latin1
 from sigbridge_net.origins import AllowedOrigins
-from sigbridge_net.pages import HttpRequest, TooSoon
+from sigbridge_net.pages import HttpRequest, Page, TooSoon
 from sigbridge_net.wire import Client
 
 logger = logging.getLogger("sigbridge.grpc")
@@ -46,18 +45,8 @@ _TRAILERS_FLAG = 0x80
 _PREFLIGHT_SECONDS = "7200"
 
 
-class WebResponse(NamedTuple):
-    """What goes back over HTTP."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes = b""
-    content_type: str = "text/plain; charset=utf-8"
-    too_soon: TooSoon | None = None
-
-
 class GrpcWeb:
-    """Answers gRPC-Web requests for the unary methods of a signaling server."""
+    """A `sigbridge_net.pages.HttpService` of the unary methods of a signaling server."""
 
     def __init__(
         self,
@@ -85,14 +74,23 @@ class GrpcWeb:
         self._authenticator = authenticator
         self._open = open_prefixes(reflection_requires_token=settings.reflection_requires_auth)
 
-    def preflight(self, headers: Mapping[str, str], client: Client) -> WebResponse:
+    def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page]:
+        """Answer a call, or a browser's question whether its page may make one."""
+        if request.method == "OPTIONS":
+            return self._preflight(request.headers, request.client)
+        if request.method != "POST":
+            return Page(405, b"method not allowed\n", headers=[("allow", "POST, OPTIONS")])
+        return self._call(request, now)
+
+    def _preflight(self, headers: Mapping[str, str], client: Client) -> Page:
         """Tell a browser whether a page of another origin may ask."""
         allowed = self._cors(headers)
         if not allowed:
             return self._foreign(headers, client)
-        return WebResponse(
+        return Page(
             200,
-            [
+            b"",
+            headers=[
                 *allowed,
                 ("access-control-allow-methods", "POST"),
                 (
@@ -103,7 +101,7 @@ class GrpcWeb:
             ],
         )
 
-    def answer(self, request: HttpRequest, now: Instant) -> WebResponse | Pending[WebResponse]:
+    def _call(self, request: HttpRequest, now: Instant) -> Page | Pending[Page]:
         """Answer one call; whatever happens to it is in its trailers, as gRPC has it.
 
         What is returned resolves to the answer, and to nothing else, where it must be looked up first who asks.
@@ -111,15 +109,16 @@ class GrpcWeb:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         base, _, subtype = kind.partition("+")
         if base not in (CONTENT_TYPE, TEXT_CONTENT_TYPE) or subtype not in ("", "proto"):
-            return WebResponse(415, [])
+            return Page(415, b"")
         cors = self._cors(request.headers)
         if "origin" in request.headers and not cors:
             return self._foreign(request.headers, request.client)
         is_text = base == TEXT_CONTENT_TYPE
 
-        def respond(outcome: Identity | SignalingError, then: Instant) -> WebResponse:
+        def respond(outcome: Identity | SignalingError, then: Instant) -> Page:
             answer, too_soon = self._answer_as(outcome, request, then, is_text=is_text)
-            return WebResponse(200, cors, base64.b64encode(answer) if is_text else answer, kind, too_soon)
+            body = base64.b64encode(answer) if is_text else answer
+            return Page(200, body, content_type=kind, headers=cors, too_soon=too_soon)
 
         try:
             identity = self._identify(request, now)
@@ -185,14 +184,14 @@ class GrpcWeb:
         address = request.client.address
         return TooSoon(request.path, error.retry_after_ms, lambda now: self._hub.hold_off(identity, address, now))
 
-    def turn_away(self, client: Client) -> None:
+    def turned_away(self, client: Client) -> None:
         """Count a client whose answer was still looked up when the server shut down."""
         note_refusal(self._counters, "grpc", server_draining(), client.address)
 
-    def _foreign(self, headers: Mapping[str, str], client: Client) -> WebResponse:
+    def _foreign(self, headers: Mapping[str, str], client: Client) -> Page:
         """No to a page of another origin; a cache must not give that answer to the next."""
         note_refused(self._counters, "grpc", "origin", client.address, headers.get("origin", ""))
-        return WebResponse(403, [("vary", "origin")])
+        return Page(403, b"", headers=[("vary", "origin")])
 
     def _cors(self, headers: Mapping[str, str]) -> list[tuple[str, str]]:
         """The headers that let a page of this origin read the answer; none where it may not."""

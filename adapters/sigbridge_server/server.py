@@ -43,7 +43,6 @@ from sigbridge_server.metrics import make_registry, metrics_text
 from sigbridge_server.open_doors import open_doors
 from sigbridge_server.places import VARIABLES, Inherited, Places, named
 from sigbridge_server.reloading import Judge, Reloadable, Reloader
-from sigbridge_server.web_service import WebService
 from sigbridge_websocket.wire import websocket_wires
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ class Server:
             authenticator=self._grpc_authenticator,
             origins=self.origins,
         )
-        site = Site({path: self._pages[path] for path in PROBE_PATHS}, WebService(web))
+        site = Site({path: self._pages[path] for path in PROBE_PATHS}, web)
         front = front_wires(
             settings,
             grpc=self._grpc_wires(site) if native else None,

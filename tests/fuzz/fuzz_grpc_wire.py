@@ -30,7 +30,6 @@ from sigbridge_grpc.web import GrpcWeb
 from sigbridge_grpc.wire import GrpcWire, grpc_wires
 from sigbridge_net.pages import Page, Site
 from sigbridge_net.wire import Client
-from sigbridge_server.web_service import WebService
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 PATHS = (
@@ -118,7 +117,7 @@ class Play:
             "/healthz": lambda: Page(200, b"alive"),
             "/large": lambda: Page(200, b"x" * 3 * SETTINGS.outbox_max_bytes),
         }
-        wires = grpc_wires(methods, SETTINGS, site=Site(pages, WebService(web)))
+        wires = grpc_wires(methods, SETTINGS, site=Site(pages, web))
         wire = wires(Client("192.0.2.1"), self._wake, self.now)
         assert isinstance(wire, GrpcWire)
         self.wire = wire

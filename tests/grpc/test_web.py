@@ -21,12 +21,11 @@ from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.service import SignalingService
-from sigbridge_grpc.web import GrpcWeb, WebResponse
+from sigbridge_grpc.web import GrpcWeb
 from sigbridge_http.wire import HttpWire, http_wires
 from sigbridge_net.origins import AllowedOrigins
-from sigbridge_net.pages import HttpRequest, Site
+from sigbridge_net.pages import HttpRequest, Page, Site
 from sigbridge_net.wire import Client
-from sigbridge_server.web_service import WebService
 
 NOW = Instant(1.0, 1.0)
 PEERS = "/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers"
@@ -48,11 +47,15 @@ def request(path: str, body: bytes, headers: Mapping[str, str]) -> HttpRequest:
     return HttpRequest("POST", path, headers, body, Client("192.0.2.1"))
 
 
-def ask(
-    web: GrpcWeb, path: str = HEALTH, body: bytes = framed(b""), headers: Mapping[str, str] = BINARY
-) -> WebResponse:
+def preflight(web: GrpcWeb, headers: Mapping[str, str]) -> Page:
+    page = web.answer(HttpRequest("OPTIONS", HEALTH, headers, b"", CLIENT), NOW)
+    assert isinstance(page, Page)
+    return page
+
+
+def ask(web: GrpcWeb, path: str = HEALTH, body: bytes = framed(b""), headers: Mapping[str, str] = BINARY) -> Page:
     response = web.answer(request(path, body, headers), NOW)
-    assert isinstance(response, WebResponse)
+    assert isinstance(response, Page)
     return response
 
 
@@ -169,14 +172,14 @@ def test_other_content_types_are_refused(kind: str) -> None:
 )
 def test_pages_of_named_origins_only_may_ask(origin: str, allowed: bool) -> None:
     web = make_web(origins=("https://a.example",))
-    preflight = web.preflight({"origin": origin, "access-control-request-method": "POST"}, CLIENT)
+    asked = preflight(web, {"origin": origin, "access-control-request-method": "POST"})
     response = ask(web, headers={**BINARY, "origin": origin})
-    assert (preflight.status, response.status) == ((200, 200) if allowed else (403, 403))
+    assert (asked.status, response.status) == ((200, 200) if allowed else (403, 403))
     if allowed:
         assert ("access-control-allow-origin", origin) in response.headers
-        assert ("access-control-allow-methods", "POST") in preflight.headers
+        assert ("access-control-allow-methods", "POST") in asked.headers
     else:
-        assert preflight.headers == response.headers == [("vary", "origin")]
+        assert asked.headers == response.headers == [("vary", "origin")]
     assert web._counters.refusals["grpc", "origin"] == (0 if allowed else 2)
 
 
@@ -185,7 +188,7 @@ def test_pages_are_judged_as_websocket_judges_them(listed: str, origin: str, all
     web = make_web(origins=LISTS[listed])
     said = "*" if listed in ("every", "none") else origin
     for response in (
-        web.preflight({"origin": origin, "access-control-request-method": "POST"}, CLIENT),
+        preflight(web, {"origin": origin, "access-control-request-method": "POST"}),
         ask(web, headers={**BINARY, "origin": origin}),
     ):
         assert response.status == (200 if allowed else 403)
@@ -205,13 +208,13 @@ def test_a_client_that_is_no_page_gets_no_cors_headers() -> None:
 # Whose identity is looked up.
 
 
-def awaited(door: Later, path: str = HEALTH, **settings: int) -> tuple[Pending[WebResponse], list[WebResponse]]:
+def awaited(door: Later, path: str = HEALTH, **settings: int) -> tuple[Pending[Page], list[Page]]:
     known = Settings(**settings)  # type: ignore[arg-type]
     web = GrpcWeb(SignalingService(Hub(known, NOW)), HealthBoard(), known, authenticator=door)
     response = web.answer(request(path, framed(b""), {**BINARY, "authorization": "Bearer token"}), NOW)
     assert isinstance(response, Pending)
-    answers: list[WebResponse] = []
-    response.then(lambda outcome, _: answers.append(cast(WebResponse, outcome)))
+    answers: list[Page] = []
+    response.then(lambda outcome, _: answers.append(cast(Page, outcome)))
     return response, answers
 
 
@@ -261,10 +264,10 @@ def test_origins_are_those_of_the_moment() -> None:
     web = GrpcWeb(SignalingService(Hub(known, NOW)), HealthBoard(), known, origins=origins)
     headers = {**BINARY, "origin": "https://b.example"}
     assert ask(web, headers=headers).status == 403
-    assert web.preflight(headers, CLIENT).status == 403
+    assert preflight(web, headers).status == 403
     origins.list_instead(("https://b.example",))
     assert ask(web, headers=headers).status == 200
-    assert dict(web.preflight(headers, CLIENT).headers)["access-control-allow-origin"] == "https://b.example"
+    assert dict(preflight(web, headers).headers)["access-control-allow-origin"] == "https://b.example"
 
 
 class WebLine(Line):
@@ -273,7 +276,7 @@ class WebLine(Line):
     wire: HttpWire
 
     def __init__(self, web: GrpcWeb, clock: Clock) -> None:
-        super().__init__(http_wires(Site({}, WebService(web)), Settings()), clock)
+        super().__init__(http_wires(Site({}, web), Settings()), clock)
 
     def ask(self) -> tuple[str, str]:
         """Asks for the peers of a room; returns its status and message."""

@@ -20,7 +20,6 @@ from sigbridge_grpc.web import GrpcWeb
 from sigbridge_http.wire import http_wires
 from sigbridge_net.pages import HttpRequest, Page, Site
 from sigbridge_net.wire import Client
-from sigbridge_server.web_service import WebService
 
 WEB = b"application/grpc-web+proto"
 MOST = 100_000
@@ -434,7 +433,7 @@ def test_both_versions_of_http_give_the_same_answer(
     method, path, headers, body = request_of_both
     settings = Settings(allowed_origins=("https://a.example",))
     web = GrpcWeb(SignalingService(Hub(settings, clock.now)), HealthBoard(), settings)
-    site = Site({"/healthz": lambda: Page(200, b"alive\n")}, WebService(web))
+    site = Site({"/healthz": lambda: Page(200, b"alive\n")}, web)
     line = make_server(clock, site=site).line()
     line.fast = fast
     fields = [(name.encode(), value.encode()) for name, value in headers]
@@ -458,7 +457,7 @@ def test_refused_calls_are_counted_as_before(places: Places) -> None:
 def test_questions_of_grpc_web_that_keep_coming_over_the_rate_end_their_connection(clock: Clock) -> None:
     settings = Settings(rate_per_second=1.0, rate_burst=10)
     hub = Hub(settings, clock.now)
-    line = make_server(clock, site=Site({}, WebService(GrpcWeb(SignalingService(hub), HealthBoard(), settings)))).line()
+    line = make_server(clock, site=Site({}, GrpcWeb(SignalingService(hub), HealthBoard(), settings))).line()
     begun = clock.now.monotonic
     while not line.goaways and clock.now.monotonic < begun + 5:
         answer = ask(line, GET_PEERS, framed(b""), method=b"POST", headers=[(b"content-type", WEB)])

@@ -15,7 +15,6 @@ from sigbridge_net.carrier import Carrier, Connection
 from sigbridge_net.clock import read_clock
 from sigbridge_net.pages import Page, Site
 from sigbridge_server.front import asks_for_websocket, front_wires
-from sigbridge_server.web_service import WebService
 from sigbridge_websocket.wire import websocket_wires
 
 TOKEN = "let-me-in"
@@ -74,7 +73,7 @@ class Place:
         doors = {"authenticator": door or StaticTokens(tokens)} if tokens or door else {}
         web = GrpcWeb(SignalingService(self.hub), board, settings, **doors)
         methods = signaling_methods(SignalingService(self.hub, encoding=FRAMED_PROTOBUF), board)
-        site = Site({"/healthz": lambda: Page(200, b"alive\n")}, WebService(web))
+        site = Site({"/healthz": lambda: Page(200, b"alive\n")}, web)
         self.wires = front_wires(
             settings,
             grpc=grpc_wires(methods, settings, site=site, **doors),
