@@ -19,12 +19,11 @@ from typing import Final
 
 from sigbridge import errors
 from sigbridge.addresses import address_group
-from sigbridge.auth import Credentials, Identity
+from sigbridge.auth import Credentials, Identity, token_digest
 from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge_auth.sources import Sources, joined
-from sigbridge_auth.token_file import digest_of
 from sigbridge_auth.verdicts import BadToken, UnknownKey
 
 MAX_TOKEN_LENGTH: Final = 16384
@@ -47,7 +46,7 @@ class TokenAuthenticator:
         self._waiting: Counter[str] = Counter()
         """Clients that wait, by address."""
         self.look_again: Callable[[], Pending[None]] | None = None
-        """Where it is set, resolves after the next look at the files, within about a second."""
+        """Asks for another look at the files, after which its `Pending` resolves; None: nobody looks at them."""
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
         """See `Authenticator`."""
@@ -84,7 +83,7 @@ class TokenAuthenticator:
             raise
         except BadToken as bad:
             # What is too long to be a token is not read, not even for its digest.
-            digest = digest_of(token) if len(token) <= MAX_TOKEN_LENGTH else None
+            digest = token_digest(token) if len(token) <= MAX_TOKEN_LENGTH else None
             wait = sources.guesses.count(address, digest, now.monotonic)
             raise _refusal(str(bad), wait) from None
         return proven if certified is None else joined(proven, certified)
@@ -101,7 +100,7 @@ class TokenAuthenticator:
             raise BadToken("the token is not known")
 
         def gate(signatures: int, unknown: bool) -> None:
-            wait = sources.guesses.take_checks(address, digest_of(token), signatures, now.monotonic, unknown=unknown)
+            wait = sources.guesses.take_checks(address, token_digest(token), signatures, now.monotonic, unknown=unknown)
             if wait:
                 raise _refusal("too many wrong tokens from its address", wait)
 

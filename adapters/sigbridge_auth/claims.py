@@ -18,7 +18,7 @@ from sigbridge_auth.verdicts import BadToken
 
 
 class ClaimRules:
-    """What the settings ask of claims."""
+    """The checks of claims that the settings ask for."""
 
     def __init__(self, settings: Settings) -> None:
         self._issuers: Final = frozenset(settings.jwt_issuer)

@@ -58,7 +58,7 @@ class Guesses:
     def __init__(self) -> None:
         self._addresses: OrderedDict[str, _Address] = OrderedDict()
         self._reconsidered = -math.inf
-        """When the sources last changed: what was wrong before may be good."""
+        """The moment of the last change of the sources: what was wrong before may be good."""
 
     def __len__(self) -> int:
         """The number of addresses that are remembered."""

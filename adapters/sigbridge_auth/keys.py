@@ -67,7 +67,7 @@ _READERS: Final[Mapping[str, Callable[[dict[str, Any]], object]]] = {
     "OKP Ed25519": OKPAlgorithm.from_jwk,
     "OKP Ed448": OKPAlgorithm.from_jwk,
 }
-"""How a JWK is read, by its kind and curve."""
+"""The functions that read a JWK, by its kind and curve."""
 _THUMBPRINT_MEMBERS: Final = frozenset(("crv", "e", "kty", "n", "x", "y"))
 """The members of which RFC 7638 makes a thumbprint, of all kinds."""
 _PRIVATE_MEMBERS: Final = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "priv"))

@@ -6,7 +6,6 @@ are digests alone. Rule 3: what a new content does to sessions is decided for ea
 they are revoked; wider, they have it at once. Source: `docs/security.md`.
 """
 
-import hashlib
 import math
 import re
 import tomllib
@@ -15,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sigbridge.auth import ALL_RIGHTS, Identity
+from sigbridge.auth import ALL_RIGHTS, Identity, token_digest
 from sigbridge.checks import MAX_ID_BYTES, check_id
 from sigbridge.errors import SignalingError
 from sigbridge.instant import Instant
@@ -56,7 +55,7 @@ class TokenFile:
         A dict finds it in a time that depends on the digest, of which a client that does not know the token can make
         nothing: to get nearer to a digest it would have to find a text for it, and what it learns tells it none.
         """
-        identity = self._entries.get(digest_of(token))
+        identity = self._entries.get(token_digest(token))
         if identity is not None and identity.expires_at is not None and identity.expires_at <= now.unix:
             raise BadToken("the token of the file has expired")
         return identity
@@ -113,11 +112,6 @@ class EntryProof:
 
     def __init__(self, digest: bytes) -> None:
         self.digest = digest
-
-
-def digest_of(token: str) -> bytes:
-    """Returns the SHA-256 digest of a token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 # Narrower and wider.
@@ -212,7 +206,7 @@ def _digest(members: dict[str, Any]) -> bytes:
         token = members["token"]
         if not isinstance(token, str) or not token or not token.isprintable() or token != token.strip():
             raise ValueError("token: expected one line of printable text, without spaces around it")
-        return digest_of(token)
+        return token_digest(token)
     digits = members["token_sha256"]
     if not isinstance(digits, str) or not re.fullmatch("[0-9a-fA-F]{64}", digits):
         raise ValueError("token_sha256: expected 64 hexadecimal digits")

@@ -1,4 +1,4 @@
-"""What sources say of tokens that prove nobody. The text is for the log, and holds nothing of the token."""
+"""The exceptions of tokens that prove nobody. Their text is for the log, and holds nothing of the token."""
 
 
 class BadToken(Exception):

@@ -19,7 +19,10 @@ from sigbridge_net.errors import AccessError
 
 
 def read_access(options: argparse.Namespace) -> dict[str, Any]:
-    """What `connect` is told of tokens and certificates; UsageError or AccessError where one of them is no good."""
+    """Returns the arguments of `connect` about tokens and certificates.
+
+    Raises UsageError or AccessError where one of them is no good.
+    """
     _check_certificate(options.cert, options.key)
     return {
         "token": _token(options.token_file),

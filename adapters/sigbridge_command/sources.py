@@ -35,7 +35,7 @@ class Files:
 
 
 class Given:
-    """What is given at one moment; UsageError where a file is no good."""
+    """The variables and fields of one moment, with the source of each; UsageError where a file is no good."""
 
     def __init__(self, files: Files, environ: Mapping[str, str] = os.environ) -> None:
         """Reads the files."""

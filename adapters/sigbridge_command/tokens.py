@@ -200,7 +200,7 @@ def _judge(token: str, settings: Settings) -> Identity | str:
 
 
 def _facts(identity: Identity, settings: Settings) -> dict[str, Any]:
-    """What an identity may do, as one JSON object."""
+    """Returns an identity's owner, rights and end as one JSON object."""
     return {
         "good": True,
         "source": identity.source or "shared",

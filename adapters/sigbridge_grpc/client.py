@@ -239,7 +239,7 @@ def _channel(target: str, *, secure: bool, access: Access) -> grpc.aio.Channel:
 
 
 async def _cannot_connect(target: str, details: str, *, secure: bool) -> ConnectionClosed:
-    """How a connection that never came to be ends: by what was probably meant, else by what the library says."""
+    """Returns the end of a connection that was never made, with what was probably meant, else the library's reason."""
     hint = await _hint(target, secure=secure)
     return ConnectionClosed(f"cannot connect to {target}: {hint or details}", reconnect=not hint)
 

@@ -20,7 +20,7 @@ _CERTIFICATES_KEPT = 1024
 
 
 def credentials_of(metadata: Iterable[Any], context: Any) -> Credentials:
-    """What a call shows, of whose metadata these are the pairs."""
+    """Returns the credentials of a call; `metadata` is its pairs of name and value."""
     values = [
         value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
         for name, value in metadata

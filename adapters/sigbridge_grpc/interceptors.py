@@ -1,4 +1,4 @@
-"""What stands before every method of a gRPC server: who calls, and the time limit of unary calls.
+"""The interceptors of a gRPC server: one authenticates every call, one limits the time of unary calls.
 
 A server's interceptors are fixed when it is made, so these are exported for hosts: `interceptors`.
 
@@ -35,12 +35,12 @@ from sigbridge_net.clock import read_clock
 logger = logging.getLogger("sigbridge.grpc")
 
 _END: Any = vars(grpc.aio)["EOF"]
-"""What is read behind the last request; the stubs do not know it."""
+"""The object that is read behind the last request; the stubs do not know it."""
 STATUS_CODES = {int(code.value[0]): code for code in grpc.StatusCode}
 
 
 class Judged(NamedTuple):
-    """Who calls, as it was judged before the call's handler was run."""
+    """The caller's identity, and the authenticator that has proven it, before the call's handler is run."""
 
     identity: Identity
     authenticator: Authenticator
@@ -68,7 +68,7 @@ def caller_of(context: Any) -> Identity:
 
 
 def judged_of(context: Any) -> Judged:
-    """Who calls, and who has judged that."""
+    """Returns the identity of a call, and the authenticator that has proven it."""
     judged = _judged.get()
     if judged is not None:
         return judged
@@ -170,7 +170,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
 
 class _Entrance:
-    """What stands before a handler: the question who calls, and the request where there is a single one."""
+    """Authenticates a call before its handler is run, and reads its request where there is a single one."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How the end of a call looks on gRPC: its status, and trailers that say more than a status can.
+"""The end of a call on gRPC: its status, and trailers that say more than a status can.
 
 Source: `docs/protocol.md`, sections "How a connection ends" and "Refused at the door".
 """

@@ -121,7 +121,7 @@ class HttpWire:
         self._connection = _new_connection()
         """The machine of one request: what comes behind that, it is never given twice."""
         self._unread = bytearray()
-        """What has come of a request whose head is not whole, or has not been looked at."""
+        """The bytes of a request whose head is not whole, or has not been looked at."""
         self._searched = 0
         """The bytes of it in which its head does not end."""
         self._request: h11.Request | None = None

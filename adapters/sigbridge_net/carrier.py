@@ -70,7 +70,7 @@ class ConnectionLimits(NamedTuple):
 
 
 class _Port(NamedTuple):
-    """What becomes of the connections to one address."""
+    """The wires and the TLS of the connections to one address."""
 
     wire_factory: WireFactory
     tls: ssl.SSLContext | None

@@ -17,7 +17,7 @@ WORD_HEADER: Final = "Signaling-Disconnect"
 RETRY_HEADER: Final = "Signaling-Retry-After-Ms"
 
 CLOSE_CODES: Final = 4000
-"""What is added to HTTP's status; codes from 4000 on are for applications (RFC 6455, section 7.4.2)."""
+"""The number that is added to HTTP's status; codes from 4000 on are for applications (RFC 6455, section 7.4.2)."""
 MAX_REASON_BYTES: Final = 123
 """The bytes of a close frame's reason (RFC 6455, section 5.5)."""
 _RETRY: Final = " retry-after-ms="

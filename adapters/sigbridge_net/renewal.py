@@ -37,7 +37,7 @@ from sigbridge_net.errors import AccessError
 logger = logging.getLogger("sigbridge.client")
 
 TokenSource: TypeAlias = Callable[[], "str | None | Awaitable[str | None]"]
-"""What returns a token that is good now, or an awaitable of it; `None` where there is none."""
+"""A function that returns a token that is good now, or an awaitable of it; `None` where there is none."""
 
 SOURCE_TIMEOUT_SECONDS: Final = 30.0
 """So long may a source of tokens take."""

@@ -18,7 +18,7 @@ HTTP1: Final = "http/1.1"
 
 
 class Read(NamedTuple):
-    """What was read of the files at once."""
+    """The content of the files, read together."""
 
     context: ssl.SSLContext
     certificate: bytes
@@ -45,7 +45,7 @@ class ServerTls:
             path for path in (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) if path
         )
         self.present = self.read()
-        """What was read last; in one piece, since grpc's threads ask for it."""
+        """The content that was read last; in one piece, since grpc's threads ask for it."""
         self.context = self.present.context
         """For the carrier's listeners."""
         # A context forgets no authority that it once trusted, so that each reading has one of its own.

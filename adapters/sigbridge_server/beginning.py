@@ -1,4 +1,4 @@
-"""What a server says of itself when it begins: one record of the log, with what a stranger would ask first.
+"""The record of the log with which a server begins: what it is, where it listens, who is let in, and its limits.
 
 Rule 1: sources of identities by the names of their settings, never by what they hold. Rule 2: no name of a member ever
 changes its meaning: programs read them. Source: `docs/running.md`, section "The log".
@@ -15,7 +15,7 @@ from sigbridge_server.certificate_watch import told_time
 from sigbridge_server.versions import is_compiled
 
 OWN: Final = "authenticator"
-"""What is asked for where a program decides by itself."""
+"""The source that is named where a program decides by itself."""
 
 _SOURCES: Final = (
     "auth_tokens",

@@ -32,19 +32,19 @@ REPEAT_SECONDS = 86400.0
 """The time between two lines about the same certificate."""
 
 
-class Standing(Enum):
-    """How far a certificate's end is."""
+class Nearness(Enum):
+    """The nearness of a certificate's end."""
 
     FINE = "fine"
     ENDING = "ending"
     EXPIRED = "expired"
 
 
-def standing(not_after: float, unix: float) -> Standing:
+def nearness(not_after: float, unix: float) -> Nearness:
     """Returns how far an end is at a moment; both are Unix seconds."""
     if not_after <= unix:
-        return Standing.EXPIRED
-    return Standing.ENDING if not_after - unix <= WARNING_SECONDS else Standing.FINE
+        return Nearness.EXPIRED
+    return Nearness.ENDING if not_after - unix <= WARNING_SECONDS else Nearness.FINE
 
 
 def told_time(unix: float) -> str:
@@ -58,8 +58,8 @@ class CertificateWatch:
     def __init__(self, tls: ServerTls, *, clock: Clock = read_clock) -> None:
         self._tls = tls
         self._clock = clock
-        self._said: tuple[Standing, float] | None = None
-        """What was said last; None where nothing is to be said."""
+        self._said: tuple[Nearness, float] | None = None
+        """The state and the end that were said last; None where nothing is to be said."""
         self._again_at = NEVER
         """The moment (monotonic seconds) at which the same is said again."""
         self._handle: asyncio.TimerHandle | None = None
@@ -79,15 +79,15 @@ class CertificateWatch:
         not_after, now = self._tls.present.not_after, self._clock()
         if not_after is None:
             return
-        found = standing(not_after, now.unix)
-        if found is Standing.FINE:
+        found = nearness(not_after, now.unix)
+        if found is Nearness.FINE:
             self._said = None
             return
         if self._said == (found, not_after) and now.monotonic < self._again_at:
             return
         self._said, self._again_at = (found, not_after), now.monotonic + REPEAT_SECONDS
         facts = {"files": ", ".join(self._tls.paths), "not_after": told_time(not_after)}
-        if found is Standing.EXPIRED:
+        if found is Nearness.EXPIRED:
             logger.error("the certificate has expired", extra=facts)
         else:
             logger.warning("the certificate ends soon", extra=facts | {"days": int((not_after - now.unix) / 86400)})

@@ -149,7 +149,7 @@ class HubCollector(Collector):
 
 
 class ServerCollector(Collector):
-    """What is installed and runs, and the end of its certificate."""
+    """Collects the build that runs, and the end of the server's certificate."""
 
     def __init__(self, engine: str, not_after: Callable[[], float | None]) -> None:
         self._engine = engine

@@ -22,11 +22,11 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from sigbridge.auth import Identity
 from sigbridge.errors import SigbridgeError
 from sigbridge.instant import Instant
 from sigbridge.pending import Pending
 from sigbridge.settings import SettingError
+from sigbridge.standing import Judge
 from sigbridge_net.clock import read_clock
 
 logger = logging.getLogger("sigbridge.server")
@@ -38,21 +38,19 @@ PATIENCE_SECONDS = 10.0
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """The largest file that is read again: what is larger is none of ours, and would take the memory of everybody."""
 
-Judge: TypeAlias = Callable[[Identity], Identity | None]
-"""Says of an identity what it is now: the same where nothing has changed, `None` where it is no more."""
 Review: TypeAlias = Callable[[Judge, Instant], None]
 """Lets a judge say it of the identities of all sessions."""
 
 
 class Reloadable(Protocol):
-    """What is made of files, and may be made anew."""
+    """An object that is made of files, and may be made anew."""
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The files."""
 
     def read(self) -> Any:
-        """What the files hold; SettingError where they are no good. Called in a thread: it changes nothing."""
+        """Returns the content of the files, in a thread, and changes nothing; SettingError where they are no good."""
 
     def put(self, content: Any, now: Instant) -> None:
         """Take what was read, on the event loop: it counts from now on."""
@@ -86,7 +84,7 @@ class _Watched:
         self.emptied: _Signature = ()
         """The files as they were when one had become empty."""
         self.complaint = ""
-        """What was wrong with them, where it was."""
+        """The fault of the files that was reported last; empty where there is none."""
 
     @property
     def names(self) -> str:
@@ -124,7 +122,7 @@ class Reloader:
         """The event loop while the thread runs."""
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._asked = 0
-        """How often somebody has asked for another look."""
+        """The number of looks that were asked for."""
         self._waiting: list[tuple[int, Pending[None]]] = []
         """Those who wait for a look that begins after they have asked, each with the number of the question."""
 

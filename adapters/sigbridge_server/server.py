@@ -18,6 +18,7 @@ from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.pending import Pending
 from sigbridge.settings import SettingError, Settings
+from sigbridge.standing import Judge
 from sigbridge_auth.authenticators import TokenAuthenticator
 from sigbridge_auth.sources import ReviewedSource, Sources
 from sigbridge_grpc.encoding import FRAMED_PROTOBUF
@@ -42,7 +43,7 @@ from sigbridge_server.memory import MemoryWatch
 from sigbridge_server.metrics import make_registry, metrics_text
 from sigbridge_server.open_doors import open_doors
 from sigbridge_server.places import VARIABLES, Inherited, Places, named
-from sigbridge_server.reloading import Judge, Reloadable, Reloader
+from sigbridge_server.reloading import Reloadable, Reloader
 from sigbridge_websocket.wire import websocket_wires
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Server:
     """The same of `/metrics`, `/healthz` and `/readyz`; `None` where these are off."""
 
     addresses: dict[str, list[str]]
-    """Where it listens, for people, by `grpc`, `ws` and `http`; known after `start`."""
+    """The addresses that it listens on, for people, by `grpc`, `ws` and `http`; known after `start`."""
 
     def __init__(
         self,

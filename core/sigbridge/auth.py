@@ -41,7 +41,7 @@ class Certificate(Struct, frozen=True):
 
 
 class Credentials(Struct, frozen=True):
-    """What a client shows: when it connects, and with a new token later."""
+    """The token and the certificate that a client shows, when it connects and with a new token later."""
 
     token: str | None = None
     """The API token, without the word `Bearer`; `None` where there was none, or more than one."""
@@ -70,7 +70,7 @@ class Identity(Struct, frozen=True):
     rooms: Container[str] | None = None
     """The rooms that it may enter, likewise; `None` allows all."""
     rights: frozenset[str] = ALL_RIGHTS
-    """Of `ALL_RIGHTS` those that it has; other words grant nothing."""
+    """The rights that it has, of `ALL_RIGHTS`; other words grant nothing."""
     source: str = ""
     """The kind of credentials that proved it: `jwt`, `token`, `cert`, or empty; subjects of two sources are two."""
     issuer: str = ""
@@ -109,7 +109,7 @@ class Identity(Struct, frozen=True):
         self.check_room(room)
 
     def may_be(self, room: str, peer_id: str, reserved: Container[str] = ()) -> bool:
-        """Whether this identity may have that peer id and that room; see `check_announce`."""
+        """Returns whether this identity may have that peer id and that room; see `check_announce`."""
         return self._may_have(peer_id, reserved) and (self.rooms is None or room in self.rooms)
 
     def _may_have(self, peer_id: str, reserved: Container[str]) -> bool:
@@ -165,11 +165,11 @@ class StaticTokens:
 
     def __init__(self, tokens: Iterable[str]) -> None:
         # Digests are of one length, so that a comparison tells nothing about a token's.
-        self._digests = [_digest(token) for token in tokens]
+        self._digests = [token_digest(token) for token in tokens]
 
     def knows(self, token: str) -> bool:
         """Returns whether a token is one of them."""
-        shown = _digest(token)
+        shown = token_digest(token)
         # Every token is compared, whether one has matched already or not.
         matches = [hmac.compare_digest(shown, known) for known in self._digests]
         return any(matches)
@@ -222,5 +222,6 @@ def _of_certificate(credentials: Credentials) -> Identity:
     return Identity(subject, source="cert") if subject else ANYBODY
 
 
-def _digest(token: str) -> bytes:
+def token_digest(token: str) -> bytes:
+    """Returns the SHA-256 digest of a token; bytes of it that are no UTF-8 count as they are."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -47,5 +47,5 @@ _ADVICE: Final = {**REFUSALS, **{reason.word: reason.reconnect for reason in Dis
 
 
 def reconnect_advice(word: str) -> bool | None:
-    """Whether a client should come back that was told this word; `None` where the word says nothing of that."""
+    """Returns whether a client should come back that was told this word; `None` where the word says nothing of that."""
     return _ADVICE.get(word)

@@ -135,7 +135,7 @@ class Hub:
         self._standing = Standing(Patterns(settings.reserved_peer_ids), self._headcount, self._held, self._end_later)
         self._call_in_next_turn: Callable[[], None] | None = None
         self._turn_asked = False
-        """Whether the next turn of the event loop was asked for already."""
+        """True once the next turn of the event loop was asked for."""
         self._announcing = AnnounceRule(
             settings, self._rooms, self._delivery, self._farewells, self._limiter, self._standing, directory
         )

@@ -1,4 +1,4 @@
-"""Who is not let in, whatever the door: counted, and told to the log in a line of one shape.
+"""Refusals at every door: each is counted, and told to the log in a line of one shape.
 
 Rule 1: each refusal is one line and one count, with one word in both. Rule 2: a line holds the word, the protocol and
 the address, and a detail that clients cannot make long; credentials are never given to it. Lines that repeat

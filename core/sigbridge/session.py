@@ -150,7 +150,7 @@ class Session:
         self.outbox = outbox
         self.identity = caller.identity
         self.ends_at = NEVER
-        """When it ends because its credentials do (monotonic seconds)."""
+        """The moment at which it ends because its credentials do (monotonic seconds)."""
         self.has_authenticated = False
         """True once it was given an identity by `authenticate`: nobody in particular may become somebody once."""
         self.floods: FloodCount | None = None

@@ -20,7 +20,7 @@ from sigbridge.session import Session
 from sigbridge.share import EVENTS_PER_TURN
 
 LONGEST_SECONDS: Final = 10 * 365.25 * 86400
-"""What lasts longer than ten years never ends."""
+"""The longest time after which a session ends with its identity: ten years. What lasts longer never ends."""
 EVENTS_PER_END: Final = 16
 """Events that count as much as the end of one session: of these, 32 come in one turn."""
 

@@ -12,7 +12,7 @@ from clock import Clock
 from served import ANY_PORT
 from sigbridge import Settings
 from sigbridge_net.tls import ServerTls
-from sigbridge_server.certificate_watch import CHECK_SECONDS, CertificateWatch, Standing, standing
+from sigbridge_server.certificate_watch import CHECK_SECONDS, CertificateWatch, Nearness, nearness
 from sigbridge_server.server import Server
 from waiting import until
 
@@ -23,16 +23,16 @@ END = 1_900_000_000.0
 @pytest.mark.parametrize(
     ("left", "expected"),
     [
-        (31 * DAY, Standing.FINE),
-        (30 * DAY + 1, Standing.FINE),
-        (30 * DAY, Standing.ENDING),
-        (0.5, Standing.ENDING),
-        (0.0, Standing.EXPIRED),
-        (-DAY, Standing.EXPIRED),
+        (31 * DAY, Nearness.FINE),
+        (30 * DAY + 1, Nearness.FINE),
+        (30 * DAY, Nearness.ENDING),
+        (0.5, Nearness.ENDING),
+        (0.0, Nearness.EXPIRED),
+        (-DAY, Nearness.EXPIRED),
     ],
 )
 def test_how_far_an_end_is(left, expected):
-    assert standing(END, END - left) is expected
+    assert nearness(END, END - left) is expected
 
 
 class Watched:

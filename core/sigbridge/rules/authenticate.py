@@ -91,7 +91,7 @@ class AuthenticateRule:
 
 
 def _may_become(session: Session, identity: Identity) -> bool:
-    """Whether a session may act for this identity; see the table above."""
+    """Returns whether a session may act for this identity; see the table above."""
     if session.identity.name:
         return identity.name == session.identity.name
     return session.peer is None and not session.has_authenticated

@@ -43,14 +43,14 @@ GRPC_VARIABLES: Final = frozenset(
         "GRPC_SINGLE_THREADED_UNARY_STREAM",
     }
 )
-"""What grpc-core and grpcio read, of variables that have no family."""
+"""The variables of grpc-core and grpcio that belong to no family."""
 GRPC_FAMILIES: Final = ("GRPC_EXPERIMENTAL_", "GRPC_GCP_", "GRPC_PYTHON_", "GRPC_TEST_ONLY_", "GRPC_XDS_")
 """The beginnings of the other ones, of which each version has more."""
 
 _CLOSE: Final = 0.6
-"""How alike a name that begins as ours do must be to the one that was meant: what difflib has as its default."""
+"""The least likeness of a name that begins as ours do to the one that was meant: difflib's default."""
 _A_SLIP: Final = 0.9
-"""How alike any other must be: one letter too many or too few in ten."""
+"""The same of any other name: one letter too many or too few in ten."""
 
 # https://kubernetes.io/docs/tutorials/services/connect-applications-service/ and the links of Docker, which it follows.
 _service: Final = re.compile(r"[A-Z0-9_]+_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP).*)")
