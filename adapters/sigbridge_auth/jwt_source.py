@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sigbridge import Instant, Settings
 from sigbridge.auth import Identity
+from sigbridge.checks import MAX_TOKEN_BYTES
 from sigbridge_auth.claims import ClaimRules
 from sigbridge_auth.strict_json import read_json
 from sigbridge_auth.verdicts import BadToken, UnknownKey
@@ -22,7 +23,6 @@ from sigbridge_auth.verdicts import BadToken, UnknownKey
 if TYPE_CHECKING:
     from sigbridge_auth.keys import Key, Keys
 
-MAX_TOKEN_BYTES: Final = 8192
 MAX_CACHED: Final = 4096
 
 Gate: TypeAlias = Callable[[int, bool], None]

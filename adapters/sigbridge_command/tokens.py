@@ -7,7 +7,6 @@ code 2, so that 1 means: the token is refused.
 """
 
 import argparse
-import hashlib
 import json
 import re
 import sys
@@ -16,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from sigbridge.auth import Credentials, Identity
+from sigbridge.auth import Credentials, Identity, token_digest
+from sigbridge.checks import MAX_ID_BYTES, MAX_TOKEN_BYTES
 from sigbridge.errors import SigbridgeError, SignalingError
 from sigbridge.patterns import Patterns
 from sigbridge.pending import Pending
@@ -29,8 +29,6 @@ from sigbridge_net.clock import read_clock
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_LIFETIME_SECONDS: Final = 10 * 366 * 86400
-_MAX_TOKEN_BYTES: Final = 8192
-"""Tokens that are longer are refused by servers."""
 _MAX_READ: Final = 65536
 
 _Deed: TypeAlias = Callable[[], int]
@@ -82,8 +80,8 @@ def _create(options: argparse.Namespace) -> int:
     claims |= _rights(options)
     headers = None if options.kid is None else {"kid": _name("--kid", options.kid)}
     token = jwt.encode(claims, key, algorithm=algorithm, headers=headers)
-    if len(token) > _MAX_TOKEN_BYTES:
-        raise UsageError(f"the token has {len(token)} bytes, and servers refuse more than {_MAX_TOKEN_BYTES}: say less")
+    if len(token) > MAX_TOKEN_BYTES:
+        raise UsageError(f"the token has {len(token)} bytes, and servers refuse more than {MAX_TOKEN_BYTES}: say less")
     print(token)
     return 0
 
@@ -107,6 +105,8 @@ def _private_key(path: str, data: bytes) -> tuple[Any, str]:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+    from sigbridge_auth.keys import MIN_RSA_BITS
+
     if b"PRIVATE KEY-----" not in data:
         raise _no_key(path, "holds no private key: expected the one by whose public half the server checks")
     try:
@@ -116,8 +116,8 @@ def _private_key(path: str, data: bytes) -> tuple[Any, str]:
     except (ValueError, UnsupportedAlgorithm):
         raise _no_key(path, "cannot be read: expected one private key in PEM") from None
     if isinstance(key, RSAPrivateKey):
-        if key.key_size < 2048:
-            raise _no_key(path, f"has {key.key_size} bits, and servers refuse it: expected 2048 or more")
+        if key.key_size < MIN_RSA_BITS:
+            raise _no_key(path, f"has {key.key_size} bits, and servers refuse it: expected {MIN_RSA_BITS} or more")
         return key, "RS256"
     if isinstance(key, EllipticCurvePrivateKey):
         algorithm = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}.get(key.curve.name)
@@ -154,7 +154,7 @@ def _entry(options: argparse.Namespace) -> int:
     token = _read(options.token_file)
     if not token.isprintable():
         raise UsageError("the token holds what no header can carry: expected one line of printable text")
-    members: dict[str, Any] = {"token_sha256": hashlib.sha256(token.encode()).hexdigest()}
+    members: dict[str, Any] = {"token_sha256": token_digest(token).hex()}
     if options.subject is not None:
         members["subject"] = _name("--subject", options.subject)
     members |= _rights(options)
@@ -179,7 +179,7 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
         print(json.dumps({"good": False, "reason": outcome}) if options.json else f"refused: {outcome}")
         return 1
     facts = _facts(outcome, settings)
-    print(json.dumps(facts) if options.json else _page(facts))
+    print(json.dumps(facts) if options.json else _for_people(facts))
     return 0
 
 
@@ -225,8 +225,8 @@ def _texts(allowed: Container[str] | None) -> list[str] | None:
     return sorted(allowed) if isinstance(allowed, frozenset) else [repr(allowed)]
 
 
-def _page(facts: dict[str, Any]) -> str:
-    """The facts for people."""
+def _for_people(facts: dict[str, Any]) -> str:
+    """Returns the facts as lines for people."""
     sources = {"jwt": "a JWT", "token": "the token file", "shared": "GRPC_AUTH_TOKENS"}
     peer_ids = _listed(facts["peer_ids"])
     if facts["reserved_peer_ids"]:
@@ -306,8 +306,8 @@ def _rights(options: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def _name(option: str, text: str) -> str:
-    if not text or not text.isprintable() or len(text.encode(errors="replace")) > 256:
-        raise UsageError(f"{option}: expected printable text of at most 256 bytes")
+    if not text or not text.isprintable() or len(text.encode(errors="replace")) > MAX_ID_BYTES:
+        raise UsageError(f"{option}: expected printable text of at most {MAX_ID_BYTES} bytes")
     return text
 
 

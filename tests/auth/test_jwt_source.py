@@ -28,8 +28,9 @@ from jwts import (
 )
 from sigbridge import Instant
 from sigbridge.auth import Identity
+from sigbridge.checks import MAX_TOKEN_BYTES
 from sigbridge_auth import jwt_source
-from sigbridge_auth.jwt_source import MAX_TOKEN_BYTES, JwtSource
+from sigbridge_auth.jwt_source import JwtSource
 from sigbridge_auth.verdicts import BadToken, UnknownKey
 
 PUBLIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed448")
