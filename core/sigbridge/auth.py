@@ -1,4 +1,4 @@
-"""Who may connect, and as whom.
+"""Authentication: the decision who may connect, and as whom.
 
 Rule 1: an `Authenticator` turns what a client shows (`Credentials`) into an `Identity`, or refuses; it is asked before
 anything is made for the session. Rule 2: an identity goes with every question, in a session and outside of one, and is
@@ -88,20 +88,26 @@ class Identity(Struct, frozen=True):
     """
 
     def __post_init__(self) -> None:
+        """Makes the name of source, issuer and subject if none is given."""
         if self.subject and not self.name:
             source = f"{self.source}:" if self.source else ""
             issuer = f"{self.issuer}/" if self.issuer else ""
             msgspec.structs.force_setattr(self, "name", f"{source}{issuer}{self.subject}")
 
     def check_right(self, right: str) -> None:
-        """Raise SignalingError (PERMISSION_DENIED) where this identity lacks a right."""
+        """Checks that this identity has a right.
+
+        :raises SignalingError: PERMISSION_DENIED if it lacks it.
+        """
         if right not in self.rights:
             raise errors.right_missing(right)
 
     def check_announce(self, room: str, peer_id: str, reserved: Container[str] = ()) -> None:
-        """Raise SignalingError (PERMISSION_DENIED) where this identity may not be that peer of that room.
+        """Checks that this identity may announce that peer id in that room.
 
-        `reserved` are the ids that only identities of somebody may have, whose own `peer_ids` name them.
+        `reserved` are the ids that only identities with a name may have, whose own `peer_ids` match them.
+
+        :raises SignalingError: PERMISSION_DENIED if it may not.
         """
         self.check_right(ANNOUNCE)
         if not self._may_have(peer_id, reserved):
@@ -113,13 +119,17 @@ class Identity(Struct, frozen=True):
         return self._may_have(peer_id, reserved) and (self.rooms is None or room in self.rooms)
 
     def _may_have(self, peer_id: str, reserved: Container[str]) -> bool:
+        """Returns whether its patterns allow a peer id, and the id is not reserved for identities that name it."""
         if self.peer_ids is not None and peer_id not in self.peer_ids:
             return False
         # What those may have who are nobody in particular are no patterns of anybody's own.
         return peer_id not in reserved or (self.peer_ids is not None and self.name != "")
 
     def check_room(self, room: str) -> None:
-        """Raise SignalingError (PERMISSION_DENIED) where this identity may not enter that room, nor look into it."""
+        """Checks that this identity may enter that room, and list it.
+
+        :raises SignalingError: PERMISSION_DENIED if it may not.
+        """
         if self.rooms is not None and room not in self.rooms:
             raise errors.room_forbidden()
 
@@ -132,17 +142,19 @@ class Authenticator(Protocol):
     """Decides who may connect."""
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
-        """The identity that credentials prove now, or a `Pending` of it where something must be looked up first.
+        """Returns the identity that credentials prove now, or a `Pending` of it if something must be looked up first.
 
-        Raises SignalingError, or resolves to it: UNAUTHENTICATED where they prove none, RESOURCE_EXHAUSTED with
-        `retry_after_ms` where too many were shown. It is asked on the event loop, and must not wait.
+        It is called on the event loop, and must not wait. A `Pending` resolves to the same errors.
+
+        :raises SignalingError: UNAUTHENTICATED if they prove none; RESOURCE_EXHAUSTED with `retry_after_ms` if too many
+            were shown.
         """
 
 
 def ignores_tokens(authenticator: Authenticator) -> bool:
-    """Returns whether no token proves anything to an authenticator, which says so by a member of this name.
+    """Returns whether tokens mean nothing to an authenticator, which says so by an attribute of this name.
 
-    What is shown to one in a session is acknowledged and changes nothing.
+    A token shown in a session is then acknowledged and changes nothing.
     """
     return bool(getattr(authenticator, "ignores_tokens", False))
 
@@ -153,8 +165,8 @@ class AllowAll:
     ignores_tokens: Final = True
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
-        """Anybody, or the subject of the certificate that was shown."""
-        return _of_certificate(credentials)
+        """Returns the identity of the client's certificate, or `ANYBODY`."""
+        return _identity_of_certificate(credentials)
 
 
 ALLOW_ALL = AllowAll()
@@ -175,10 +187,13 @@ class StaticTokens:
         return any(matches)
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity:
-        """See `Authenticator`; a shared token says nothing about who came, a certificate's subject does."""
+        """Returns the identity of the client's certificate, or `ANYBODY`: a shared token does not say who shows it.
+
+        :raises SignalingError: UNAUTHENTICATED if the token is not in the list.
+        """
         if not self.knows(credentials.token or ""):
             raise errors.unauthenticated()
-        return _of_certificate(credentials)
+        return _identity_of_certificate(credentials)
 
 
 class RefusalCounter:
@@ -195,7 +210,10 @@ class RefusalCounter:
         self._protocol = protocol
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
-        """The other's identity; raises what the other raises, or resolves to it."""
+        """Returns the other authenticator's identity, or its `Pending`.
+
+        :raises SignalingError: as the other does; INTERNAL if the other fails.
+        """
         remote = credentials.address
         try:
             identity = self._authenticator.authenticate(credentials, now)
@@ -216,8 +234,8 @@ class RefusalCounter:
         return identity.followed_by(noted)
 
 
-def _of_certificate(credentials: Credentials) -> Identity:
-    """Returns the subject of a certificate, or nobody in particular."""
+def _identity_of_certificate(credentials: Credentials) -> Identity:
+    """Returns the identity of a certificate's subject, or `ANYBODY` if there is none."""
     subject = credentials.certificate_subject
     return Identity(subject, source="cert") if subject else ANYBODY
 

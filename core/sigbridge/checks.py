@@ -24,9 +24,14 @@ MAX_JSON_DEPTH: Final = 32
 _CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f]")
 """Unicode category Cc, whole."""
 
+_CONTROL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
 
 def check_id(field: str, text: str) -> None:
-    """Refuse what is no id of a peer, and no name of a room: 1 to 256 bytes of UTF-8 without control characters."""
+    """Checks an id of a peer or a name of a room: 1 to 256 bytes of UTF-8 without control characters.
+
+    :raises SignalingError: INVALID_ARGUMENT, naming `field`, if it is none.
+    """
     if not text:
         raise errors.invalid_params(field, "is missing")
     if len(text) > MAX_ID_BYTES or (not text.isascii() and len(text.encode()) > MAX_ID_BYTES):
@@ -35,8 +40,16 @@ def check_id(field: str, text: str) -> None:
         raise errors.invalid_params(field, "contains control characters")
 
 
+def is_control_name(name: str) -> bool:
+    """Returns whether a message of control may have this name."""
+    return _CONTROL_NAME.fullmatch(name) is not None
+
+
 def check_offer_id(offer_id: str) -> None:
-    """Refuse what is no id of an offer: more than 1000 bytes of UTF-8. It is passed on, whatever it says."""
+    """Checks the length of an offer's id, at most 1000 bytes of UTF-8; its content is passed on as it is.
+
+    :raises SignalingError: INVALID_ARGUMENT if it is longer.
+    """
     # No character takes more than four bytes, so what is this short need not be looked at.
     if 4 * len(offer_id) > MAX_OFFER_ID_BYTES and (
         len(offer_id) > MAX_OFFER_ID_BYTES or len(offer_id.encode()) > MAX_OFFER_ID_BYTES
@@ -45,7 +58,10 @@ def check_offer_id(offer_id: str) -> None:
 
 
 def check_token(token: str) -> None:
-    """Refuse what is no token: an empty text as a missing field, one above `MAX_TOKEN_BYTES` as a wrong token."""
+    """Checks the length of a token.
+
+    :raises SignalingError: INVALID_ARGUMENT if it is empty; UNAUTHENTICATED if it has more than `MAX_TOKEN_BYTES`.
+    """
     if not token:
         raise errors.invalid_params("token", "is missing")
     if len(token) > MAX_TOKEN_BYTES or (not token.isascii() and len(token.encode()) > MAX_TOKEN_BYTES):
@@ -53,27 +69,39 @@ def check_token(token: str) -> None:
 
 
 def check_size(field: str, text: str, limit: str, most: int) -> None:
-    """Refuse a text of more than `most` bytes of UTF-8; `limit` is the variable that sets the bound."""
+    """Checks that a text has at most `most` bytes of UTF-8; `limit` is the variable that sets the bound.
+
+    :raises SignalingError: RESOURCE_EXHAUSTED if it has more.
+    """
     # No character takes more than four bytes, so what is this short need not be looked at.
     if 4 * len(text) > most and (len(text) > most or (not text.isascii() and len(text.encode()) > most)):
         raise errors.limit_exceeded(f"{field} is too large", limit, most, "send it smaller")
 
 
 def check_uint32(field: str, number: int) -> None:
-    """Refuse what is no unsigned number of 32 bits."""
+    """Checks that a number is an unsigned integer of 32 bits.
+
+    :raises SignalingError: INVALID_ARGUMENT if it is not.
+    """
     if not 0 <= number <= errors.MAX_UINT32:
         raise errors.no_uint32(field)
 
 
 def check_extensions(capabilities: Capabilities) -> None:
-    """Refuse extensions that name a capability which has a field of its own."""
+    """Checks that extensions name no capability that has a field of its own.
+
+    :raises SignalingError: INVALID_ARGUMENT if one does.
+    """
     for name in BOOLEAN_CAPABILITIES:
         if name in capabilities.extensions:
             raise errors.invalid_params("capabilities", f"names {name} among its extensions")
 
 
 def check_json(field: str, value: dict[str, Any], limit: str, most: int) -> None:
-    """Refuse a JSON object that nests too deep, or takes more than `most` bytes as text."""
+    """Checks the nesting of a JSON object, and that it takes at most `most` bytes as text.
+
+    :raises SignalingError: INVALID_ARGUMENT if it nests too deep; RESOURCE_EXHAUSTED if it is too large.
+    """
     if not value:
         return
     if _deeper_than(value, MAX_JSON_DEPTH):
@@ -83,6 +111,7 @@ def check_json(field: str, value: dict[str, Any], limit: str, most: int) -> None
 
 
 def _deeper_than(value: object, depth: int) -> bool:
+    """Returns whether a JSON value nests more than `depth` objects and arrays."""
     if isinstance(value, dict):
         inner: Iterable[object] = value.values()
     elif isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What has happened so far, in plain integers. Every key is a word of ours: clients cannot make the tables grow.
+"""Counts of all that has happened, in plain integers. Every key is a word of ours: clients cannot make the tables grow.
 
 Rule 1: what every request counts stands in a `Tally`, which its session finds by one word; the tables by all their
 labels are made of these when somebody reads them. Rule 2: `requests`, `relays` and `seconds` are made
@@ -21,8 +21,48 @@ PLAIN_ON_TLS = ("tcp", "plain_on_tls")
 """The refusal of a client that speaks HTTP without TLS to a port with TLS."""
 TLS_FAILED = ("tcp", "tls")
 """The refusal of a client with which the handshake of TLS fails: that shows no certificate which is any good, say."""
-TCP_REFUSALS = (CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, TLS_ON_PLAIN, PLAIN_ON_TLS, TLS_FAILED)
+PROXY_HEADER = ("tcp", "proxy_header")
+"""The refusal of a proxy that is trusted and sends no good header of the PROXY protocol, or of others who send one."""
+TCP_REFUSALS = (CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, TLS_ON_PLAIN, PLAIN_ON_TLS, TLS_FAILED, PROXY_HEADER)
 """All refusals on which no protocol has been spoken yet."""
+
+AWAITED_ANSWER_ENDS: Final = (
+    "answered",
+    "expired",
+    "replaced",
+    "left",
+    "hung_up",
+    "withdrawn",
+    "forgotten",
+    "refused",
+)
+"""Words for how an offer ends whose answer is the reply; `awaited_answers.py` says what each means."""
+
+HELD_ENDS: Final = (
+    "resumed",
+    "expired",
+    "overflow",
+    "bounds",
+    "limited",
+    "taken",
+    "not_resumed",
+    "revoked",
+    "draining",
+)
+"""Words for how the hold of a peer ends: it is back, or it leaves.
+
+It leaves since its time is up; an event about its room did not fit; too many are held, or too much is kept for all; its
+identity or address has too many; somebody else takes its id; its own client is back and cannot be told everything; its
+identity is no more; or the server drains.
+"""
+RESUMES_OF_KNOWN: Final = ("resumed", "replaced", "missing")
+"""Words for what becomes of a peer whose token an announce shows.
+
+It was held; its former session still stood; or not all that it has missed is there, and it leaves. Where the token is
+nobody's, or worth nothing to who shows it, the word is `unknown`.
+"""
+TAKEOVERS: Final = ("held", "standing", "refused")
+"""Words for takeovers of ids: from a held peer, from one whose session stood, and those refused as too many."""
 
 SECONDS_BOUNDS: Final[tuple[float, ...]] = (
     0.00001,
@@ -42,7 +82,7 @@ SECONDS_BOUNDS: Final[tuple[float, ...]] = (
 
 
 class Histogram:
-    """How many values fell below each of `SECONDS_BOUNDS` and above the one before; the last count is of the rest."""
+    """Counts of the values below each of `SECONDS_BOUNDS` and above the one before; the last count is of the rest."""
 
     __slots__ = ("counts", "total")
 
@@ -52,7 +92,7 @@ class Histogram:
 
 
 class Tally:
-    """What there was of one kind of request on one protocol."""
+    """Counts of one kind of request on one protocol."""
 
     __slots__ = ("accepted", "kind", "relayed", "seconds")
 
@@ -65,7 +105,7 @@ class Tally:
         """From taking a request to queueing its response; `None` where none was timed."""
 
     def observe(self, seconds: float) -> None:
-        """Count the time of one request."""
+        """Adds the time of one request to the histogram."""
         histogram = self.seconds
         if histogram is None:
             histogram = self.seconds = Histogram()
@@ -84,7 +124,7 @@ Tallies: TypeAlias = dict[str, Tally]
 
 
 def add_tally(tallies: Tallies, kind: str) -> Tally:
-    """Make the tally of a kind that comes for the first time; returns the one that is there otherwise."""
+    """Returns the tally of a kind, made if it comes for the first time."""
     return tallies.setdefault(kind, Tally(kind))
 
 
@@ -101,23 +141,47 @@ class Counters:
         """Ended sessions, by (protocol, reason)."""
         self.sessions: Counter[str] = Counter()
         """Sessions that are open now, by protocol; every known protocol is there."""
+        self.dialects: Counter[str] = Counter()
+        """Sessions that have changed their dialect of JSON-RPC, by the name of the one that they speak since."""
         self.refusals: Counter[tuple[str, str]] = Counter(dict.fromkeys(TCP_REFUSALS, 0))
         """Clients that were not let in, by (protocol, reason): each of `REFUSAL_REASONS`, and `TCP_REFUSALS`."""
+        self.repeated_requests: Counter[str] = Counter()
+        """Requests of resumable peers that came again by the same id, and changed nothing, by protocol."""
+        self.repeated_events: Counter[str] = Counter()
+        """Events that were told again to peers that were resumed, by the protocol on which they are told now."""
+        self.held_ends: Counter[str] = Counter(dict.fromkeys(HELD_ENDS, 0))
+        """Peers that are not held any more: each of `HELD_ENDS`."""
+        self.resumes: Counter[tuple[str, str, str]] = Counter()
+        """Tokens that were shown, by (protocol of the peer's last session, protocol, outcome).
+
+        The outcome is one of `RESUMES_OF_KNOWN`, or `unknown`; the first is `none` then.
+        """
+        self.takeovers: Counter[str] = Counter(dict.fromkeys(TAKEOVERS, 0))
+        """Ids that newcomers wanted of peers that did not leave: each of `TAKEOVERS`."""
+        self.awaited_answers: Counter[str] = Counter(dict.fromkeys(AWAITED_ANSWER_ENDS, 0))
+        """Offers whose answer was to be the reply and that wait no more: each of `AWAITED_ANSWER_ENDS`."""
         self.ignored_responses = 0
         """JSON-RPC results and errors that clients sent us, which nobody had asked for; on gRPC there are none."""
 
     def know(self, protocol: str) -> None:
-        """Show the counts of a protocol from now on, at 0 where nothing has happened; a second time changes nothing."""
+        """Registers a protocol, so that its counts are shown, at 0 at first; a second time changes nothing."""
         self.sessions[protocol] += 0
         for reason in REFUSAL_REASONS:
             self.refusals[protocol, reason] += 0
+        self.repeated_requests[protocol] += 0
+        self.repeated_events[protocol] += 0
+        self.resumes["none", protocol, "unknown"] += 0
+        for other in self.sessions:
+            for outcome in RESUMES_OF_KNOWN:
+                self.resumes[protocol, other, outcome] += 0
+                self.resumes[other, protocol, outcome] += 0
 
     def tallies(self, protocol: str) -> Tallies:
         """Tallies of the requests on one protocol."""
         return self._tallies.setdefault(protocol, {})
 
     def tally(self, protocol: str, kind: str) -> Tally:
-        """The tally of one kind of request on one protocol."""
+        """Returns the tally of one kind of request on one protocol."""
         return add_tally(self.tallies(protocol), kind)
 
     @property

@@ -1,4 +1,4 @@
-"""Why a connection ends, or may not begin, in one word that is the same on both protocols, in the log and the counters.
+"""Reasons why a connection ends, or may not begin: one word, the same on both protocols, in the log and the counters.
 
 Source: `docs/protocol.md`, section "How a connection ends". Each adapter holds the codes of its own protocol.
 """
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class DisconnectReason(Enum):
-    """Why a session ended; `reconnect` says whether its client should come back (`None`: nobody is left to tell)."""
+    """Reason of a session's end; `reconnect` says whether its client should come back (`None`: nobody to tell)."""
 
     CLIENT_LEFT = ("client_left", None)
     DRAINING = ("draining", True)
@@ -24,6 +24,7 @@ class DisconnectReason(Enum):
     MAX_AGE = ("max_age", True)
     KEEPALIVE_TIMEOUT = ("keepalive_timeout", True)
     CONNECTION_LOST = ("connection_lost", True)
+    REPLACED = ("replaced", False)
     REVOKED = ("revoked", False)
     INTERNAL_ERROR = ("internal_error", True)
 

@@ -49,7 +49,10 @@ class FloodCount:
         """The refusals of the run; 0: there is none."""
 
     def count(self, kind: str, retry_after_ms: int, now: float) -> bool:
-        """Counts a refusal of a request of that kind (`now` in monotonic seconds); returns whether that is flooding."""
+        """Notes a refusal of a kind of request, and counts it if the last one said to wait longer (rule 1).
+
+        Returns True, and begins anew, if that makes it a flood. `now` is in monotonic seconds.
+        """
         self.refused_at = now
         told = self._told.get(kind)
         self._told[kind] = now + retry_after_ms / 1000
@@ -78,11 +81,11 @@ class FloodCounts:
         """The one that was refused longest ago first."""
 
     def __len__(self) -> int:
-        """The number of those that are kept."""
+        """Returns the number of those that are kept."""
         return len(self._counts)
 
     def count(self, connection: str, kind: str, retry_after_ms: int, now: float) -> bool:
-        """Counts as a `FloodCount` does, and forgets the counts whose runs are over."""
+        """Counts as `FloodCount.count` does, by connection, and forgets the counts whose runs are over."""
         counts = self._counts
         one = counts.pop(connection, None) or FloodCount()
         while counts:
@@ -94,7 +97,7 @@ class FloodCounts:
         return one.count(kind, retry_after_ms, now)
 
 
-class Held:
+class HeldOff:
     """The identities and groups of addresses that are kept out for a while, since they have flooded."""
 
     def __init__(self, seconds: float, *, max_held: int = MAX_HELD) -> None:
@@ -105,7 +108,7 @@ class Held:
         """By identity's name, or group of addresses, until when (monotonic seconds); the one that ends first first."""
 
     def hold(self, name: str, address: str, now: float) -> bool:
-        """Keeps out an identity, or an address where there is none, from now on; returns whether somebody is."""
+        """Holds off an identity, or an address without one, from now on; returns whether there is either."""
         key = _key(name, address)
         if not self.seconds or key is None:
             return False
@@ -117,13 +120,16 @@ class Held:
         return True
 
     def check(self, name: str, address: str, now: float) -> None:
-        """Raises SignalingError (RESOURCE_EXHAUSTED, with `retry_after_ms`) for who is kept out."""
+        """Checks that an identity, or an address without one, is not held off.
+
+        :raises SignalingError: RESOURCE_EXHAUSTED with `retry_after_ms` if it is.
+        """
         key = _key(name, address)
         if key is not None and (left := self.until.get(key, now) - now) > 0:
             raise errors.held_off(int(left * 1000) + 1)
 
     def expire(self, now: float) -> None:
-        """Forgets those whose time is up."""
+        """Forgets those that are held off no more."""
         until = self.until
         while until:
             first = next(iter(until))
@@ -133,7 +139,7 @@ class Held:
 
 
 def _key(name: str, address: str) -> tuple[str, str] | None:
-    """Returns what is kept out; the two kinds of names cannot be taken for each other."""
+    """Returns the key of an identity's name, or of an address's group; None if both are empty."""
     if name:
         return name, ""
     return ("", address_group(address)) if address else None

@@ -2,7 +2,8 @@
 
 Rule 1: whoever is nobody in particular counts for no identity, and a unix socket for no address. Rule 2: a session
 counts for the identity that it has now: `give` is the only way to another one. Rule 3: nothing is counted that no limit
-asks for, and nothing is kept of those who have no session.
+asks for, and nothing is kept of those who have no session. Rule 4: peers that are held without a session count too, and
+yield: nobody is refused for their sake, but the oldest leaves for a newcomer.
 """
 
 from sigbridge import errors
@@ -26,49 +27,60 @@ class Headcount:
         self._of_address: dict[str, int] = {}
 
     def check(self, identity: Identity, address: str) -> None:
-        """Raises SignalingError (RESOURCE_EXHAUSTED) where an identity, or an address, may have no further session."""
+        """Checks that an identity and an address may have another session.
+
+        :raises SignalingError: RESOURCE_EXHAUSTED if either may not.
+        """
         self._check_identity(identity)
         if self._max_of_address and self._of_address.get(address_group(address), 0) >= self._max_of_address:
             raise errors.too_many_sessions("SIGNALING_MAX_SESSIONS_PER_ADDRESS", self._max_of_address)
 
     def enter(self, session: Session) -> None:
-        """Counts a session that begins."""
+        """Adds a session that begins."""
         if self._max_of_identity:
-            _add(self._of_identity, session.identity.name)
+            _count_one_more(self._of_identity, session.identity.name)
         if self._max_of_address:
-            _add(self._of_address, address_group(session.remote))
+            _count_one_more(self._of_address, address_group(session.remote))
 
     def leave(self, session: Session) -> None:
-        """Counts a session that has ended, which was counted before."""
+        """Takes away a session that has ended."""
         if self._max_of_identity:
-            _take(self._of_identity, session.identity.name)
+            _count_one_less(self._of_identity, session.identity.name)
         if self._max_of_address:
-            _take(self._of_address, address_group(session.remote))
+            _count_one_less(self._of_address, address_group(session.remote))
 
     def give(self, session: Session, identity: Identity) -> None:
-        """Gives an open session another identity.
+        """Sets another identity of an open session, and counts the session with that one.
 
-        Raises SignalingError (RESOURCE_EXHAUSTED) where that is another's, who may have no further session; nothing has
-        changed then.
+        :raises SignalingError: RESOURCE_EXHAUSTED if that is another's, who may have no further session; nothing has
+            changed then.
         """
         if self._max_of_identity and identity.name != session.identity.name:
             self._check_identity(identity)
-            _take(self._of_identity, session.identity.name)
-            _add(self._of_identity, identity.name)
+            _count_one_less(self._of_identity, session.identity.name)
+            _count_one_more(self._of_identity, identity.name)
         session.identity = identity
+
+    def is_over_identity(self, name: str, more: int) -> bool:
+        """Returns whether an identity is over its limit, with so many more besides its open sessions."""
+        return 0 < self._max_of_identity < self._of_identity.get(name, 0) + more and bool(name)
+
+    def is_over_group(self, group: str, more: int) -> bool:
+        """Returns whether a group of addresses is over its limit, with so many more besides its open sessions."""
+        return 0 < self._max_of_address < self._of_address.get(group, 0) + more and bool(group)
 
     def _check_identity(self, identity: Identity) -> None:
         if self._max_of_identity and self._of_identity.get(identity.name, 0) >= self._max_of_identity:
             raise errors.too_many_sessions("SIGNALING_MAX_SESSIONS_PER_IDENTITY", self._max_of_identity)
 
 
-def _add(counts: dict[str, int], name: str) -> None:
+def _count_one_more(counts: dict[str, int], name: str) -> None:
     """Counts one more; nobody has no name."""
     if name:
         counts[name] = counts.get(name, 0) + 1
 
 
-def _take(counts: dict[str, int], name: str) -> None:
+def _count_one_less(counts: dict[str, int], name: str) -> None:
     """Counts one less."""
     if name:
         left = counts[name] - 1

@@ -7,7 +7,7 @@ NEVER: Final = float("inf")
 
 
 class Instant:
-    """One moment on two clocks, both in seconds: `monotonic` for intervals, `unix` for what people read."""
+    """A moment on two clocks, both in seconds: `monotonic` for intervals, `unix` for what people read."""
 
     __slots__ = ("monotonic", "unix")
 

@@ -1,4 +1,4 @@
-"""How often requests may come: one token bucket for each kind of request and each holder.
+"""Limits on the rate of requests: one token bucket for each kind of request and each holder.
 
 Rule 1: the holder is the identity where there is one, else the address: reconnecting does not refill a bucket. Behind a
 unix socket there is no address: each session holds its own, and a question without a session is not limited.
@@ -42,11 +42,14 @@ class RateLimiter:
         """The part of each holder's allowance of rosters that is used, in tokens; it is below zero."""
 
     def __len__(self) -> int:
-        """The number of buckets that are kept."""
+        """Returns the number of buckets that are kept."""
         return sum(map(len, self._buckets.values())) + len(self._rosters)
 
     def take(self, holder: str, kind: str, now: float) -> None:
-        """Takes one request; SignalingError (RESOURCE_EXHAUSTED, with `retry_after_ms`) where the bucket is empty."""
+        """Takes one token from the holder's bucket of this kind of request.
+
+        :raises SignalingError: RESOURCE_EXHAUSTED with `retry_after_ms` if the bucket is empty.
+        """
         rate = self._per_second
         if not rate or not holder:
             return
@@ -65,14 +68,17 @@ class RateLimiter:
         bucket.since = now
 
     def charge_listing(self, holder: str, kind: str, size: int, now: float) -> None:
-        """Takes what a listing of `size` bytes costs beyond the token that was taken for it."""
+        """Takes the tokens that a listing of `size` bytes costs beyond the one that was taken for its request."""
         extra = ceil(size / self._bytes_per_token) - 1
         if extra > 0 and self._per_second and holder:
             self._charge(holder, kind, extra, now)
 
     # Five parameters: whose bucket, and when; the roster, and what rosters may come to.
     def charge_roster(self, holder: str, kind: str, size: int, allowed: int, now: float) -> None:
-        """Takes what a roster of `size` bytes costs, as far as all of them together are above `allowed` bytes."""
+        """Takes the tokens that a roster of `size` bytes costs.
+
+        It costs nothing as far as the holder's rosters together are within `allowed` bytes.
+        """
         rate = self._per_second
         if not rate or not holder:
             return
@@ -92,7 +98,7 @@ class RateLimiter:
         self._charge(holder, kind, ceil(paid), now)
 
     def _charge(self, holder: str, kind: str, tokens: int, now: float) -> None:
-        """Takes tokens from a bucket, whether it has them or not."""
+        """Takes tokens from a bucket, which may go below zero."""
         buckets = self._buckets.get(kind)
         if buckets is None:
             buckets = self._buckets[kind] = {}

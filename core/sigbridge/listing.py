@@ -14,9 +14,10 @@ from sigbridge.session import Peer
 
 
 def page_of(peers: Collection[Peer], after: int, most_peers: int, most_bytes: int) -> tuple[PeerList, int]:
-    """The peers whose incarnation is above `after`: at most `most_peers`, and about `most_bytes`, but at least one.
+    """Returns a page of the peers whose incarnation is above `after`, and about how many bytes it takes.
 
-    Returns the page, and about how many bytes it takes.
+    It has at most `most_peers`, and about `most_bytes`, but at least one peer; and the token of the next page, if there
+    is one.
     """
     page: list[Peer] = []
     size = 0
@@ -34,12 +35,15 @@ def page_of(peers: Collection[Peer], after: int, most_peers: int, most_bytes: in
 
 
 def page_token(incarnation: int) -> str:
-    """The token of the page that begins after this incarnation."""
+    """Returns the token of the page that begins after this incarnation."""
     return base64.urlsafe_b64encode(b"after:%d" % incarnation).decode().rstrip("=")
 
 
-def position(token: str) -> int:
-    """The incarnation after which a page begins, 0 for the first page; SignalingError for a token that is not ours."""
+def token_incarnation(token: str) -> int:
+    """Returns the incarnation after which the page of a token begins; 0 for the empty token of the first page.
+
+    :raises SignalingError: INVALID_ARGUMENT for a token that is not ours.
+    """
     if not token:
         return 0
     try:

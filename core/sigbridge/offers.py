@@ -64,7 +64,7 @@ class Offers:
         self._last_milliseconds = 0
 
     def __len__(self) -> int:
-        """The number of those that are pending."""
+        """Returns the number of those that are pending."""
         return len(self._pending)
 
     def __contains__(self, key: OfferKey) -> bool:
@@ -72,12 +72,15 @@ class Offers:
         return key in self._pending
 
     def next_id(self, from_peer_id: str, to_peer_id: str, unix_seconds: float) -> str:
-        """`FROM_TO_MILLISECONDS`; the milliseconds rise with every offer, by one where the clock has not moved."""
+        """Returns a new id, `FROM_TO_MILLISECONDS`.
+
+        The milliseconds rise with every offer, even if the clock does not.
+        """
         self._last_milliseconds = max(int(unix_seconds * 1000), self._last_milliseconds + 1)
         return f"{from_peer_id}_{to_peer_id}_{self._last_milliseconds}"
 
     def add(self, key: OfferKey, offer_id: str, now: float) -> None:
-        """Begins an offer; an older one of the same key is replaced, and a maker's oldest of too many is forgotten."""
+        """Begins an offer, in place of an older one of the same key; a maker's oldest is dropped if it has too many."""
         until = now + self._lifetime_seconds
         offer = self._pending.pop(key, None)
         if offer is None:
@@ -93,7 +96,10 @@ class Offers:
             self._drop(next(iter(siblings)))
 
     def _begin(self, key: OfferKey, offer_id: str, until: float) -> _Offer:
-        """Makes an offer of a key of which none is pending."""
+        """Returns a new offer, indexed by both peers, for a key that has no pending one.
+
+        Forgets the one that is over.
+        """
         if key in self._over:
             # While this one is pending every other is stale, and that is as long as it would be remembered.
             self._forget(key)
@@ -110,9 +116,9 @@ class Offers:
         return _Offer(offer_id, until, siblings)
 
     def end(self, key: OfferKey, offer_id: str, now: float) -> None:
-        """Ends the pending offer, where there is one: it was answered, or one of the two hung up.
+        """Ends the pending offer of a key, if there is one: it was answered, or one of the two hung up.
 
-        Where `offer_id` is not empty, only the offer of that id ends.
+        If `offer_id` is not empty, only the offer of that id ends.
         """
         offer = self._pending.get(key)
         if offer is None or (offer_id and offer_id != offer.offer_id):
@@ -140,14 +146,14 @@ class Offers:
         return over is not None and now < over.until and _is_up_to(offer_id, over.offer_id)
 
     def end_all_of(self, room: str, peer_id: str) -> None:
-        """Ends every offer from or to a peer, and remembers none of them: it left."""
+        """Drops every offer from or to a peer that left."""
         for key in list(self._of_peer.get((room, peer_id), ())):
             self._drop(key)
 
     def expire(self, now: float) -> float | None:
-        """Ends pending offers whose time is up; returns when that of the next one is (monotonic seconds).
+        """Ends pending offers whose time is up; returns when the next one's is (monotonic seconds), or None.
 
-        Offers that are over are forgotten in passing; nobody need call for these alone.
+        Offers that are over are forgotten in passing.
         """
         while self._over:
             key, over = next(iter(self._over.items()))
@@ -192,7 +198,7 @@ class Offers:
 
 
 def _is_up_to(offer_id: str, last_id: str) -> bool:
-    """Returns whether an offer is of the same (from, to) as another, and no younger."""
+    """Returns whether an offer is of the same (from, to) as another, and as old or older."""
     begin = last_id.rindex("_") + 1
     digits = offer_id[begin:]
     if offer_id[:begin] != last_id[:begin] or not (digits.isascii() and digits.isdigit()):

@@ -35,7 +35,10 @@ class Origins:
     __slots__ = ("below", "every", "exact")
 
     def __init__(self, entries: Iterable[str]) -> None:
-        """Makes the list; raises ValueError with the entry that is wrong, and what would be right."""
+        """Reads entries such as `https://example.org`, `https://*.example.org` or `*`.
+
+        :raises ValueError: with the entry that is wrong, and what would be right.
+        """
         listed = list(entries)
         if ALL in listed and set(listed) != {ALL}:
             raise ValueError(f"{ALL!r} beside others: expected it alone, as it stands for all")
@@ -43,7 +46,7 @@ class Origins:
         """True where all pages may."""
         exact: set[str] = set()
         below: dict[str, set[str]] = {}
-        for written in [] if self.every else map(_written, listed):
+        for written in [] if self.every else map(_parse_entry, listed):
             port = "" if written.port == _DEFAULT_PORTS.get(written.scheme) else written.port
             if written.host.startswith(_BELOW):
                 below.setdefault(written.scheme, set()).add(f"{written.host[1:]}{port}")
@@ -65,7 +68,7 @@ class Origins:
         return seen is not None and origin.endswith(self.below.get(seen[1], ()))
 
 
-class _Written(NamedTuple):
+class _Origin(NamedTuple):
     """An entry as a browser would write it."""
 
     scheme: str
@@ -77,13 +80,16 @@ class _Written(NamedTuple):
         return f"{self.scheme}://{self.host}{self.port}"
 
 
-def _written(entry: str) -> _Written:
-    """Returns the parts of an entry; raises ValueError where a browser would not write it so."""
+def _parse_entry(entry: str) -> _Origin:
+    """Returns the parts of an entry.
+
+    :raises ValueError: if a browser would write it otherwise; the text says how.
+    """
     if entry == NULL:
         raise ValueError(f"{entry!r}: expected no such entry, since any page can have that origin; {ALL} lets all in")
     if not entry.isascii():
         raise ValueError(f"{entry!r}: expected the host as browsers send it, in ASCII (xn--…)")
-    written = _usual(entry)
+    written = _browser_form(entry)
     if written is None:
         raise ValueError(f"{entry!r}: {_EXPECTED}")
     if str(written) != entry:
@@ -91,21 +97,21 @@ def _written(entry: str) -> _Written:
     return written
 
 
-def _usual(entry: str) -> _Written | None:
-    """Returns how a browser would write what is meant; None where that cannot be told."""
+def _browser_form(entry: str) -> _Origin | None:
+    """Returns an entry as a browser would write that origin; None if it is none."""
     found = _entry(entry)
     parts = _authority(found[2]) if found is not None else None
     if found is None or parts is None:
         return None
     scheme = (found[1] or "https").lower()
-    host, number = _usual_host(parts[1].lower()), int(parts[2] or 0)
+    host, number = _browser_host(parts[1].lower()), int(parts[2] or 0)
     if not host or number > 65535 or (parts[2] and not number):
         return None
-    return _Written(_OF_PAGES.get(scheme, scheme), host, f":{number}" if number else "")
+    return _Origin(_OF_PAGES.get(scheme, scheme), host, f":{number}" if number else "")
 
 
-def _usual_host(host: str) -> str:
-    """Returns a host in small letters as browsers write it; an empty text where it is none."""
+def _browser_host(host: str) -> str:
+    """Returns a host in small letters as browsers write it; an empty text if it is none."""
     try:
         if host.startswith("["):
             return "" if "%" in host else f"[{IPv6Address(host[1:-1])}]"

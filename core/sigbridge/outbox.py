@@ -7,6 +7,13 @@ Rule 4: the roster that a newcomer is told counts against no bound, since a room
 messages; it is bounded by the room's own limit. Rule 5: a session whose outbox is `crowded` is not listened to: it must
 read before more of its requests are taken. Rule 6: the array of a batch counts against no bound, either, since it has
 one of its own; one that comes although others alone make the outbox crowded counts like any response.
+
+The states of an outbox, and what each does with what is put:
+
+    passing ──hold, follow up──▶ holding ──a response or an array is put──▶ passing      any ──clear──▶ passing, empty
+
+    passing   all may leave, in the order in which it was put
+    holding   responses and arrays may leave; all else waits behind the next of them, in its own order
 """
 
 from collections.abc import Callable
@@ -24,8 +31,8 @@ HELD_BACK: Final = -1
 """The number of messages before a roster that is held back."""
 
 
-def nobody() -> None:
-    """Nobody is listening yet."""
+def no_wake() -> None:
+    """Does nothing: the `wake` of an outbox without a carrier."""
 
 
 class Outbox:
@@ -63,11 +70,11 @@ class Outbox:
         self._array_bytes = 0
         self._array_end = 0
         """Messages up to the last array and with it; of no meaning while there is none."""
-        self.wake: Callable[[], None] = nobody
+        self.wake: Callable[[], None] = no_wake
         """Called whenever the outbox has something to take; set by the session's wire. Must not put anything."""
 
     def __len__(self) -> int:
-        """The messages that are queued, those held back included."""
+        """Returns the messages that are queued, those held back included."""
         return len(self._frames) + (len(self._held) if self._held else 0)
 
     @property
@@ -86,7 +93,15 @@ class Outbox:
         """Returns when the oldest entry was put (monotonic seconds), or `None` when nothing waits."""
         return self._put_at[0] if self._put_at else None
 
+    def forgive(self, seconds: float, now: float) -> None:
+        """Makes all entries younger by so many seconds, but not younger than `now`."""
+        self._put_at = [min(put_at + seconds, now) for put_at in self._put_at]
+
     def _fits(self, size: int, bounds: int) -> bool:
+        """Returns whether `size` more bytes in one message are within `bounds` times the limits.
+
+        Rosters and the arrays of batches do not count.
+        """
         return (
             len(self) - self._roster_messages < bounds * self._max_messages
             and self._bytes - self._roster_bytes - self._array_bytes + size <= bounds * self._max_bytes
@@ -111,9 +126,9 @@ class Outbox:
         return True
 
     def put_response(self, frame: bytes | None, now: float) -> bool:
-        """Queues a response, `None` where none is due, and lets go of what was held back for it.
+        """Queues a response, None if none is due, and releases what was held back for it.
 
-        Returns whether it fitted within `NOTICE` bounds; where it did not, nothing has changed.
+        Returns whether it fitted within `NOTICE` bounds; if not, nothing has changed.
         """
         if frame is not None:
             if (self._frames or self._held) and not self._fits(len(frame), NOTICE):
@@ -128,9 +143,9 @@ class Outbox:
         return True
 
     def put_array(self, frame: bytes, now: float) -> bool:
-        """Queues the array of a batch, and lets go of what was held back for it.
+        """Queues the array of a batch's responses, and releases what was held back for it.
 
-        Returns whether it was taken, which it is for a client that reads; where it was not, nothing has changed.
+        Returns whether it fitted, which it does for a client that reads; if not, nothing has changed.
         """
         if self._array_bytes >= CROWDED_BYTES:
             return self.put_response(frame, now)
@@ -162,6 +177,7 @@ class Outbox:
         self._held.append(frame)
 
     def _release(self, now: float) -> None:
+        """Moves what was held back behind the response to the messages that may leave, and wakes the carrier."""
         held, self._held = self._held, None
         if self._before_roster == HELD_BACK:
             self._before_roster = len(self._frames)
@@ -175,7 +191,10 @@ class Outbox:
         return self._frames[0] if self._frames else None
 
     def pop(self) -> bytes:
-        """Takes the oldest entry; IndexError where there is none."""
+        """Takes the oldest entry.
+
+        :raises IndexError: if there is none.
+        """
         frame = self._frames.pop(0)
         del self._put_at[0]
         self._bytes -= len(frame)
@@ -209,13 +228,13 @@ class Outbox:
         return taken
 
     def _take_arrays(self, count: int) -> None:
-        """Counts messages that were taken; until the last array is among them, all arrays count against no bound."""
+        """Counts messages that were taken; all arrays are free of the bound until the last of them is taken."""
         self._array_end -= count
         if self._array_end <= 0:
             self._array_bytes = 0
 
     def _take_roster(self, taken: list[bytes]) -> None:
-        """Counts what was taken of the roster, which is behind what was queued before it."""
+        """Counts the roster events among the messages that were taken."""
         if self._before_roster == HELD_BACK:
             return
         roster = taken[self._before_roster :]

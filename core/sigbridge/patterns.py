@@ -22,7 +22,7 @@ class Patterns:
     def __init__(self, patterns: Iterable[str], *, subject: str | None = None) -> None:
         """Makes the set; with `subject`, `{sub}` in a pattern stands for it, literally, whatever it holds.
 
-        Raises ValueError where there are more than `MAX_PATTERNS`, or one is longer than `MAX_PATTERN_BYTES`.
+        :raises ValueError: if there are more than `MAX_PATTERNS`, or one is longer than `MAX_PATTERN_BYTES`.
         """
         texts = list(patterns)
         if len(texts) > MAX_PATTERNS:

@@ -1,7 +1,12 @@
-"""An answer that must wait for something outside this process, or for a file to be read.
+"""An outcome that must wait for something outside this process, or for a file to be read.
 
 The hub is synchronous; where it has to wait for another node's word it returns a `Pending` and is told the outcome
 later, as the doors are where a token needs another look at the keys. Where nothing waits, nothing here is made.
+
+The states of a `Pending`, and the verb of each step; the callback is called in the one that leads to `told`:
+
+    open ──then──▶ awaited ──resolve──▶ told          open ──resolve──▶ resolved ──then──▶ told
+    open, awaited ──abandon──▶ abandoned ──resolve──▶ (nobody is called)
 """
 
 from collections.abc import Callable
@@ -15,7 +20,7 @@ U = TypeVar("U")
 
 
 class Pending(Generic[T]):
-    """An outcome that is not known yet: a value, or a `SignalingError` for a refusal."""
+    """The outcome of something under way: a value, or a `SignalingError` for a refusal."""
 
     __slots__ = ("_callback", "_outcome")
 
@@ -29,7 +34,10 @@ class Pending(Generic[T]):
         return self._outcome is not None
 
     def then(self, callback: Callable[[T | SignalingError, Instant], None]) -> None:
-        """Call `callback` with the outcome and its time: now where it is known, else when it is. One callback only."""
+        """Calls `callback` with the outcome and its time: now if it is known, else when it is.
+
+        :raises RuntimeError: if there is a callback already.
+        """
         if self._callback is not None:
             raise RuntimeError("a Pending has one callback")
         self._callback = callback
@@ -37,22 +45,22 @@ class Pending(Generic[T]):
             callback(*self._outcome)
 
     def abandon(self) -> None:
-        """Forget the callback, and all that it holds: nobody wants the outcome any more."""
-        self._callback = _nobody
+        """Drops the callback, and all that it holds: nobody wants the outcome any more."""
+        self._callback = _ignore_outcome
 
     def followed_by(self, make: Callable[[T | SignalingError, Instant], U | SignalingError]) -> "Pending[U]":
-        """Returns the `Pending` of what `make` makes of the outcome; it takes the place of the callback."""
+        """Returns a `Pending` that resolves to `make(outcome, now)`; it takes the place of the callback."""
         made: Pending[U] = Pending()
         self.then(lambda outcome, now: made.resolve(make(outcome, now), now))
         return made
 
     def resolve(self, outcome: T | SignalingError, now: Instant) -> None:
-        """Say the outcome; a second one is ignored."""
+        """Sets the outcome and calls the callback; a second outcome is ignored."""
         if self._outcome is None:
             self._outcome = (outcome, now)
             if self._callback is not None:
                 self._callback(outcome, now)
 
 
-def _nobody(outcome: object, now: Instant) -> None:
-    """The callback of those who have gone."""
+def _ignore_outcome(outcome: object, now: Instant) -> None:
+    """Does nothing: the callback of a `Pending` that was abandoned."""

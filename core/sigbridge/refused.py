@@ -38,15 +38,13 @@ def note_refused(counters: Counters, protocol: str, word: str, remote: str, deta
 
 
 def note_refusal(counters: Counters, protocol: str, error: SignalingError, remote: str) -> None:
-    """Does the same for whom an error refuses."""
+    """Counts and logs a client that an error refuses, by the word of the error."""
     # An authenticator by somebody else may say words of its own, which make no label.
     word = error.word if error.word in REFUSAL_REASONS else "unauthenticated"
     note_refused(counters, protocol, word, remote, error.detail or str(error.extra.get("limit", "")))
 
 
 def log_hidden(error: Exception, **facts: object) -> None:
-    """Logs where an authenticator has failed, but not what its exception says, which may hold the credentials."""
+    """Logs that an authenticator has failed and where, without the exception's text, which may hold the credentials."""
     hidden = RuntimeError(f"{type(error).__name__}, whose text may hold a token")
-    logger.error(
-        "credentials could not be looked at", exc_info=(RuntimeError, hidden, error.__traceback__), extra=facts
-    )
+    logger.error("checking credentials failed", exc_info=(RuntimeError, hidden, error.__traceback__), extra=facts)

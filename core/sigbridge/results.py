@@ -1,4 +1,4 @@
-"""What a reply says, as JSON: the one source of JSON-RPC results and of `AckResponse` on gRPC.
+"""Content of replies as JSON: the one source of JSON-RPC results and of `AckResponse` on gRPC.
 
 Source: `docs/protocol.md`, section "Results".
 """
@@ -12,8 +12,11 @@ from sigbridge.messages import (
     Announced,
     Authenticated,
     Capabilities,
+    ControlRelayed,
     Disconnected,
     Health,
+    IceServers,
+    OfferAnswered,
     OfferRelayed,
     PeerInfo,
     PeerList,
@@ -28,7 +31,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def capabilities_object(capabilities: Capabilities) -> dict[str, Any]:
-    """Capabilities as one JSON object: the three booleans, always present, then the extensions."""
+    """Returns capabilities as one JSON object: the three booleans, always present, then the extensions."""
     return {
         "audio": capabilities.audio,
         "video": capabilities.video,
@@ -38,7 +41,7 @@ def capabilities_object(capabilities: Capabilities) -> dict[str, Any]:
 
 
 def peer_info_object(peer: PeerInfo) -> dict[str, Any]:
-    """One peer of a listing."""
+    """Returns one peer of a listing as a JSON object."""
     return {
         "peer_id": peer.peer_id,
         "capabilities": capabilities_object(peer.capabilities),
@@ -49,7 +52,7 @@ def peer_info_object(peer: PeerInfo) -> dict[str, Any]:
 
 
 def result_object(reply: Reply) -> Any:
-    """The result as something that msgspec encodes: the reply itself where its fields are the result's members."""
+    """Returns the JSON-RPC result of a reply, for msgspec: the reply itself if its fields are the result's members."""
     # No isinstance: of a class of msgspec it asks the metaclass, which takes as long as to encode a result.
     if type(reply) is PeerList:
         page: dict[str, Any] = {"peers": [peer_info_object(peer) for peer in reply.peers], "count": reply.count}
@@ -60,24 +63,30 @@ def result_object(reply: Reply) -> Any:
 
 
 def result_json(reply: Reply) -> bytes:
-    """The result as JSON text in UTF-8."""
+    """Returns the result as JSON text in UTF-8."""
     return _encode(result_object(reply))
 
 
 def error_data_json(error: SignalingError) -> bytes:
-    """The data object of an error as JSON text in UTF-8."""
+    """Returns the data object of an error as JSON text in UTF-8."""
     return _encode(error.data())
 
 
 def acknowledgement(reply: Reply) -> str:
-    """The reply in words, for people."""
+    """Returns a sentence for people that says what a reply acknowledges."""
     match reply:
         case Authenticated(subject=subject):
             return f"Authenticated as {subject}" if subject else "Authenticated"
+        case IceServers(servers=servers):
+            return f"{len(servers)} ICE servers"
         case Announced(peer_id=peer_id):
             return f"Announced as {peer_id}"
         case OfferRelayed(to_peer_id=to):
             return f"Offer relayed to {to}"
+        case OfferAnswered(from_peer_id=answerer):
+            return f"Answered by {answerer}"
+        case ControlRelayed():
+            return "Relayed"
         case Relayed(to_peer_id=to):
             return f"Relayed to {to}"
         case Disconnected(peer_id=peer_id):

@@ -20,11 +20,11 @@ class Rooms:
         return len(self._rooms)
 
     def find(self, name: str) -> Room | None:
-        """The room of that name; `None` where nobody is in it."""
+        """Returns the room of that name; `None` where nobody is in it."""
         return self._rooms.get(name)
 
     def peers_of(self, name: str) -> Collection[Peer]:
-        """The peers of a room, in the order in which they joined."""
+        """Returns the peers of a room, in the order in which they joined."""
         room = self._rooms.get(name)
         return room.peers.values() if room is not None else ()
 
@@ -33,14 +33,17 @@ class Rooms:
         return self._rooms.values()
 
     def add(self, peer: Peer) -> None:
-        """Put a peer into its room, whose id must be free there."""
+        """Adds a peer to its room, in which its id must be free."""
         self._rooms[peer.room.name] = peer.room
         peer.room.peers[peer.peer_id] = peer
         peer.room.listed_bytes += peer.listed_bytes
         self.peer_count += 1
 
     def remove(self, peer: Peer) -> bool:
-        """Take a peer out of its room; returns False where a newer incarnation has its place, or nobody has."""
+        """Removes a peer from its room, and the room with its last peer.
+
+        Returns False, and changes nothing, if a newer incarnation has its place, or nobody has.
+        """
         room = peer.room
         if room.peers.get(peer.peer_id) is not peer:
             return False

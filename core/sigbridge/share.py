@@ -50,16 +50,16 @@ class Share:
             self.state = SPENT
 
     def pass_turn(self) -> bool:
-        """Hears that everybody else had a turn; returns whether somebody waits for that."""
+        """Resets the count, since everybody else had a turn; returns whether somebody waits for that."""
         self.used = 0
         self.state = _ON_PASS_TURN[self.state]
         return self.state == RESTED
 
     def go_on(self) -> None:
-        """Begins anew, where it has rested."""
+        """Makes a rested share fresh."""
         self.state = _ON_GO_ON[self.state]
 
     def begin_turn(self) -> None:
-        """Begins anew, since everybody else had a turn."""
+        """Makes the share fresh, since everybody else had a turn."""
         self.pass_turn()
         self.go_on()

@@ -4,19 +4,25 @@ Rule 1: the end of an identity is reckoned by the wall clock when a session gets
 from then on: who is let in stays in, however the wall clock is turned. Rule 2: a right is asked for by each request
 that needs it, and its loss ends nothing. A peer id and a room are held all the time: a session whose identity may not
 have these any more ends as `revoked`. Rule 3: an end comes after the response to the request that brings it about.
+
+The states of a review, of which one at a time goes on; each turn has room for so many steps:
+
+    queued ──those before it are done──▶ at sessions ──none is left──▶ at held peers ──none is left──▶ (done)
+
 Source: `docs/protocol.md`, section "authenticate".
 """
 
 from collections import deque
 from collections.abc import Callable, Container
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.floods import Held
+from sigbridge.floods import HeldOff
 from sigbridge.headcount import Headcount
+from sigbridge.holding import Holding
 from sigbridge.instant import NEVER, Instant
-from sigbridge.session import Session
+from sigbridge.session import Peer, Session
 from sigbridge.share import EVENTS_PER_TURN
 
 LONGEST_SECONDS: Final = 10 * 365.25 * 86400
@@ -36,23 +42,32 @@ def end_of(identity: Identity, now: Instant) -> float:
     return now.monotonic + max(left, 0.0) if left <= LONGEST_SECONDS else NEVER
 
 
-class Review(NamedTuple):
-    """A judge, and the sessions that it has not seen yet."""
+class Review:
+    """A judge, and those whom it has not seen yet: first of the sessions, then of the peers that are held without one.
 
-    judge: Judge
-    left: deque[Session]
+    Who loses its session meanwhile is among the second.
+    """
+
+    __slots__ = ("held", "judge", "sessions")
+
+    def __init__(self, judge: Judge, sessions: list[Session]) -> None:
+        self.judge = judge
+        self.sessions = deque(sessions)
+        self.held: deque[Peer] | None = None
+        """Those that are held when the last session has been seen; `None` before."""
 
 
 class Standing:
     """Gives sessions their identities, and reviews them."""
 
-    __slots__ = ("_call_in_next_turn", "_end", "_headcount", "_held", "_reserved", "_reviews")
+    __slots__ = ("_call_in_next_turn", "_end", "_headcount", "_held", "_holding", "_reserved", "_reviews")
 
     def __init__(
         self,
         reserved: Container[str],
         headcount: Headcount,
-        held: Held,
+        held: HeldOff,
+        holding: Holding,
         end: Callable[[Session, DisconnectReason], None],
     ) -> None:
         """`reserved` are the peer ids of those alone whose own patterns name them; `end` queues the end of a session.
@@ -62,20 +77,25 @@ class Standing:
         self._reserved = reserved
         self._headcount = headcount
         self._held = held
+        self._holding = holding
         self._end = end
         self._call_in_next_turn: Callable[[], None] | None = None
         self._reviews: deque[Review] = deque()
 
     def check_announce(self, session: Session, room: str, peer_id: str) -> None:
-        """Raises SignalingError (PERMISSION_DENIED) where a session may not be that peer of that room."""
+        """Checks that a session may announce that peer id in that room.
+
+        :raises SignalingError: PERMISSION_DENIED if it may not.
+        """
         session.identity.check_announce(room, peer_id, self._reserved)
 
     def give(self, session: Session, identity: Identity, now: Instant) -> None:
-        """Lets a session act for an identity from now on, as long as that lasts.
+        """Gives a session an identity from now on, as long as that lasts.
 
-        Its peer leaves, and it ends, where the identity may not be that peer. Raises SignalingError
-        (RESOURCE_EXHAUSTED) where that is another's, who is held off or may have no further session; nothing has
-        changed then.
+        It is queued to end if that may not be its peer.
+
+        :raises SignalingError: RESOURCE_EXHAUSTED if the identity is another one that is held off, or may have no
+            further session; nothing has changed then.
         """
         if identity.name != session.identity.name:
             self._held.check(identity.name, session.remote, now.monotonic)
@@ -94,14 +114,17 @@ class Standing:
             self.go_on(now)
 
     def review(self, sessions: list[Session], judge: Judge, now: Instant) -> None:
-        """Begins to ask `judge` about each of these sessions, in this turn and in later ones."""
+        """Begins to ask `judge` about each of these sessions and held peers, in this turn and in later ones."""
         busy = bool(self._reviews)
-        self._reviews.append(Review(judge, deque(sessions)))
+        self._reviews.append(Review(judge, sessions))
         if not busy:
             self.go_on(now)
 
     def go_on(self, now: Instant) -> None:
-        """Asks about as many sessions as one turn has room for."""
+        """Lets the judges of reviews see as many sessions and held peers as one turn has room for.
+
+        Ends those they revoke.
+        """
         if not self._reviews:
             return
         call_in_next_turn = self._call_in_next_turn
@@ -110,14 +133,18 @@ class Standing:
             call_in_next_turn()
         used = 0
         while self._reviews and (call_in_next_turn is None or used < EVENTS_PER_TURN):
-            judge, left = self._reviews[0]
-            if not left:
+            review = self._reviews[0]
+            if review.sessions:
+                used += self._review_one(review.sessions.popleft(), review.judge, now)
+            elif review.held is None:
+                review.held = deque(self._holding.held.all())
+            elif review.held:
+                used += self._review_held(review.held.popleft(), review.judge)
+            else:
                 self._reviews.popleft()
-                continue
-            used += self._review_one(left.popleft(), judge, now)
 
     def _review_one(self, session: Session, judge: Judge, now: Instant) -> int:
-        """Asks about one session; returns the events that this counts as much as."""
+        """Asks the judge about one session; returns how many events of a turn that counts for."""
         before = session.identity
         if session.end_reason is not None:
             return 1
@@ -131,4 +158,16 @@ class Standing:
             if (identity.expires_at, identity.leeway_seconds) == (before.expires_at, before.leeway_seconds):
                 # What has not changed is not reckoned anew: the wall clock may have been turned meanwhile.
                 session.ends_at = ends_at
+        return 1
+
+    def _review_held(self, peer: Peer, judge: Judge) -> int:
+        """Asks the judge about a held peer, unless it is back; returns how many events of a turn that counts for."""
+        continuity = peer.continuity
+        if continuity is None or peer.session is not None:
+            return 1
+        identity = judge(continuity.identity)
+        if identity is None or not identity.may_be(peer.room.name, peer.peer_id, self._reserved):
+            self._holding.give_up(peer, "revoked")
+            return EVENTS_PER_END
+        continuity.identity = identity
         return 1

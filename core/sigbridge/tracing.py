@@ -14,7 +14,7 @@ class Tracer(Protocol):
     """Follows a request from its sender to its target's outbox."""
 
     def request(self, session: Session, kind: str, traceparent: str) -> AbstractContextManager[object]:
-        """A request is being applied; `traceparent` is its caller's context (W3C Trace Context), or empty."""
+        """A span in which a request is applied; `traceparent` is its caller's context (W3C Trace Context), or empty."""
 
     def delivery(self, target: Session, kind: str) -> AbstractContextManager[object]:
-        """An event is being put into a target's outbox, inside a request."""
+        """A span in which an event is put into a target's outbox, inside a request."""

@@ -40,10 +40,11 @@ class AuthenticateRule:
         self._standing = standing
 
     def authenticate(self, session: Session, request: Authenticate, now: Instant) -> Reply | Pending[Reply]:
-        """Let the session act for whom its new token names, from now on and until that expires.
+        """Lets the session act for the identity that its new token proves, from now on and until that expires.
 
-        Raises SignalingError, or resolves to it: UNAUTHENTICATED where the token proves nobody, PERMISSION_DENIED where
-        it is another's, and what the authenticator says of a client that shows too many.
+        A `Pending` resolves to the same errors, and the authenticator's own are passed on.
+
+        :raises SignalingError: UNAUTHENTICATED if the token proves none; PERMISSION_DENIED if it is another subject's.
         """
         check_token(request.token)
         if ignores_tokens(session.authenticator):
@@ -60,18 +61,19 @@ class AuthenticateRule:
             raise errors.internal_error() from None
         if isinstance(identity, Pending):
             return self._await(session, identity)
-        return self._take(session, identity, now)
+        return self._adopt(session, identity, now)
 
     def _await(self, session: Session, pending: Pending[Identity]) -> Pending[Reply]:
-        """Go on when it is known whom the token names."""
+        """Returns the `Pending` reply to an authenticate whose token is still looked up."""
         authenticated: Pending[Reply] = Pending()
 
         def known(outcome: Identity | SignalingError, then: Instant) -> None:
+            """Gives the session the identity, or passes the refusal on."""
             if isinstance(outcome, SignalingError):
                 authenticated.resolve(outcome, then)
                 return
             try:
-                reply: Reply | SignalingError = self._take(session, outcome, then)
+                reply: Reply | SignalingError = self._adopt(session, outcome, then)
             except SignalingError as error:
                 reply = error.bare()
             authenticated.resolve(reply, then)
@@ -79,8 +81,11 @@ class AuthenticateRule:
         pending.then(known)
         return authenticated
 
-    def _take(self, session: Session, identity: Identity, now: Instant) -> Authenticated:
-        """Give the session the identity that its token proves; much may have happened since it was shown."""
+    def _adopt(self, session: Session, identity: Identity, now: Instant) -> Authenticated:
+        """Gives the session the identity that its token proves; the session may have ended since it was shown.
+
+        :raises SignalingError: if the session has ended, or may not act for that identity.
+        """
         if session.end_reason is not None:
             raise errors.session_ended()
         if not _may_become(session, identity):
@@ -98,7 +103,7 @@ def _may_become(session: Session, identity: Identity) -> bool:
 
 
 def _reply(session: Session) -> Authenticated:
-    """The subject for which a session acts, and the end of its credentials, which the client is told without leeway."""
+    """Returns the reply to authenticate: the session's subject, and the end of its credentials without leeway."""
     identity = session.identity
     expires_at = identity.expires_at
     return Authenticated(identity.subject, None if expires_at is None or session.ends_at == NEVER else int(expires_at))

@@ -5,7 +5,7 @@ from sigbridge.auth import LIST, Identity
 from sigbridge.checks import check_id, check_uint32
 from sigbridge.instant import Instant
 from sigbridge.limits import RateLimiter
-from sigbridge.listing import page_of, position
+from sigbridge.listing import page_of, token_incarnation
 from sigbridge.messages import ListPeers, PeerList, Reply
 from sigbridge.rooms import Rooms
 from sigbridge.session import Caller, Session
@@ -22,7 +22,7 @@ class ListRule:
         self._limiter = limiter
 
     def list_peers(self, session: Session, request: ListPeers, now: Instant) -> Reply:
-        """A page of the session's own room, or, before it has announced, of the room that it names."""
+        """Returns a page of the session's own room, or, before it has announced, of the room that it names."""
         peer = session.peer
         own_room = None if peer is None else peer.room.name
         page, size = self._page(request, session.identity, own_room)
@@ -30,21 +30,21 @@ class ListRule:
         session.share.use(len(page.peers) + size // BYTES_PER_EVENT)
         return page
 
-    def answer(self, request: ListPeers, caller: Caller, now: Instant) -> PeerList:
-        """A page of a room, for a caller without a session."""
+    def query(self, request: ListPeers, caller: Caller, now: Instant) -> PeerList:
+        """Returns a page of a room, for a caller without a session."""
         page, size = self._page(request, caller.identity, None)
         self._limiter.charge_listing(caller.holder, request.kind, size, now.monotonic)
         return page
 
     def _page(self, request: ListPeers, identity: Identity, own_room: str | None) -> tuple[PeerList, int]:
-        """A page of a room, and its bytes; `own_room` is the caller's where it has one.
+        """Returns a page of a room, and its bytes; `own_room` is the caller's, if it has one.
 
-        Raises SignalingError: PERMISSION_DENIED where it may not list at all, or not look into that room.
+        :raises SignalingError: PERMISSION_DENIED if the caller may not list at all, or not that room.
         """
         if request.room:
             check_id("room", request.room)
         check_uint32("page_size", request.page_size)
-        after = position(request.page_token)
+        after = token_incarnation(request.page_token)
         if own_room is None:
             room = request.room or ""
         elif request.room is None or request.room == own_room:

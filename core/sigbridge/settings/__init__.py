@@ -5,6 +5,7 @@ other. Rule 2: `Settings` inherits every subject, so that its fields are flat. R
 installed, or does any I/O. `docs/settings.md` is generated from these files.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 from sigbridge.settings.admission import Admission
 from sigbridge.settings.capacity import Capacity
 from sigbridge.settings.connections import Connections
+from sigbridge.settings.continuity import Continuity
 from sigbridge.settings.declare import (
     BindAddress,
     SettingError,
@@ -23,10 +25,13 @@ from sigbridge.settings.declare import (
     parse_address,
     parse_addresses,
 )
+from sigbridge.settings.deployed import Deployed
+from sigbridge.settings.ice import Ice
 from sigbridge.settings.identities import Identities
 from sigbridge.settings.listening import Listening
 from sigbridge.settings.messages import Messages
 from sigbridge.settings.names import closest, suspicious, told
+from sigbridge.settings.proxies import PROXY, Proxies
 from sigbridge.settings.rates import Rates
 from sigbridge.settings.rooms import Rooms
 from sigbridge.settings.sessions import Sessions
@@ -56,15 +61,19 @@ class Settings(
     # The order of the documentation.
     Listening,
     Tls,
+    Proxies,
     Admission,
     Identities,
     Capacity,
     Connections,
     Sessions,
+    Continuity,
     Rooms,
     Messages,
+    Ice,
     Rates,
     Unary,
+    Deployed,
     Telemetry,
     Strictness,
 ):
@@ -73,27 +82,36 @@ class Settings(
     title: ClassVar[str] = "Settings"
 
     def __post_init__(self) -> None:
+        """Checks every value, the values of each subject together, and what two subjects need of each other.
+
+        :raises SettingError: naming the first that is wrong.
+        """
         for name, info in setting_infos().items():
             value = getattr(self, name)
             if not info.check(value):
                 raise info.wrong(value)
         for subject in subjects():
             subject.check_together(self)
+        if self.client_address_from == PROXY and self.grpc_engine != "native":
+            raise SettingError(
+                f"SIGNALING_CLIENT_ADDRESS_FROM is {PROXY!r}: expected GRPC_ENGINE=native, or x-forwarded-for or "
+                f"forwarded, since the library of GRPC_ENGINE={self.grpc_engine} does not read the PROXY protocol"
+            )
         if not self.tls_client_ca_file:
             for name in ("certificate_is_enough", "tls_subject_peer_id"):
                 if getattr(self, name):
                     raise SettingError(
-                        f"SIGNALING_TLS_CLIENT_CA_FILE is empty: {setting_infos()[name].env} is true, and no client "
-                        "shows a certificate that is not asked for"
+                        f"SIGNALING_TLS_CLIENT_CA_FILE is empty: {setting_infos()[name].env} is true and needs "
+                        "client certificates"
                     )
 
     @classmethod
     def from_environment(
         cls, environ: Mapping[str, str] = os.environ, *, below: Mapping[str, Any] = MappingProxyType({})
     ) -> "Settings":
-        """Read every setting from its variable, where that is set and not empty, else from the fields `below`.
+        """Reads every setting from its variable, where that is set and not empty, else from the fields `below`.
 
-        Raises SettingError where one is wrong, and with `strict_settings` where a variable looks like one and is none.
+        :raises SettingError: if one is wrong, and with `strict_settings` if a variable looks like one and is none.
         """
         values: dict[str, Any] = dict(below)
         for name, info in setting_infos().items():
@@ -112,29 +130,31 @@ class Settings(
         settings = cls(**values)
         unknown = unknown_variables(environ)
         if settings.strict_settings and unknown:
-            raise SettingError(f"SIGNALING_STRICT_SETTINGS is true, and these are no settings: {told(unknown)}")
+            raise SettingError(f"SIGNALING_STRICT_SETTINGS is true, and there are unknown settings: {told(unknown)}")
         return settings
 
 
+@functools.cache
 def subjects() -> tuple[type[Subject], ...]:
-    """The subjects of the settings, in the order of the documentation."""
+    """Returns the subjects of the settings, in the order of the documentation."""
     return tuple(subject for subject in Settings.__bases__ if issubclass(subject, Subject))
 
 
-def setting_infos() -> dict[str, SettingInfo]:
-    """The one table: all that is known of each setting, by field name, in the order of the documentation."""
-    return {name: info for subject in subjects() for name, info in subject.infos().items()}
+@functools.cache
+def setting_infos() -> Mapping[str, SettingInfo]:
+    """Returns the one table: all that is known of each setting, by field name, in the order of the documentation."""
+    return MappingProxyType({name: info for subject in subjects() for name, info in subject.infos().items()})
 
 
 def fields_from_file(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `Settings` that a typed file sets by the names of their variables; an empty text sets none.
+    """Returns the fields of `Settings` that a typed file sets by the names of their variables; an empty text sets none.
 
-    Raises SettingError for names that are none of ours, all of them in one line, and for a value of a wrong type.
+    :raises SettingError: for names that are none of ours, all of them in one line, and for a value of a wrong type.
     """
     by_variable = {info.env: (name, info) for name, info in setting_infos().items()}
     unknown = {name: closest(name, by_variable) for name in document if name not in by_variable}
     if unknown:
-        raise SettingError(f"no settings: {told(unknown)}")
+        raise SettingError(f"unknown settings: {told(unknown)}")
     values = {}
     for variable, written in document.items():
         name, info = by_variable[variable]

@@ -9,6 +9,10 @@ from sigbridge.settings.declare import SettingError, Subject, seconds, switch, t
 
 
 def _check_origins(entries: tuple[str, ...]) -> None:
+    """Checks that entries are origins.
+
+    :raises SettingError: naming the one that is none.
+    """
     try:
         Origins(entries)
     except ValueError as error:
@@ -22,57 +26,55 @@ class Admission(Subject):
     title: ClassVar[str] = "Admission"
 
     auth_tokens: tuple[str, ...] = texts(
-        "GRPC_AUTH_TOKENS", "API tokens, any of which lets a client in", "tokens separated by commas", secret=True
+        "GRPC_AUTH_TOKENS", "API tokens; a client needs any one of them", "tokens separated by commas", secret=True
     )
     tokens_file: str = text(
-        "", "SIGNALING_TOKENS_FILE", "tokens with their owners and rights, as docs/security.md describes them", "a path"
+        "", "SIGNALING_TOKENS_FILE", "tokens with their owners and rights; see docs/security.md", "a path"
     )
-    jwt_key_file: str = text("", "SIGNALING_JWT_KEY_FILE", "public keys (PEM) of those who sign JWTs", "a path")
+    jwt_key_file: str = text("", "SIGNALING_JWT_KEY_FILE", "public keys (PEM) that verify JWTs", "a path")
     jwt_jwks_file: str = text("", "SIGNALING_JWT_JWKS_FILE", "the same as a JWK set (RFC 7517)", "a path")
     jwt_hmac_secret_file: str = text(
         "",
         "SIGNALING_JWT_HMAC_SECRET_FILE",
-        "secrets by which JWTs are signed, one a line, each of 32 bytes or more; not beside the other two",
+        "HMAC secrets that verify JWTs, one a line, each of 32 bytes or more; not together with public keys",
         "a path",
     )
     jwt_issuer: tuple[str, ...] = texts(
         "SIGNALING_JWT_ISSUER",
-        "issuers of JWTs, of which a token must name one; not set: any",
+        "accepted issuers (iss) of JWTs; not set: any",
         "texts separated by commas",
     )
     jwt_audience: tuple[str, ...] = texts(
         "SIGNALING_JWT_AUDIENCE",
-        "audiences of JWTs, of which a token must name one; not set: any",
+        "accepted audiences (aud) of JWTs; not set: any",
         "texts separated by commas",
     )
     jwt_leeway_seconds: float = seconds(
-        30.0, "SIGNALING_JWT_LEEWAY_SEC", "how far the clock of those who sign may be from ours", zero=True
+        30.0, "SIGNALING_JWT_LEEWAY_SEC", "tolerated clock difference between a JWT's issuer and the server", zero=True
     )
     jwt_peer_ids: tuple[str, ...] = texts(
         "SIGNALING_JWT_PEER_IDS",
-        "patterns of the peer ids of a JWT that says none; {sub} stands for its subject",
+        "patterns of the peer ids that a JWT without such patterns allows; {sub} is its subject",
         f"at most {MAX_PATTERNS} patterns such as {SUBJECT}:*, separated by commas",
         default=(SUBJECT, f"{SUBJECT}:*"),
         check=Patterns,
     )
     grpc_require_auth: bool | None = switch(
-        None, "GRPC_REQUIRE_AUTH", "whether gRPC asks for a token; not set: as soon as there are tokens"
+        None, "GRPC_REQUIRE_AUTH", "gRPC requires a token; not set: it does where a source of tokens is set"
     )
     ws_require_auth: bool | None = switch(
-        None, "WS_REQUIRE_AUTH", "whether WebSocket asks for a token; not set: as gRPC does"
+        None, "WS_REQUIRE_AUTH", "WebSocket requires a token; not set: as GRPC_REQUIRE_AUTH"
     )
     reflection_requires_auth: bool = switch(
-        True, "SIGNALING_REFLECTION_REQUIRE_AUTH", "whether gRPC reflection asks for a token where gRPC does"
+        True, "SIGNALING_REFLECTION_REQUIRE_AUTH", "gRPC reflection requires a token where gRPC does"
     )
     allowed_origins: tuple[str, ...] = texts(
         "SIGNALING_ALLOWED_ORIGINS",
-        "origins of web pages that may connect; https://*.example.org: of every host below that one; * or not set: all",
+        "origins of web pages that may connect; https://*.example.org allows every subdomain; * or not set: any origin",
         "origins such as https://example.org, separated by commas, or *",
         check=_check_origins,
     )
-    allowed_origins_file: str = text(
-        "", "SIGNALING_ALLOWED_ORIGINS_FILE", "the same, one a line, beside those of the variable", "a path"
-    )
+    allowed_origins_file: str = text("", "SIGNALING_ALLOWED_ORIGINS_FILE", "further origins, one a line", "a path")
 
     @property
     def has_tokens(self) -> bool:
@@ -95,7 +97,10 @@ class Admission(Subject):
         return self.grpc_asks_for_token if self.ws_require_auth is None else self.ws_require_auth
 
     def check_together(self) -> None:
-        """Raise SettingError where secrets stand beside keys, or keys or tokens are missing that others ask for."""
+        """Checks that no secrets stand beside keys, and that keys and tokens are there that other settings need.
+
+        :raises SettingError: if that is not so.
+        """
         if self.jwt_hmac_secret_file and (self.jwt_key_file or self.jwt_jwks_file):
             other = "jwt_key_file" if self.jwt_key_file else "jwt_jwks_file"
             raise SettingError(
@@ -105,8 +110,8 @@ class Admission(Subject):
         for name in ("jwt_issuer", "jwt_audience"):
             if getattr(self, name) and not self.has_jwt_keys:
                 raise SettingError(
-                    f"{self.infos()[name].env} is set, and no JWT can be checked: expected keys too, by "
-                    "SIGNALING_JWT_KEY_FILE, SIGNALING_JWT_JWKS_FILE or SIGNALING_JWT_HMAC_SECRET_FILE"
+                    f"{self.infos()[name].env} is set without keys of JWTs: expected one of "
+                    "SIGNALING_JWT_KEY_FILE, SIGNALING_JWT_JWKS_FILE or SIGNALING_JWT_HMAC_SECRET_FILE too"
                 )
         if self.has_tokens:
             return

@@ -39,19 +39,25 @@ class SettingInfo:
     expects: str
     parse: Callable[[str], Any]
     take: Callable[[Any], Any]
-    """Makes a value of one that TOML or JSON has; raises ValueError where its type is wrong."""
+    """Makes a value of one that TOML or JSON has; a ValueError says that its type is wrong."""
     check: Callable[[Any], bool]
     secret: bool
     """True where its value is shown to nobody."""
 
     def shown(self, value: Any) -> str:
-        """The value as people may read it."""
-        return "(hidden)" if self.secret and value else repr(value)
+        """Returns the value as people may read it, texts as they stand in a variable."""
+        if self.secret and value:
+            return "(hidden)"
+        if isinstance(value, tuple) and all(isinstance(each, str) for each in value):
+            return repr(",".join(value))
+        return repr(value)
 
     def taken(self, written: Any) -> Any:
-        """The value that a typed file has written; raises SettingError where it is none for this setting.
+        """Returns the value of a setting from a typed file.
 
         An empty text or list of a file means what it means in a variable: see `Settings.from_environment`.
+
+        :raises SettingError: if its type or value is wrong.
         """
         try:
             value = self.take(written)
@@ -63,7 +69,7 @@ class SettingInfo:
         return value
 
     def wrong(self, value: Any) -> SettingError:
-        """The error that says of a value that it is none for this setting."""
+        """Returns the error that says of a value that it is none for this setting."""
         return SettingError(f"{self.env} is {self.shown(value)}: expected {self.expects}")
 
 
@@ -76,44 +82,47 @@ class Subject:
 
     @classmethod
     def infos(cls) -> dict[str, SettingInfo]:
-        """The settings by field name, in the order in which they are declared."""
+        """Returns the settings by field name, in the order in which they are declared."""
         return {field.name: field.metadata["info"] for field in dataclasses.fields(cls)}
 
     def check_together(self) -> None:
-        """Raise SettingError where values, each right by itself, do not go together."""
+        """Checks that values, each right by itself, go together.
+
+        :raises SettingError: if they do not.
+        """
 
 
 # Fields, by what they hold.
 
 
-# Eight parameters: a default, and the seven facts of `SettingInfo`.
-def setting(
+def setting(  # prose: a default, and the seven facts of `SettingInfo`
     default: Any, env: str, meaning: str, expects: str, parse: Any, take: Any, check: Any, *, secret: bool = False
 ) -> Any:
-    """A field of any kind: `parse` makes a value of a text, `take` of a typed one, `check` says whether it is right.
+    """Returns a field of any kind.
 
-    One that is `secret` is in no `repr`.
+    `parse` makes a value of a text, `take` of a typed one, and `check` says whether it is right. One that is `secret`
+    is in no `repr`.
     """
     info = SettingInfo(env, meaning, expects, parse, take, check, secret)
     return dataclasses.field(default=default, repr=not secret, metadata={"info": info})
 
 
 def whole(default: int, env: str, meaning: str, *, least: int = 1) -> Any:
-    """A field that holds a whole number."""
+    """Returns a field that holds a whole number."""
     return setting(
         default, env, meaning, f"a whole number, at least {least}", int, _take_whole, lambda value: value >= least
     )
 
 
 def per_second(default: float, env: str, meaning: str) -> Any:
-    """A field that holds a rate."""
+    """Returns a field that holds a rate."""
     expects = "a number of requests per second, 0 or more"
     return setting(default, env, meaning, expects, float, _take_number, lambda value: 0 <= value < 1e9)
 
 
-def seconds(default: float, env: str, meaning: str, *, zero: bool = False) -> Any:
-    """A field that holds a time; `zero` says whether that may be 0."""
-    expects = "a number of seconds, 0 or more" if zero else "a number of seconds above 0"
+def seconds(default: float, env: str, meaning: str, *, zero: bool = False, least: float = 0.0) -> Any:
+    """Returns a field that holds a time of `least` seconds or more; `zero` says whether it may be 0."""
+    expects = f"a number of seconds, {least:g} or more" if zero or least else "a number of seconds above 0"
     return setting(
         default,
         env,
@@ -121,18 +130,18 @@ def seconds(default: float, env: str, meaning: str, *, zero: bool = False) -> An
         expects,
         float,
         _take_number,
-        lambda value: (value >= 0 if zero else value > 0) and value < 1e9,
+        lambda value: (value >= least if zero or least else value > 0) and value < 1e9,
     )
 
 
 def switch(default: bool | None, env: str, meaning: str) -> Any:
-    """A field that holds true or false; a default of `None` tells that nothing was set."""
+    """Returns a field that holds true or false; a default of `None` tells that nothing was set."""
     return setting(default, env, meaning, "true or false", _parse_bool, _take_bool, lambda _: True)
 
 
 def text(default: str, env: str, meaning: str, expects: str, check: Callable[[str], object] = str) -> Any:
-    """A field that holds a text, for which `check` raises ValueError where it is wrong."""
-    return setting(default, env, meaning, expects, str, _take_text, _is_fine(check))
+    """Returns a field that holds a text, which is wrong if `check` refuses it with a ValueError."""
+    return setting(default, env, meaning, expects, str, _take_text, _passes(check))
 
 
 # Six parameters: the facts of `SettingInfo`, of which these fields share the rest, and a default.
@@ -145,16 +154,16 @@ def texts(
     check: Callable[[tuple[str, ...]], object] = tuple,
     secret: bool = False,
 ) -> Any:
-    """A field that holds a tuple of texts, which a variable separates by commas; `check` raises ValueError of it."""
+    """Returns a field that holds a tuple of texts, in a variable separated by commas; see `text` for `check`."""
 
     def parse(value: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
-    return setting(default, env, meaning, expects, parse, _take_texts, _is_fine(check), secret=secret)
+    return setting(default, env, meaning, expects, parse, _take_texts, _passes(check), secret=secret)
 
 
 def patterns(env: str, meaning: str) -> Any:
-    """A field that holds patterns, in which `*` stands for any text."""
+    """Returns a field that holds patterns, in which `*` stands for any text."""
     return texts(env, meaning, f"at most {MAX_PATTERNS} patterns such as kiosk-*, separated by commas", check=Patterns)
 
 
@@ -175,7 +184,7 @@ class BindAddress(NamedTuple):
 
     @property
     def is_fixed(self) -> bool:
-        """True where it says all: two that are equal are one address."""
+        """True for a path, or a port other than 0: two equal ones are one address."""
         return bool(self.path or self.port)
 
     def is_ipv6_alone(self, others: Iterable["BindAddress"]) -> bool:
@@ -192,7 +201,9 @@ def address_text(host: str, port: int) -> str:
 def parse_addresses(text: str) -> tuple[BindAddress, ...]:
     """Reads addresses that commas separate, each `unix:/PATH` or what `parse_address` reads.
 
-    One that is there twice counts once. ValueError where one of them is wrong, or there is none.
+    One that is there twice counts once.
+
+    :raises ValueError: if one of them is wrong, or there is none.
     """
     found: list[BindAddress] = []
     for part in filter(None, map(str.strip, text.split(","))):
@@ -205,6 +216,10 @@ def parse_addresses(text: str) -> tuple[BindAddress, ...]:
 
 
 def _parse_path(text: str) -> BindAddress:
+    """Reads `unix:/PATH`.
+
+    :raises ValueError: if the path is not absolute, is a folder's, or too long.
+    """
     path = text.removeprefix(_UNIX)
     if not path.startswith("/") or path.endswith("/") or "\0" in path or len(os.fsencode(path)) > _MAX_PATH_BYTES:
         raise ValueError(text)
@@ -212,9 +227,11 @@ def _parse_path(text: str) -> BindAddress:
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Split `HOST:PORT`, `[IPv6]:PORT` or `:PORT` into host and port; ValueError where it is none of these.
+    """Splits `HOST:PORT`, `[IPv6]:PORT` or `:PORT` into host and port.
 
     An address of IPv6 is written in its usual form, one that IPv4 has mapped there as IPv4. No host is both families.
+
+    :raises ValueError: if it is none of these.
     """
     host, colon, port_text = address.rpartition(":")
     if not colon or not port_text.isascii() or not port_text.isdigit() or int(port_text) > 65535:
@@ -226,22 +243,24 @@ def parse_address(address: str) -> tuple[str, int]:
     try:
         # As a resolver will; it knows no name with an empty label, or one of more than 63 letters.
         host.encode("idna")
-        return _usual_form(host or BOTH_FAMILIES), int(port_text)
+        return _canonical_host(host or BOTH_FAMILIES), int(port_text)
     except ValueError:
         raise ValueError(address) from None
 
 
-def _usual_form(host: str) -> str:
+def _canonical_host(host: str) -> str:
+    """Returns a host with an IPv6 address in canonical form, a mapped one as IPv4."""
     if ":" not in host:
         return host
     address = IPv6Address(host)
     return str(address.ipv4_mapped or address)
 
 
-def _is_fine(check: Callable[[Any], object]) -> Callable[[Any], bool]:
-    """Returns whether a check finds nothing wrong, which it says by ValueError; by SettingError, where it says more."""
+def _passes(check: Callable[[Any], object]) -> Callable[[Any], bool]:
+    """Returns a predicate that is False if `check` refuses a value with ValueError; other errors are passed on."""
 
-    def is_fine(value: Any) -> bool:
+    def passes(value: Any) -> bool:
+        """Returns whether the check passes; see `_passes`."""
         try:
             check(value)
         except SettingError:
@@ -250,7 +269,7 @@ def _is_fine(check: Callable[[Any], object]) -> Callable[[Any], bool]:
             return False
         return True
 
-    return is_fine
+    return passes
 
 
 # Values of TOML and JSON, in which true is no number.
@@ -287,6 +306,10 @@ def _take_texts(value: Any) -> tuple[str, ...]:
 
 
 def _parse_bool(value: str) -> bool:
+    """Reads true, 1, yes, on, false, 0, no or off, in any case.
+
+    :raises ValueError: for other words.
+    """
     word = value.strip().lower()
     if word in ("true", "1", "yes", "on"):
         return True

@@ -9,43 +9,46 @@ _RIGHTS = ("announce", "relay", "list")
 
 
 def _check_rights(words: tuple[str, ...]) -> None:
-    """Raises ValueError where there is a word that is no right, or `none` beside others."""
+    """Checks that words name rights, or are `none` alone.
+
+    :raises ValueError: if they do not.
+    """
     if words != ("none",) and not set(words) <= set(_RIGHTS):
         raise ValueError(words)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identities(Subject):
-    """The identity of a certificate, the rights of those who are nobody in particular, and ids that are reserved."""
+    """The identity of a certificate, the rights of anonymous clients, and reserved ids."""
 
     title: ClassVar[str] = "Identities"
 
     certificate_is_enough: bool = switch(
         False,
         "SIGNALING_CERTIFICATE_IS_ENOUGH",
-        "whether a client with a certificate needs no token where tokens are asked for",
+        "a client with a certificate needs no token where tokens are required",
     )
     tls_subject_peer_id: bool = switch(
         False,
         "SIGNALING_TLS_SUBJECT_PEER_ID",
-        "whether the subject of a client's certificate is the only peer id that it may have",
+        "a client may have no other peer id than the subject of its certificate",
     )
     anonymous_peer_ids: tuple[str, ...] = patterns(
         "SIGNALING_ANONYMOUS_PEER_IDS",
-        "patterns of the peer ids that those may have who are asked for nothing and show nothing; not set: any",
+        "patterns of the peer ids that anonymous clients may have; not set: any",
     )
     anonymous_rooms: tuple[str, ...] = patterns(
         "SIGNALING_ANONYMOUS_ROOMS",
-        "patterns of the rooms that they may enter; * names the default room too; not set: any",
+        "patterns of the rooms that anonymous clients may enter; * matches the default room too; not set: any",
     )
     anonymous_rights: tuple[str, ...] = texts(
         "SIGNALING_ANONYMOUS_RIGHTS",
-        "what they may do; none: receive and leave",
+        "what anonymous clients may do; none: only receive and leave",
         "announce, relay and list, or some of them, separated by commas; or none",
         default=_RIGHTS,
         check=_check_rights,
     )
     reserved_peer_ids: tuple[str, ...] = patterns(
         "SIGNALING_RESERVED_PEER_IDS",
-        "patterns of peer ids that nobody may have but an identity that has patterns of its own which name them",
+        "patterns of peer ids that only an identity may have whose own patterns name them",
     )

@@ -1,9 +1,9 @@
-"""Settings of listening: the addresses, and the engine that serves gRPC."""
+"""Settings of listening: the addresses, what serves gRPC, and what pages are given."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sigbridge.settings.declare import ADDRESSES, BindAddress, SettingError, Subject, parse_addresses, text
+from sigbridge.settings.declare import ADDRESSES, BindAddress, SettingError, Subject, parse_addresses, switch, text
 
 HTTP_OFF = "off"
 
@@ -23,37 +23,42 @@ class Listening(Subject):
     grpc_bind_address: str = text(
         "[::]:50051",
         "GRPC_BIND_ADDRESS",
-        "where gRPC listens: [::] and no host are IPv6 and IPv4, 0.0.0.0 is IPv4 alone; port 0 lets the system choose",
+        "addresses of gRPC; [::] or no host: IPv6 and IPv4; 0.0.0.0: IPv4 only; port 0: the system chooses",
         ADDRESSES,
         parse_addresses,
     )
     ws_bind_address: str = text(
         "[::]:8080",
         "WS_BIND_ADDRESS",
-        "the same of WebSocket",
+        "addresses of WebSocket, likewise",
         ADDRESSES,
         parse_addresses,
     )
     http_bind_address: str = text(
         "127.0.0.1:9090",
         "HTTP_BIND_ADDRESS",
-        "the same of /metrics, /healthz and /readyz; off: nowhere",
+        "addresses of /metrics, /healthz and /readyz, likewise; off: none",
         "addresses such as 127.0.0.1:9090 or unix:/run/sigbridge-http.sock, separated by commas, or off",
         lambda value: value == HTTP_OFF or parse_addresses(value),
     )
     unix_mode: str = text(
         "0660",
         "SIGNALING_UNIX_MODE",
-        "the mode of the files of unix sockets, as chmod has it: who may write there may connect",
+        "file mode of unix sockets, as for chmod; write permission allows connecting",
         "an octal number such as 0660",
         _parse_mode,
     )
     grpc_engine: str = text(
         "native",
         "GRPC_ENGINE",
-        "what serves gRPC: native is a wire of our own, grpcio the library",
+        "implementation of gRPC: native is sigbridge's own, grpcio is the library",
         "native or grpcio",
         ("native", "grpcio").index,
+    )
+    serve_client: bool = switch(
+        False,
+        "SIGNALING_SERVE_CLIENT",
+        "the client for web pages is served as /sigbridge.js and /sigbridge-call.js on the ports of gRPC and WebSocket",
     )
 
     @property
@@ -77,7 +82,10 @@ class Listening(Subject):
         return _parse_mode(self.unix_mode)
 
     def check_together(self) -> None:
-        """Raise SettingError where the engine that is set cannot serve these addresses."""
+        """Checks that the engine that is set can serve the addresses of gRPC; the native one serves all.
+
+        :raises SettingError: if grpcio is to share an address with WebSocket, or to have IPv6 alone at a port.
+        """
         if self.grpc_engine != "grpcio":
             return
         for address in self.grpc_addresses:

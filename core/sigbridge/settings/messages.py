@@ -13,21 +13,21 @@ class Messages(Subject):
     title: ClassVar[str] = "Messages"
 
     max_message_bytes: int = whole(
-        1048576, "SIGNALING_MAX_MESSAGE_BYTES", "largest message of a client; a larger one ends its connection"
+        1048576, "SIGNALING_MAX_MESSAGE_BYTES", "largest message from a client; a larger one ends its connection"
     )
     message_timeout_seconds: float = seconds(
         30.0,
         "SIGNALING_MESSAGE_TIMEOUT_SEC",
-        "how long a message may take from its first byte to its last, besides a second for each 8000 bytes of it; "
-        "time in which the server reads nothing of it does not count",
+        "time limit of a message from its first byte to its last, plus one second per 8000 bytes; time during which "
+        "the server itself does not read is not counted",
     )
     max_batch_requests: int = whole(
-        1000, "SIGNALING_MAX_BATCH_REQUESTS", "requests in one JSON-RPC batch; a longer one is refused as a whole"
+        1000, "SIGNALING_MAX_BATCH_REQUESTS", "most requests in one JSON-RPC batch; a longer one is refused as a whole"
     )
     max_batch_response_bytes: int = whole(
         4194304,
         "SIGNALING_MAX_BATCH_RESPONSE_BYTES",
-        "bytes of responses in the array that answers a JSON-RPC batch, beyond which the rest of the batch is refused",
+        "most bytes of responses to one JSON-RPC batch; beyond it the rest of the batch is refused",
     )
     max_sdp_bytes: int = whole(131072, "SIGNALING_MAX_SDP_BYTES", "largest SDP, in bytes of UTF-8")
     max_candidate_bytes: int = whole(4096, "SIGNALING_MAX_CANDIDATE_BYTES", "largest ICE candidate, in bytes of UTF-8")

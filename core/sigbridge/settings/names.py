@@ -59,21 +59,24 @@ _proxy: Final = re.compile(r"(?:HTTP|GRPC|WS)_PROXY(?:_.*)?")
 
 
 def suspicious(environ: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
-    """Returns the names of variables that are misspelt, each with the one that was probably meant, or an empty text."""
+    """Returns the names of variables that are probably misspelt.
+
+    Each comes with the name that was meant, or an empty text.
+    """
     found = {}
     for name in sorted(set(environ).difference(known)):
-        usual = name.upper()
-        if _is_of_others(usual, environ[name]):
+        upper_name = name.upper()
+        if _is_of_others(upper_name, environ[name]):
             continue
-        begins_as_ours = usual.startswith(PREFIXES)
-        meant = closest(usual, known, _CLOSE if begins_as_ours else _A_SLIP)
+        begins_as_ours = upper_name.startswith(PREFIXES)
+        meant = closest(upper_name, known, _CLOSE if begins_as_ours else _A_SLIP)
         if meant or begins_as_ours:
             found[name] = meant
     return found
 
 
 def closest(name: str, known: Collection[str], least: float = _CLOSE) -> str:
-    """Returns the one of ours that is most alike, and at least so much; an empty text where there is none."""
+    """Returns the known name that is most like this one, if it is at least so alike; else an empty text."""
     return "".join(get_close_matches(name.upper(), known, 1, least))
 
 
@@ -84,7 +87,7 @@ def told(names: Mapping[str, str]) -> str:
 
 
 def _is_of_others(name: str, value: str) -> bool:
-    """Returns whether somebody else's variable has this name."""
+    """Returns whether a variable is known to be of gRPC's library, of a proxy, or of Kubernetes."""
     return (
         name in GRPC_VARIABLES
         or name.startswith(GRPC_FAMILIES)

@@ -15,20 +15,19 @@ class Rates(Subject):
     rate_per_second: float = per_second(
         1000.0,
         "SIGNALING_RATE_PER_SEC",
-        "requests of one kind per second from one identity, or from one address where there is none; 0: no limit",
+        "requests of one kind per second from one identity, or from one address without an identity; 0: no limit",
     )
-    rate_burst: int = whole(
-        10000, "SIGNALING_RATE_BURST", "requests of one kind that may come at once, above that rate"
-    )
+    rate_burst: int = whole(10000, "SIGNALING_RATE_BURST", "burst of requests of one kind above that rate")
     flood_hold_seconds: float = seconds(
         5.0,
         "SIGNALING_FLOOD_HOLD_SEC",
-        "how long an identity, or an address where there is none, is kept out after it has gone on sending over the "
-        "rate; 0: not at all",
+        "an identity, or an address without an identity, that keeps exceeding the rate is refused for so long; "
+        "0: not at all",
         zero=True,
     )
     rate_kib_per_token: int = whole(
         64,
         "SIGNALING_RATE_KIB_PER_TOKEN",
-        "KiB of a listing that count as one request of the rate, begun ones included; of rosters, beyond a full return",
+        "KiB of a listing, rounded up, that count as one request of the rate; the same of rosters, beyond what the "
+        "return of a whole room at once needs",
     )

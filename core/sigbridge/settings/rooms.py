@@ -12,13 +12,13 @@ class Rooms(Subject):
 
     title: ClassVar[str] = "Rooms"
 
-    max_room_peers: int = whole(4096, "SIGNALING_MAX_ROOM_PEERS", "peers in one room")
+    max_room_peers: int = whole(4096, "SIGNALING_MAX_ROOM_PEERS", "most peers in one room")
     replay_roster: bool = switch(
         True,
         "SIGNALING_REPLAY_ROSTER",
-        "whether a newcomer gets one peer_joined for each peer that is there already",
+        "a newcomer is sent one peer_joined for each peer already in the room",
     )
-    max_page_peers: int = whole(1000, "SIGNALING_MAX_PAGE_PEERS", "peers on one page of a listing")
+    max_page_peers: int = whole(1000, "SIGNALING_MAX_PAGE_PEERS", "most peers on one page of a listing")
     max_page_bytes: int = whole(
-        524288, "SIGNALING_MAX_PAGE_BYTES", "a page of a listing ends where it grows beyond about so many bytes"
+        524288, "SIGNALING_MAX_PAGE_BYTES", "most bytes of one page of a listing, approximately"
     )

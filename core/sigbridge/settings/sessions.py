@@ -13,22 +13,22 @@ class Sessions(Subject):
     title: ClassVar[str] = "Sessions"
 
     announce_timeout_seconds: float = seconds(
-        30.0, "SIGNALING_ANNOUNCE_TIMEOUT_SEC", "how long a session may stay without announcing itself"
+        30.0, "SIGNALING_ANNOUNCE_TIMEOUT_SEC", "time limit of a new session for its announce"
     )
     outbox_max_messages: int = whole(
-        4096, "SIGNALING_OUTBOX_MAX_MESSAGES", "messages that may wait for one session before relays to it are refused"
+        4096, "SIGNALING_OUTBOX_MAX_MESSAGES", "messages queued for one session above which relays to it are refused"
     )
     outbox_max_bytes: int = whole(
-        2097152, "SIGNALING_OUTBOX_MAX_BYTES", "bytes that may wait for one session before relays to it are refused"
+        2097152, "SIGNALING_OUTBOX_MAX_BYTES", "bytes queued for one session above which relays to it are refused"
     )
     send_deadline_seconds: float = seconds(
-        10.0, "SIGNALING_SEND_DEADLINE_SEC", "how long a message may wait in an outbox before its session is ended"
+        10.0, "SIGNALING_SEND_DEADLINE_SEC", "a session ends when a message has waited in its outbox for so long"
     )
     pending_offer_seconds: float = seconds(
         60.0,
         "SIGNALING_PENDING_OFFER_SEC",
-        "how long an offer counts as pending without an answer, and is remembered when it is over",
+        "an offer without an answer is pending for so long; a finished one is remembered for so long",
     )
     max_pending_offers: int = whole(
-        1000, "SIGNALING_MAX_PENDING_OFFERS", "pending offers of one peer; the oldest is forgotten for one more"
+        1000, "SIGNALING_MAX_PENDING_OFFERS", "most pending offers of one peer; beyond it the oldest is forgotten"
     )

@@ -15,5 +15,5 @@ class Strictness(Subject):
     strict_settings: bool = switch(
         False,
         "SIGNALING_STRICT_SETTINGS",
-        "whether a variable that looks like one of ours and is none stops the start; else a line of the log names it",
+        "a variable that looks like a misspelt setting stops the start; false: a warning names it",
     )

@@ -15,17 +15,17 @@ class Telemetry(Subject):
     log_level: str = text(
         "info",
         "SIGNALING_LOG_LEVEL",
-        "the least important lines that are logged",
+        "lowest level that is logged",
         "debug, info, warning or error",
         lambda word: ("debug", "info", "warning", "error").index(word.lower()),
     )
-    json_logging: bool = switch(False, "GRPC_JSON_LOGGING", "whether the log is one JSON object a line")
+    json_logging: bool = switch(False, "GRPC_JSON_LOGGING", "the log is one JSON object per line")
     tracing: bool = switch(
-        False, "SIGNALING_TRACING", "whether requests are traced by OpenTelemetry; needs sigbridge[tracing]"
+        False, "SIGNALING_TRACING", "requests are traced with OpenTelemetry; needs sigbridge[tracing]"
     )
 
 
 def level_of_rust_log(value: str) -> str:
-    """The level that `RUST_LOG` names, where it names one and nothing more; deployments of old may have it set."""
+    """Returns the level that `RUST_LOG` names, if it names one and nothing more; old deployments may have it set."""
     word = {"warn": "warning", "trace": "debug"}.get(value.strip().lower(), value.strip().lower())
     return word if word in ("debug", "info", "warning", "error") else ""

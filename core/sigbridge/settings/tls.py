@@ -13,18 +13,21 @@ class Tls(Subject):
     title: ClassVar[str] = "TLS"
 
     tls_cert_file: str = text(
-        "", "SIGNALING_TLS_CERT_FILE", "certificate chain (PEM) for both ports; empty: no TLS", "a path"
+        "", "SIGNALING_TLS_CERT_FILE", "server's certificate chain (PEM), for both protocols; empty: no TLS", "a path"
     )
-    tls_key_file: str = text("", "SIGNALING_TLS_KEY_FILE", "private key (PEM) of the certificate", "a path")
+    tls_key_file: str = text("", "SIGNALING_TLS_KEY_FILE", "private key (PEM) of that certificate", "a path")
     tls_client_ca_file: str = text(
         "",
         "SIGNALING_TLS_CLIENT_CA_FILE",
-        "authority (PEM) that must have signed every client's certificate (mutual TLS); empty: none is asked for",
+        "authority (PEM) that must have signed each client's certificate (mutual TLS); empty: none is requested",
         "a path",
     )
 
     def check_together(self) -> None:
-        """Raise SettingError where of a certificate and its key only one is set, or neither for mutual TLS."""
+        """Checks that a certificate has its key, and mutual TLS both.
+
+        :raises SettingError: if one is missing.
+        """
         if bool(self.tls_cert_file) != bool(self.tls_key_file):
             missing = "tls_key_file" if self.tls_cert_file else "tls_cert_file"
             raise SettingError(f"{self.infos()[missing].env} is empty: TLS needs a certificate and its key")

@@ -12,15 +12,15 @@ class Unary(Subject):
 
     title: ClassVar[str] = "Unary calls"
 
-    max_timeout_seconds: float = seconds(10.0, "GRPC_MAX_TIMEOUT_SEC", "how long a unary gRPC call may take")
+    max_timeout_seconds: float = seconds(10.0, "GRPC_MAX_TIMEOUT_SEC", "time limit of a unary gRPC call")
     max_unary_bytes: int = whole(
         4194304,
         "SIGNALING_MAX_UNARY_BYTES",
-        "bytes of responses without a session (unary, reflection, health) that may wait to be written on one gRPC "
-        "connection; above it no more of its calls are carried out until some have left; the first always goes",
+        "most bytes of responses to calls without a session (unary, reflection, health) queued on one gRPC "
+        "connection; above it further calls wait until some have been written; the first is always served",
     )
     max_unary_total_bytes: int = whole(
         67108864,
         "SIGNALING_MAX_UNARY_TOTAL_BYTES",
-        "the same of all gRPC connections together",
+        "most bytes of such responses queued on all gRPC connections together",
     )
