@@ -12,5 +12,5 @@ _REFLECTION = tuple(f"/{name}/" for name in REFLECTION_SERVICE_NAMES)
 
 
 def open_prefixes(*, reflection_requires_token: bool) -> tuple[str, ...]:
-    """Beginnings of the paths of calls that are asked for no token."""
+    """Returns the beginnings of the paths of calls that need no token."""
     return (_HEALTH,) if reflection_requires_token else (_HEALTH, *_REFLECTION)

@@ -1,6 +1,9 @@
 """The place of a method while its client's identity is looked up, as `Authenticator.authenticate` may have to.
 
 The call is held back meanwhile: flow control keeps what its client sends, and no response begins.
+
+    waiting ──the identity is known──▶ (the method takes its place, or the call is refused)
+       └──cancel, fail, drain──▶ (the wait is abandoned; all but a cancel end the call with a status)
 """
 
 from collections.abc import Callable
@@ -15,7 +18,7 @@ from sigbridge_grpc.method import Call, Method, failure, refusal
 
 
 class AwaitedMethod(Method):
-    """A method that is not made yet; what ends its call ends the wait."""
+    """The method of a call whose client's identity is still looked up; whatever ends the call ends the wait."""
 
     def __init__(self, call: Call, identity: Pending[Identity], note_refusal: Callable[[SignalingError], None]) -> None:
         """Waits; `note_refusal` is told why its client is not let in, where that is not for its identity's sake."""
@@ -45,7 +48,7 @@ class AwaitedMethod(Method):
         self._call.finish(failure(reason, message))
 
     def drain(self, now: Instant) -> None:
-        """Waits no more: who is not let in before the server shuts down, never is."""
+        """Waits no more, and refuses the call: the server is shutting down, and nobody is let in."""
         self._identity.abandon()
         error = server_draining()
         self._note_refusal(error)

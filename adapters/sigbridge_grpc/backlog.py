@@ -53,10 +53,10 @@ class TotalBacklog:
         """The number of connections that were woken and have not responded yet."""
 
     def has_room(self, place: "Place") -> bool:
-        """Returns whether a connection may respond now; where not, it is queued, and woken when it may."""
+        """Returns whether a connection may respond now; if not, it is queued, and woken when it may."""
         if self.held < self._most and (place.state == WOKEN or not (self._queue or self._woken)):
             return True
-        before = self._step(place, _ON_QUEUE)
+        before = self._move_to_next_state(place, _ON_QUEUE)
         self._queue[place] = None
         if before == WOKEN:
             # It was woken in vain: a first response has taken the room.
@@ -67,32 +67,33 @@ class TotalBacklog:
         return False
 
     def take(self, place: "Place", size: int) -> None:
-        """Counts what begins to wait; a connection that was woken has had its turn, and the next one is woken."""
+        """Counts bytes that begin to wait; a connection that was woken has had its turn, and the next one is woken."""
         self.held += size
-        if self._step(place, _ON_RESPOND) == WOKEN:
+        if self._move_to_next_state(place, _ON_RESPOND) == WOKEN:
             self._wake_next()
 
     def give_back(self, size: int) -> None:
-        """Counts what waits no more, and wakes a connection that waits for that."""
+        """Counts bytes that wait no more, and wakes a connection that waits for room."""
         self.held -= size
         self._wake_next()
 
     def leave(self, place: "Place") -> None:
-        """Forgets a connection that has no call to carry out any more; where it was woken, another one is."""
-        before = self._step(place, _ON_LEAVE)
+        """Takes a connection out of the queue; if it was woken, the next one is."""
+        before = self._move_to_next_state(place, _ON_LEAVE)
         if before == QUEUED:
             del self._queue[place]
         elif before == WOKEN:
             self._wake_next()
 
     def _wake_next(self) -> None:
+        """Wakes the first connection of the queue, if there is room."""
         if self._queue and self.held < self._most:
             place, _ = self._queue.popitem(last=False)
-            self._step(place, _ON_WAKE)
+            self._move_to_next_state(place, _ON_WAKE)
             place.wake()
 
-    def _step(self, place: "Place", table: list[int]) -> int:
-        """Takes a step; returns the state before."""
+    def _move_to_next_state(self, place: "Place", table: list[int]) -> int:
+        """Moves a connection to the state that `table` has for its present one; returns that before."""
         before, place.state = place.state, table[place.state]
         self._woken += (place.state == WOKEN) - (before == WOKEN)
         return before
@@ -134,13 +135,13 @@ class Backlog(Generic[Waiting]):
         return False
 
     def has_room(self) -> bool:
-        """Returns whether one response more may wait; where that is up to other connections, it will be woken."""
+        """Returns whether one more response may wait; if other connections have the room, this one is woken later."""
         if not self.held:
             return True
         return self.held < self._total.most_each and self._total.has_room(self._place)
 
     def next_waiting(self) -> Waiting | None:
-        """Takes the call that has waited longest, where there is room: it may respond now."""
+        """Takes the call that has waited longest, if there is room; it may respond now."""
         self._going = None
         if self.waiting and self.has_room():
             self._going = next(iter(self.waiting))
@@ -150,7 +151,7 @@ class Backlog(Generic[Waiting]):
     def end_turn(self) -> None:
         """Ends the turn of the call that was taken last."""
         self._going = None
-        self._look_around()
+        self._leave_if_nothing_waits()
 
     def hold(self, size: int) -> None:
         """Counts a response that begins to wait."""
@@ -164,33 +165,33 @@ class Backlog(Generic[Waiting]):
             self._total.give_back(size)
 
     def let_go(self, size: int) -> None:
-        """Counts bytes that their call has let go of: they wait until somebody has written them."""
+        """Counts bytes that have left their call's outbox and are not written yet."""
         self.leaving += size
 
     def count_unwritten(self, size: int) -> None:
-        """Hears how much is not written of all that was let go of, by whichever call: no more than that is leaving."""
+        """Gives back the bytes that were written: of all that was let go of, `size` is not written yet."""
         if size < self.leaving:
             gone, self.leaving = self.leaving - size, size
             self.give_back(gone)
 
     def forget(self, call: Waiting) -> None:
-        """Lets a call wait no more: it is gone."""
+        """Removes a call that is gone from those that wait."""
         if call in self.waiting:
             del self.waiting[call]
-            self._look_around()
+            self._leave_if_nothing_waits()
 
     def forget_all(self) -> None:
         """Lets no call wait any more; what is leaving still counts."""
         self.waiting.clear()
-        self._look_around()
+        self._leave_if_nothing_waits()
 
     def close(self) -> None:
-        """Gives back everything: the connection is gone."""
+        """Forgets the calls that wait, and gives back all bytes: the connection is gone."""
         self.forget_all()
         self.leaving = 0
         self.give_back(self.held)
 
-    def _look_around(self) -> None:
-        """Leaves the server's queue where nothing waits here any more."""
+    def _leave_if_nothing_waits(self) -> None:
+        """Leaves the server's queue if no call waits here any more."""
         if not self.waiting and self._place.state != APART:
             self._total.leave(self._place)

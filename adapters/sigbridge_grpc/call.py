@@ -11,7 +11,7 @@ Its states, and the verb of each step:
     any ──release──▶ gone
 
 A call is awaiting where its client's identity must be looked up first: its method is made when that is known. So is
-that of a page, until there is an answer: it never responds before it is finished.
+that of a page, until there is a response: it never responds before it is finished.
 Responding sends the response's headers. A call is finished by its method, or for it, while some of what the method has
 said still waits; it is concluded when its trailers are behind that (alone, as gRPC's Trailers-Only, where there were no
 headers), and released when all of it is out, or nobody is there for it any more.
@@ -22,11 +22,11 @@ from collections.abc import Callable
 from typing import Final
 
 from sigbridge.disconnects import DisconnectReason
-from sigbridge.instant import Instant
+from sigbridge.instant import NEVER, Instant
 from sigbridge.share import Share
 from sigbridge_grpc.framing import Deframer
 from sigbridge_grpc.method import Ending, Method
-from sigbridge_net.unfinished import Unfinished
+from sigbridge_net.unfinished import COMING, Unfinished
 
 AWAITING: Final = 0
 ACCEPTED: Final = 1
@@ -63,7 +63,7 @@ class Agenda:
         """The share of one turn that the sessions of all calls have together: they are one client's."""
 
     def touch(self, call: "StreamCall") -> None:
-        """Looks at a call before the next output."""
+        """Puts a call on the list of those to be looked at before the next output."""
         if not call.touched:
             call.touched = True
             call.next_touched, self.first_touched = self.first_touched, call
@@ -80,7 +80,7 @@ class Agenda:
         """Counts a response that begins to wait in a call's outbox."""
         call.held += size
 
-    def count_refusal(self, kind: str, retry_after_ms: int, now: Instant) -> bool:
+    def count_refusal(self, address: str, kind: str, retry_after_ms: int, now: Instant) -> bool:
         """Counts a question that came too soon; see `sigbridge_grpc.method.Call`."""
         return False
 
@@ -94,13 +94,13 @@ class StreamCall:
     __slots__ = (
         "_agenda",
         "client_side",
+        "credited_early_bytes",
         "deadline",
         "deframer",
         "end_by",
         "ending",
         "held",
         "held_back",
-        "let_in",
         "method",
         "next_touched",
         "state",
@@ -124,7 +124,7 @@ class StreamCall:
         """The bytes of its body that have arrived and are not acknowledged."""
         self.unfinished: Unfinished | None = None
         """The account of a message that stayed unfinished after all that came was looked at; None without one."""
-        self.let_in = 0
+        self.credited_early_bytes = 0
         """The bytes of its long message, that is not whole yet, that were acknowledged all the same."""
         self.unsent = 0
         """The bytes of the response that no window had let out when that was last asked."""
@@ -170,12 +170,19 @@ class StreamCall:
         """Counts a response that begins to wait in its outbox."""
         self._agenda.hold(self, size)
 
-    def count_refusal(self, kind: str, retry_after_ms: int, now: Instant) -> bool:
-        """Counts a question that came too soon; returns whether its connection floods, and so takes no more calls."""
-        return self._agenda.count_refusal(kind, retry_after_ms, now)
+    def count_refusal(self, address: str, kind: str, retry_after_ms: int, now: Instant) -> bool:
+        """Counts a question that came too soon; returns whether its client floods with these."""
+        return self._agenda.count_refusal(address, kind, retry_after_ms, now)
+
+    def last_heard(self) -> float:
+        """Returns when part of an unfinished message came; see `sigbridge.session.Session.last_heard`."""
+        message = self.unfinished
+        if self.held_back or (message is not None and message.state != COMING):
+            return NEVER
+        return -NEVER if message is None else message.grown_at
 
     def give_up(self, reason: DisconnectReason, now: Instant) -> None:
-        """Ends for its message that is not whole."""
+        """Ends the call because its unfinished message is too slow or too much."""
         self._agenda.give_up(self, reason, now)
 
     def finish(self, ending: Ending) -> None:

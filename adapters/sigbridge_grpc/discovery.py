@@ -1,8 +1,8 @@
 """The standard services beside signaling: health for load balancers and probes, reflection for tools.
 
 Rule 1: a host that has its own keeps them; these are for servers that have none. Rule 2: health says NOT_SERVING as
-soon as the hub drains, before any session is ended. Rule 3: reflection answers under both of its names, since tools ask
-for `v1` first and older ones only for `v1alpha`; their messages are the same.
+soon as the hub drains, before any session is ended. Rule 3: reflection is served under both of its names, since tools
+ask for `v1` first and older ones only for `v1alpha`; their messages are the same.
 """
 
 from collections.abc import Iterable
@@ -33,17 +33,17 @@ class StandardHealth:
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     async def serving(self) -> None:
-        """Say SERVING."""
+        """Sets the status to SERVING."""
         for service in self._services:
             await self._servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def not_serving(self) -> None:
-        """Say NOT_SERVING from now on, to those who watch as well."""
+        """Sets the status to NOT_SERVING, which those who watch are told."""
         await self._servicer.enter_graceful_shutdown()
 
 
 def add_reflection(server: grpc.aio.Server, services: Iterable[str] = (SERVICE_NAME, HEALTH_SERVICE_NAME)) -> None:
-    """Let tools ask which services there are, and for their descriptors."""
+    """Adds the reflection service, by which tools list services and get their descriptors."""
     servicer = _reflection.aio.ReflectionServicer((*services, *REFLECTION_SERVICE_NAMES), pool=Descriptors())
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,

@@ -1,6 +1,6 @@
 """The door to calls, who may begin which: the headers of a request, its token, its method, and its time.
 
-Rule 1: a request that is no gRPC is a page's, or answered in HTTP; all others end with a status, whatever is wrong
+Rule 1: a request that is no gRPC is a page's, or refused in HTTP; all others end with a status, whatever is wrong
 with them.
 Rule 2: whatever is asked for, its token is looked at first, so nobody learns which methods there are.
 Source: gRPC over HTTP/2, section "Requests"; `docs/security.md`.
@@ -23,6 +23,7 @@ from sigbridge_grpc.framing import timeout_seconds
 from sigbridge_grpc.method import MethodFactory
 from sigbridge_http2.events import Header
 from sigbridge_net.credentials import bearer_token
+from sigbridge_net.forwarding import forwarding_of
 from sigbridge_net.pages import Site
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import Client
@@ -40,9 +41,11 @@ UNSUPPORTED_MEDIA_TYPE: Final[tuple[Header, ...]] = ((b":status", b"415"), (b"co
 class RequestHead:
     """The headers of a request."""
 
-    __slots__ = ("_authorization", "_fields", "_size")
+    __slots__ = ("_authorization", "_fields", "_size", "client")
 
-    def __init__(self, headers: Iterable[Header]) -> None:
+    def __init__(self, headers: Iterable[Header], client: Client) -> None:
+        self.client = client
+        """The client that has sent it, which need not be that of the connection: see `Door.forwarding`."""
         self._fields: dict[bytes, bytes] = {}
         self._authorization: list[str] = []
         self._size = 0
@@ -70,7 +73,10 @@ class RequestHead:
         return self._fields.get(name, b"").decode("latin-1")
 
     def check(self) -> None:
-        """Raises SignalingError where there is too much, or a proxy has lost something."""
+        """Checks the number of headers and `te: trailers`, which some proxies lose.
+
+        :raises SignalingError: if either is wrong.
+        """
         if self.is_too_large:
             raise SignalingError(
                 Code.RESOURCE_EXHAUSTED, f"Metadata is larger than {MAX_HEADER_BYTES} bytes: {self._size} bytes"
@@ -83,14 +89,20 @@ class RequestHead:
         return bearer_token(self._authorization, bare=True)
 
     def is_gzip(self) -> bool:
-        """Returns whether messages may be compressed; SignalingError where they would be otherwise."""
+        """Returns whether the messages of the call may be compressed.
+
+        :raises SignalingError: UNIMPLEMENTED if they have another encoding than gzip.
+        """
         encoding = self._fields.get(b"grpc-encoding", b"identity")
         if encoding not in (b"identity", b"gzip"):
             raise SignalingError(Code.UNIMPLEMENTED, f"Unknown grpc-encoding {encoding[:32].decode('latin-1')}")
         return encoding == b"gzip"
 
     def timeout_seconds(self) -> float | None:
-        """Returns how long the call may take, or None; SignalingError where it says no time."""
+        """Returns the time limit of the call, or None.
+
+        :raises SignalingError: INTERNAL if its grpc-timeout is malformed.
+        """
         timeout = self._fields.get(b"grpc-timeout")
         seconds = None if timeout is None else timeout_seconds(timeout)
         if timeout is not None and seconds is None:
@@ -119,6 +131,7 @@ class Door:
         "_methods",
         "_open_prefixes",
         "backlog",
+        "forwarding",
         "settings",
         "site",
         "unfinished",
@@ -135,8 +148,10 @@ class Door:
     ) -> None:
         self.settings = settings
         self.site = site
-        """The answers to requests that are no gRPC; None where there are none but refusals."""
+        """The responses to requests that are no gRPC; None where there are none but refusals."""
         self._counters = Counters() if counters is None else counters
+        self.forwarding = forwarding_of(settings)
+        """The clients of requests that proxies pass on."""
         self.backlog = TotalBacklog(settings)
         """The responses without a session that wait to be written, on all connections."""
         self.unfinished = TotalUnfinished(settings) if unfinished is None else unfinished
@@ -146,15 +161,19 @@ class Door:
         self._open_prefixes = open_prefixes(reflection_requires_token=settings.reflection_requires_auth)
 
     def site_of(self, head: RequestHead) -> Site | None:
-        """Returns what answers a request that is no gRPC; None where it is one for a method, and for nothing else."""
+        """Returns the site that serves a request which is no gRPC; None if it is one for a method alone."""
         site, path = self.site, head.text(b":path")
         return None if site is None or (path in self._methods and path not in site.paths) else site
 
-    def identify(self, head: RequestHead, client: Client, now: Instant) -> Identity | Pending[Identity]:
-        """Returns on whose behalf a request comes; SignalingError where nobody is let in with what it shows."""
+    def identify(self, head: RequestHead, now: Instant) -> Identity | Pending[Identity]:
+        """Returns the identity of a request's client, or a `Pending` of it.
+
+        :raises SignalingError: if its headers or its credentials are refused.
+        """
         head.check()
         if head.text(b":path").startswith(self._open_prefixes):
             return ANYBODY
+        client = head.client
         credentials = Credentials(head.token(), client.certificate, client.address)
         return self._authenticator.authenticate(credentials, now)
 
@@ -162,12 +181,16 @@ class Door:
         """Counts a client that is not let in, whoever it is."""
         note_refusal(self._counters, PROTOCOL, error, client.address)
 
-    def admit(self, identity: Identity, head: RequestHead, client: Client) -> Admission:
-        """Returns what a request asks for; SignalingError where it may not."""
+    def admit(self, identity: Identity, head: RequestHead) -> Admission:
+        """Returns the method, caller and options of a request.
+
+        :raises SignalingError: if there is no such method, or its headers are malformed.
+        """
         path = head.text(b":path")
         make = self._methods.get(path)
         if make is None:
             raise method_not_found(path)
+        client = head.client
         caller = Caller(
             identity,
             client.address,

@@ -39,6 +39,7 @@ from sigbridge_grpc.responses import INTERNAL_ERROR, NOT_READ, RESPONSE_HEADERS,
 from sigbridge_grpc.turns import TurnBudget
 from sigbridge_http2.connection import Connection
 from sigbridge_http2.errors import ErrorCode
+from sigbridge_net.wire import Client
 
 logger = logging.getLogger("sigbridge.grpc")
 
@@ -55,18 +56,32 @@ UNWRITTEN_BYTES: Final = 262144
 class Exchange(Agenda):
     """The calls of one connection; `sigbridge_grpc.wire.GrpcWire` is the whole."""
 
-    __slots__ = ("_backlog", "_calls", "_door", "_http2", "_lifetime", "_long", "_send_seconds", "_settling", "_turn")
+    __slots__ = (
+        "_backlog",
+        "_calls",
+        "_client",
+        "_door",
+        "_http2",
+        "_lifetime",
+        "_long",
+        "_send_seconds",
+        "_settling",
+        "_turn",
+    )
 
+    # Five parameters: the parts of a connection, whom it lets in, and whose it is.
     def __init__(
         self,
         http2: Connection,
         lifetime: Lifetime,
         wake: Callable[[], None],
         door: Door,
+        client: Client,
     ) -> None:
         """Begins without calls, each of which `door` is going to let in."""
         super().__init__(wake)
         self._door = door
+        self._client = client
         self._http2 = http2
         self._lifetime = lifetime
         self._calls: dict[int, StreamCall] = {}
@@ -82,6 +97,10 @@ class Exchange(Agenda):
     # The messages of a client.
 
     def _on_data(self, stream_id: int, data: bytes, end: bool, now: Instant) -> None:
+        """Appends part of a call's body, with `end` the last, and gives the method the messages it completes.
+
+        What comes for a call that has ended is acknowledged and dropped.
+        """
         self._lifetime.pings_in_a_row = 0
         call = self._calls.get(stream_id)
         if call is None or call.state >= FINISHED:
@@ -106,13 +125,13 @@ class Exchange(Agenda):
             self._advance(call, now)
 
     def _may_resume(self, call: StreamCall) -> bool:
-        """Returns whether a call that was held back may go on now; else it waits for the next turn."""
+        """Returns whether a call that was held back may go on in this turn; else it waits for the next."""
         turn = self._turn
         # Windows may be as wide as they like: what is not written is nobody's, and no outbox bounds it.
         return turn.rest(call) if self._http2.unwritten_bytes > UNWRITTEN_BYTES else turn.may_resume(call)
 
     def _advance(self, call: StreamCall, now: Instant) -> None:
-        """Gives a method the messages that have arrived, as far as it is ready for them."""
+        """Gives a method the messages that have arrived, as far as it is ready for them; faults end its call."""
         method, deframer = call.method, call.deframer
         if method is None or call.client_side == HALF_CLOSE_TOLD or call.state == GONE:
             return
@@ -163,6 +182,7 @@ class Exchange(Agenda):
         self._acknowledge_all(call, now)
 
     def _tell_half_close(self, call: StreamCall, method: Method, now: Instant) -> None:
+        """Tells a method that its client will send no more."""
         call.client_side = HALF_CLOSE_TOLD
         if call.deframer.unfinished:
             method.fail(DisconnectReason.PROTOCOL_ERROR, "The last message is not whole", now)
@@ -172,7 +192,7 @@ class Exchange(Agenda):
     # The messages of a method, and the end of a call.
 
     def _push(self, call: StreamCall, now: Instant) -> None:
-        """Gives HTTP/2 what a call has to say, as far as its window takes it."""
+        """Gives HTTP/2 what a call has in its outbox, as far as its window takes it, and its trailers behind that."""
         method, http2 = call.method, self._http2
         if method is None or call.state == GONE:
             return
@@ -228,9 +248,13 @@ class Exchange(Agenda):
     def _end(self, call: StreamCall, now: Instant) -> None:
         """Releases a concluded call when all is out; its client need not have ended its own side (RFC 9113, 8.1)."""
         if not call.unsent:
-            if call.client_side == OPEN:
-                self._http2.reset(call.stream_id, ErrorCode.NO_ERROR)
+            self._dismiss(call.stream_id, now)
             self._release(call, now)
+
+    def _dismiss(self, stream_id: int, now: Instant) -> None:
+        """Dismisses a stream whose response is out: HTTP/2 drops what its client still sends."""
+        self._http2.dismiss(stream_id, now.monotonic)
+        self.due = min(self.due, self._http2.resets_due)
 
     def _cut(self, call: StreamCall, now: Instant) -> None:
         """Ends the call of a client that does not read, and its connection where nobody else uses it.
@@ -253,16 +277,18 @@ class Exchange(Agenda):
             self._http2.send_headers(call.stream_id, trailers_only(ending), end=True)
         else:
             self._http2.send_trailers(call.stream_id, trailers(ending), at_once=True)
-        if call.client_side == OPEN:
-            self._http2.reset(call.stream_id, ErrorCode.NO_ERROR)
+        self._dismiss(call.stream_id, now)
         self._release(call, now)
         if not self._calls:
             self._http2.goaway()
             self._close(now, DisconnectReason.SLOW_CONSUMER)
 
     def _cancel(self, call: StreamCall, reason: DisconnectReason, now: Instant) -> None:
-        """Tells a method that its call has ended; what that method does about it must not keep the others from it."""
+        """Tells a method that its call has ended, unless it ended it itself; a failure stays with this call."""
         method = call.method
+        if reason is DisconnectReason.CONNECTION_LOST and call.client_side != OPEN:
+            # It has said that it leaves, though what came before that was not carried out yet.
+            reason = DisconnectReason.CLIENT_LEFT
         if method is not None and call.ending is None:
             dropped = min(call.held, method.outbox.queued_bytes)
             try:
@@ -279,7 +305,7 @@ class Exchange(Agenda):
         self._release(call, now)
 
     def _release(self, call: StreamCall, now: Instant) -> None:
-        """Keeps nothing of a call any more, nor lets it keep its method, which holds it."""
+        """Forgets a call, its method and what counts for it; the last call makes the connection idle."""
         call.state = GONE
         call.method = None
         self._acknowledge_all(call, now)
@@ -317,11 +343,14 @@ class Exchange(Agenda):
         if self._backlog is not None:
             self._backlog.hold(size)
 
-    def count_refusal(self, kind: str, retry_after_ms: int, now: Instant) -> bool:
-        """Counts a question that came too soon; returns whether its client floods with these.
+    def count_refusal(self, address: str, kind: str, retry_after_ms: int, now: Instant) -> bool:
+        """Counts a question that came too soon; returns whether its client, who has that address, floods with these.
 
-        Then it is told to calm down, and may begin no more calls; those that it has go on.
+        Then it is told to calm down, and may begin no more calls; those that it has go on. A connection that a proxy
+        shares among its clients goes on as it is.
         """
+        if address != self._client.address:
+            return self._door.forwarding.count_too_soon(address, kind, retry_after_ms, now)
         if not self._lifetime.count_too_soon(kind, retry_after_ms, now):
             return False
         self._settling = False
@@ -337,7 +366,7 @@ class Exchange(Agenda):
         backlog.end_turn()
 
     def _let_go(self, call: StreamCall) -> None:
-        """Counts what has left a call, and is still to be written."""
+        """Counts in the backlog what has left a call's outbox and is not written yet."""
         backlog = self._backlog
         if call.method is not None and backlog is not None:
             waits = call.unsent_bytes
@@ -347,7 +376,7 @@ class Exchange(Agenda):
                 self._settling = False
 
     def _give_back(self, call: StreamCall) -> None:
-        """Counts that nothing waits in a call any more: it is gone."""
+        """Gives back what a call held in the backlog: it is gone."""
         backlog = self._backlog
         if backlog is not None:
             if call.held:
@@ -359,11 +388,12 @@ class Exchange(Agenda):
     # The end of the connection.
 
     def _break(self, now: Instant) -> None:
-        """Loses all calls and closes: the rules are broken, or the client has said that it is leaving and has left."""
+        """Loses all calls and closes the connection: its client broke the rules, or has left after its GOAWAY."""
         self._lose_all(DisconnectReason.PROTOCOL_ERROR, now)
         self._close(now)
 
     def _lose_all(self, reason: DisconnectReason, now: Instant) -> None:
+        """Cancels and forgets all calls of a connection on which nothing can be sent any more."""
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.state = GONE
@@ -378,6 +408,7 @@ class Exchange(Agenda):
         self._long.clear()
 
     def _close(self, now: Instant, reason: DisconnectReason | None = None) -> None:
+        """Closes the connection, for a reason that decides how long its client has for the rest."""
         self._settling = False
         self._lifetime.close(now, reason)
         self.due = self._lifetime.due(now, idle=True)

@@ -88,7 +88,11 @@ class Deframer:
         self.buffer = b""
 
     def next_message(self) -> bytes | None:
-        """The next whole message, or `None`; MessageTooBig, or SignalingError where it cannot be decompressed."""
+        """Returns the next whole message; None if it has not all come.
+
+        :raises MessageTooBig: if it is longer than the limit.
+        :raises SignalingError: if it cannot be decompressed.
+        """
         buffer = self.buffer
         if len(buffer) < PREFIX_BYTES:
             return None
@@ -113,6 +117,11 @@ class Deframer:
         return self._decompressed(message)
 
     def _decompressed(self, message: bytes) -> bytes:
+        """Returns a decompressed message.
+
+        :raises MessageTooBig: if it is longer than the limit.
+        :raises SignalingError: if it is malformed.
+        """
         reader = zlib.decompressobj(GZIP_WINDOW)
         try:
             plain = reader.decompress(message, self._max_bytes + 1)
@@ -129,12 +138,12 @@ class Deframer:
 
 
 def timeout_seconds(text: bytes) -> float | None:
-    """Returns what a `grpc-timeout` says, or `None` where it says nothing that the protocol knows."""
+    """Returns the seconds of a `grpc-timeout`, or None if it is malformed."""
     if not _TIMEOUT.fullmatch(text):
         return None
     return int(text[:-1]) * _UNIT_SECONDS[text[-1:]]
 
 
 def percent_encoded(message: str) -> bytes:
-    """A status message as `grpc-message` carries it: what is not printable ASCII, and `%`, in percent signs."""
+    """Returns a status message as `grpc-message` carries it: `%` and all but printable ASCII percent-encoded."""
     return quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode()

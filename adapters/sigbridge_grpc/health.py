@@ -21,7 +21,7 @@ class HealthBoard:
         self.watchers: set[WatchMethod] = set()
 
     def status_of(self, service: str) -> int:
-        """The status of a service: SERVING, NOT_SERVING or SERVICE_UNKNOWN."""
+        """Returns the status of a service: SERVING, NOT_SERVING or SERVICE_UNKNOWN."""
         words: Any = health_pb2.HealthCheckResponse
         serving = self._serving.get(service)
         return int(words.SERVICE_UNKNOWN if serving is None else words.SERVING if serving else words.NOT_SERVING)
@@ -33,13 +33,16 @@ class HealthBoard:
             watcher.tell()
 
     def check(self, message: bytes, caller: Caller, now: Instant) -> bytes:
-        """The unary `Check`."""
+        """Handles the unary `Check`; returns its response.
+
+        :raises SignalingError: NOT_FOUND for a service that is not here.
+        """
         service = parsed(health_pb2.HealthCheckRequest, message).service
         found = self.status_of(service)
         if found == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
             raise SignalingError(Code.NOT_FOUND, "No such service")
-        answer: bytes = health_pb2.HealthCheckResponse(status=found).SerializeToString()
-        return answer
+        response: bytes = health_pb2.HealthCheckResponse(status=found).SerializeToString()
+        return response
 
 
 class WatchMethod(SessionlessMethod):
@@ -52,7 +55,7 @@ class WatchMethod(SessionlessMethod):
         self._told: int | None = None
 
     def receive(self, message: bytes, now: Instant) -> None:
-        """Takes the service to watch; a second question is one too many."""
+        """Begins to watch the service that the message names, and tells its status; refuses a second message."""
         if self._service is not None:
             self._board.watchers.discard(self)
             self._refuse(not_one_message())

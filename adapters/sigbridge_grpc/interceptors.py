@@ -31,6 +31,7 @@ from sigbridge_grpc.credentials import certificate_of, credentials_of
 from sigbridge_grpc.method import not_one_message
 from sigbridge_grpc.status import trailers_of_refusal
 from sigbridge_net.clock import read_clock
+from sigbridge_net.forwarding import Forwarding, forwarding_of
 
 logger = logging.getLogger("sigbridge.grpc")
 
@@ -51,19 +52,20 @@ _judged: ContextVar[Judged | None] = ContextVar("sigbridge_judged", default=None
 
 
 def interceptors(authenticator: Authenticator, settings: Settings) -> tuple[Any, ...]:
-    """The interceptors for a `grpc.aio.server`, in their order."""
+    """Returns the interceptors for a `grpc.aio.server`, in their order."""
     return (
         TokenInterceptor(
             authenticator,
             reflection_requires_token=settings.reflection_requires_auth,
             patience_seconds=settings.handshake_timeout_seconds,
+            forwarding=forwarding_of(settings),
         ),
         UnaryTimeLimit(settings.max_timeout_seconds),
     )
 
 
 def caller_of(context: Any) -> Identity:
-    """The identity of a call: by the interceptor's authenticator, else by the subject of its client's certificate."""
+    """Returns the identity of a call: as its authenticator proved it, else the certificate's subject."""
     return judged_of(context).identity
 
 
@@ -88,13 +90,20 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """
 
     def __init__(
-        self, authenticator: Authenticator, *, reflection_requires_token: bool = True, patience_seconds: float = 10.0
+        self,
+        authenticator: Authenticator,
+        *,
+        reflection_requires_token: bool = True,
+        patience_seconds: float = 10.0,
+        forwarding: Forwarding | None = None,
     ) -> None:
         """Begins with an authenticator, which may take so long where it must look something up.
 
         Then a client may take as long to send the single request of a call: a token may be good no more after a while.
+        No proxy is believed where `forwarding` is not given.
         """
         self._authenticator = authenticator
+        self._forwarding = Forwarding() if forwarding is None else forwarding
         self._patience_seconds = patience_seconds
         self._open = open_prefixes(reflection_requires_token=reflection_requires_token)
 
@@ -103,7 +112,10 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Put the question before the handler."""
+        """Returns the handler of a call, which authenticates first unless its method is open.
+
+        An unknown method is refused.
+        """
         handler = await continuation(handler_call_details)
         if handler_call_details.method.startswith(self._open):
             return handler
@@ -121,15 +133,15 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             else grpc.stream_unary_rpc_method_handler
         )
         return make(
-            _behind(entrance, behaviour, to_stream=handler.response_streaming),
+            _guarded_handler(entrance, behaviour, to_stream=handler.response_streaming),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
     async def _judge(self, context: Any) -> Judged | SignalingError:
-        """Returns who calls, or why nobody is let in with what the call shows."""
+        """Returns the identity of a call, or the refusal of its credentials."""
         try:
-            credentials = credentials_of(context.invocation_metadata() or (), context)
+            credentials = credentials_of(context, self._forwarding)
             identity = await self._identify(credentials)
         except SignalingError as error:
             return error.bare()
@@ -140,6 +152,10 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return Judged(identity, self._authenticator, credentials.certificate)
 
     async def _identify(self, credentials: Credentials) -> Identity:
+        """Returns the identity of credentials, waiting for it if it must be looked up.
+
+        :raises SignalingError: if they are refused; DEADLINE_EXCEEDED if the look-up takes too long.
+        """
         identity = self._authenticator.authenticate(credentials, read_clock())
         if not isinstance(identity, Pending):
             return identity
@@ -162,7 +178,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return outcome
 
     async def _refuse_unknown(self, _: Any, context: Any) -> None:
-        """Ends a call of a method that there is not, as the library does, for those who may know that."""
+        """Ends a call of an unknown method as the library does, after authentication."""
         judged = await self._judge(context)
         if isinstance(judged, SignalingError):
             await abort(context, judged)
@@ -185,7 +201,7 @@ class _Entrance:
         self._loop = asyncio.get_running_loop()
 
     async def enter(self, requests: Any, context: Any) -> Any:
-        """Returns what the handler is given; ends the call where it is refused."""
+        """Authenticates; returns the requests or the single request for the handler, or ends the call."""
         judged = await self._judge(context)
         if isinstance(judged, SignalingError):
             await abort(context, judged)
@@ -203,7 +219,10 @@ class _Entrance:
         return request
 
     def enter_in_thread(self, requests: Iterator[Any], context: Any) -> Any:
-        """Does the same in a thread of the library's; an authenticator is asked on the event loop."""
+        """Authenticates as `enter` does, but in a thread of the library's.
+
+        The authenticator is asked on the event loop.
+        """
         judged = asyncio.run_coroutine_threadsafe(self._judge(context), self._loop).result()
         if isinstance(judged, SignalingError):
             _abort_in_thread(context, judged)
@@ -217,23 +236,24 @@ class _Entrance:
         return _abort_in_thread(context, not_one_message())
 
 
-def _behind(entrance: _Entrance, behaviour: Any, *, to_stream: bool) -> Any:
-    """Returns a handler that asks first, of the same kind: the library tells by that how it is to be run.
+def _guarded_handler(entrance: _Entrance, behaviour: Any, *, to_stream: bool) -> Any:
+    """Returns a handler that authenticates first, of the same kind as `behaviour`, by which the library runs it.
 
-    The kinds are coroutines, which answer or write to the context, asynchronous generators, and functions and
+    The kinds are coroutines, which respond or write to the context, asynchronous generators, and functions and
     generators that are run in threads.
     """
 
-    async def answer(requests: Any, context: Any) -> Any:
+    async def respond(requests: Any, context: Any) -> Any:
         return await behaviour(await entrance.enter(requests, context), context)
 
     async def generate(requests: Any, context: Any) -> AsyncIterator[Any]:
+        """Authenticates, and yields the responses of an asynchronous generator."""
         request = await entrance.enter(requests, context)
         async with contextlib.aclosing(behaviour(request, context)) as responses:
             async for response in responses:
                 yield response
 
-    def answer_in_thread(requests: Iterator[Any], context: Any) -> Any:
+    def respond_in_thread(requests: Iterator[Any], context: Any) -> Any:
         return behaviour(entrance.enter_in_thread(requests, context), context)
 
     def generate_in_thread(requests: Iterator[Any], context: Any) -> Iterator[Any]:
@@ -242,8 +262,8 @@ def _behind(entrance: _Entrance, behaviour: Any, *, to_stream: bool) -> Any:
     if inspect.isasyncgenfunction(behaviour):
         return generate
     if inspect.iscoroutinefunction(behaviour):
-        return answer
-    return generate_in_thread if to_stream else answer_in_thread
+        return respond
+    return generate_in_thread if to_stream else respond_in_thread
 
 
 class UnaryTimeLimit(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -257,13 +277,14 @@ class UnaryTimeLimit(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Put the limit around the handler."""
+        """Returns the handler of a call; that of an asynchronous unary one is limited in time."""
         handler = await continuation(handler_call_details)
         if handler is None or handler.unary_unary is None or not inspect.iscoroutinefunction(handler.unary_unary):
             return handler
         original = handler.unary_unary
 
         async def limited(request: Any, context: Any) -> Any:
+            """Runs the handler within the time limit; ends the call with DEADLINE_EXCEEDED after it."""
             try:
                 async with asyncio.timeout(self._seconds) as limit:
                     return await original(request, context)
@@ -285,7 +306,10 @@ def _deadline_exceeded() -> SignalingError:
 
 
 async def abort(context: Any, error: SignalingError) -> None:
-    """Ends a call that this error refuses, which raises."""
+    """Ends a call with the status of an error; as `ServicerContext.abort` it never returns.
+
+    :raises AbortError: always.
+    """
     await context.abort(STATUS_CODES[int(error.code)], error.message, trailers_of_refusal(error))
 
 

@@ -6,9 +6,9 @@ Its states, and the verb of each step:
     any before ──drain──▶ draining       any before ──close──▶ closing       any ──abort──▶ aborted
 
 Leaving, a connection takes no more calls (GOAWAY's first step; some may be on their way) and closes when its last call
-has ended; so it does draining, where calls that would not end by themselves are ended at once. Closing, it
-says its last words and listens no more; concluded, all is written, and the client may take so long to go. Aborted,
-nobody is there. Every state has a deadline.
+has ended, for its client as well; so it does draining, where calls that would not end by themselves are ended at once.
+Closing, it says its last words and listens no more; concluded, all is written, and the client may take so long to go.
+Aborted, nobody is there. Every state has a deadline.
 Source: RFC 9113, section 6.8; `docs/protocol.md`, section "How a connection ends".
 """
 
@@ -22,7 +22,7 @@ from sigbridge.settings import Settings
 from sigbridge_http2.connection import Connection
 from sigbridge_http2.errors import ErrorCode
 from sigbridge_http2.floods import Bucket
-from sigbridge_net.keepalive import Silence, closing_seconds, first_pinged_at, judge_silence, silence_due
+from sigbridge_net.keepalive import KeepaliveStep, closing_seconds, first_pinged_at, judge_silence, silence_due
 from sigbridge_net.unfinished import SLOWEST_BYTES_PER_SECOND
 
 GREETING: Final = 0
@@ -59,6 +59,7 @@ class Lifetime:
     __slots__ = (
         "_close_by",
         "_floods",
+        "_grace_seconds",
         "_http2",
         "_idle_since",
         "_old_at",
@@ -89,6 +90,8 @@ class Lifetime:
         self._old_at = moment + age * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER) if age else NEVER  # noqa: S311
         self._close_by = moment + settings.handshake_timeout_seconds
         """The deadline of the greeting, and later of the end."""
+        self._grace_seconds = settings.shutdown_grace_seconds
+        """The time that a shutdown may take, from the drain on."""
         self._refused: Bucket | None = None
         self._floods: FloodCount | None = None
         """The questions that the rate limit has refused, from the first on."""
@@ -100,26 +103,27 @@ class Lifetime:
         self.state = SERVING
 
     def leave(self, now: Instant, *, idle: bool) -> None:
-        """Takes no more calls; the connection closes when the last one has ended, at once where it is `idle`."""
+        """Asks the client for no more calls (GOAWAY); the connection closes with the last one, at once if `idle`."""
         if self.state < LEAVING:
             self._http2.announce_shutdown()
         self.state = _ON_LEAVE[self.state]
         if idle:
             self.become_idle(now)
 
-    def drain(self, now: Instant, *, idle: bool) -> None:
-        """Leaves, because the server shuts down."""
+    def drain(self, now: Instant, grace_seconds: float = NEVER, *, idle: bool) -> None:
+        """Leaves because the server shuts down, within so much time."""
+        self._grace_seconds = min(self._grace_seconds, grace_seconds)
         self.leave(now, idle=idle)
         self.state = _ON_DRAIN[self.state]
 
     def close(self, now: Instant, reason: DisconnectReason | None = None) -> None:
-        """Listens no more; the client may take its time to hear what is said, less where it does not read."""
+        """Listens no more; its client has a while to read the rest, less if it does not read."""
         if self.state < CLOSING:
             self._close_by = now.monotonic + closing_seconds(self._settings, reason)
         self.state = _ON_CLOSE[self.state]
 
     def conclude(self) -> None:
-        """Notes that all is written; a step only where the connection is closing."""
+        """Records that all is written; it changes nothing unless the connection is closing."""
         self.state = _ON_CONCLUDE[self.state]
 
     def abort(self) -> None:
@@ -129,23 +133,27 @@ class Lifetime:
     def last_words_seconds(self, size: int) -> float:
         """Returns the seconds that a client has to take so many bytes of a call that has ended; then they are dropped.
 
-        A slow link has its time, as for a message of its own. While the server shuts down that is half of its grace at
-        most, so that who does not read is told before the end.
+        A slow link has its time, as for a message of its own. While the server shuts down that is half of what was left
+        of its grace at most, so that who does not read is told before the end.
         """
         patience = self._settings.close_timeout_seconds + size / SLOWEST_BYTES_PER_SECOND
-        return min(patience, self._settings.shutdown_grace_seconds / 2) if self.state == DRAINING else patience
+        return min(patience, self._grace_seconds / 2) if self.state == DRAINING else patience
 
     # What leads to them.
 
     def become_idle(self, now: Instant) -> None:
-        """Notes that the last call has ended."""
+        """Records that the last call has ended, and closes the connection if it is leaving."""
         self._idle_since = now.monotonic
-        if self.state in (LEAVING, DRAINING):
+        self.go_on_leaving(now)
+
+    def go_on_leaving(self, now: Instant) -> None:
+        """Closes a connection that is leaving and has no calls, when its client counts none as open either."""
+        if self.state in (LEAVING, DRAINING) and not self._http2.awaits_ends:
             self._http2.goaway()
             self.close(now)
 
     def count_ping(self, now: Instant) -> bool:
-        """Counts a ping of the client's; returns whether it was one too many, and says so then."""
+        """Counts a ping of the client; too many are told by GOAWAY, and True is returned."""
         if now.monotonic >= self._ping_window_ends:
             self._ping_window_ends = now.monotonic + PING_WINDOW_SECONDS
             self.pings_in_a_row = 0
@@ -178,13 +186,13 @@ class Lifetime:
         return True
 
     def expire_end(self, now: Instant) -> float:
-        """Aborts a client that does not greet in time, or is not gone in time; returns when that will be."""
+        """Aborts a connection that does not greet or close in time; returns that deadline."""
         if now.monotonic >= self._close_by:
             self.abort()
         return self._close_by
 
     def expire(self, now: Instant, *, idle: bool) -> DisconnectReason | None:
-        """Does what is due while serving or leaving; returns why all calls must end, where they must.
+        """Does what is due while serving or leaving; returns why all calls must end, or None.
 
         After `max_age` they end in their own way, for any other reason they are lost.
         """
@@ -202,17 +210,17 @@ class Lifetime:
             self.abort()
             return DisconnectReason.SLOW_CONSUMER
         verdict = judge_silence(self._settings, self.heard_at, self.sent_at, self._pinged_at, now.monotonic)
-        if verdict is Silence.PING:
+        if verdict is KeepaliveStep.PING:
             self._http2.ping()
             self._pinged_at = first_pinged_at(self.heard_at, self._pinged_at, now.monotonic)
             self.sent_at = now.monotonic
-        elif verdict is Silence.END:
+        elif verdict is KeepaliveStep.END:
             self.abort()
             return DisconnectReason.KEEPALIVE_TIMEOUT
         return None
 
     def due(self, now: Instant, *, idle: bool) -> float:
-        """Returns when `expire` next wants to be called, or `expire_end` where the connection closes."""
+        """Returns when `expire`, or `expire_end` while closing, is to be called next."""
         if self.state >= CLOSING:
             return self._close_by
         stall = min(self.stalled_since, now.monotonic) + self._settings.send_deadline_seconds
@@ -226,7 +234,7 @@ class Lifetime:
         return self._idle_since + limit if limit else NEVER
 
     def _is_stalled(self, now: Instant) -> bool:
-        """Returns whether a client takes nothing of what there is to say for too long, while it may go on sending."""
+        """Returns whether the client has read nothing for too long although there is something to write."""
         if not self._http2.wants_write:
             self.stalled_since = NEVER
             return False

@@ -23,7 +23,7 @@ UNFINISHED_BYTES = 4194304
 class LongMessages:
     """The calls of one connection that have such messages, in the order in which these became long."""
 
-    __slots__ = ("_http2", "_let_in", "_total", "_wake", "_withheld", "calls")
+    __slots__ = ("_credited_early_bytes", "_http2", "_total", "_wake", "_withheld", "calls")
 
     def __init__(self, http2: Connection, wake: Callable[[], None], total: TotalUnfinished) -> None:
         """Begins without any; all that is not whole, long or not, is counted in `total`."""
@@ -33,11 +33,11 @@ class LongMessages:
         self.calls: dict[StreamCall, None] = {}
         self._withheld: dict[StreamCall, None] = {}
         """Calls that may not go on yet."""
-        self._let_in = 0
+        self._credited_early_bytes = 0
         """The bytes of all of them that were let in."""
 
     def keep(self, call: StreamCall, now: Instant) -> float:
-        """Acknowledges what came before a call's unfinished message and, as far as there is room, its beginning.
+        """Accounts for a call's unfinished message, and lets more of it in as far as there is room.
 
         Returns when the message is due (monotonic seconds).
         """
@@ -58,23 +58,24 @@ class LongMessages:
         if message.is_stopped:
             # When it resumes, it comes here again.
             return message.due
-        if call is next(iter(self.calls)) or self._let_in + call.unacknowledged <= UNFINISHED_BYTES:
-            self._let_more_in(call, message, now)
+        if call is next(iter(self.calls)) or self._credited_early_bytes + call.unacknowledged <= UNFINISHED_BYTES:
+            self._credit_early(call, message, now)
         else:
             self._withheld[call] = None
             message.hold(now.monotonic)
         return message.due
 
-    def _let_more_in(self, call: StreamCall, message: Unfinished, now: Instant) -> None:
+    def _credit_early(self, call: StreamCall, message: Unfinished, now: Instant) -> None:
+        """Acknowledges what has come of a call's long message, so that more of it may come."""
         self._withheld.pop(call, None)
-        call.let_in += call.unacknowledged
-        self._let_in += call.unacknowledged
+        call.credited_early_bytes += call.unacknowledged
+        self._credited_early_bytes += call.unacknowledged
         self._http2.acknowledge(call.stream_id, call.unacknowledged)
         call.unacknowledged = 0
         message.go_on(now.monotonic)
 
     def leave(self, call: StreamCall, now: Instant) -> None:
-        """Lets the others go on in their order, as far as there is room: a call's message is whole, or given up."""
+        """Forgets a call's message, which is whole or given up, and lets others go on in their order."""
         message, call.unfinished = call.unfinished, None
         if message is not None:
             message.leave(now)
@@ -82,22 +83,22 @@ class LongMessages:
             return
         del self.calls[call]
         self._withheld.pop(call, None)
-        self._let_in -= call.let_in
-        call.let_in = 0
+        self._credited_early_bytes -= call.credited_early_bytes
+        call.credited_early_bytes = 0
         first = next(iter(self.calls), None)
         if first is not None and first in self._withheld:
             self._let_go_on(first, now)
         for other in list(self._withheld):
-            if self._let_in + other.unacknowledged > UNFINISHED_BYTES:
+            if self._credited_early_bytes + other.unacknowledged > UNFINISHED_BYTES:
                 break
             self._let_go_on(other, now)
         self._wake()
 
     def _let_go_on(self, call: StreamCall, now: Instant) -> None:
-        """Lets more in of a call that waited, but where its message has stopped: that goes on when it resumes."""
+        """Lets more in of a call that waited, unless its message has stopped: that goes on when it resumes."""
         message = call.unfinished
         if message is not None and not message.is_stopped:
-            self._let_more_in(call, message, now)
+            self._credit_early(call, message, now)
             # Its time runs again, of which the carrier must be told.
             call.wake()
 
@@ -105,4 +106,4 @@ class LongMessages:
         """Forgets all: the connection is lost."""
         self.calls.clear()
         self._withheld.clear()
-        self._let_in = 0
+        self._credited_early_bytes = 0

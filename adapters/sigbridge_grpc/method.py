@@ -37,7 +37,7 @@ class Ending(NamedTuple):
 
 
 def refusal(error: SignalingError) -> Ending:
-    """Returns the end of a call that an error refuses."""
+    """Returns the end of a call by an error."""
     return Ending(int(error.code), error.message, status.trailers_of_refusal(error))
 
 
@@ -69,8 +69,11 @@ class Call(Protocol):
     def hold(self, size: int) -> None:
         """Counts a response that begins to wait in the method's outbox."""
 
-    def count_refusal(self, kind: str, retry_after_ms: int, now: Instant) -> bool:
-        """Counts a question that came too soon; returns whether its connection floods, and so takes no more calls."""
+    def count_refusal(self, address: str, kind: str, retry_after_ms: int, now: Instant) -> bool:
+        """Counts a question that came too soon, from this address; returns whether its client floods with these."""
+
+    def last_heard(self) -> float:
+        """Returns when part of a message came that is not whole yet; see `sigbridge.session.Session.last_heard`."""
 
 
 class Method(ABC):
@@ -106,7 +109,7 @@ class Method(ABC):
 
 
 MethodFactory: TypeAlias = Callable[[Call, Caller, Instant], Method]
-"""Begins a method; SignalingError where it may not."""
+"""Begins a method; a SignalingError says that it may not."""
 
 _NO_LIMIT: Final = 1 << 60
 
@@ -132,9 +135,10 @@ class SessionlessMethod(Method):
         self._call.finish(failure(reason, message))
 
     def drain(self, now: Instant) -> None:
-        """Does nothing: one question and its answer end by themselves."""
+        """Does nothing: one question and its response end by themselves."""
 
     def _send(self, message: bytes) -> None:
+        """Queues a message, and counts it in the backlog."""
         frame = framed(message)
         # Nobody asks how old it is.
         self.outbox.put_response(frame, 0.0)
@@ -145,8 +149,8 @@ class SessionlessMethod(Method):
         self._call.finish(refusal(error))
 
 
-UnaryAnswer: TypeAlias = Callable[[bytes, Caller, Instant], bytes]
-"""A method of one message and one response; raises SignalingError where it is refused."""
+Responder: TypeAlias = Callable[[bytes, Caller, Instant], bytes]
+"""A method of one message and one response; a SignalingError refuses it."""
 HoldOff: TypeAlias = Callable[[Identity, str, Instant], None]
 """Keeps out an identity, or an address where there is none, for a while: it has flooded."""
 
@@ -156,50 +160,56 @@ def hold_nobody(identity: Identity, address: str, now: Instant) -> None:
 
 
 class UnaryMethod(SessionlessMethod):
-    """A method of one question and one answer."""
+    """A method of one question and one response."""
 
     def __init__(
-        self, call: Call, caller: Caller, answer: UnaryAnswer, kind: str = "", hold_off: HoldOff = hold_nobody
+        self, call: Call, caller: Caller, respond: Responder, kind: str = "", hold_off: HoldOff = hold_nobody
     ) -> None:
         """`kind` is what its questions are counted as, and `hold_off` is for callers who flood with them."""
         super().__init__(call)
         self._caller = caller
-        self._answer = answer
+        self._respond = respond
         self._kind = kind
         self._hold_off = hold_off
         self._question: bytes | None = None
 
     def receive(self, message: bytes, now: Instant) -> None:
-        """Takes the question; a second one is one too many."""
+        """Keeps the message, to which `half_close` responds; a second message is refused."""
         if self._question is not None:
             self._refuse(not_one_message())
             return
         self._question = message
 
     def half_close(self, now: Instant) -> None:
-        """Answers."""
+        """Responds to the message and ends the call, or refuses it.
+
+        A refusal that says when to come back counts; a caller of too many is held off.
+        """
         if self._question is None:
             self._refuse(not_one_message())
             return
         try:
-            answer = self._answer(self._question, self._caller, now)
+            message = self._respond(self._question, self._caller, now)
         except SignalingError as error:
             self._refuse(error)
-            retry_after_ms = error.retry_after_ms
-            if retry_after_ms is not None and self._call.count_refusal(self._kind, retry_after_ms, now):
-                self._hold_off(self._caller.identity, self._caller.address, now)
+            caller, retry_after_ms = self._caller, error.retry_after_ms
+            if retry_after_ms is not None and self._call.count_refusal(caller.address, self._kind, retry_after_ms, now):
+                self._hold_off(caller.identity, caller.address, now)
         else:
-            self._send(answer)
+            self._send(message)
             self._call.finish(Ending(0))
 
 
 def not_one_message() -> SignalingError:
-    """The refusal where a method that takes one message got none, or more."""
+    """Returns the refusal where a method that takes one message got none, or more."""
     return SignalingError(Code.UNIMPLEMENTED, "The call has one message")
 
 
 def parsed(kind: Any, message: bytes) -> Any:
-    """Returns a message of protobuf's; SignalingError where it is none of that kind."""
+    """Returns a message of protobuf's.
+
+    :raises SignalingError: if the bytes are not a message of that type.
+    """
     try:
         return kind.FromString(message)
     except DecodeError:

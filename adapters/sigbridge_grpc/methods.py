@@ -12,7 +12,7 @@ from sigbridge_grpc.signal_method import SignalMethod
 
 
 def signaling_methods(service: SignalingService, board: HealthBoard) -> Mapping[str, MethodFactory]:
-    """The methods of a signaling server, by path."""
+    """Returns the methods of a signaling server, by path."""
     services = (SERVICE_NAME, HEALTH_SERVICE_NAME, *REFLECTION_SERVICE_NAMES)
     descriptors = Descriptors()
     hold_off = service.hub.hold_off

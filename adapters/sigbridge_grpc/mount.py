@@ -29,18 +29,20 @@ from sigbridge.refused import note_refusal
 from sigbridge.session import Caller, Session
 from sigbridge.settings import Settings
 from sigbridge_grpc import status
-from sigbridge_grpc.credentials import address_of
+from sigbridge_grpc.credentials import address_of, connection_address_of
 from sigbridge_grpc.interceptors import STATUS_CODES, judged_of
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.stream_turns import ConnectionTurns, StreamTurns
 from sigbridge_grpc.unary_backlog import UnaryBacklog
 from sigbridge_net.clock import HubTimer, read_clock
+from sigbridge_net.forwarding import forwarding_of
+from sigbridge_net.pacing import pace_leaving
 
 logger = logging.getLogger("sigbridge.grpc")
 
 Clock: TypeAlias = Callable[[], Instant]
 _Context: TypeAlias = "grpc.aio.ServicerContext[object, bytes]"
-"""What is read is `grpc.aio.EOF` where it is no bytes."""
+"""Context of a call; what it reads is bytes, or `grpc.aio.EOF`, which has no type of its own."""
 
 _Unary: TypeAlias = Callable[[bytes, Caller, Instant], bytes]
 
@@ -48,15 +50,15 @@ CANCELLATION_FOLLOWS_SECONDS = 0.01
 """A call that is cancelled or lost reads as ended first, and is cancelled within a millisecond after. So long an end is
 looked at before it counts as the client's word that it leaves."""
 LIBRARY_LIMIT_FACTOR = 4
-"""How far the library's own message limit lies above ours, so that ours is the one that clients meet."""
+"""Ratio of the library's own message limit to ours, so that ours is the one that clients meet."""
 STREAMS_PER_SESSION = 2
-"""How many streams there may be for each session that the hub allows: a client that does not read outlives its own."""
+"""Most streams for each session that the hub allows: a client that does not read outlives its own."""
 LEAST_PING_INTERVAL_SECONDS = 5.0
 """Clients that ping more often than this are sent away; the library's own limit is five minutes."""
 
 
 def server_options(settings: Settings) -> list[tuple[str, Any]]:
-    """The options with which a `grpc.aio.server` keeps the promises of `settings`."""
+    """Returns the options with which a `grpc.aio.server` keeps the promises of `settings`."""
     options: list[tuple[str, Any]] = [
         ("grpc.keepalive_time_ms", _milliseconds(settings.ping_interval_seconds)),
         ("grpc.keepalive_timeout_ms", _milliseconds(settings.ping_timeout_seconds)),
@@ -87,13 +89,13 @@ def server_options(settings: Settings) -> list[tuple[str, Any]]:
 def add_signaling(
     server: grpc.aio.Server, hub: Hub, *, clock: Clock = read_clock, run_timer: bool = True
 ) -> "MountedSignaling":
-    """Serve the hub on a gRPC server that has not been started yet.
+    """Serves the hub on a gRPC server that has not been started yet.
 
     The hub needs a timer: with `run_timer` it runs from the first call on, until `MountedSignaling.stop`; a caller that
     runs one for this hub already passes `False`. Make the server with `server_options`.
     """
     mounted = MountedSignaling(hub, clock=clock, run_timer=run_timer)
-    # No (de)serializers: what arrives is bytes, so that a message which is no protobuf can be answered.
+    # No (de)serializers: what arrives is bytes, so that a message which is no protobuf can have a response.
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Signal": grpc.stream_stream_rpc_method_handler(mounted.signal),
         "GetPeers": grpc.unary_unary_rpc_method_handler(mounted.get_peers),
@@ -116,41 +118,46 @@ class MountedSignaling:
         self._unary = UnaryBacklog(hub.settings)
         self._floods = FloodCounts()
         """The unary calls that the rate limit has refused, by the connection's remote address and port."""
+        self._forwarding = forwarding_of(hub.settings)
 
     @property
     def stream_count(self) -> int:
-        """How many `Signal` calls have not ended yet, those of clients that do not read included."""
+        """Number of `Signal` calls that have not ended yet, those of clients that do not read included."""
         return len(self._streams)
 
     async def drain(self, grace_seconds: float) -> int:
-        """End every session with `draining` and wait until their streams have ended, at most so many seconds.
+        """Ends every session with `draining` and waits until their streams have ended, at most so many seconds.
 
-        Returns how many have not: their clients do not read. `server.stop` ends these.
+        In the first half of these, sessions that asked for notices are told, and nobody is let in any more; with none
+        of them, all end at once. Returns how many streams have not ended: their clients do not read. `server.stop`
+        ends these.
         """
+        ends_at = self._clock().monotonic + grace_seconds
+        await pace_leaving(self._hub, grace_seconds / 2, clock=self._clock)
         self._hub.drain(self._clock())
         if self._streams:
-            await asyncio.wait(self._streams, timeout=grace_seconds)
+            await asyncio.wait(self._streams, timeout=max(ends_at - self._clock().monotonic, 0.0))
         self.stop()
         return len(self._streams)
 
     def stop(self) -> None:
-        """Stop the hub's timer, where it is run here."""
+        """Stops the hub's timer, where it is run here."""
         if self._timer is not None:
             self._timer.stop()
 
     # The three methods. The first argument of `signal` is the iterator that grpc.aio offers instead of `context.read`.
 
     async def signal(self, _: object, context: _Context) -> None:
-        """One session."""
+        """Serves the session of one `Signal` stream until it ends; refuses it if there are too many streams."""
         if self._timer is not None:
             self._timer.start()
         most = STREAMS_PER_SESSION * self._hub.settings.max_sessions
         if len(self._streams) >= most:
             error = errors.too_many_streams("SIGNALING_MAX_SESSIONS", most)
-            note_refusal(self._hub.counters, "grpc", error, _caller(context).address)
+            note_refusal(self._hub.counters, "grpc", error, self._caller(context).address)
             await _refuse(context, error)
         peer = context.peer()
-        stream = _Stream(self._service, context, self._clock, self._turns.join(peer))
+        stream = _Stream(self._service, context, self._caller(context), self._clock, self._turns.join(peer))
         task = cast(asyncio.Task[Any], asyncio.current_task())
         self._streams.add(task)
         try:
@@ -160,19 +167,20 @@ class MountedSignaling:
             self._turns.leave(peer)
 
     async def get_peers(self, message: bytes, context: _Context) -> bytes:
-        """The peers of a room, without a session."""
-        return await self._answer(self._service.get_peers, ListPeers.kind, message, context)
+        """Returns the peers of a room, without a session."""
+        return await self._respond(self._service.get_peers, ListPeers.kind, message, context)
 
     async def health_check(self, message: bytes, context: _Context) -> bytes:
-        """How the server is."""
-        return await self._answer(self._service.health_check, HealthCheck.kind, message, context)
+        """Responds to `HealthCheck`."""
+        return await self._respond(self._service.health_check, HealthCheck.kind, message, context)
 
-    async def _answer(self, method: _Unary, kind: str, message: bytes, context: _Context) -> bytes:
+    async def _respond(self, method: _Unary, kind: str, message: bytes, context: _Context) -> bytes:
+        """Carries out a unary call as soon as the backlog allows it; returns the response, or ends the call."""
         if self._timer is not None:
             # Its callers count against limits, too, and must be forgotten again.
             self._timer.start()
         try:
-            return await self._unary.carry_out(context, lambda: method(message, _caller(context), self._clock()))
+            return await self._unary.carry_out(context, lambda: method(message, self._caller(context), self._clock()))
         except SignalingError as refusal:
             error = refusal.bare()
             self._count_refusal(error, kind, context)
@@ -182,24 +190,45 @@ class MountedSignaling:
         return await _refuse(context, error)
 
     def _count_refusal(self, error: SignalingError, kind: str, context: _Context) -> None:
-        """Counts a question that came too soon. Nothing ends the connection of a client that floods with these.
+        """Counts a request that came too soon; its client is held off if it floods with these.
 
-        But its identity or address is held off for as long as it goes on.
+        Its connection goes on: the library has no way to end it.
         """
         retry_after_ms = error.retry_after_ms
         if retry_after_ms is None:
             return
-        now = self._clock()
-        if self._floods.count(context.peer(), kind, retry_after_ms, now.monotonic):
-            caller = _caller(context)
+        now, caller = self._clock(), self._caller(context)
+        if caller.address != connection_address_of(context):
+            # A proxy shares the connection among its clients.
+            floods = self._forwarding.count_too_soon(caller.address, kind, retry_after_ms, now)
+        else:
+            floods = self._floods.count(context.peer(), kind, retry_after_ms, now.monotonic)
+        if floods:
             self._hub.hold_off(caller.identity, caller.address, now)
+
+    def _caller(self, context: _Context) -> Caller:
+        """Returns the client of a call, by its credentials, address and metadata."""
+        said = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+        judged = judged_of(context)
+        return Caller(
+            judged.identity,
+            address_of(context, self._forwarding),
+            said.get("user-agent", ""),
+            said.get("traceparent", ""),
+            judged.authenticator,
+            judged.certificate,
+        )
 
 
 class _Stream:
     """One `Signal` call. The call's own task writes; a second one reads."""
 
-    def __init__(self, service: SignalingService, context: _Context, clock: Clock, turns: ConnectionTurns) -> None:
+    # Five parameters: whom the stream is for, and what it has there.
+    def __init__(
+        self, service: SignalingService, context: _Context, caller: Caller, clock: Clock, turns: ConnectionTurns
+    ) -> None:
         self._service = service
+        self._caller = caller
         self._turns = turns
         self._hub = service.hub
         self._context = context
@@ -207,12 +236,13 @@ class _Stream:
         self._to_write = asyncio.Event()
         """Set when the outbox has something, and when the session has ended."""
         self._to_read = asyncio.Event()
-        """Set when the reader may go on: its request is answered, the outbox has room, or the session has ended."""
+        """Set when the reader may go on: the response is queued, the outbox has room, or the session has ended."""
 
     async def run(self) -> None:
+        """Opens a session, reads and writes until it ends, and ends the call with the status of the reason."""
         context = self._context
         try:
-            session = self._service.open(_caller(context), self._on_end, self._clock())
+            session = self._service.open(self._caller, self._on_end, self._clock())
         except SignalingError as error:
             await _refuse(context, error)
         except Exception:
@@ -242,7 +272,7 @@ class _Stream:
                 # It reads nothing any more; cancelled, it does not outlive the call.
                 reader.cancel()
         reason = session.end_reason or DisconnectReason.CLIENT_LEFT
-        trailers = status.trailers_of(reason)
+        trailers = status.trailers_of(reason, self._hub.retry_after_ms(session, reason))
         if reason is DisconnectReason.CLIENT_LEFT:
             context.set_trailing_metadata(trailers)
             return
@@ -259,7 +289,7 @@ class _Stream:
         self._hub.end(session, reason, self._clock())
 
     async def _write(self, session: Session) -> None:
-        """Write what the outbox holds, until the session has ended and its client was told what was queued."""
+        """Writes what the outbox holds, until the session has ended and its client was told what was queued."""
         outbox = session.outbox
         give_up_at: float | None = None
         while True:
@@ -285,7 +315,7 @@ class _Stream:
                 return
 
     async def _read(self, session: Session) -> None:
-        """Read requests one after the other, until the client or the hub ends the session."""
+        """Reads requests one after the other, until the client or the hub ends the session."""
         try:
             while session.open:
                 # What arrives after the session has ended, the hub refuses.
@@ -302,26 +332,12 @@ class _Stream:
             self._close(session, DisconnectReason.INTERNAL_ERROR)
 
     async def _take(self, session: Session, message: bytes) -> None:
-        """Apply one request in its turn, and wait until the next one may be read."""
+        """Applies one request when its turn has come, and waits until the next one may be read."""
         await self._turns.wait()
         self._service.signal(session, message, self._clock())
         while session.open and (session.awaiting or session.outbox.crowded):
             self._to_read.clear()
             await self._to_read.wait()
-
-
-def _caller(context: _Context) -> Caller:
-    """The client of a call, by its credentials, address and metadata."""
-    said = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-    judged = judged_of(context)
-    return Caller(
-        judged.identity,
-        address_of(context),
-        said.get("user-agent", ""),
-        said.get("traceparent", ""),
-        judged.authenticator,
-        judged.certificate,
-    )
 
 
 async def _refuse(context: _Context, error: SignalingError) -> NoReturn:

@@ -1,14 +1,14 @@
-"""A request over HTTP/2 that is no gRPC, as the method of a call: a page or gRPC-Web, which a `Site` answers.
+"""A request over HTTP/2 that is no gRPC, as the method of a call: a page or gRPC-Web, which a `Site` serves.
 
-Rule 1: what the answer is, `Site.answer` says, as over HTTP/1.1; here is only what HTTP/2 makes of it. Rule 2: a body
-is to a call what one long message is: it counts as unfinished and has its time. An answer counts as a response without
-a session, so its call waits where too many of these wait. Rule 3: a call that ends before its answer is refused.
+Rule 1: what the response is, `Site.respond` says, as over HTTP/1.1; here is only what HTTP/2 makes of it. Rule 2: a
+body is to a call what one long message is: it counts as unfinished and has its time. The response counts as one without
+a session, so its call waits where too many of these wait. Rule 3: a call that ends before its response is refused.
 
-The states of its answer, and the verb of each step:
+The states of its response, and the verb of each step:
 
-    collecting ──wait──▶ awaiting ──answer──▶ answered        collecting ──answer──▶ answered
+    collecting ──wait──▶ awaiting ──respond──▶ responded        collecting ──respond──▶ responded
 
-Collecting, the request is not whole; awaiting, it is, and the site has no answer yet.
+Collecting, the request is not whole; awaiting, it is, and the site has no response yet.
 """
 
 from typing import Final
@@ -25,11 +25,11 @@ from sigbridge_net.wire import Client
 
 COLLECTING: Final = 0
 AWAITING: Final = 1
-ANSWERED: Final = 2
+RESPONDED: Final = 2
 
 # What follows in each state.
-#                         collecting  awaiting  answered
-_ON_WAIT: Final[list[int]] = [AWAITING, AWAITING, ANSWERED]
+#                         collecting  awaiting  responded
+_ON_WAIT: Final[list[int]] = [AWAITING, AWAITING, RESPONDED]
 
 CONTINUE: Final[tuple[Header, ...]] = ((b":status", b"100"),)
 """The response that lets a client send its body (RFC 9110, section 10.1.1)."""
@@ -61,7 +61,10 @@ class Body(Deframer):
         return self.promised_bytes
 
     def next_message(self) -> bytes | None:
-        """Returns None: the body is taken when it is whole; raises MessageTooBig where it cannot be taken."""
+        """Returns None: the body is taken when it is whole.
+
+        :raises MessageTooBig: if it cannot be taken.
+        """
         if len(self.buffer) > self._max_bytes:
             self.clear()
             raise MessageTooBig
@@ -69,7 +72,7 @@ class Body(Deframer):
 
 
 class PageMethod(SessionlessMethod):
-    """The answer to one request."""
+    """The response to one request."""
 
     def __init__(self, call: Call, site: Site, headers: list[Header], body: Body, client: Client) -> None:
         super().__init__(call)
@@ -79,7 +82,7 @@ class PageMethod(SessionlessMethod):
         self._body = body
         self._state = COLLECTING
         self._awaited: Pending[Page] | None = None
-        """The answer that is awaited."""
+        """The response that is awaited."""
         self.head: list[Header] = _head(Page(408, b""))
         """The header section of the response; while there is none, that of its end by the call's deadline."""
 
@@ -87,8 +90,8 @@ class PageMethod(SessionlessMethod):
         """Does nothing: a body is no messages."""
 
     def half_close(self, now: Instant) -> None:
-        """Asks for the answer: the request is whole."""
-        page = self._site.answer(self._request(), now)
+        """Asks for the response: the request is whole."""
+        page = self._site.respond(self._request(), now)
         if isinstance(page, Pending):
             self._state = _ON_WAIT[self._state]
             self.head = _head(Page(503, b""))
@@ -98,8 +101,8 @@ class PageMethod(SessionlessMethod):
             self._take(page, now)
 
     def refuse(self, status: int) -> None:
-        """Answers a request that cannot be taken."""
-        self._answer(refused(status))
+        """Responds with an HTTP status to a request that cannot be taken; ignored if it has a response."""
+        self._respond(refused(status))
 
     def cancel(self, reason: DisconnectReason, now: Instant) -> None:
         """Keeps nothing, and waits no more."""
@@ -107,39 +110,41 @@ class PageMethod(SessionlessMethod):
         self._wait_no_more()
 
     def fail(self, reason: DisconnectReason, message: str, now: Instant) -> None:
-        """Refuses the request for this reason, where it has no answer yet."""
+        """Refuses the request for this reason, where it has no response yet."""
         self.refuse(_STATUSES.get(reason, 503))
 
     def drain(self, now: Instant) -> None:
-        """Waits no more: who is not let in before the server shuts down, never is."""
+        """Refuses, with 503, a request whose response the site is still looking for; others end by themselves."""
         if self._state == AWAITING:
             self._site.turned_away(self._client)
             self.refuse(503)
 
     def _request(self) -> HttpRequest:
+        """Returns the request for the site."""
         fields = [(name, value) for name, value in self._fields if not name.startswith(b":")]
         pseudo = dict(self._fields)
         method, target = (pseudo.get(name, b"").decode("latin-1") for name in (b":method", b":path"))
         return HttpRequest(method, path_of(target), joined(fields), bytes(self._body.buffer), self._client)
 
     def _on_page(self, page: Page | SignalingError, now: Instant) -> None:
+        """Responds with the page that the service was asked for; an error becomes 503."""
         if isinstance(page, SignalingError):
             self.refuse(503)
         else:
             self._take(page, now)
 
     def _take(self, page: Page, now: Instant) -> None:
-        """Answers with what the site says; one who floods is told to calm down before."""
-        too_soon = page.too_soon
-        if too_soon is not None and self._call.count_refusal(too_soon.kind, too_soon.retry_after_ms, now):
+        """Responds with a page; a client that floods is told so first, and held off."""
+        too_soon, address = page.too_soon, self._client.address
+        if too_soon is not None and self._call.count_refusal(address, too_soon.kind, too_soon.retry_after_ms, now):
             too_soon.hold_off(now)
-        self._answer(page)
+        self._respond(page)
 
-    def _answer(self, page: Page) -> None:
-        """Gives the call its response; a second one is ignored."""
-        if self._state == ANSWERED:
+    def _respond(self, page: Page) -> None:
+        """Sends a page as the call's response, and ends the call; a second response is ignored."""
+        if self._state == RESPONDED:
             return
-        self._state = ANSWERED
+        self._state = RESPONDED
         self._wait_no_more()
         self.head = _head(page)
         body = b"" if (b":method", b"HEAD") in self._fields else page.body
@@ -151,12 +156,12 @@ class PageMethod(SessionlessMethod):
         self._call.finish(Ending(0))
 
     def _wait_no_more(self) -> None:
-        """Forgets the answer that is awaited, if one is."""
+        """Forgets the response that is awaited, if one is."""
         awaited, self._awaited = self._awaited, None
         if awaited is not None:
             awaited.abandon()
 
 
 def _head(page: Page) -> list[Header]:
-    """Returns the header section of an answer as HTTP/2 carries it."""
+    """Returns the header section of a response as HTTP/2 carries it."""
     return [(b":status", b"%d" % page.status), *((name.encode(), value.encode()) for name, value in page.fields())]

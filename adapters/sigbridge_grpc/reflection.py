@@ -27,11 +27,17 @@ class Descriptors:
         self._added.Add(file)
 
     def FindFileByName(self, name: str) -> Any:  # noqa: N802 - as the pool calls it
-        """The file of that name; KeyError where there is none."""
+        """Returns the file of that name.
+
+        :raises KeyError: if there is none.
+        """
         return self._find("FindFileByName", name)
 
     def FindFileContainingSymbol(self, name: str) -> Any:  # noqa: N802
-        """The file that defines a message, service or method; KeyError where there is none."""
+        """Returns the file that defines a message, service or method.
+
+        :raises KeyError: if there is none.
+        """
         try:
             return self._find("FindFileContainingSymbol", name)
         except KeyError:
@@ -40,6 +46,10 @@ class Descriptors:
             return self._find("FindServiceByName", service).methods_by_name[method].containing_service.file
 
     def _find(self, how: str, name: str) -> Any:
+        """Returns what the pools' method `how` finds by a name: this process's pool is asked first, then the other.
+
+        :raises KeyError: if neither does.
+        """
         try:
             return getattr(self._present, how)(name)
         except KeyError:
@@ -58,7 +68,7 @@ class ReflectionMethod(SessionlessMethod):
         self._descriptors = descriptors
 
     def receive(self, message: bytes, now: Instant) -> None:
-        """Answers one question."""
+        """Responds to one request of reflection; NOT_FOUND if it asks for what does not exist."""
         try:
             request = parsed(reflection_pb2.ServerReflectionRequest, message)
         except SignalingError as error:
@@ -66,7 +76,7 @@ class ReflectionMethod(SessionlessMethod):
             return
         response = reflection_pb2.ServerReflectionResponse(valid_host=request.host, original_request=request)
         try:
-            self._answer(request, response)
+            self._fill(request, response)
         except (KeyError, ValueError):
             response.error_response.error_code = int(Code.NOT_FOUND)
             response.error_response.error_message = "not found"
@@ -80,7 +90,11 @@ class ReflectionMethod(SessionlessMethod):
         """Ends the call: whoever goes on asking asks another server."""
         self.fail(DisconnectReason.DRAINING, server_draining().message, now)
 
-    def _answer(self, request: Any, response: Any) -> None:
+    def _fill(self, request: Any, response: Any) -> None:
+        """Fills in the response to a request.
+
+        :raises KeyError: if there is no such name.
+        """
         pool: Any = self._descriptors
         match request.WhichOneof("message_request"):
             case "list_services":
@@ -104,7 +118,7 @@ class ReflectionMethod(SessionlessMethod):
                 response.error_response.error_message = "no question"
 
     def _add_file(self, response: Any, file: Any) -> None:
-        """A file and all that it imports, each before those that need it."""
+        """Adds a file and all that it imports to a response, each before those that need it."""
         found: dict[str, bytes] = {}
         _collect(file, found)
         # Tools take the first for the file that they asked for.

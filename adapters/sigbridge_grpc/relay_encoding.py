@@ -30,8 +30,8 @@ _FAST_EVENT: Final = is_on("fast_event")
 _FAST_RESPONSE: Final = is_on("fast_response")
 _FAST_REQUEST: Final = is_on("fast_request")
 
-_KNOWN_PEERS: Final = 4096
-"""Of so many peers the acknowledgement of what is relayed to them is kept; all of one peer's are alike."""
+_CACHED_ACKNOWLEDGEMENTS: Final = 4096
+"""Number of acknowledgements cached, one for each target: all acknowledgements of relays to one peer are alike."""
 
 
 # A field begins with its tag, which is its number and its wire type (2 for what has a length, 0 for a varint), and a
@@ -39,7 +39,10 @@ _KNOWN_PEERS: Final = 4096
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the least first; every byte but the last has its highest bit set."""
+    """Returns a number as a varint: seven bits a byte, the least first.
+
+    All bytes but the last have the highest bit set.
+    """
     if number < 128:
         return BYTE[number]
     if number < 16384:
@@ -56,7 +59,7 @@ def _heads(tag: int) -> list[bytes]:
 
 
 def _head(heads: list[bytes], number: int) -> bytes:
-    """How a field begins: its tag, and its length or number."""
+    """Returns the beginning of a field: its tag, and its length or number."""
     if number < 128:
         return heads[number]
     return b"%b%b" % (BYTE[heads[0][0]], _varint(number))
@@ -71,7 +74,7 @@ _FOURTH_NUMBER: Final = _heads(0x20)
 _FIFTH: Final = _heads(0x2A)
 _SIXTH: Final = _heads(0x32)
 # `seq`, `ack` and `notification` of `SignalingResponse`.
-_SEQ_TAG: Final = 0x10
+_SEQ: Final = _heads(0x10)
 _ACK: Final = _heads(0x52)
 _NOTIFICATION: Final = _heads(0x62)
 # `request_id`, `offer`, `answer` and `ice_candidate` of `SignalingRequest`, and `sdp_mline_index` of the last.
@@ -117,16 +120,17 @@ def fast_response(outcome: Outcome, request_id: str) -> bytes | None:
 
 
 def sequence_field(number: int) -> bytes:
-    """`SignalingResponse.seq`, the number of an event."""
-    return b"%c%b" % (_SEQ_TAG, _varint(number))
+    """Returns `SignalingResponse.seq`, the number of an event."""
+    return _head(_SEQ, number)
 
 
-@lru_cache(_KNOWN_PEERS)
+@lru_cache(_CACHED_ACKNOWLEDGEMENTS)
 def _relayed(to_peer_id: str) -> bytes:
     return _ack(Relayed(to_peer_id))
 
 
 def _ack(reply: Relayed | OfferRelayed) -> bytes:
+    """Returns the `SignalingResponse` that acknowledges a relay, without its request id."""
     message, data = acknowledgement(reply).encode(), result_json(reply)
     if len(message) + len(data) < 124:
         # Short enough for one byte of each length.
@@ -137,7 +141,7 @@ def _ack(reply: Relayed | OfferRelayed) -> bytes:
 
 
 def _text(heads: list[bytes], text: str) -> bytes:
-    """A field that is not written where it is empty."""
+    """Returns a text field; nothing if the text is empty."""
     if not text:
         return b""
     data = text.encode()
@@ -150,6 +154,7 @@ def _offer(event: OfferReceived) -> bytes:
 
 
 def _answer(event: AnswerReceived) -> bytes:
+    """Returns the `SignalingResponse` of an SDP answer."""
     sender, sdp = _text(_FIRST, event.from_peer_id), _text(_SECOND, event.sdp)
     return _notification(
         _FOURTH, b"%b%b%b%b" % (sender, sdp, _text(_THIRD, event.type), _text(_FOURTH, event.offer_id))
@@ -157,6 +162,7 @@ def _answer(event: AnswerReceived) -> bytes:
 
 
 def _ice_candidate(event: IceCandidateReceived) -> bytes:
+    """Returns the `SignalingResponse` of an ICE candidate."""
     # Most messages are these, so the fields are put together once.
     sender, candidate = event.from_peer_id.encode(), event.candidate.encode()
     mid, index, fragment = event.sdp_mid, event.sdp_mline_index, event.username_fragment
@@ -199,7 +205,7 @@ def _notification(heads: list[bytes], body: bytes) -> bytes:
 
 
 def fast_request(data: bytes) -> tuple[str, Offer | Answer | IceCandidate] | None:
-    """Returns the request id and relay in a `SignalingRequest`; None where it is another, or written in another way."""
+    """Returns the request id and the relay of a `SignalingRequest`; None if it is no relay, or written unusually."""
     if not _FAST_REQUEST:
         return None
     request_id = ""
@@ -222,7 +228,7 @@ def fast_request(data: bytes) -> tuple[str, Offer | Answer | IceCandidate] | Non
 
 
 def _read_fields(data: bytes, at: int, kind: int) -> Offer | Answer | IceCandidate | None:
-    """The relay whose fields begin at `at`, each once and in the order of their numbers; `None` where it is none."""
+    """Returns the relay whose fields begin at `at`; None if a field is unknown, repeated or out of order."""
     to_peer_id = text = ""
     third: str | None = None
     fourth: str | None = None
@@ -272,7 +278,11 @@ def _read_fields(data: bytes, at: int, kind: int) -> Offer | Answer | IceCandida
 
 
 def _varint_at(data: bytes, at: int) -> tuple[int, int]:
-    """A number of at most three bytes, and the place behind it; ValueError for a longer one, IndexError at the end."""
+    """Returns a number of at most three bytes, and the index behind it.
+
+    :raises ValueError: if it has more bytes.
+    :raises IndexError: if the data ends before it does.
+    """
     number = data[at]
     if number < 128:
         return number, at + 1

@@ -1,7 +1,7 @@
 """The three methods of the contract, from bytes to bytes, for any carrier.
 
-Rule 1: no I/O, no clock, no waiting: `now` is passed in. Rule 2: a bad request is answered and never ends the session.
-Source: `docs/protocol.md`, section "The gRPC contract".
+Rule 1: no I/O, no clock, no waiting: `now` is passed in. Rule 2: a bad request has a response and never ends the
+session. Source: `docs/protocol.md`, section "The gRPC contract".
 """
 
 from collections.abc import Callable
@@ -37,11 +37,11 @@ class SignalingService:
         hub.counters.know(PROTOCOL)
 
     def open(self, caller: Caller, on_end: Callable[[DisconnectReason], None], now: Instant) -> Session:
-        """Begin the session of a `Signal` stream; see `Hub.open` for its arguments and what is raised."""
+        """Begins the session of a `Signal` stream; see `Hub.open` for its arguments and what is raised."""
         return self.hub.open(PROTOCOL, self._encoding, on_end, now, caller)
 
     def signal(self, session: Session, message: bytes, now: Instant) -> None:
-        """Take one message of a `Signal` stream, and queue the response; see `Hub.apply` for when that comes later.
+        """Takes one message of a `Signal` stream, and queues the response; see `Hub.apply` for when that comes later.
 
         A message above `max_message_bytes` ends the session as `message_too_big`.
         """
@@ -56,7 +56,7 @@ class SignalingService:
             self.hub.apply(session, request, request_id, now)
 
     def _signal_any(self, session: Session, message: bytes, now: Instant) -> None:
-        """Take a message that the library reads."""
+        """Applies the request in a message by the general path, or responds with its refusal."""
         envelope: pb.SignalingRequest | None = None
         try:
             envelope = _parse(pb.SignalingRequest, message)
@@ -69,19 +69,31 @@ class SignalingService:
             self.hub.apply(session, request, envelope.request_id, now)
 
     def get_peers(self, message: bytes, caller: Caller, now: Instant) -> bytes:
-        """The unary `GetPeers`; raises SignalingError where it is refused."""
-        question = self._question(pb.GetPeersRequest, message, ListPeers.kind, caller, now)
+        """Handles the unary `GetPeers`; returns its response.
+
+        :raises SignalingError: if it is refused.
+        """
+        question = self._parsed_request(pb.GetPeersRequest, message, ListPeers.kind, caller, now)
         request = translate.list_peers_from_proto(question)
         page = cast(PeerList, self.hub.query(PROTOCOL, request, caller, now))
         return translate.page_to_proto(page, pb.GetPeersResponse).SerializeToString()
 
     def health_check(self, message: bytes, caller: Caller, now: Instant) -> bytes:
-        """The unary `HealthCheck`; raises SignalingError where it is refused."""
-        self._question(pb.HealthCheckRequest, message, HealthCheck.kind, caller, now)
+        """Handles the unary `HealthCheck`; returns its response.
+
+        :raises SignalingError: if it is refused.
+        """
+        self._parsed_request(pb.HealthCheckRequest, message, HealthCheck.kind, caller, now)
         health = cast(Health, self.hub.query(PROTOCOL, HealthCheck(), caller, now))
         return translate.health_to_proto(health).SerializeToString()
 
-    def _question(self, kind: type[_Question], message: bytes, word: str, caller: Caller, now: Instant) -> _Question:
+    def _parsed_request(
+        self, kind: type[_Question], message: bytes, word: str, caller: Caller, now: Instant
+    ) -> _Question:
+        """Returns the parsed message of a unary call.
+
+        :raises SignalingError: if it is malformed, counted as a request of the kind `word`.
+        """
         try:
             return _parse(kind, message)
         except SignalingError as error:
@@ -89,6 +101,10 @@ class SignalingService:
 
 
 def _parse(kind: type[_Question], message: bytes) -> _Question:
+    """Returns a message of a class.
+
+    :raises SignalingError: if the bytes are malformed.
+    """
     try:
         return kind.FromString(message)
     except DecodeError:

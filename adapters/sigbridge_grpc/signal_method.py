@@ -22,6 +22,7 @@ class SignalMethod(Method):
         session.share = call.share
         session.outbox.wake = call.wake
         session.on_ready = self._on_ready
+        session.last_heard = call.last_heard
 
     def ready(self) -> bool:
         """Returns whether no response is awaited, the client reads what it is told, and its share is not spent."""
@@ -34,7 +35,7 @@ class SignalMethod(Method):
         return False
 
     def receive(self, message: bytes, now: Instant) -> None:
-        """Takes one request."""
+        """Applies one request of the session; does nothing once that has ended."""
         if self._session.end_reason is None:
             self._service.signal(self._session, message, now)
 
@@ -42,7 +43,7 @@ class SignalMethod(Method):
         self._call.wake()
 
     def half_close(self, now: Instant) -> None:
-        """Ends the session, since half-close means "I leave": what was read is answered, and the call ends OK."""
+        """Ends the session, since half-close means "I leave": what was read has its responses, and the call ends OK."""
         self._service.hub.end(self._session, DisconnectReason.CLIENT_LEFT, now)
 
     def cancel(self, reason: DisconnectReason, now: Instant) -> None:
@@ -59,9 +60,11 @@ class SignalMethod(Method):
         """Does nothing: the hub ends its sessions itself."""
 
     def _on_end(self, reason: DisconnectReason) -> None:
+        """Ends the call with the status and trailers of the session's end."""
         slow = reason is DisconnectReason.SLOW_CONSUMER
         if slow:
             self.outbox.clear()
         code = status.code_of(reason)
         message = "" if code is Code.OK else status.message_of(reason)
-        self._call.finish(Ending(int(code), message, status.trailers_of(reason), at_once=slow))
+        trailers = status.trailers_of(reason, self._service.hub.retry_after_ms(self._session, reason))
+        self._call.finish(Ending(int(code), message, trailers, at_once=slow))

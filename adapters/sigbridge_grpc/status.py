@@ -33,34 +33,38 @@ _CODES = {
     DisconnectReason.NOT_UTF8: Code.INVALID_ARGUMENT,
     DisconnectReason.PROTOCOL_ERROR: Code.INTERNAL,
     DisconnectReason.MAX_AGE: Code.UNAVAILABLE,
-    # Nobody is left to tell of these two; UNAVAILABLE is what the client's own library calls them.
+    # Of these two mostly nobody is left to tell; UNAVAILABLE is what the client's own library calls them.
     DisconnectReason.KEEPALIVE_TIMEOUT: Code.UNAVAILABLE,
     DisconnectReason.CONNECTION_LOST: Code.UNAVAILABLE,
+    DisconnectReason.REPLACED: Code.ABORTED,
     DisconnectReason.REVOKED: Code.PERMISSION_DENIED,
     DisconnectReason.INTERNAL_ERROR: Code.INTERNAL,
 }
 
 
 def code_of(reason: DisconnectReason) -> Code:
-    """The status with which a call ends for this reason."""
+    """Returns the status with which a call ends for this reason."""
     return _CODES[reason]
 
 
 def message_of(reason: DisconnectReason) -> str:
-    """The status message for this reason; nothing of an exception."""
+    """Returns the status message for this reason; nothing of an exception."""
     return "Internal error" if reason is DisconnectReason.INTERNAL_ERROR else f"Session ended: {reason.word}"
 
 
-def trailers_of(reason: DisconnectReason) -> Trailers:
-    """The trailing metadata for this reason; without advice where there is none to give."""
-    return _trailers(reason.word, reason.reconnect)
+def trailers_of(reason: DisconnectReason, retry_after_ms: int | None = None) -> Trailers:
+    """Returns the trailing metadata for this reason; without advice where there is none to give."""
+    return _with_retry(_trailers(reason.word, reason.reconnect), retry_after_ms)
 
 
 def trailers_of_refusal(error: SignalingError) -> Trailers:
-    """The trailing metadata of a call that this error refuses; none where its status says all."""
+    """Returns the trailing metadata of a call that this error refuses; none where its status says all."""
     trailers = _trailers(error.word, reconnect_advice(error.word)) if error.word else ()
-    retry = error.retry_after_ms
-    return trailers if retry is None else (*trailers, (RETRY_TRAILER, str(retry)))
+    return _with_retry(trailers, error.retry_after_ms)
+
+
+def _with_retry(trailers: Trailers, retry_after_ms: int | None) -> Trailers:
+    return trailers if retry_after_ms is None else (*trailers, (RETRY_TRAILER, str(retry_after_ms)))
 
 
 def _trailers(word: str, reconnect: bool | None) -> Trailers:
@@ -68,15 +72,22 @@ def _trailers(word: str, reconnect: bool | None) -> Trailers:
     return (said,) if reconnect is None else (said, (RECONNECT_TRAILER, "yes" if reconnect else "no"))
 
 
-def closed_from_trailers(trailers: Iterable[Any], otherwise: str) -> ConnectionClosed:
-    """The end of a call as its trailers (pairs of name and value) say it, by the word `otherwise` where they do not."""
+def closed_from_trailers(trailers: Iterable[Any], otherwise: str, advice: bool | None = None) -> ConnectionClosed:
+    """Returns the end of a call as its trailers (pairs of name and value) say it.
+
+    Without a word in them it is the word `otherwise`, with its own advice, or else `advice`.
+    """
     found = dict(trailers)
-    word = str(found.get(DISCONNECT_TRAILER, "")) or otherwise
-    advice = {"yes": True, "no": False}.get(str(found.get(RECONNECT_TRAILER)), reconnect_advice(word))
+    said = str(found.get(DISCONNECT_TRAILER, ""))
+    word = said or otherwise
+    known = reconnect_advice(word)
+    if known is None and not said:
+        known = advice
+    advice = {"yes": True, "no": False}.get(str(found.get(RECONNECT_TRAILER)), known)
     return ConnectionClosed(word, advice, retry_from_trailers(trailers))
 
 
 def retry_from_trailers(trailers: Iterable[Any]) -> int | None:
-    """The milliseconds after which trying again helps, where trailers say so."""
+    """Returns the milliseconds after which trying again helps, where trailers say so."""
     retry = str(dict(trailers).get(RETRY_TRAILER, ""))
     return int(retry) if retry.isascii() and retry.isdecimal() else None

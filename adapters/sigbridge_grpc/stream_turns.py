@@ -20,7 +20,7 @@ class ConnectionTurns:
         self._handle: asyncio.Handle | None = None
 
     async def wait(self) -> None:
-        """Returns when a request may be carried out."""
+        """Waits until a request may be carried out."""
         while self.share.state != FRESH or self._waiting:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -34,7 +34,7 @@ class ConnectionTurns:
             self._handle = asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
-        """Begins a turn: the stream that has waited longest goes on."""
+        """Begins a turn: the stream that has waited longest goes on, and the next turn is asked for if others wait."""
         self._handle = None
         self.share.begin_turn()
         while self._waiting:

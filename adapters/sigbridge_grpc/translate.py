@@ -11,36 +11,36 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from sigbridge import errors, results
+from sigbridge import errors, reading, results
+from sigbridge.client import common_request
 from sigbridge.errors import Code, SignalingError
 from sigbridge.messages import (
     NO_CAPABILITIES,
     Announce,
-    Announced,
     Answer,
     AnswerReceived,
     Authenticate,
-    Authenticated,
     Capabilities,
+    ControlReceived,
     Disconnect,
-    Disconnected,
     Event,
+    GetIceServers,
     Health,
     HealthCheck,
     IceCandidate,
     IceCandidateReceived,
+    IceServersChanged,
     ListPeers,
     Offer,
     OfferReceived,
-    OfferRelayed,
     PeerDisconnected,
     PeerInfo,
     PeerJoined,
     PeerLeft,
     PeerList,
-    Relayed,
     Reply,
     Request,
+    ServerNotice,
 )
 from sigbridge.session import Outcome
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
@@ -51,6 +51,7 @@ _STATES: Final[dict[str, pb.PeerState.ValueType]] = {
 _STATE_WORDS: Final[dict[int, str]] = {int(value): word for word, value in _STATES.items()}
 
 _object_decoder: Final = msgspec.json.Decoder(dict[str, Any])
+_json_decoder: Final = msgspec.json.Decoder()
 _encode_json: Final = msgspec.json.Encoder().encode
 
 _ListProto: TypeAlias = pb.ListPeersRequest | pb.GetPeersRequest
@@ -61,7 +62,10 @@ _PageProto = TypeVar("_PageProto", pb.PeerListResponse, pb.GetPeersResponse)
 
 
 def request_from_proto(message: pb.SignalingRequest) -> Request:
-    """The request of a message; SignalingError where none is set, or a field is not what it should hold."""
+    """Returns the request of a message.
+
+    :raises SignalingError: if no request is set, or a field is not what it should hold.
+    """
     kind = message.WhichOneof("request")
     if kind is None:
         raise errors.no_request()
@@ -69,12 +73,15 @@ def request_from_proto(message: pb.SignalingRequest) -> Request:
 
 
 def list_peers_from_proto(message: _ListProto) -> ListPeers:
-    """The question for a page of a room, asked on a stream or without a session."""
+    """Returns the question for a page of a room, asked on a stream or without a session."""
     return ListPeers(message.room if message.HasField("room") else None, message.page_size, message.page_token)
 
 
 def capabilities_from_proto(message: pb.PeerCapabilities) -> Capabilities:
-    """Capabilities; SignalingError where the extensions are not the text of a JSON object."""
+    """Capabilities.
+
+    :raises SignalingError: if the extensions are not the text of a JSON object.
+    """
     if not message.extensions:
         return Capabilities(message.audio, message.video, message.data)
     try:
@@ -85,9 +92,23 @@ def capabilities_from_proto(message: pb.PeerCapabilities) -> Capabilities:
 
 
 def _announce_from_proto(message: pb.AnnounceRequest) -> Announce:
+    """Returns an announce.
+
+    :raises SignalingError: if the extensions are not the text of a JSON object.
+    """
     given = message.HasField("capabilities")
     capabilities = capabilities_from_proto(message.capabilities) if given else NO_CAPABILITIES
-    return Announce(message.peer_id, capabilities, dict(message.metadata), message.room)
+    return Announce(
+        message.peer_id,
+        capabilities,
+        dict(message.metadata),
+        message.room,
+        message.resumable,
+        message.resume_token,
+        message.last_seq,
+        message.notices,
+        message.ice_servers,
+    )
 
 
 def _offer_from_proto(message: pb.OfferRequest) -> Offer:
@@ -99,6 +120,7 @@ def _answer_from_proto(message: pb.AnswerRequest) -> Answer:
 
 
 def _ice_candidate_from_proto(message: pb.IceCandidateRequest) -> IceCandidate:
+    """Returns an ICE candidate; absent optional fields are None."""
     return IceCandidate(
         message.to_peer_id,
         message.candidate,
@@ -118,6 +140,10 @@ def _authenticate_from_proto(message: pb.AuthenticateRequest) -> Authenticate:
     return Authenticate(message.token)
 
 
+def _get_ice_servers_from_proto(_: pb.GetIceServersRequest) -> GetIceServers:
+    return GetIceServers()
+
+
 _READERS: Final[dict[str, Callable[[Any], Request]]] = {
     "announce": _announce_from_proto,
     "offer": _offer_from_proto,
@@ -126,6 +152,7 @@ _READERS: Final[dict[str, Callable[[Any], Request]]] = {
     "disconnect": _disconnect_from_proto,
     "list_peers": list_peers_from_proto,
     "authenticate": _authenticate_from_proto,
+    "get_ice_servers": _get_ice_servers_from_proto,
 }
 
 
@@ -133,7 +160,7 @@ _READERS: Final[dict[str, Callable[[Any], Request]]] = {
 
 
 def response_to_proto(outcome: Outcome, request_id: str) -> pb.SignalingResponse:
-    """The response to the request of that id: an acknowledgement, a page of a room, or an error."""
+    """Returns the response to the request of that id: an acknowledgement, a page of a room, or an error."""
     if isinstance(outcome, SignalingError):
         return pb.SignalingResponse(request_id=request_id, error=error_to_proto(outcome))
     if isinstance(outcome, PeerList):
@@ -143,14 +170,14 @@ def response_to_proto(outcome: Outcome, request_id: str) -> pb.SignalingResponse
 
 
 def error_to_proto(error: SignalingError) -> pb.ErrorResponse:
-    """A refusal, with what JSON-RPC calls its `data` as JSON text."""
+    """Returns a refusal, with what JSON-RPC calls its `data` as JSON text."""
     return pb.ErrorResponse(
         code=int(error.code), message=error.message, details=results.error_data_json(error).decode()
     )
 
 
 def page_to_proto(page: PeerList, kind: type[_PageProto]) -> _PageProto:
-    """A page of a room, as the answer on a stream or as that without a session."""
+    """Returns a page of a room, as the response on a stream or as that without a session."""
     return kind(
         peers=[_peer_info_to_proto(peer) for peer in page.peers],
         count=page.count,
@@ -159,7 +186,7 @@ def page_to_proto(page: PeerList, kind: type[_PageProto]) -> _PageProto:
 
 
 def health_to_proto(health: Health) -> pb.HealthCheckResponse:
-    """How the server is; the metrics are JSON text."""
+    """Returns the server's health; the metrics are JSON text."""
     return pb.HealthCheckResponse(
         status=health.status,
         uptime_seconds=health.uptime_seconds,
@@ -169,11 +196,15 @@ def health_to_proto(health: Health) -> pb.HealthCheckResponse:
 
 
 def event_to_proto(event: Event) -> pb.SignalingResponse:
-    """An event, in the response that carries it; its request id is empty."""
+    """Returns an event, in the response that carries it; its request id is empty."""
     return pb.SignalingResponse(notification=_notification(event))
 
 
 def _notification(event: Event) -> pb.SignalingNotification:
+    """Returns the notification of an event.
+
+    :raises ValueError: for a message of control, which gRPC does not have.
+    """
     match event:
         case IceCandidateReceived():
             candidate = pb.IceCandidateNotification(
@@ -207,6 +238,22 @@ def _notification(event: Event) -> pb.SignalingNotification:
         case PeerDisconnected():
             hung_up = pb.PeerDisconnectedNotification(peer_id=event.peer_id, offer_id=event.offer_id)
             return pb.SignalingNotification(peer_disconnected=hung_up)
+        case ServerNotice():
+            notice = pb.ServerNoticeNotification(
+                kind=event.notice,
+                message=event.message,
+                reconnect_after_ms=event.reconnect_after_ms,
+                deadline_unix_ms=event.deadline_unix_ms,
+                data=_encode_json(event.data).decode() if event.data else "",
+            )
+            return pb.SignalingNotification(server_notice=notice)
+        case IceServersChanged():
+            changed = pb.IceServersNotification(
+                servers=_encode_json(event.servers).decode(), expires_unix_ms=event.expires_unix_ms or 0
+            )
+            return pb.SignalingNotification(ice_servers=changed)
+        case ControlReceived():
+            raise ValueError("gRPC has no control.…; its encoding takes none")
 
 
 def capabilities_to_proto(capabilities: Capabilities) -> pb.PeerCapabilities:
@@ -221,11 +268,12 @@ def capabilities_to_proto(capabilities: Capabilities) -> pb.PeerCapabilities:
 
 
 def metadata_to_proto(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Metadata; a value that is not a string becomes its compact JSON text."""
+    """Returns metadata; a value that is not a string becomes its compact JSON text."""
     return {name: value if isinstance(value, str) else _encode_json(value).decode() for name, value in metadata.items()}
 
 
 def _peer_info_to_proto(peer: PeerInfo) -> pb.PeerInfo:
+    """Returns one peer of a listing."""
     return pb.PeerInfo(
         peer_id=peer.peer_id,
         capabilities=capabilities_to_proto(peer.capabilities),
@@ -239,10 +287,12 @@ def _peer_info_to_proto(peer: PeerInfo) -> pb.PeerInfo:
 
 
 def request_to_proto(request: Request, request_id: str) -> pb.SignalingRequest:
-    """The message of a request; SignalingError where a field holds what protobuf cannot carry.
+    """Returns the message of a request.
 
-    A health check has a call of its own: ValueError.
+    :raises SignalingError: if a field holds what protobuf cannot carry, or gRPC has no such request.
+    :raises ValueError: for a health check, which has a method of its own.
     """
+    request = common_request(request)
     try:
         match request:
             case Announce():
@@ -251,6 +301,11 @@ def request_to_proto(request: Request, request_id: str) -> pb.SignalingRequest:
                     capabilities=capabilities_to_proto(request.capabilities),
                     metadata=metadata_to_proto(request.metadata),
                     room=request.room,
+                    resumable=request.resumable,
+                    resume_token=request.resume_token,
+                    last_seq=request.last_seq,
+                    notices=request.notices,
+                    ice_servers=request.ice_servers,
                 )
                 return pb.SignalingRequest(request_id=request_id, announce=announce)
             case Offer():
@@ -282,6 +337,8 @@ def request_to_proto(request: Request, request_id: str) -> pb.SignalingRequest:
             case Authenticate():
                 shown = pb.AuthenticateRequest(token=request.token)
                 return pb.SignalingRequest(request_id=request_id, authenticate=shown)
+            case GetIceServers():
+                return pb.SignalingRequest(request_id=request_id, get_ice_servers=pb.GetIceServersRequest())
             case HealthCheck():
                 pass
     except (UnicodeEncodeError, TypeError):
@@ -293,7 +350,7 @@ _ListProtoT = TypeVar("_ListProtoT", pb.ListPeersRequest, pb.GetPeersRequest)
 
 
 def list_peers_to_proto(request: ListPeers, kind: type[_ListProtoT]) -> _ListProtoT:
-    """The question for a page of a room, for a stream or without a session."""
+    """Returns the question for a page of a room, for a stream or without a session."""
     _check_uint32("page_size", request.page_size)
     return kind(room=request.room, page_size=request.page_size, page_token=request.page_token)
 
@@ -307,61 +364,56 @@ def _check_uint32(field: str, value: int) -> None:
 
 
 def reply_from_proto(message: pb.SignalingResponse, request: Request) -> Reply | SignalingError:
-    """The reply to `request`, or its refusal; ValueError where the message is no answer to such a request."""
+    """Returns the reply to `request`, or its refusal.
+
+    :raises ValueError: if the message is no reply to such a request.
+    """
     match message.WhichOneof("response"):
         case "error":
             return error_from_proto(message.error)
         case "peer_list":
             return page_from_proto(message.peer_list)
-        case "ack":
-            kind = _REPLIES.get(type(request))
-            if kind is not None:
-                return msgspec.json.decode(message.ack.data, type=kind)
-    raise ValueError(f"the server answered {request.kind} with {message.WhichOneof('response')}")
+        case "ack" if not isinstance(request, ListPeers | HealthCheck):
+            return _reply_from_ack(request, message.ack.data)
+    raise ValueError(f"the server replied to {request.kind} with {message.WhichOneof('response')}")
 
 
-_REPLIES: Final[dict[type[Any], type[Announced | OfferRelayed | Relayed | Disconnected | Authenticated]]] = {
-    Announce: Announced,
-    Offer: OfferRelayed,
-    Answer: Relayed,
-    IceCandidate: Relayed,
-    Disconnect: Disconnected,
-    Authenticate: Authenticated,
-}
+def _reply_from_ack(request: Request, data: str) -> Reply | SignalingError:
+    """Returns the reply to a request from the JSON of an acknowledgement; a malformed one becomes INTERNAL."""
+    try:
+        return reading.reply_from_result(request, _object_decoder.decode(data) if data else {})
+    except (msgspec.MsgspecError, RecursionError) as error:
+        return SignalingError(Code.INTERNAL, f"the server's result is invalid: {error}")
 
 
 def error_from_proto(message: pb.ErrorResponse) -> SignalingError:
-    """A refusal; a code that this client does not know counts as INTERNAL."""
+    """Returns a refusal; a code that this client does not know counts as INTERNAL."""
     try:
         data = _object_decoder.decode(message.details) if message.details else {}
     except (msgspec.MsgspecError, RecursionError):
         data = {}
-    extra = {name: value for name, value in data.items() if name not in ("code", "status", "message", "self")}
-    return SignalingError(code_from_number(message.code), message.message, **extra)
+    return reading.refusal_as_read(code_from_number(message.code), message.message, data)
 
 
 def code_from_number(number: int) -> Code:
-    """The code of that number; INTERNAL where there is none that this client knows."""
-    try:
-        return Code(number)
-    except ValueError:
-        return Code.INTERNAL
+    """Returns the code of that number; INTERNAL where there is none that this client knows."""
+    return reading.code_as_read(number, Code.INTERNAL)
 
 
 def event_from_proto(message: pb.SignalingNotification) -> Event | None:
-    """An event, or `None` where it is one that this client does not know."""
+    """Returns an event; None if this client does not know it."""
     match message.WhichOneof("notification"):
         case "peer_joined":
             joined = message.peer_joined
-            return PeerJoined(joined.peer_id, capabilities_from_proto(joined.capabilities), dict(joined.metadata))
+            return PeerJoined(joined.peer_id, _capabilities_as_read(joined.capabilities), dict(joined.metadata))
         case "peer_left":
             return PeerLeft(message.peer_left.peer_id)
         case "offer":
             offer = message.offer
-            return OfferReceived(offer.from_peer_id, offer.offer_id, offer.sdp, offer.type)
+            return OfferReceived(offer.from_peer_id, offer.offer_id, offer.sdp, offer.type or "offer")
         case "answer":
             answer = message.answer
-            return AnswerReceived(answer.from_peer_id, answer.sdp, answer.type, answer.offer_id)
+            return AnswerReceived(answer.from_peer_id, answer.sdp, answer.type or "answer", answer.offer_id)
         case "ice_candidate":
             found = message.ice_candidate
             return IceCandidateReceived(
@@ -374,25 +426,52 @@ def event_from_proto(message: pb.SignalingNotification) -> Event | None:
             )
         case "peer_disconnected":
             return PeerDisconnected(message.peer_disconnected.peer_id, message.peer_disconnected.offer_id)
+        case "server_notice":
+            notice = message.server_notice
+            return ServerNotice(
+                notice.kind,
+                notice.message,
+                notice.reconnect_after_ms,
+                notice.deadline_unix_ms,
+                _object_decoder.decode(notice.data) if notice.data else {},
+            )
+        case "ice_servers":
+            changed = message.ice_servers
+            members = {
+                "servers": _json_decoder.decode(changed.servers) if changed.servers else (),
+                "expires_unix_ms": changed.expires_unix_ms or None,
+            }
+            return reading.event_from_members(IceServersChanged, members)
     return None
 
 
 def page_from_proto(message: pb.PeerListResponse | pb.GetPeersResponse) -> PeerList:
-    """A page of a room."""
+    """Returns a page of a room."""
     peers = tuple(
         PeerInfo(
             peer.peer_id,
-            capabilities_from_proto(peer.capabilities),
-            _STATE_WORDS.get(peer.state, "unspecified"),
+            _capabilities_as_read(peer.capabilities),
+            _STATE_WORDS.get(peer.state, reading.UNSPECIFIED),
             dict(peer.metadata),
             peer.connected_at,
         )
         for peer in message.peers
     )
-    return PeerList(peers, message.count, message.next_page_token)
+    return PeerList(peers, message.count or len(peers), message.next_page_token)
+
+
+def _capabilities_as_read(message: pb.PeerCapabilities) -> Capabilities:
+    """Capabilities of another peer; extensions that are none are left out, since they are only shown."""
+    try:
+        return capabilities_from_proto(message)
+    except SignalingError:
+        return Capabilities(message.audio, message.video, message.data)
 
 
 def health_from_proto(message: pb.HealthCheckResponse) -> Health:
-    """How the server is; ValueError where its metrics are no JSON object."""
-    metrics = _object_decoder.decode(message.metrics) if message.metrics else {}
+    """Returns the server's health; metrics that are no JSON object are left out."""
+    try:
+        metrics = _object_decoder.decode(message.metrics) if message.metrics else {}
+    except (msgspec.MsgspecError, RecursionError):
+        metrics = {}
     return Health(message.status, message.uptime_seconds, message.connected_peers, metrics)

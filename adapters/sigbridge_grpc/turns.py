@@ -2,7 +2,7 @@
 
 Compressed messages, calls that were held back, and responses without a session cost far more than the bytes that were
 sent for them: a byte may hold a thousand, one frame may let a hundred calls go on that have each kept a window full,
-and a question of ten bytes may be answered with half a megabyte. Of these a little is looked at in one turn, and the
+and a question of ten bytes may have a response of half a megabyte. Of these a little is looked at in one turn, and the
 rest waits for the next. Requests that are told to a whole room cost as much; `sigbridge.share` counts them.
 """
 
@@ -10,7 +10,7 @@ from sigbridge_grpc.call import Agenda, StreamCall
 
 INFLATED_BYTES = 262144
 """The bytes of decompressed messages after which the rest waits for the next turn."""
-HELD_BACK_CALLS = 8
+MAX_RESUMED_CALLS_PER_TURN = 8
 """The calls that were held back that may go on in one turn."""
 RESPONSE_BYTES = 65536
 """The bytes of responses without a session after which further calls wait for the next turn."""
@@ -56,7 +56,7 @@ class TurnBudget:
 
     def may_resume(self, call: StreamCall) -> bool:
         """Returns whether a call that was held back may go on now; else it rests."""
-        if self._resumed < HELD_BACK_CALLS:
+        if self._resumed < MAX_RESUMED_CALLS_PER_TURN:
             self._resumed += 1
             self.was_used = True
             return True

@@ -21,11 +21,11 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, bytes]"
 class _WaitingCall:
     """A call that waits: how it is carried out, and who is told what came of it."""
 
-    __slots__ = ("answer", "context", "outcome")
+    __slots__ = ("context", "outcome", "respond")
 
-    def __init__(self, context: _Context, answer: Callable[[], bytes]) -> None:
+    def __init__(self, context: _Context, respond: Callable[[], bytes]) -> None:
         self.context = context
-        self.answer = answer
+        self.respond = respond
         self.outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
 
@@ -50,13 +50,13 @@ class UnaryBacklog:
         """The number of calls that wait."""
         return sum(len(backlog.waiting) for backlog in self._backlogs.values())
 
-    async def carry_out(self, context: _Context, answer: Callable[[], bytes]) -> bytes:
-        """Returns what `answer` does, or raises what it raises, as soon as there is room for a response."""
+    async def carry_out(self, context: _Context, respond: Callable[[], bytes]) -> bytes:
+        """Returns `respond()`, or raises what it raises, as soon as there is room for a response."""
         peer = context.peer()
         backlog = self._backlogs.get(peer)
         if backlog is None:
             backlog = self._backlogs[peer] = Backlog(self._total, lambda: self._wake(peer))
-        call = _WaitingCall(context, answer)
+        call = _WaitingCall(context, respond)
         spent = not self._turn.may_respond()
         if backlog.may_respond(call, spent=spent):
             self._carry_out(peer, backlog, call)
@@ -66,7 +66,7 @@ class UnaryBacklog:
             return await call.outcome
         finally:
             backlog.forget(call)
-            self._tidy(peer, backlog)
+            self._forget_if_idle(peer, backlog)
 
     def _wake(self, peer: str) -> None:
         """Lets a connection go on in the next turn."""
@@ -87,11 +87,12 @@ class UnaryBacklog:
             self._resting[peer] = None
 
     def _carry_out(self, peer: str, backlog: Backlog[_WaitingCall], call: _WaitingCall) -> None:
+        """Makes the response of a call, and holds it in the backlog until the call has ended."""
         if call.outcome.done():
             # It was cancelled in this turn, and is not forgotten yet.
             return
         try:
-            message = call.answer()
+            message = call.respond()
         except Exception as error:  # noqa: BLE001 - the call's own task hears of it
             call.outcome.set_exception(error)
             return
@@ -105,16 +106,18 @@ class UnaryBacklog:
         call.outcome.set_result(message)
 
     def _finish(self, peer: str, backlog: Backlog[_WaitingCall], size: int) -> None:
-        """Hears that a call has ended whose response was held."""
+        """Gives back the bytes of a response whose call has ended; other calls go on."""
         backlog.give_back(size)
         self._go_on(peer)
-        self._tidy(peer, backlog)
+        self._forget_if_idle(peer, backlog)
 
-    def _tidy(self, peer: str, backlog: Backlog[_WaitingCall]) -> None:
+    def _forget_if_idle(self, peer: str, backlog: Backlog[_WaitingCall]) -> None:
+        """Forgets a connection without responses and waiting calls."""
         if not backlog.held and not backlog.waiting and self._backlogs.get(peer) is backlog:
             del self._backlogs[peer]
 
     def _begin_turn(self) -> None:
+        """Begins a turn: the connections that rest go on, each with calls that wait."""
         self._turn.begin()
         resting, self._resting = self._resting, {}
         for peer in resting:

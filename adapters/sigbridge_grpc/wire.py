@@ -33,7 +33,6 @@ from sigbridge_grpc.page_method import CONTINUE, Body, PageMethod
 from sigbridge_grpc.responses import INTERNAL_ERROR, trailers_only
 from sigbridge_grpc.signal_method import SignalMethod
 from sigbridge_http2.connection import Connection
-from sigbridge_http2.errors import ErrorCode
 from sigbridge_http2.events import (
     DataReceived,
     Event,
@@ -62,7 +61,7 @@ _FAST_OUTPUT: Final = is_on("fast_output")
 class GrpcWire(Exchange):
     """A gRPC connection; see `sigbridge_net.wire.Wire` for what a carrier asks of it."""
 
-    __slots__ = ("_client", "_partial")
+    __slots__ = ("_partial",)
 
     successor = None
 
@@ -70,8 +69,7 @@ class GrpcWire(Exchange):
         http2 = Connection(
             max_streams=MAX_STREAMS, max_header_bytes=MAX_HEADER_BYTES, most_header_bytes=MOST_HEADER_BYTES
         )
-        super().__init__(http2, Lifetime(http2, door.settings, now), wake, door)
-        self._client = client
+        super().__init__(http2, Lifetime(http2, door.settings, now), wake, door, client)
         self._partial: Unfinished | None = None
         """The account of a frame, or of headers, that are not whole; None where there are none."""
         self.due = now.monotonic + door.settings.handshake_timeout_seconds
@@ -89,7 +87,7 @@ class GrpcWire(Exchange):
         return self._lifetime.state == lifetime.ABORTED
 
     def receive(self, data: bytes, now: Instant) -> None:
-        """Takes bytes that arrived."""
+        """Reads bytes that arrived, and handles the HTTP/2 events in them; breaks the connection at a fault."""
         life = self._lifetime
         life.heard_at = now.monotonic
         if life.state != SERVING:
@@ -112,7 +110,7 @@ class GrpcWire(Exchange):
             self._break(now)
 
     def _keep_partial(self, came: int, now: Instant) -> None:
-        """Counts what has come of a frame that is not whole, and of headers that are not."""
+        """Accounts for a frame or a header block that is not whole; `came` bytes have just arrived."""
         partial, kept = self._partial, self._http2.partial_bytes
         if partial is not None and kept != partial.kept + came:
             # It has become whole, and what there is now is the beginning of another one.
@@ -133,7 +131,7 @@ class GrpcWire(Exchange):
         self.due = 0.0
 
     def _give_up_partial(self, reason: DisconnectReason, now: Instant) -> None:
-        """Ends all calls, since nothing of any of them can be read behind a frame without an end."""
+        """Ends all calls, since nothing can be read behind an unfinished frame."""
         self._partial = None
         for call in list(self._calls.values()):
             self.give_up(call, reason, now)
@@ -143,7 +141,7 @@ class GrpcWire(Exchange):
         self.wake()
 
     def _receive_others(self, events: Sequence[Event], now: Instant) -> None:
-        """Takes what is no data, and what came behind it."""
+        """Handles the events from the first that is no data on: data, pings, requests, windows, trailers and resets."""
         self._settling = False
         # A call that was begun and cancelled in one go never was: floods of these would cost a session each.
         cancelled = {event.stream_id for event in events if isinstance(event, StreamReset)}
@@ -183,14 +181,14 @@ class GrpcWire(Exchange):
             self._partial.leave(now)
             self._partial = None
 
-    def drain(self, now: Instant) -> None:
+    def drain(self, now: Instant, grace_seconds: float = NEVER) -> None:
         """Takes no more calls, since the server is shutting down; the connection goes when the last one has ended."""
         for call in list(self._calls.values()):
             if call.method is not None:
                 call.method.drain(now)
         self._settling = False
         life = self._lifetime
-        life.drain(now, idle=not self._calls)
+        life.drain(now, grace_seconds, idle=not self._calls)
         for call in self._calls.values():
             if call.ending is not None and not call.ending.at_once:
                 # Not with the next `expire`: the grace has begun.
@@ -200,11 +198,11 @@ class GrpcWire(Exchange):
         self.wake()
 
     def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
-        """Returns what to write now, where nothing but messages comes and goes."""
+        """Returns what to write now, at most `most` bytes; None if more than messages may have to come or go."""
         if not _FAST_OUTPUT:
             return None
         # The general path begins with this, too.
-        self._look_at_touched(now)
+        self._process_touched(now)
         turn, http2 = self._turn, self._http2
         if (
             not self._settling
@@ -224,15 +222,17 @@ class GrpcWire(Exchange):
         return [output]
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
-        """Returns what to write now."""
+        """Returns what to write now, at most `most` bytes; with it the work goes on that waited for this turn."""
         life, turn, http2 = self._lifetime, self._turn, self._http2
         life.stalled_since = NEVER
         output = b""
         backlog = self._backlog
         if backlog is not None and backlog.waiting:
             self._respond_more(backlog, now)
+        if life.state > SERVING and not self._calls:
+            self._go_on_leaving(now)
         while not output and (self.first_touched is not None or http2.wants_write):
-            self._look_at_touched(now)
+            self._process_touched(now)
             output = http2.output(most)
             if http2.resumed:
                 # Windows that opened may have let out what calls had given, so that they may give more.
@@ -258,8 +258,15 @@ class GrpcWire(Exchange):
             self.wake()
         return []
 
-    def _look_at_touched(self, now: Instant) -> None:
-        """Gives methods what has arrived for them, and HTTP/2 what they have to say."""
+    def _go_on_leaving(self, now: Instant) -> None:
+        """Closes, where nothing else keeps a connection that leaves."""
+        before = self._lifetime.state
+        self._lifetime.go_on_leaving(now)
+        if self._lifetime.state != before:
+            self.due = 0.0
+
+    def _process_touched(self, now: Instant) -> None:
+        """Works the agenda off: gives methods what has arrived, and HTTP/2 what they have to say."""
         while self.first_touched is not None:
             call = self.first_touched
             self.first_touched, call.next_touched = call.next_touched, None
@@ -276,6 +283,7 @@ class GrpcWire(Exchange):
                 self._let_go(call)
 
     def _touch_resumed(self) -> None:
+        """Puts on the agenda the calls whose windows have opened."""
         for stream_id in self._http2.resumed:
             call = self._calls.get(stream_id)
             if call is not None:
@@ -310,8 +318,9 @@ class GrpcWire(Exchange):
         elif reason is not None:
             self._lose_all(reason, now)
         calls_due = self._expire_calls(now)
+        self._http2.reset_due(now.monotonic)
         partial_due = NEVER if self._partial is None else self._partial.due
-        self.due = min(self.due, calls_due, partial_due, life.due(now, idle=not self._calls))
+        self.due = min(self.due, calls_due, partial_due, self._http2.resets_due, life.due(now, idle=not self._calls))
         self.wake()
 
     def _expire_calls(self, now: Instant) -> float:
@@ -355,28 +364,32 @@ class GrpcWire(Exchange):
     # The beginning of a call.
 
     def _on_request(self, request: RequestReceived, now: Instant) -> None:
+        """Begins the call of a request, or serves it as a page, or responds with the refusal.
+
+        A call whose client's identity is still looked up is begun when that is known.
+        """
         self._lifetime.pings_in_a_row = 0
-        head = RequestHead(request.headers)
-        answer = head.refusal_of_http()
-        if answer is not None:
+        head = RequestHead(request.headers, self._door.forwarding.client_of(self._client, request.headers))
+        response = head.refusal_of_http()
+        if response is not None:
             site = self._door.site_of(head)
             if site is not None:
                 self._on_page_request(request, head, site, now)
                 return
         else:
             try:
-                identity = self._door.identify(head, self._client, now)
+                identity = self._door.identify(head, now)
                 if isinstance(identity, Pending):
                     call = self._await(request.stream_id, identity, head, now)
                 else:
-                    admission = self._door.admit(identity, head, self._client)
+                    admission = self._door.admit(identity, head)
                     call = self._new_call(request.stream_id)
                     self._begin(call, admission, now, now)
             except SignalingError as error:
-                answer = trailers_only(refusal(error))
+                response = trailers_only(refusal(error))
             except Exception:
                 logger.exception("a call could not be opened")
-                answer = trailers_only(INTERNAL_ERROR)
+                response = trailers_only(INTERNAL_ERROR)
             else:
                 self._calls[request.stream_id] = call
                 if request.end_stream:
@@ -385,19 +398,22 @@ class GrpcWire(Exchange):
                 if isinstance(identity, Pending) and call.state == AWAITING:
                     identity.then(lambda outcome, then: self._decide(call, head, outcome, now, then))
                 return
-        self._http2.send_headers(request.stream_id, answer, end=True)
-        if not request.end_stream:
-            self._http2.reset(request.stream_id, ErrorCode.NO_ERROR)
-        if self._lifetime.count_refused(now):
+        self._http2.send_headers(request.stream_id, response, end=True)
+        self._dismiss(request.stream_id, now)
+        self._count_refused(head, now)
+
+    def _count_refused(self, head: RequestHead, now: Instant) -> None:
+        """Counts a call that was refused; too many end the connection, unless it is shared by a proxy's clients."""
+        if head.client is self._client and self._lifetime.count_refused(now):
             self._break(now)
 
     def _on_page_request(self, request: RequestReceived, head: RequestHead, site: Site, now: Instant) -> None:
-        """Begins the call of a request that is no gRPC."""
+        """Begins the call of a request that is no gRPC, whose response is a page; one that is too large is refused."""
         promised = head.text(b"content-length")
         body = Body(site.max_body_bytes, int(promised) if promised else 0)
         call = StreamCall(self, request.stream_id, body)
         call.state = AWAITING
-        call.method = method = PageMethod(call, site, request.headers, body, self._client)
+        call.method = method = PageMethod(call, site, request.headers, body, head.client)
         call.deadline = now.monotonic + self._door.settings.max_timeout_seconds
         self.due = min(self.due, call.deadline)
         self._calls[request.stream_id] = call
@@ -415,7 +431,10 @@ class GrpcWire(Exchange):
         return StreamCall(self, stream_id, Deframer(self._door.settings.max_message_bytes))
 
     def _begin(self, call: StreamCall, admission: Admission, asked: Instant, now: Instant) -> None:
-        """Begins a call that was asked for then; SignalingError where its method does not."""
+        """Makes the method of a call that was asked for at `asked`, and sets its deadline.
+
+        :raises SignalingError: if the method refuses the call.
+        """
         settings = self._door.settings
         call.method = method = admission.make(call, admission.caller, now)
         if not isinstance(method, SignalMethod):
@@ -434,13 +453,13 @@ class GrpcWire(Exchange):
             method.drain(now)
 
     def _await(self, stream_id: int, identity: Pending[Identity], head: RequestHead, now: Instant) -> StreamCall:
-        """Returns a call that begins when it is known who its client is, which has the time of a handshake."""
+        """Returns a call that begins when its client's identity is known, within the time of a handshake."""
         limit, patience = head.timeout_seconds(), self._door.settings.handshake_timeout_seconds
         call = self._new_call(stream_id)
         call.deadline = now.monotonic + (patience if limit is None else min(limit, patience))
         self.due = min(self.due, call.deadline)
         call.state = AWAITING
-        call.method = method = AwaitedMethod(call, identity, lambda error: self._door.note_refusal(error, self._client))
+        call.method = method = AwaitedMethod(call, identity, lambda error: self._door.note_refusal(error, head.client))
         if self._lifetime.state == DRAINING:
             method.drain(now)
         return call
@@ -448,7 +467,7 @@ class GrpcWire(Exchange):
     def _decide(
         self, call: StreamCall, head: RequestHead, outcome: Identity | SignalingError, asked: Instant, now: Instant
     ) -> None:
-        """Begins a call that has waited, or refuses it."""
+        """Begins a call whose client's identity was looked up, or refuses it."""
         if call.state != AWAITING:
             return
         self._settling = False
@@ -456,7 +475,7 @@ class GrpcWire(Exchange):
             call.finish(refusal(outcome))
         else:
             try:
-                self._begin(call, self._door.admit(outcome, head, self._client), asked, now)
+                self._begin(call, self._door.admit(outcome, head), asked, now)
             except SignalingError as error:
                 call.finish(refusal(error))
             except Exception:
@@ -465,8 +484,7 @@ class GrpcWire(Exchange):
             else:
                 call.wake()
                 return
-        if self._lifetime.count_refused(now):
-            self._break(now)
+        self._count_refused(head, now)
 
 
 def grpc_wires(
@@ -478,10 +496,10 @@ def grpc_wires(
     site: Site | None = None,
     counters: Counters | None = None,
 ) -> WireFactory:
-    """The wires of a listener that serves `methods` to those whom `authenticator` lets in; `counters` are the hub's.
+    """Returns a factory of wires that serve `methods` to those whom `authenticator` lets in; `counters` are the hub's.
 
-    Requests that are no gRPC are answered by the `site`, where there is one.
-    What is `unfinished` counts together with that of the server's other listeners, where they are given the same.
+    Requests that are no gRPC go to the `site`, if there is one. Listeners that are given the same `unfinished` share
+    its bound.
     """
     door = Door(methods, settings, authenticator, unfinished, site, counters)
     return lambda client, wake, now: GrpcWire(door, client, wake, now)

@@ -38,6 +38,7 @@ from sigbridge_http2.sending import ANNOUNCED, LEAVING, ON_GOAWAY_RECEIVED, Send
 from sigbridge_http2.settings import DEFAULT_HEADER_TABLE_BYTES, HEADER_TABLE_SIZE, INITIAL_WINDOW_SIZE, entries
 from sigbridge_http2.streams import (
     CLOSED,
+    DISMISSED,
     HALF_CLOSED_REMOTE,
     ON_END_RECEIVED,
     ON_FRAME,
@@ -77,7 +78,6 @@ class Connection(Sender):
         "_decoder",
         "_expected",
         "_max_block_bytes",
-        "_max_streams",
         "_needed_bytes",
         "_now",
         "_unread",
@@ -87,7 +87,6 @@ class Connection(Sender):
     def __init__(self, *, max_streams: int, max_header_bytes: int, most_header_bytes: int) -> None:
         """Begins a connection. Clients are told `max_header_bytes`; headers above `most_header_bytes` break it."""
         super().__init__(max_streams=max_streams, max_header_bytes=max_header_bytes)
-        self._max_streams = max_streams
         self._max_block_bytes = most_header_bytes
         self._decoder: FieldDecoder | None = None
         """The decoder of header blocks, made with the first."""
@@ -108,7 +107,11 @@ class Connection(Sender):
         return len(self._unread) + (0 if self._block is None else len(self._block.data))
 
     def receive(self, data: bytes, now: float) -> list[Event]:
-        """Takes bytes in any fragmentation (`now` in monotonic seconds); returns what they mean."""
+        """Reads bytes in any fragmentation (`now` in monotonic seconds); returns the events of what they hold.
+
+        Nothing is raised: a fault of an open stream is an event, `StreamReset`. One of the connection is none: it sets
+        `broken`, and the events before it are returned.
+        """
         events: list[Event] = []
         if self._state > ANNOUNCED and self.over:
             return events
@@ -149,7 +152,12 @@ class Connection(Sender):
         return events
 
     def _receive_preface(self, data: bytes) -> int:
-        """Compares what there is of the preface; returns where frames begin, 0 where they do not (section 3.4)."""
+        """Compares what has come with the preface.
+
+        Returns the index of the first frame, 0 while there is none (section 3.4).
+
+        :raises ConnectionFault: if it differs.
+        """
         if data[: len(frames.PREFACE)] != frames.PREFACE[: len(data)]:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
         if len(data) < len(frames.PREFACE):
@@ -159,7 +167,10 @@ class Connection(Sender):
         return len(frames.PREFACE)
 
     def _receive_frame(self, kind: int, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        """Takes any frame that is whole."""
+        """Handles a whole frame of any type; a fault of its stream resets that stream.
+
+        :raises ConnectionFault: if the frame breaks the rules.
+        """
         if self._expected not in (kind, _ANY_FRAME):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
         try:
@@ -196,13 +207,21 @@ class Connection(Sender):
     # Bodies.
 
     def _receive_data(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        """Section 6.1."""
+        """Handles a DATA frame (section 6.1): counts it against the windows, and appends its data to the events.
+
+        What is for a stream that is closed or dismissed is dropped.
+
+        :raises ConnectionFault: if it overflows a window, or the stream is not open.
+        :raises StreamFault: if the body is longer or shorter than its content-length.
+        """
         size = len(payload)
         stream = self._active.get(stream_id)
         state = self._streams.state_of(stream_id) if stream is None else stream.state
         if not _is_taken(DATA, state) or stream is None:
             self._receive_window.use_for_nothing(size)
             self._credit(0)
+            if state == DISMISSED:
+                self._receive_for_nobody(stream_id, size, end=flags & frames.END_STREAM != 0)
             return
         self._receive_window.use(stream, size)
         if flags & frames.PADDED:
@@ -224,13 +243,33 @@ class Connection(Sender):
         if end:
             self._end_receiving(stream)
 
+    def _receive_for_nobody(self, stream_id: int, size: int, *, end: bool) -> None:
+        """Counts DATA on a dismissed stream against its last window (section 6.9.1).
+
+        :raises ConnectionFault: if it overflows that.
+        """
+        waiting = self._streams.dismissed[stream_id]
+        waiting.receivable -= size
+        if waiting.receivable < 0:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
+        if end:
+            self._end_dismissed(stream_id)
+
+    def _end_dismissed(self, stream_id: int) -> None:
+        """Forgets a dismissed stream that its client has ended: it needs no reset."""
+        self._streams.dismissed.pop(stream_id, None)
+
     def _end_receiving(self, stream: Stream) -> None:
         stream.state = ON_END_RECEIVED[stream.state]
         if stream.state == CLOSED:
             self._close(stream)
 
     def _receive_window_update(self, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        """Section 6.9."""
+        """Handles a WINDOW_UPDATE frame (section 6.9).
+
+        :raises ConnectionFault: if it is malformed, or the connection's window overflows.
+        :raises StreamFault: if it is 0, or the stream's window overflows.
+        """
         if len(payload) != _NUMBER_BYTES:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR)
         size = id_at(payload, 0)
@@ -246,7 +285,12 @@ class Connection(Sender):
     # Header blocks.
 
     def _receive_headers(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        """Section 6.2; the priority in it is that of RFC 7540, of which nothing follows (RFC 9113, section 5.3.2)."""
+        """Handles a HEADERS frame (section 6.2), and its header block if that is whole.
+
+        The priority in it is that of RFC 7540, which has no effect (RFC 9113, section 5.3.2).
+
+        :raises ConnectionFault: if it is malformed, or not allowed in the stream's state.
+        """
         if flags & frames.PADDED:
             payload = _unpadded(payload)
         if flags & frames.HAS_PRIORITY:
@@ -265,7 +309,10 @@ class Connection(Sender):
             self._expected = frames.CONTINUATION
 
     def _receive_continuation(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        """Section 6.10."""
+        """Handles a CONTINUATION frame (section 6.10), and its header block if that is whole.
+
+        :raises ConnectionFault: if none is expected, or the block is too long.
+        """
         block = self._block
         if block is None or block.stream_id != stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
@@ -279,7 +326,7 @@ class Connection(Sender):
             self._receive_block(stream_id, block.data, block.end_stream, events)
 
     def _receive_block(self, stream_id: int, block: bytes, end: bool, events: list[Event]) -> None:
-        """Takes a header block that is whole: a request, or trailers (section 8.1)."""
+        """Handles a whole header block: a request, or trailers (section 8.1)."""
         if self._decoder is None:
             self._decoder = FieldDecoder(self._max_block_bytes)
         fields = self._decoder.decode(block)
@@ -294,8 +341,14 @@ class Connection(Sender):
                 self._floods.glitch(self._now)
             else:
                 self._receive_request(stream_id, fields, end, events)
+        elif end:
+            self._end_dismissed(stream_id)
 
     def _receive_request(self, stream_id: int, fields: list[Header], end: bool, events: list[Event]) -> None:
+        """Begins a stream with a request, if it is well-formed and there are not too many streams.
+
+        :raises StreamFault: if not.
+        """
         if len(self._active) >= self._max_streams:
             # Section 5.1.2.
             raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM)
@@ -309,6 +362,10 @@ class Connection(Sender):
         events.append(RequestReceived(stream_id, fields, end))
 
     def _receive_trailers(self, stream: Stream, fields: list[Header], end: bool, events: list[Event]) -> None:
+        """Ends a request with trailers.
+
+        :raises StreamFault: if they are malformed, or the body is not whole.
+        """
         try:
             if not end or stream.body_left > 0:
                 raise MalformedFields("trailers end a body, all of it")
@@ -321,7 +378,10 @@ class Connection(Sender):
     # The rest.
 
     def _receive_priority(self, stream_id: int, payload: bytes) -> None:
-        """Section 6.3: nothing follows of it; what RFC 7540 calls a fault is one."""
+        """Handles a PRIORITY frame (section 6.3), which has no effect.
+
+        :raises ConnectionFault: if it is malformed.
+        """
         if stream_id == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
         if len(payload) != _PRIORITY_BYTES:
@@ -330,16 +390,25 @@ class Connection(Sender):
         self._floods.glitch(self._now)
 
     def _receive_rst_stream(self, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        """Section 6.4."""
+        """Handles a RST_STREAM frame (section 6.4): the stream is closed.
+
+        :raises ConnectionFault: if it is malformed, or there were too many.
+        """
         if len(payload) != _NUMBER_BYTES:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR)
         if _is_taken(frames.RST_STREAM, self._streams.state_of(stream_id)):
             self._close(self._active[stream_id])
             events.append(StreamReset(stream_id, frames.number_at(payload, 0)))
             self._floods.glitch(self._now)
+        else:
+            # Of a dismissed stream it takes nothing back: all the work is done, and its response is out.
+            self._end_dismissed(stream_id)
 
     def _receive_settings(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        """Section 6.5."""
+        """Handles a SETTINGS frame and acknowledges it, or handles an acknowledgement (section 6.5).
+
+        :raises ConnectionFault: if it is malformed.
+        """
         if stream_id != 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
         if flags & frames.ACK:
@@ -361,7 +430,10 @@ class Connection(Sender):
         events.append(SETTINGS_RECEIVED)
 
     def _receive_ping(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        """Section 6.7."""
+        """Handles a PING frame and responds to it, or handles a response (section 6.7).
+
+        :raises ConnectionFault: if it is malformed, or too many responses are unwritten.
+        """
         if stream_id != 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
         if len(payload) != _PING_BYTES:
@@ -374,7 +446,10 @@ class Connection(Sender):
         events.append(PING_RECEIVED)
 
     def _receive_goaway(self, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        """Section 6.8."""
+        """Handles a GOAWAY frame: the client is leaving (section 6.8).
+
+        :raises ConnectionFault: if it is malformed.
+        """
         if stream_id != 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
         if len(payload) < _GOAWAY_BYTES:
@@ -384,7 +459,10 @@ class Connection(Sender):
 
 
 def _is_taken(kind: int, state: int) -> bool:
-    """Returns whether a frame is taken in its stream's state, or ignored; ConnectionFault where it is a fault."""
+    """Returns whether a frame is taken in its stream's state, or ignored.
+
+    :raises ConnectionFault: if the frame is not allowed there.
+    """
     verdict = ON_FRAME[kind][state]
     if verdict >= 0:
         raise ConnectionFault(ErrorCode(verdict))
@@ -392,14 +470,20 @@ def _is_taken(kind: int, state: int) -> bool:
 
 
 def _unpadded(payload: bytes) -> bytes:
-    """Returns a payload without its padding; ConnectionFault where that is longer than all (section 6.1)."""
+    """Returns a payload without its padding.
+
+    :raises ConnectionFault: if that is longer than all (section 6.1).
+    """
     if not payload or payload[0] >= len(payload):
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR)
     return payload[1 : len(payload) - payload[0]]
 
 
 def _check_priority(stream_id: int, payload: bytes) -> None:
-    """Raises ConnectionFault where a stream depends on itself (RFC 7540, section 5.3.1), or too little is there."""
+    """Checks the payload of PRIORITY (RFC 7540, section 5.3.1).
+
+    :raises ConnectionFault: if it is too short, or the stream depends on itself.
+    """
     if len(payload) < _PRIORITY_BYTES:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR)
     if id_at(payload, 0) == stream_id:

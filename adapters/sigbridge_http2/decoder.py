@@ -23,6 +23,7 @@ class FieldDecoder:
     __slots__ = ("_at", "_entries", "_max_list_bytes", "_max_table_bytes", "_table_bytes")
 
     def __init__(self, max_list_bytes: int) -> None:
+        """Begins with an empty table; `max_list_bytes` is the most that the fields of one block may have together."""
         self._max_list_bytes = max_list_bytes
         self._max_table_bytes = MAX_TABLE_BYTES
         self._entries: list[Header] = []
@@ -31,7 +32,10 @@ class FieldDecoder:
         self._at = 0
 
     def decode(self, block: bytes) -> list[Header]:
-        """Returns the fields of a header block; ConnectionFault where it is none, or its fields are too large."""
+        """Returns the fields of a header block.
+
+        :raises ConnectionFault: if the block is malformed, or its fields are too large.
+        """
         fields: list[Header] = []
         size = 0
         self._at = 0
@@ -60,7 +64,10 @@ class FieldDecoder:
         return fields
 
     def _integer(self, block: bytes, mask: int) -> int:
-        """Reads a number that begins in the bits of the mask (section 5.1)."""
+        """Reads an integer that begins in the bits of the mask (section 5.1).
+
+        :raises ConnectionFault: COMPRESSION_ERROR if it is cut off, or too long
+        """
         number = block[self._at] & mask
         self._at += 1
         if number < mask:
@@ -82,7 +89,10 @@ class FieldDecoder:
         return name, self._string(block)
 
     def _string(self, block: bytes) -> bytes:
-        """Reads a string (section 5.2)."""
+        """Reads a string, and decodes it if it is Huffman-coded (section 5.2).
+
+        :raises ConnectionFault: COMPRESSION_ERROR if it is cut off, or no valid code
+        """
         if self._at >= len(block):
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR)
         coded = block[self._at] & 0x80
@@ -94,7 +104,10 @@ class FieldDecoder:
         return huffman_decoded(block, start, self._at) if coded else block[start : self._at]
 
     def _entry(self, index: int) -> Header:
-        """Returns an entry of either table (section 2.3.3)."""
+        """Returns the field at an index of either table (section 2.3.3).
+
+        :raises ConnectionFault: COMPRESSION_ERROR if there is none
+        """
         if 0 < index <= _STATIC_ENTRIES:
             return STATIC_TABLE[index]
         place = len(self._entries) + _STATIC_ENTRIES - index
@@ -109,13 +122,17 @@ class FieldDecoder:
         self._evict()
 
     def _resize(self, size: int) -> None:
-        """Changes the table's size (section 4.3)."""
+        """Changes the table's size (section 4.3), and drops the entries that fit no more.
+
+        :raises ConnectionFault: COMPRESSION_ERROR if it is above the bound that we have announced
+        """
         if size > MAX_TABLE_BYTES:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR)
         self._max_table_bytes = size
         self._evict()
 
     def _evict(self) -> None:
+        """Removes the oldest entries until the table is within its size."""
         count = 0
         while self._table_bytes > self._max_table_bytes:
             name, value = self._entries[count]

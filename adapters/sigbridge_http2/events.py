@@ -62,11 +62,11 @@ class SettingsReceived:
 
 
 class PingReceived:
-    """A PING of the client's, which is answered."""
+    """A PING of the client's; its response is sent already."""
 
 
 class PingAcknowledged:
-    """The client's answer to a PING of ours."""
+    """The client's response to a PING of ours."""
 
 
 class GoAwayReceived:

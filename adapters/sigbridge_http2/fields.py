@@ -38,7 +38,10 @@ class RequestHead:
         self.length = UNKNOWN_LENGTH
 
     def take_pseudo_header(self, name: bytes, value: bytes) -> None:
-        """Notes one; MalformedFields where it is unknown or there twice (section 8.3.1)."""
+        """Notes a pseudo-header.
+
+        :raises MalformedFields: if it is unknown or there twice (section 8.3.1).
+        """
         if name == b":method" and not self.method:
             self.method = value
         elif name == b":path" and not self.path:
@@ -51,7 +54,10 @@ class RequestHead:
             raise MalformedFields("a pseudo-header is unknown or there twice")
 
     def take_length(self, value: bytes) -> None:
-        """Notes a content-length; MalformedFields where it is none or there twice (section 8.1.1)."""
+        """Notes a content-length; the same one may come again.
+
+        :raises MalformedFields: if it is no number, or another one than before (section 8.1.1).
+        """
         if not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
             raise MalformedFields("content-length is no number")
         if self.length not in (UNKNOWN_LENGTH, int(value)):
@@ -59,7 +65,10 @@ class RequestHead:
         self.length = int(value)
 
     def check(self) -> None:
-        """Raises MalformedFields where something is missing, or there that must not be (sections 8.3.1 and 8.5)."""
+        """Checks that all pseudo-headers are there that the method needs, and no other (sections 8.3.1 and 8.5).
+
+        :raises MalformedFields: if one is missing or must not be there.
+        """
         if self.method == b"CONNECT":
             if self.scheme or self.path or not self.authority:
                 raise MalformedFields("CONNECT has an authority and nothing else")
@@ -70,7 +79,10 @@ class RequestHead:
 
 
 def check_request(fields: list[Header]) -> int:
-    """Returns the content-length of a request, or UNKNOWN_LENGTH; MalformedFields where it breaks the rules."""
+    """Returns the content-length of a request, or UNKNOWN_LENGTH.
+
+    :raises MalformedFields: if it breaks the rules.
+    """
     head = RequestHead()
     regular = False
     for name, value in fields:
@@ -91,12 +103,19 @@ def check_request(fields: list[Header]) -> int:
 
 
 def check_trailers(fields: list[Header]) -> None:
-    """Raises MalformedFields where trailers break the rules: pseudo-headers do (section 8.1)."""
+    """Checks the fields of a trailer section (section 8.1).
+
+    :raises MalformedFields: if a pseudo-header is among them.
+    """
     for name, value in fields:
         _check_field(name, value)
 
 
 def _check_field(name: bytes, value: bytes) -> None:
+    """Checks the name and the value of a field.
+
+    :raises MalformedFields: if one has a byte that is not allowed, or HTTP/2 does not have the field.
+    """
     if not name or name.translate(None, _NAME_BYTES):
         raise MalformedFields("a name has a byte that it must not have")
     if name in _CONNECTION_SPECIFIC or (name == b"te" and value.lower() != b"trailers"):

@@ -17,7 +17,7 @@ MAX_EMPTY_FRAMES: Final = 10_000
 MAX_CONTINUATIONS: Final = 8
 """Frames behind the first of one header block (CVE-2024-27316 and its kin); its bytes have a limit, too."""
 MAX_UNWRITTEN_PINGS: Final = 128
-"""Pings whose answers are not out; where more come, nothing is said, and the rest not looked at (CVE-2019-9512)."""
+"""Pings whose responses are not out; where more come, nothing is said, and the rest not looked at (CVE-2019-9512)."""
 MAX_UNWRITTEN_BYTES: Final = 4 << 20
 """Frames without data that the client causes and does not read (CVE-2019-9512, CVE-2019-9514, CVE-2019-9515)."""
 FRAME_COST_BYTES: Final = 64
@@ -55,26 +55,38 @@ class FloodLimits:
         self.unwritten_pings = 0
 
     def glitch(self, now: float) -> None:
-        """Counts one (monotonic seconds); ConnectionFault where these are too many."""
+        """Counts a deed that led to nothing (`now` in monotonic seconds).
+
+        :raises ConnectionFault: if these are too many.
+        """
         if self._glitches is None:
             self._glitches = Bucket(MAX_GLITCHES, GLITCHES_PER_SECOND)
         if self._glitches.take(now):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM)
 
     def empty_frame(self) -> None:
-        """Counts one; raises as `glitch` does."""
+        """Counts a frame without a payload.
+
+        :raises ConnectionFault: if these are too many.
+        """
         self.empty_frames += 1
         if self.empty_frames > MAX_EMPTY_FRAMES:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM)
 
     def ping(self) -> None:
-        """Counts one; ConnectionFault without a word where these are too many."""
+        """Counts a PING whose response is not out.
+
+        :raises ConnectionFault: without a GOAWAY if these are too many.
+        """
         self.unwritten_pings += 1
         if self.unwritten_pings > MAX_UNWRITTEN_PINGS:
             raise ConnectionFault(None)
 
     def check_unwritten(self) -> None:
-        """Raises ConnectionFault without a word where the client reads nothing of what it causes."""
+        """Checks how much the client has caused that it does not read.
+
+        :raises ConnectionFault: without a GOAWAY if that is too much.
+        """
         if self.unwritten_bytes > MAX_UNWRITTEN_BYTES:
             raise ConnectionFault(None)
 

@@ -87,6 +87,7 @@ class _Machine:
             state = nodes[state][1]
 
     def _follow(self, nodes: list[list[int]], state: int, nibble: int) -> None:
+        """Fills in the step from a state with a nibble."""
         place = state << 4 | nibble
         for shift in (3, 2, 1, 0):
             branch = nodes[state][nibble >> shift & 1]
@@ -108,7 +109,10 @@ _EMITS: Final[list[bytes]] = _MACHINE.emits
 
 
 def huffman_decoded(data: bytes, start: int, stop: int) -> bytes:
-    """Returns the string whose code lies there; ConnectionFault where none does."""
+    """Returns the string that is coded in `data[start:stop]`.
+
+    :raises ConnectionFault: if the code is malformed.
+    """
     parts: list[bytes] = []
     state = 0
     for at in range(start, stop):

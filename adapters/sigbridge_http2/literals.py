@@ -10,16 +10,16 @@ TABLE_SIZE_ZERO: Final = b"\x20"
 """The word that our table is empty, which begins a block where the client wants a smaller one (section 4.2)."""
 _STATUS_200: Final = b"\x88"
 """Entry 8 of the static table."""
-_STATUS: Final = b"\x08\x03"
-"""The name of that entry, and a value of three bytes."""
+_STATUS: Final = b"\x08"
+"""The name of that entry, before a value."""
 
 
 def header_block(fields: Iterable[Header]) -> bytes:
-    """Returns fields as a header block; a `:status` has three digits."""
+    """Returns fields as a header block."""
     parts: list[bytes] = []
     for name, value in fields:
         if name == b":status":
-            parts.append(_STATUS_200 if value == b"200" else _STATUS + value)
+            parts.append(_STATUS_200 if value == b"200" else b"%b%b%b" % (_STATUS, _length(len(value)), value))
         else:
             parts.append(b"\0%b%b%b%b" % (_length(len(name)), name, _length(len(value)), value))
     return b"".join(parts)

@@ -5,7 +5,8 @@ it. Rule 2: what of a body no window lets out is kept, so the user looks at what
 before it gives more. Rule 3: streams that were blocked are first when their windows open. Rule 4: a reset drops what
 no window has let out, and so do trailers where the user will not wait; what was let out stands before either. Rule 5: a
 frame that a client causes without being sent anything is counted, since a client that does not read could have any
-number of them made.
+number of them made. Rule 6: a client that has not ended its side of a stream whose response is whole has a while to do
+so before a reset tells it to (`dismiss`); the user asks for these resets when `resets_due` says so.
 
 The states of a connection:
 
@@ -14,8 +15,9 @@ The states of a connection:
     open, announced, client leaving ──goaway()──▶ leaving
     any ──fault with a code──▶ broken        any ──fault without a word──▶ broken unsaid ──goaway()──▶ broken
 
-Leaving and client leaving are over when their last stream is closed, broken at once: then nothing that arrives is
-looked at. Only behind our own GOAWAY are new streams ignored; a client's own does not bind it (section 6.8).
+Leaving and client leaving are over when their last stream is closed, which a dismissed one is not, broken at once: then
+nothing that arrives is looked at. Only behind our own GOAWAY are new streams ignored; a client's own does not bind it
+(section 6.8).
 """
 
 from collections.abc import Iterable
@@ -30,10 +32,13 @@ from sigbridge_http2.literals import TABLE_SIZE_ZERO, header_block
 from sigbridge_http2.settings import greeting
 from sigbridge_http2.streams import (
     CLOSED,
+    DISMISSAL_SECONDS,
     HALF_CLOSED_LOCAL,
     HALF_CLOSED_REMOTE,
+    NEVER,
     ON_END_SENT,
     RECEIVE_WINDOW_BYTES,
+    Dismissed,
     Stream,
     StreamTable,
 )
@@ -60,6 +65,7 @@ class Sender:
     __slots__ = (
         "_active",
         "_floods",
+        "_max_streams",
         "_more",
         "_next",
         "_receive_window",
@@ -73,6 +79,7 @@ class Sender:
     )
 
     def __init__(self, *, max_streams: int, max_header_bytes: int) -> None:
+        self._max_streams = max_streams
         self._state = OPEN
         self.broken = False
         """True when the client has broken the rules: what is left to write says why."""
@@ -94,7 +101,14 @@ class Sender:
     @property
     def over(self) -> bool:
         """True when nothing that arrives is looked at any more: the connection is broken, or its last stream gone."""
-        return self._state >= BROKEN_UNSAID or (self._state >= CLIENT_LEAVING and not self._active)
+        return self._state >= BROKEN_UNSAID or (
+            self._state >= CLIENT_LEAVING and not self._active and not self._streams.dismissed
+        )
+
+    @property
+    def awaits_ends(self) -> bool:
+        """True while a stream is dismissed: whoever ends the connection waits until it is closed."""
+        return bool(self._streams.dismissed)
 
     @property
     def wants_write(self) -> bool:
@@ -125,7 +139,7 @@ class Sender:
         return taken
 
     def _part(self, most: int) -> bytes:
-        """Returns so much of what is to be written, and keeps the rest."""
+        """Takes at most `most` bytes off the output."""
         more = self._more or []
         count, size = 0, len(self._next)
         while count < len(more) and size + len(more[count]) <= most:
@@ -158,7 +172,7 @@ class Sender:
     # Responses.
 
     def send_headers(self, stream_id: int, headers: Iterable[Header], *, end: bool = False) -> None:
-        """Begins a response, and with `end` end it (section 8.1); dropped behind a body that waits."""
+        """Begins a response, and with `end` ends it (section 8.1); dropped behind a body that waits."""
         stream = self._active.get(stream_id)
         if stream is not None and stream.state != HALF_CLOSED_LOCAL and not stream.unsent:
             self._put_headers(stream, header_block(headers), end)
@@ -205,6 +219,7 @@ class Sender:
             self._put_headers(stream, block, True)
 
     def _put_headers(self, stream: Stream, block: bytes, end: bool) -> None:
+        """Adds a header section to the output, with `end` the end of the stream."""
         if self._table_reset_due:
             # When the frame is written and not when the block is made, since what was kept leaves later.
             self._table_reset_due = False
@@ -271,6 +286,45 @@ class Sender:
             self._close(stream)
             self._put_reset(stream_id, code)
 
+    def dismiss(self, stream_id: int, now: float) -> None:
+        """Wants nothing more of a stream whose response is whole; it is reset if its client does not end it soon.
+
+        Its client may count it as open until then (`now` in monotonic seconds). So that it can always open half of its
+        streams, the one that waits longest is reset at once if more than the other half wait.
+        """
+        stream = self._active.get(stream_id)
+        if stream is None or stream.state != HALF_CLOSED_LOCAL:
+            return
+        self._close(stream)
+        waiting = self._streams.dismissed
+        waiting[stream_id] = Dismissed(stream.receivable, now + DISMISSAL_SECONDS)
+        if len(waiting) > self._max_streams // 2:
+            self._reset_dismissed(next(iter(waiting)))
+
+    @property
+    def resets_due(self) -> float:
+        """The moment at which `reset_due` wants to be called (monotonic seconds)."""
+        for waiting in self._streams.dismissed.values():
+            return waiting.reset_at
+        return NEVER
+
+    def reset_due(self, now: float) -> None:
+        """Resets the dismissed streams whose clients have not ended them in time (`now` in monotonic seconds)."""
+        while self.resets_due <= now:
+            self._reset_dismissed(next(iter(self._streams.dismissed)))
+
+    def _reset_all_dismissed(self) -> None:
+        """Resets what is dismissed, since the connection may end next.
+
+        Clients of grpc's C core lose the end of a response where that happens while they count its stream as open.
+        """
+        for stream_id in list(self._streams.dismissed):
+            self._reset_dismissed(stream_id)
+
+    def _reset_dismissed(self, stream_id: int) -> None:
+        del self._streams.dismissed[stream_id]
+        self._put_reset(stream_id, ErrorCode.NO_ERROR)
+
     def _put_reset(self, stream_id: int, code: ErrorCode) -> None:
         self._streams.last_reset = max(self._streams.last_reset, stream_id)
         self._put_caused(frames.reset_frame(stream_id, int(code)))
@@ -281,13 +335,16 @@ class Sender:
             self._close(stream)
 
     def _close(self, stream: Stream) -> None:
-        """Forgets a stream: what was received and not acknowledged of it is nobody's any more."""
+        """Forgets a stream, without a RST_STREAM.
+
+        It may send as much again on the connection as was not acknowledged of the stream; what is unsent is dropped.
+        """
         self._active.pop(stream.id, None)
-        self._credit(stream.untaken)
+        self._credit(stream.unacknowledged_bytes)
         self._drop_unsent(stream)
 
     def _drop_unsent(self, stream: Stream) -> None:
-        """Keeps nothing any more of what no window has let out."""
+        """Drops what no window has let out of a stream, and the end of its response; it waits no more."""
         if stream.unsent:
             stream.unsent = b""
             stream.ending = None
@@ -296,7 +353,10 @@ class Sender:
     # What the client may send.
 
     def acknowledge(self, stream_id: int, size: int) -> None:
-        """Lets a client send so much more, on its stream and on the connection (section 6.9)."""
+        """Lets a client send so much more, on its stream and on the connection (section 6.9).
+
+        Does nothing for a stream that is closed, which was acknowledged then.
+        """
         stream = self._active.get(stream_id)
         if stream is None:
             # Its bytes were acknowledged when it was closed.
@@ -323,21 +383,23 @@ class Sender:
             self._put_caused(_PING)
 
     def announce_shutdown(self) -> None:
-        """Says that there will be no more streams soon: a client may have begun some (section 6.8)."""
+        """Sends GOAWAY with the largest stream id: there will be no more streams soon, though some may be under way."""
         if self._state == OPEN:
             self._put_caused(frames.goaway_frame(frames.MAX_STREAM_ID, int(ErrorCode.NO_ERROR)))
         self._state = _ON_ANNOUNCEMENT[self._state]
 
     def goaway(self, code: ErrorCode = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
-        """Says that there are no more streams (section 6.8); nothing is said where the client knows or has left."""
+        """Sends GOAWAY: there are no more streams (section 6.8); nothing is sent if the client knows or has left."""
         if self._state != BROKEN_UNSAID and self.over:
             return
+        self._reset_all_dismissed()
         self._put_caused(frames.goaway_frame(self._streams.last_begun, int(code), debug))
         self._state = _ON_GOAWAY_SENT[self._state]
 
     def _break(self, code: ErrorCode | None) -> None:
-        """Ends the connection for a fault of the client's; None: without a word."""
+        """Ends the connection for a fault of the client, with GOAWAY unless `code` is None."""
         self._active.clear()
+        self._streams.dismissed.clear()
         self._windows.blocked = None
         self._windows.opened = self._windows.may_have_opened = False
         self._state = BROKEN_UNSAID

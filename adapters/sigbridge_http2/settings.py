@@ -22,7 +22,7 @@ _MAX_MAX_FRAME_SIZE: Final = (1 << 24) - 1
 
 @lru_cache
 def greeting(max_streams: int, max_header_bytes: int) -> bytes:
-    """Returns what a server says first: its settings (section 3.4), and how wide the connection's window is."""
+    """Returns a server's first frames: its SETTINGS (section 3.4), and the WINDOW_UPDATE of the connection."""
     payload = b"".join(
         number.to_bytes(2, "big") + value.to_bytes(4, "big")
         for number, value in (
@@ -36,9 +36,9 @@ def greeting(max_streams: int, max_header_bytes: int) -> bytes:
 
 
 def entries(payload: bytes) -> list[tuple[int, int]]:
-    """Returns numbers and values in their order; ConnectionFault where a value is none that its setting may have.
+    """Returns the numbers and values of a SETTINGS payload in their order, unknown ones included (section 6.5.2).
 
-    Settings that nobody knows are among them (section 6.5.2 has them ignored).
+    :raises ConnectionFault: if the payload or a value is invalid.
     """
     if len(payload) % ENTRY_BYTES:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR)

@@ -4,6 +4,17 @@
                              └──END_STREAM sent──────▶ half-closed (local) ───END_STREAM received──▶ closed
     any but idle ──RST_STREAM, either way──▶ closed
 
+Half-closed (local) may become a state of ours, in which the response is whole and nobody wants what the client still
+sends. RFC 9113, section 8.1, lets us ask it to stop by RST_STREAM(NO_ERROR). But proxies that see this at once behind
+the end of the response may lose the response for it, and most clients end their side by themselves. So it waits:
+
+    half-closed (local) ──dismiss──▶ dismissed ──END_STREAM or RST_STREAM received────────▶ closed
+                                         └──`DISMISSAL_SECONDS` later, or too many are──▶ closed by our reset
+
+Dismissed, a stream may still be sent what its window allows, which is dropped and given back to the connection at
+once. It does not count against the limit of open streams. The connection is not over before it is closed: where that
+ends behind the response, clients of grpc's C core, which count the stream as open, lose the response now and then.
+
 A stream that is idle or closed has no object. How it was closed decides what a late frame on it means, so `closed` is
 three states here: by our RST_STREAM, which the client may not have seen when it sent the frame; without ever having
 been open, since a later stream began (section 5.1.1); or by its ends or the client's own RST_STREAM, behind which
@@ -19,14 +30,17 @@ IDLE: Final = 0
 OPEN: Final = 1
 HALF_CLOSED_REMOTE: Final = 2
 HALF_CLOSED_LOCAL: Final = 3
-CLOSED: Final = 4
-CLOSED_BY_RESET: Final = 5
+DISMISSED: Final = 4
+"""Half-closed (local), and its reset waits for the client's own end."""
+CLOSED: Final = 5
+CLOSED_BY_RESET: Final = 6
 """Closed by our RST_STREAM."""
-CLOSED_UNUSED: Final = 6
+CLOSED_UNUSED: Final = 7
 """Closed because a later stream began."""
 
 STATE_NAMES: Final = (
-    "idle", "open", "half-closed (remote)", "half-closed (local)", "closed", "closed by our reset", "closed unused"
+    "idle", "open", "half-closed (remote)", "half-closed (local)", "dismissed", "closed", "closed by our reset",
+    "closed unused",
 )  # fmt: skip
 
 TAKEN: Final = -1
@@ -39,21 +53,29 @@ _PROTOCOL: Final = int(ErrorCode.PROTOCOL_ERROR)
 _CLOSED: Final = int(ErrorCode.STREAM_CLOSED)
 # fmt: off
 ON_FRAME: Final[dict[int, list[int]]] = {
-    #               idle       open   h.c. (remote)  h.c. (local)  closed    by our reset  unused
-    DATA:          [_PROTOCOL, TAKEN, _CLOSED,       TAKEN,        _CLOSED,  IGNORED,      _CLOSED],
-    HEADERS:       [TAKEN,     TAKEN, _CLOSED,       TAKEN,        _CLOSED,  IGNORED,      _PROTOCOL],
-    RST_STREAM:    [_PROTOCOL, TAKEN, TAKEN,         TAKEN,        IGNORED,  IGNORED,      IGNORED],
-    WINDOW_UPDATE: [_PROTOCOL, TAKEN, TAKEN,         TAKEN,        IGNORED,  IGNORED,      IGNORED],
+    #               idle       open   h.c. (remote)  h.c. (local)  dismissed  closed    by our reset  unused
+    DATA:          [_PROTOCOL, TAKEN, _CLOSED,       TAKEN,        IGNORED,   _CLOSED,  IGNORED,      _CLOSED],
+    HEADERS:       [TAKEN,     TAKEN, _CLOSED,       TAKEN,        IGNORED,   _CLOSED,  IGNORED,      _PROTOCOL],
+    RST_STREAM:    [_PROTOCOL, TAKEN, TAKEN,         TAKEN,        IGNORED,   IGNORED,  IGNORED,      IGNORED],
+    WINDOW_UPDATE: [_PROTOCOL, TAKEN, TAKEN,         TAKEN,        IGNORED,   IGNORED,  IGNORED,      IGNORED],
 }
-# What follows in each state of an end, received or sent.
-ON_END_RECEIVED: Final = [IDLE, HALF_CLOSED_REMOTE, HALF_CLOSED_REMOTE, CLOSED, CLOSED, CLOSED_BY_RESET, CLOSED_UNUSED]
-ON_END_SENT: Final = [IDLE, HALF_CLOSED_LOCAL, CLOSED, HALF_CLOSED_LOCAL, CLOSED, CLOSED_BY_RESET, CLOSED_UNUSED]
+# What follows in each state of an end, received or sent. That of a dismissed stream is received as what is ignored.
+ON_END_RECEIVED: Final = [
+    IDLE, HALF_CLOSED_REMOTE, HALF_CLOSED_REMOTE, CLOSED, CLOSED, CLOSED, CLOSED_BY_RESET, CLOSED_UNUSED
+]
+ON_END_SENT: Final = [
+    IDLE, HALF_CLOSED_LOCAL, CLOSED, HALF_CLOSED_LOCAL, DISMISSED, CLOSED, CLOSED_BY_RESET, CLOSED_UNUSED
+]
 # fmt: on
 
 RECEIVE_WINDOW_BYTES: Final = 65536
 """The bytes that a stream may send before they are acknowledged."""
 UNKNOWN_LENGTH: Final = -1
 """The length of a body of which its request does not say it."""
+DISMISSAL_SECONDS: Final = 1.0
+"""The time for which the reset of a dismissed stream waits."""
+NEVER: Final = float("inf")
+"""The time of what is not due (monotonic seconds)."""
 
 
 class Stream:
@@ -90,19 +112,33 @@ class Stream:
         """The end behind that: a block of trailers, empty where there are none, or None while there is no end."""
 
     @property
-    def untaken(self) -> int:
+    def unacknowledged_bytes(self) -> int:
         """The bytes that have been received and were not acknowledged."""
         return RECEIVE_WINDOW_BYTES - self.receivable - self.taken
+
+
+class Dismissed:
+    """A dismissed stream: all that is kept of it."""
+
+    __slots__ = ("receivable", "reset_at")
+
+    def __init__(self, receivable: int, reset_at: float) -> None:
+        self.receivable = receivable
+        """The bytes that the client may still send: its window is not widened any more."""
+        self.reset_at = reset_at
+        """The moment at which it is reset (monotonic seconds)."""
 
 
 class StreamTable:
     """The streams of a connection."""
 
-    __slots__ = ("active", "last_begun", "last_reset", "unused_from", "unused_to")
+    __slots__ = ("active", "dismissed", "last_begun", "last_reset", "unused_from", "unused_to")
 
     def __init__(self) -> None:
         self.active: dict[int, Stream] = {}
         """Streams that are open or half-closed."""
+        self.dismissed: dict[int, Dismissed] = {}
+        """Those that are dismissed, in the order in which their resets are due."""
         self.last_begun = 0
         self.last_reset = 0
         self.unused_from = 1
@@ -116,12 +152,14 @@ class StreamTable:
             return stream.state
         if stream_id > self.last_begun or stream_id & 1 == 0:
             return IDLE
+        if stream_id in self.dismissed:
+            return DISMISSED
         if stream_id <= self.last_reset:
             return CLOSED_BY_RESET
         return CLOSED_UNUSED if self.unused_from <= stream_id <= self.unused_to else CLOSED
 
     def begin(self, stream_id: int) -> None:
-        """Counts a stream as begun; its object is made when its headers are known."""
+        """Records that a stream began; its object is made when its headers are known."""
         if stream_id > self.last_begun + 2:
             self.unused_from = self.last_begun + 1
             self.unused_to = stream_id - 1

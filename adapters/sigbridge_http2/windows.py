@@ -33,21 +33,27 @@ class ReceiveWindow:
         """The bytes that are acknowledged, without the client being told."""
 
     def use(self, stream: Stream, size: int) -> None:
-        """Counts what a stream has received; ConnectionFault where the client might not send that (section 6.9.1)."""
+        """Counts bytes that a stream has received.
+
+        :raises ConnectionFault: if a window did not allow them (section 6.9.1).
+        """
         stream.receivable -= size
         self.left -= size
         if stream.receivable < 0 or self.left < 0:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
 
     def use_for_nothing(self, size: int) -> None:
-        """Counts what has come for a stream that is gone: it is taken at once; raises as `use` does."""
+        """Counts bytes for a stream that is gone, as read at once.
+
+        :raises ConnectionFault: if the window did not allow them.
+        """
         self.left -= size
         self.taken += size
         if self.left < 0:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
 
     def credit(self) -> int:
-        """Returns by how much to widen the window now, and counts it as widened."""
+        """Widens the window by the acknowledged bytes; returns how many these are."""
         credit, self.taken = self.taken, 0
         self.left += credit
         return credit
@@ -71,7 +77,7 @@ class SendWindows:
         """True when some of them can, which was told."""
 
     def block(self, stream: Stream) -> None:
-        """Lets a stream wait."""
+        """Adds a stream to those that wait for their windows."""
         if self.blocked is None:
             self.blocked = {}
         self.blocked[stream] = None
@@ -82,7 +88,10 @@ class SendWindows:
             self.blocked.pop(stream, None)
 
     def widen_stream(self, stream: Stream, size: int, events: list[Event]) -> None:
-        """Takes a WINDOW_UPDATE of a stream; StreamFault where its window overflows (section 6.9.1)."""
+        """Widens a stream's window, as a WINDOW_UPDATE says; appends an event if the stream may send again.
+
+        :raises StreamFault: if it overflows (section 6.9.1).
+        """
         before = stream.send_window + self.initial
         if before + size > MAX_WINDOW_BYTES:
             raise StreamFault(stream.id, ErrorCode.FLOW_CONTROL_ERROR)
@@ -93,7 +102,10 @@ class SendWindows:
             events.append(WindowUpdated(stream.id))
 
     def widen_connection(self, size: int) -> None:
-        """Takes a WINDOW_UPDATE of the connection; ConnectionFault where its window overflows."""
+        """Widens the connection's window, as a WINDOW_UPDATE says; notes whether streams wait for that.
+
+        :raises ConnectionFault: if it overflows.
+        """
         self.left += size
         if self.left > MAX_WINDOW_BYTES:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
@@ -101,7 +113,10 @@ class SendWindows:
         self.may_have_opened = bool(self.blocked)
 
     def change_initial(self, size: int, streams: dict[int, Stream]) -> None:
-        """Takes SETTINGS_INITIAL_WINDOW_SIZE; ConnectionFault where a window overflows (section 6.9.2)."""
+        """Sets the initial window of all streams (SETTINGS_INITIAL_WINDOW_SIZE).
+
+        :raises ConnectionFault: if a window overflows (section 6.9.2).
+        """
         if size > MAX_WINDOW_BYTES:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR)
         self.initial = size
@@ -115,7 +130,7 @@ class SendWindows:
         self.may_have_opened = bool(self.blocked)
 
     def tell_opened(self, events: list[Event]) -> None:
-        """Tells which of the blocked streams can send, in the order in which they will."""
+        """Appends an event for each blocked stream that can send now, in the order in which they will."""
         self.may_have_opened = False
         room = self.left
         for stream in self.blocked or ():

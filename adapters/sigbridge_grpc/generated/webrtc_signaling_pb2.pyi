@@ -39,7 +39,9 @@ class _PeerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PeerState.V
     PEER_STATE_OFFLINE: _PeerState.ValueType  # 4
 
 class PeerState(_PeerState, metaclass=_PeerStateEnumTypeWrapper):
-    """What a peer can be called for; this server knows none but `AVAILABLE`."""
+    """The availability of a peer. This server knows `AVAILABLE`, and `AWAY` for a resumable peer that has no session now:
+    what it is told is kept for it.
+    """
 
 PEER_STATE_UNSPECIFIED: PeerState.ValueType  # 0
 PEER_STATE_AVAILABLE: PeerState.ValueType  # 1
@@ -50,7 +52,7 @@ Global___PeerState: _TypeAlias = PeerState  # noqa: Y015
 
 @_typing.final
 class SignalingRequest(_message.Message):
-    """What a client sends on `Signal`."""
+    """A request of a client on `Signal`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -62,6 +64,7 @@ class SignalingRequest(_message.Message):
     DISCONNECT_FIELD_NUMBER: _builtins.int
     LIST_PEERS_FIELD_NUMBER: _builtins.int
     AUTHENTICATE_FIELD_NUMBER: _builtins.int
+    GET_ICE_SERVERS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the client; the response carries it back. Need not be unique."""
     @_builtins.property
@@ -78,6 +81,8 @@ class SignalingRequest(_message.Message):
     def list_peers(self) -> Global___ListPeersRequest: ...
     @_builtins.property
     def authenticate(self) -> Global___AuthenticateRequest: ...
+    @_builtins.property
+    def get_ice_servers(self) -> Global___GetIceServersRequest: ...
     def __init__(
         self,
         *,
@@ -89,12 +94,13 @@ class SignalingRequest(_message.Message):
         disconnect: Global___DisconnectRequest | None = ...,
         list_peers: Global___ListPeersRequest | None = ...,
         authenticate: Global___AuthenticateRequest | None = ...,
+        get_ice_servers: Global___GetIceServersRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "answer", b"answer", "authenticate", b"authenticate", "disconnect", b"disconnect", "ice_candidate", b"ice_candidate", "list_peers", b"list_peers", "offer", b"offer", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "answer", b"answer", "authenticate", b"authenticate", "disconnect", b"disconnect", "get_ice_servers", b"get_ice_servers", "ice_candidate", b"ice_candidate", "list_peers", b"list_peers", "offer", b"offer", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "answer", b"answer", "authenticate", b"authenticate", "disconnect", b"disconnect", "ice_candidate", b"ice_candidate", "list_peers", b"list_peers", "offer", b"offer", "request", b"request", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce", b"announce", "answer", b"answer", "authenticate", b"authenticate", "disconnect", b"disconnect", "get_ice_servers", b"get_ice_servers", "ice_candidate", b"ice_candidate", "list_peers", b"list_peers", "offer", b"offer", "request", b"request", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers", "authenticate"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["announce", "offer", "answer", "ice_candidate", "disconnect", "list_peers", "authenticate", "get_ice_servers"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -137,10 +143,27 @@ class AnnounceRequest(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     ROOM_FIELD_NUMBER: _builtins.int
+    RESUMABLE_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    LAST_SEQ_FIELD_NUMBER: _builtins.int
+    ICE_SERVERS_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
     peer_id: _builtins.str
     """1 to 256 bytes of UTF-8 without control characters; unique in its room."""
     room: _builtins.str
     """Peers see and reach only peers of their own room. Empty is the default room."""
+    resumable: _builtins.bool
+    """Ask for a token by which the peer outlives this stream; see `docs/resuming.md`."""
+    resume_token: _builtins.str
+    """Ask to be the peer of this token again, and to be resumable."""
+    last_seq: _builtins.int
+    """With a token: the `seq` of the last event that the application has seen."""
+    ice_servers: _builtins.bool
+    """Ask for ICE servers: then `ice_servers` and `ice_servers_expire_unix_ms` are in the acknowledgement, as
+    `GetIceServersRequest` has them, where the right `relay` is there, and newer ones follow as events.
+    """
+    notices: _builtins.bool
+    """Ask to be told beforehand what the server is about to do (`ServerNoticeNotification`); resumable peers always are."""
     @_builtins.property
     def capabilities(self) -> Global___PeerCapabilities:
         """Absent means: none."""
@@ -156,10 +179,15 @@ class AnnounceRequest(_message.Message):
         capabilities: Global___PeerCapabilities | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         room: _builtins.str = ...,
+        resumable: _builtins.bool = ...,
+        resume_token: _builtins.str = ...,
+        last_seq: _builtins.int = ...,
+        ice_servers: _builtins.bool = ...,
+        notices: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "metadata", b"metadata", "peer_id", b"peer_id", "room", b"room"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "ice_servers", b"ice_servers", "last_seq", b"last_seq", "metadata", b"metadata", "notices", b"notices", "peer_id", b"peer_id", "resumable", b"resumable", "resume_token", b"resume_token", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -297,7 +325,7 @@ class DisconnectRequest(_message.Message):
     PEER_ID_FIELD_NUMBER: _builtins.int
     OFFER_ID_FIELD_NUMBER: _builtins.int
     peer_id: _builtins.str
-    """Whom to hang up on: it gets `peer_disconnected` with the sender's id. The sender's own id means "I leave": the
+    """The peer to hang up on: it gets `peer_disconnected` with the sender's id. The sender's own id means "I leave": the
     others get `peer_left`, and the session may announce again.
     """
     offer_id: _builtins.str
@@ -344,6 +372,28 @@ class AuthenticateRequest(_message.Message):
 Global___AuthenticateRequest: _TypeAlias = AuthenticateRequest  # noqa: Y015
 
 @_typing.final
+class GetIceServersRequest(_message.Message):
+    """Ask for ICE servers. Acknowledged with `{"ice_servers", "ice_servers_expire_unix_ms"}`: an array in which each has the
+    members of an `RTCIceServer` (W3C WebRTC), and when the credentials in it end, in Unix milliseconds; absent where they
+    never do. From then on `IceServersNotification` brings newer ones before that.
+
+    FAILED_PRECONDITION before `announce`, PERMISSION_DENIED without the right `relay`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetIceServersRequest: _TypeAlias = GetIceServersRequest  # noqa: Y015
+
+@_typing.final
 class ListPeersRequest(_message.Message):
     """List a room. Answered with `peer_list`. Works before `announce`, too."""
 
@@ -355,7 +405,7 @@ class ListPeersRequest(_message.Message):
     room: _builtins.str
     """Absent: the caller's own room. Empty: the default room. An announced peer may name only its own."""
     page_size: _builtins.int
-    """How many peers a page may hold; 0: as many as the server allows."""
+    """The most peers on a page; 0: as many as the server allows."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
     def __init__(
@@ -377,17 +427,20 @@ Global___ListPeersRequest: _TypeAlias = ListPeersRequest  # noqa: Y015
 
 @_typing.final
 class SignalingResponse(_message.Message):
-    """What the server sends on `Signal`."""
+    """A response or an event of the server on `Signal`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
     PEER_LIST_FIELD_NUMBER: _builtins.int
     NOTIFICATION_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's own; empty on notifications, and where the bytes were no request at all."""
+    seq: _builtins.int
+    """On notifications to resumable peers: the number of the event, from 1 on and without a gap."""
     @_builtins.property
     def ack(self) -> Global___AckResponse: ...
     @_builtins.property
@@ -400,6 +453,7 @@ class SignalingResponse(_message.Message):
         self,
         *,
         request_id: _builtins.str = ...,
+        seq: _builtins.int = ...,
         ack: Global___AckResponse | None = ...,
         peer_list: Global___PeerListResponse | None = ...,
         notification: Global___SignalingNotification | None = ...,
@@ -407,7 +461,7 @@ class SignalingResponse(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "error", b"error", "notification", b"notification", "peer_list", b"peer_list", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "error", b"error", "notification", b"notification", "peer_list", b"peer_list", "request_id", b"request_id", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "error", b"error", "notification", b"notification", "peer_list", b"peer_list", "request_id", b"request_id", "response", b"response", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["ack", "peer_list", "notification", "error"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
@@ -515,6 +569,8 @@ class SignalingNotification(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     ICE_CANDIDATE_FIELD_NUMBER: _builtins.int
     PEER_DISCONNECTED_FIELD_NUMBER: _builtins.int
+    SERVER_NOTICE_FIELD_NUMBER: _builtins.int
+    ICE_SERVERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def peer_joined(self) -> Global___PeerJoinedNotification: ...
     @_builtins.property
@@ -527,6 +583,10 @@ class SignalingNotification(_message.Message):
     def ice_candidate(self) -> Global___IceCandidateNotification: ...
     @_builtins.property
     def peer_disconnected(self) -> Global___PeerDisconnectedNotification: ...
+    @_builtins.property
+    def server_notice(self) -> Global___ServerNoticeNotification: ...
+    @_builtins.property
+    def ice_servers(self) -> Global___IceServersNotification: ...
     def __init__(
         self,
         *,
@@ -536,12 +596,14 @@ class SignalingNotification(_message.Message):
         answer: Global___AnswerNotification | None = ...,
         ice_candidate: Global___IceCandidateNotification | None = ...,
         peer_disconnected: Global___PeerDisconnectedNotification | None = ...,
+        server_notice: Global___ServerNoticeNotification | None = ...,
+        ice_servers: Global___IceServersNotification | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "ice_candidate", b"ice_candidate", "notification", b"notification", "offer", b"offer", "peer_disconnected", b"peer_disconnected", "peer_joined", b"peer_joined", "peer_left", b"peer_left"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "ice_candidate", b"ice_candidate", "ice_servers", b"ice_servers", "notification", b"notification", "offer", b"offer", "peer_disconnected", b"peer_disconnected", "peer_joined", b"peer_joined", "peer_left", b"peer_left", "server_notice", b"server_notice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "ice_candidate", b"ice_candidate", "notification", b"notification", "offer", b"offer", "peer_disconnected", b"peer_disconnected", "peer_joined", b"peer_joined", "peer_left", b"peer_left"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "ice_candidate", b"ice_candidate", "ice_servers", b"ice_servers", "notification", b"notification", "offer", b"offer", "peer_disconnected", b"peer_disconnected", "peer_joined", b"peer_joined", "peer_left", b"peer_left", "server_notice", b"server_notice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_notification: _TypeAlias = _typing.Literal["peer_joined", "peer_left", "offer", "answer", "ice_candidate", "peer_disconnected"]  # noqa: Y015
+    _WhichOneofReturnType_notification: _TypeAlias = _typing.Literal["peer_joined", "peer_left", "offer", "answer", "ice_candidate", "peer_disconnected", "server_notice", "ice_servers"]  # noqa: Y015
     _WhichOneofArgType_notification: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_notification) -> _WhichOneofReturnType_notification | None: ...
 
@@ -739,7 +801,7 @@ class PeerDisconnectedNotification(_message.Message):
     PEER_ID_FIELD_NUMBER: _builtins.int
     OFFER_ID_FIELD_NUMBER: _builtins.int
     peer_id: _builtins.str
-    """Who hung up."""
+    """The peer that hung up."""
     offer_id: _builtins.str
     """Which offer this ends, alone, where its sender said so."""
     def __init__(
@@ -757,6 +819,72 @@ class PeerDisconnectedNotification(_message.Message):
 Global___PeerDisconnectedNotification: _TypeAlias = PeerDisconnectedNotification  # noqa: Y015
 
 @_typing.final
+class ServerNoticeNotification(_message.Message):
+    """A notice of what the server is about to do, to those who asked for notices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    RECONNECT_AFTER_MS_FIELD_NUMBER: _builtins.int
+    DEADLINE_UNIX_MS_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """`draining`, `token_expiring`; pass on what you do not know."""
+    message: _builtins.str
+    """For people."""
+    reconnect_after_ms: _builtins.int
+    """After how many milliseconds to come back; 0 says nothing."""
+    deadline_unix_ms: _builtins.int
+    """When it happens (Unix milliseconds); 0 says nothing."""
+    data: _builtins.str
+    """A JSON object, or empty."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        message: _builtins.str = ...,
+        reconnect_after_ms: _builtins.int = ...,
+        deadline_unix_ms: _builtins.int = ...,
+        data: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "deadline_unix_ms", b"deadline_unix_ms", "kind", b"kind", "message", b"message", "reconnect_after_ms", b"reconnect_after_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServerNoticeNotification: _TypeAlias = ServerNoticeNotification  # noqa: Y015
+
+@_typing.final
+class IceServersNotification(_message.Message):
+    """Newer ICE servers, to those who asked for any: the credentials of before end soon, or other servers are set. It has no
+    `seq` and is not kept.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVERS_FIELD_NUMBER: _builtins.int
+    EXPIRES_UNIX_MS_FIELD_NUMBER: _builtins.int
+    servers: _builtins.str
+    """A JSON array, as `ice_servers` in the acknowledgement of `GetIceServersRequest`."""
+    expires_unix_ms: _builtins.int
+    """When the credentials in it end, in Unix milliseconds; 0: never."""
+    def __init__(
+        self,
+        *,
+        servers: _builtins.str = ...,
+        expires_unix_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_unix_ms", b"expires_unix_ms", "servers", b"servers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IceServersNotification: _TypeAlias = IceServersNotification  # noqa: Y015
+
+@_typing.final
 class GetPeersRequest(_message.Message):
     """The same question as `ListPeersRequest`, without a session."""
 
@@ -768,7 +896,7 @@ class GetPeersRequest(_message.Message):
     room: _builtins.str
     """Absent or empty: the default room."""
     page_size: _builtins.int
-    """How many peers a page may hold; 0: as many as the server allows."""
+    """The most peers on a page; 0: as many as the server allows."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
     def __init__(
@@ -839,7 +967,7 @@ Global___HealthCheckRequest: _TypeAlias = HealthCheckRequest  # noqa: Y015
 
 @_typing.final
 class HealthCheckResponse(_message.Message):
-    """How the server is."""
+    """The server's health."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -930,7 +1058,7 @@ Global___PeerInfo: _TypeAlias = PeerInfo  # noqa: Y015
 
 @_typing.final
 class PeerCapabilities(_message.Message):
-    """What media a peer can carry."""
+    """The media that a peer can carry."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

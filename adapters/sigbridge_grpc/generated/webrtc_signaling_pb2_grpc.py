@@ -57,12 +57,13 @@ class WebRtcSignalingServicer:
     def Signal(self, request_iterator, context):
         """One session: announce yourself first, then signal the peers of your room.
 
-        A request that is wrong or refused is answered with an `ErrorResponse` and never ends the stream. Ending your side
-        of the stream means "I leave": what was sent before is still answered, the others are told, and the call ends OK.
+        A request that is wrong or refused gets an `ErrorResponse` and never ends the stream. Ending your side of the stream
+        means "I leave": what was sent before still has its responses, the others are told, and the call ends OK.
         Keep your side open for as long as you want to listen.
 
         When the server ends the stream, the trailing metadata says why: `signaling-disconnect` holds one word, such as
-        `draining` or `slow_consumer`, and `signaling-reconnect` is `yes` or `no`.
+        `draining` or `slow_consumer`, and `signaling-reconnect` is `yes` or `no`. Whoever asked to be resumable or for
+        notices may be told `signaling-retry-after-ms` besides.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,7 +77,7 @@ class WebRtcSignalingServicer:
         raise NotImplementedError('Method not implemented!')
 
     def HealthCheck(self, request, context):
-        """How the server is. Orchestrators' probes use the standard service `grpc.health.v1.Health` instead.
+        """The server's health. Orchestrators' probes use the standard service `grpc.health.v1.Health` instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,17 +41,18 @@ class WebRtcSignalingStub:
     Signal: _grpc.StreamStreamMultiCallable[_webrtc_signaling_pb2.SignalingRequest, _webrtc_signaling_pb2.SignalingResponse]
     """One session: announce yourself first, then signal the peers of your room.
 
-    A request that is wrong or refused is answered with an `ErrorResponse` and never ends the stream. Ending your side
-    of the stream means "I leave": what was sent before is still answered, the others are told, and the call ends OK.
+    A request that is wrong or refused gets an `ErrorResponse` and never ends the stream. Ending your side of the stream
+    means "I leave": what was sent before still has its responses, the others are told, and the call ends OK.
     Keep your side open for as long as you want to listen.
 
     When the server ends the stream, the trailing metadata says why: `signaling-disconnect` holds one word, such as
-    `draining` or `slow_consumer`, and `signaling-reconnect` is `yes` or `no`.
+    `draining` or `slow_consumer`, and `signaling-reconnect` is `yes` or `no`. Whoever asked to be resumable or for
+    notices may be told `signaling-retry-after-ms` besides.
     """
     GetPeers: _grpc.UnaryUnaryMultiCallable[_webrtc_signaling_pb2.GetPeersRequest, _webrtc_signaling_pb2.GetPeersResponse]
     """The peers of a room, without a session."""
     HealthCheck: _grpc.UnaryUnaryMultiCallable[_webrtc_signaling_pb2.HealthCheckRequest, _webrtc_signaling_pb2.HealthCheckResponse]
-    """How the server is. Orchestrators' probes use the standard service `grpc.health.v1.Health` instead."""
+    """The server's health. Orchestrators' probes use the standard service `grpc.health.v1.Health` instead."""
 
 @_typing.type_check_only
 class WebRtcSignalingAsyncStub(WebRtcSignalingStub):
@@ -59,17 +60,18 @@ class WebRtcSignalingAsyncStub(WebRtcSignalingStub):
     Signal: _aio.StreamStreamMultiCallable[_webrtc_signaling_pb2.SignalingRequest, _webrtc_signaling_pb2.SignalingResponse]  # type: ignore[assignment]
     """One session: announce yourself first, then signal the peers of your room.
 
-    A request that is wrong or refused is answered with an `ErrorResponse` and never ends the stream. Ending your side
-    of the stream means "I leave": what was sent before is still answered, the others are told, and the call ends OK.
+    A request that is wrong or refused gets an `ErrorResponse` and never ends the stream. Ending your side of the stream
+    means "I leave": what was sent before still has its responses, the others are told, and the call ends OK.
     Keep your side open for as long as you want to listen.
 
     When the server ends the stream, the trailing metadata says why: `signaling-disconnect` holds one word, such as
-    `draining` or `slow_consumer`, and `signaling-reconnect` is `yes` or `no`.
+    `draining` or `slow_consumer`, and `signaling-reconnect` is `yes` or `no`. Whoever asked to be resumable or for
+    notices may be told `signaling-retry-after-ms` besides.
     """
     GetPeers: _aio.UnaryUnaryMultiCallable[_webrtc_signaling_pb2.GetPeersRequest, _webrtc_signaling_pb2.GetPeersResponse]  # type: ignore[assignment]
     """The peers of a room, without a session."""
     HealthCheck: _aio.UnaryUnaryMultiCallable[_webrtc_signaling_pb2.HealthCheckRequest, _webrtc_signaling_pb2.HealthCheckResponse]  # type: ignore[assignment]
-    """How the server is. Orchestrators' probes use the standard service `grpc.health.v1.Health` instead."""
+    """The server's health. Orchestrators' probes use the standard service `grpc.health.v1.Health` instead."""
 
 class WebRtcSignalingServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -80,12 +82,13 @@ class WebRtcSignalingServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_webrtc_signaling_pb2.SignalingResponse], _abc.AsyncIterator[_webrtc_signaling_pb2.SignalingResponse]]:
         """One session: announce yourself first, then signal the peers of your room.
 
-        A request that is wrong or refused is answered with an `ErrorResponse` and never ends the stream. Ending your side
-        of the stream means "I leave": what was sent before is still answered, the others are told, and the call ends OK.
+        A request that is wrong or refused gets an `ErrorResponse` and never ends the stream. Ending your side of the stream
+        means "I leave": what was sent before still has its responses, the others are told, and the call ends OK.
         Keep your side open for as long as you want to listen.
 
         When the server ends the stream, the trailing metadata says why: `signaling-disconnect` holds one word, such as
-        `draining` or `slow_consumer`, and `signaling-reconnect` is `yes` or `no`.
+        `draining` or `slow_consumer`, and `signaling-reconnect` is `yes` or `no`. Whoever asked to be resumable or for
+        notices may be told `signaling-retry-after-ms` besides.
         """
 
     @_abc_1.abstractmethod
@@ -102,6 +105,6 @@ class WebRtcSignalingServicer(metaclass=_abc_1.ABCMeta):
         request: _webrtc_signaling_pb2.HealthCheckRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webrtc_signaling_pb2.HealthCheckResponse, _abc.Awaitable[_webrtc_signaling_pb2.HealthCheckResponse]]:
-        """How the server is. Orchestrators' probes use the standard service `grpc.health.v1.Health` instead."""
+        """The server's health. Orchestrators' probes use the standard service `grpc.health.v1.Health` instead."""
 
 def add_WebRtcSignalingServicer_to_server(servicer: WebRtcSignalingServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
