@@ -1,29 +1,29 @@
 """HTTP/1.1 on one connection, without I/O: the requests for a `Site`, one after the other.
 
-The rules of RFC 9112 are h11's. Rule 1: one request at a time; the next is looked at when all of the answer to the last
-has been taken, and in another turn of the loop. So one answer waits at most, and a client that pipelines lets others
+The rules of RFC 9112 are h11's. Rule 1: one request at a time; the next is looked at when all of the last response
+has been taken, and in another turn of the loop. So one response waits at most, and a client that pipelines lets others
 have their turn. Rule 2: what a request carries is kept for a service only, and no more of it than that takes; else it
 is read and forgotten. Rule 3: a connection is dropped where a request is not whole within the handshake's time limit,
-counted from its first byte: bytes alone buy no time; nor do answers that are not taken. Between two requests a
+counted from its first byte: bytes alone buy no time; nor do responses that are not taken. Between two requests a
 connection is kept for longer than proxies keep theirs, which would else use one that is being closed. Rule 4: what is
 kept of a body that is not whole counts among the server's unfinished messages; where it must stop, nothing more is
-read, and when it resumes its time begins anew. Rule 5: a service may answer later; nothing more is read meanwhile.
+read, and when it resumes its time begins anew. Rule 5: a service may respond later; nothing more is read meanwhile.
 Rule 6: each request is judged anew, by its head alone, before anything else reads of it: where it is none of ours, the
 wire leaves the connection to another, with all that has come since that request began. Rule 7: a head is refused that
 others may read in another way than we do: with a bare LF, or with both lengths (RFC 9112, sections 2.2 and 6.1).
 
 Its states:
 
-                                            ┌─────wait──▶ awaiting ─answer┐
-    kept ──hear──▶ head ──begin──▶ reading ─┼────────────answer───────────┴▶ answering ──keep──▶ kept
-                    │ ▲             ▲  │    └stop▶ stopped ───answer──────────▲   │
+                                            ┌─────wait──▶ awaiting ──reply┐
+    kept ──hear──▶ head ──begin──▶ reading ─┼─────────────reply───────────┴▶ replying ──keep──▶ kept
+                    │ ▲             ▲  │    └stop▶ stopped ────reply──────────▲   │
                   leave └──listen─┐ └──┴─────go on────┘                          rest
                     ▼             └────────────────── resting ◀───────────────────┘
                    left
 
-Its first head is awaited from the beginning. A head that is refused is answered without being read on. Awaiting, it has
-a whole request, whose service has no answer yet, for which there is the time of a handshake. Resting, it has some of
-the next request already, which it looks at in the next turn.
+Its first head is awaited from the beginning. A head that is refused has its response without being read on. Awaiting,
+it has a whole request, whose service has no response yet, for which there is the time of a handshake. Resting, it has
+some of the next request already, which it looks at in the next turn.
 """
 
 import re
@@ -35,9 +35,10 @@ import h11
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import SignalingError
 from sigbridge.floods import FloodCount
-from sigbridge.instant import Instant
+from sigbridge.instant import NEVER, Instant
 from sigbridge.pending import Pending
 from sigbridge.settings import Settings
+from sigbridge_net.forwarding import Forwarding, forwarding_of
 from sigbridge_net.pages import HttpRequest, Page, Site, TooSoon, joined, path_of, refused
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 from sigbridge_net.wire import Client
@@ -51,7 +52,7 @@ NOBODY = Client("")
 KEPT: Final = 0
 HEAD: Final = 1
 READING: Final = 2
-ANSWERING: Final = 3
+REPLYING: Final = 3
 RESTING: Final = 4
 STOPPED: Final = 5
 AWAITING: Final = 6
@@ -59,17 +60,17 @@ LEFT: Final = 7
 
 # What follows in each state.
 # fmt: off
-#                    kept       head       reading    answering  resting  stopped    awaiting   left
-_ON_HEAR: Final =   (HEAD,      HEAD,      READING,   ANSWERING, RESTING, STOPPED,   AWAITING,  LEFT)
-_ON_BEGIN: Final =  (KEPT,      READING,   READING,   ANSWERING, RESTING, STOPPED,   AWAITING,  LEFT)
-_ON_ANSWER: Final = (KEPT,      ANSWERING, ANSWERING, ANSWERING, RESTING, ANSWERING, ANSWERING, LEFT)
-_ON_WAIT: Final =   (KEPT,      HEAD,      AWAITING,  ANSWERING, RESTING, STOPPED,   AWAITING,  LEFT)
+#                    kept       head       reading    replying   resting  stopped    awaiting   left
+_ON_HEAR: Final =   (HEAD,      HEAD,      READING,   REPLYING,  RESTING, STOPPED,   AWAITING,  LEFT)
+_ON_BEGIN: Final =  (KEPT,      READING,   READING,   REPLYING,  RESTING, STOPPED,   AWAITING,  LEFT)
+_ON_REPLY: Final =  (KEPT,      REPLYING,  REPLYING,  REPLYING,  RESTING, REPLYING,  REPLYING,  LEFT)
+_ON_WAIT: Final =   (KEPT,      HEAD,      AWAITING,  REPLYING,  RESTING, STOPPED,   AWAITING,  LEFT)
 _ON_KEEP: Final =   (KEPT,      HEAD,      READING,   KEPT,      RESTING, STOPPED,   AWAITING,  LEFT)
 _ON_REST: Final =   (KEPT,      HEAD,      READING,   RESTING,   RESTING, STOPPED,   AWAITING,  LEFT)
-_ON_LISTEN: Final = (KEPT,      HEAD,      READING,   ANSWERING, HEAD,    STOPPED,   AWAITING,  LEFT)
-_ON_STOP: Final =   (KEPT,      HEAD,      STOPPED,   ANSWERING, RESTING, STOPPED,   AWAITING,  LEFT)
-_ON_GO_ON: Final =  (KEPT,      HEAD,      READING,   ANSWERING, RESTING, READING,   AWAITING,  LEFT)
-_ON_LEAVE: Final =  (KEPT,      LEFT,      READING,   ANSWERING, RESTING, STOPPED,   AWAITING,  LEFT)
+_ON_LISTEN: Final = (KEPT,      HEAD,      READING,   REPLYING,  HEAD,    STOPPED,   AWAITING,  LEFT)
+_ON_STOP: Final =   (KEPT,      HEAD,      STOPPED,   REPLYING,  RESTING, STOPPED,   AWAITING,  LEFT)
+_ON_GO_ON: Final =  (KEPT,      HEAD,      READING,   REPLYING,  RESTING, READING,   AWAITING,  LEFT)
+_ON_LEAVE: Final =  (KEPT,      LEFT,      READING,   REPLYING,  RESTING, STOPPED,   AWAITING,  LEFT)
 # fmt: on
 
 _OVER: Final = (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
@@ -80,7 +81,7 @@ _FIRST_OF_A_METHOD: Final = 0x21
 """No request begins with a smaller byte."""
 
 
-def _none_is_foreign(_: bytes) -> bool:
+def _is_never_foreign(_: bytes) -> bool:
     """Returns False."""
     return False
 
@@ -90,7 +91,7 @@ class HttpWire:
 
     successor = None
 
-    def __init__(
+    def __init__(  # prose: parts that a server has made, each with a name at the call
         self,
         site: Site,
         settings: Settings,
@@ -98,8 +99,9 @@ class HttpWire:
         wake: Callable[[], None],
         now: Instant,
         client: Client = NOBODY,
+        forwarding: Forwarding,
         unfinished: TotalUnfinished,
-        is_foreign: Callable[[bytes], bool] = _none_is_foreign,
+        is_foreign: Callable[[bytes], bool] = _is_never_foreign,
         kept_seconds: float = KEPT_SECONDS,
     ) -> None:
         """Begins with the first head; `is_foreign` says of each whole head whether its request is another wire's."""
@@ -110,6 +112,9 @@ class HttpWire:
         """All that has come since the beginning of a request that is another wire's; None until there is one."""
         self._site = site
         self._client = client
+        self._asking = client
+        """The client of the request whose response is being made: another one where a proxy passes it on."""
+        self._forwarding = forwarding
         self._is_foreign = is_foreign
         self._body = bytearray()
         self._total = unfinished
@@ -127,17 +132,17 @@ class HttpWire:
         self._request: h11.Request | None = None
         self._state = HEAD
         self._awaited: Pending[Page] | None = None
-        """The answer that is awaited."""
+        """The response that is awaited."""
         self._output = b""
-        """The rest of the answer that is being taken."""
+        """The rest of the response that is being taken."""
         self._input_ended = False
         self._draining = False
-        """True from the beginning of a shutdown on: each answer is the last of its connection."""
+        """True from the beginning of a shutdown on: each response is the last of its connection."""
         self._floods: FloodCount | None = None
         """The requests that came too soon, from the first on."""
 
     def receive(self, data: bytes, now: Instant) -> None:
-        """Takes bytes that arrived."""
+        """Reads bytes that arrived, and processes them up to the end of one request."""
         if self.finished:
             return
         if self._state == KEPT:
@@ -165,11 +170,11 @@ class HttpWire:
         self._forget_body(now)
         self._wait_no_more()
 
-    def drain(self, now: Instant) -> None:
-        """Answers what has begun to come, and ends a connection of which nothing has: the server is shutting down."""
+    def drain(self, now: Instant, grace_seconds: float = NEVER) -> None:
+        """Begins a shutdown: the present response is the last, and a connection without a request ends."""
         self._draining = True
         if self._state == AWAITING:
-            self._site.turned_away(self._client)
+            self._site.turned_away(self._asking)
             self._refuse(503, now)
         if self._state == KEPT or (self._state == HEAD and not self._unread):
             self.finished = True
@@ -179,7 +184,7 @@ class HttpWire:
         return None
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
-        """Returns what to write now."""
+        """Returns what to write now, at most `most` bytes; when the response is taken, the next request is begun."""
         if self._unfinished is not None:
             self._pace(self._unfinished, now)
         if self._state == RESTING:
@@ -191,8 +196,8 @@ class HttpWire:
             return [piece]
         if self._connection.our_state in _OVER:
             self.finished = True
-        elif self._state == ANSWERING and self._connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
-            self._turn_to_the_next(now)
+        elif self._state == REPLYING and self._connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+            self._begin_next_request(now)
         return []
 
     def reading(self) -> bool:
@@ -217,7 +222,7 @@ class HttpWire:
             self._wake()
 
     def _pace(self, message: Unfinished, now: Instant) -> None:
-        """Stops reading where all bodies and messages together are too much, and reads again when this one goes on."""
+        """Stops or resumes reading, as the server's account of unfinished messages says."""
         if message.is_stopped:
             self._state = _ON_STOP[self._state]
             self.due = message.due
@@ -238,8 +243,8 @@ class HttpWire:
         self._refuse(503, now)
         self._wake()
 
-    def _turn_to_the_next(self, now: Instant) -> None:
-        """Goes on behind a request whose answer has been taken, with a machine that has read nothing yet."""
+    def _begin_next_request(self, now: Instant) -> None:
+        """Prepares for the next request, with a new h11 connection, when the response has been taken."""
         self._request = None
         rest, _ = self._connection.trailing_data
         self._connection = _new_connection()
@@ -254,7 +259,7 @@ class HttpWire:
         self.finished = self._input_ended or self._draining
 
     def _advance(self, now: Instant) -> None:
-        """Looks at what has arrived, up to the end of one request."""
+        """Processes what has arrived, up to the end of one request."""
         try:
             if self._state == HEAD:
                 self._look_at_head(now)
@@ -263,7 +268,7 @@ class HttpWire:
                 if isinstance(event, h11.Request):
                     self._begin(event, now)
                 elif isinstance(event, h11.EndOfMessage) and self._request is not None:
-                    self._answer(self._request, now)
+                    self._respond(self._request, now)
                 elif isinstance(event, h11.Data):
                     self._keep(event.data, now)
                 else:
@@ -284,7 +289,7 @@ class HttpWire:
     # A head.
 
     def _look_at_head(self, now: Instant) -> None:
-        """Judges the head of a request, as soon as it is whole or no good."""
+        """Judges the head of a request, as soon as it is whole or malformed."""
         unread, searched = self._unread, self._searched
         at = unread.find(_END_OF_HEAD, max(0, searched - len(_END_OF_HEAD)))
         end = len(unread) if at < 0 else at + len(_END_OF_HEAD)
@@ -307,7 +312,7 @@ class HttpWire:
                 self._connection.receive_data(b"")
 
     def _begin(self, request: h11.Request, now: Instant) -> None:
-        """Begins a request, whose head is read: refuses it, or lets its body come."""
+        """Begins a request whose head was read: refuses it, or asks for its body to come."""
         self._request = request
         names = [name for name, _ in request.headers]
         is_chunked, promised = b"transfer-encoding" in names, _promised_bytes(request)
@@ -321,25 +326,29 @@ class HttpWire:
             self._put(self._connection.send(h11.InformationalResponse(status_code=100, headers=[])))
 
     def _keep(self, data: bytes | bytearray, now: Instant) -> None:
+        """Keeps part of a body for the service, and refuses the request if it is too large."""
         if self._site.max_body_bytes:
             self._body += data
             if len(self._body) > self._site.max_body_bytes:
                 self._refuse(413, now)
 
-    # An answer.
+    # A response.
 
-    def _answer(self, request: h11.Request, now: Instant) -> None:
+    def _respond(self, request: h11.Request, now: Instant) -> None:
+        """Asks the site for the response to a whole request, and sends it or waits for it."""
         path = path_of(request.target.decode("latin-1"))
-        headers = joined(list(request.headers))
-        question = HttpRequest(request.method.decode("latin-1"), path, headers, bytes(self._body), self._client)
-        page = self._site.answer(question, now)
+        fields = list(request.headers)
+        headers = joined(fields)
+        self._asking = asking = self._forwarding.client_of(self._client, fields)
+        question = HttpRequest(request.method.decode("latin-1"), path, headers, bytes(self._body), asking)
+        page = self._site.respond(question, now)
         if isinstance(page, Pending):
             self._await(page, now)
         else:
             self._send(page, now)
 
     def _await(self, page: Pending[Page], now: Instant) -> None:
-        """Waits for an answer."""
+        """Waits for a response."""
         self._state = _ON_WAIT[self._state]
         self._forget_body(now)
         self.due = now.monotonic + self._patience_seconds
@@ -347,7 +356,7 @@ class HttpWire:
         page.then(self._on_page)
 
     def _on_page(self, page: Page | SignalingError, now: Instant) -> None:
-        """Sends the answer that was awaited."""
+        """Sends the response that was awaited."""
         if isinstance(page, SignalingError):
             self._refuse(503, now)
         else:
@@ -355,13 +364,20 @@ class HttpWire:
         self._wake()
 
     def _wait_no_more(self) -> None:
-        """Forgets the answer that is awaited, if one is."""
+        """Forgets the response that is awaited, if one is."""
         awaited, self._awaited = self._awaited, None
         if awaited is not None:
             awaited.abandon()
 
     def _is_flood(self, too_soon: TooSoon, now: Instant) -> bool:
-        """Counts a request that came too soon; returns whether its client floods with these, and keeps it out then."""
+        """Counts a request that came too soon; its client is held off if it floods with these.
+
+        Returns whether the connection must end for that: it goes on if a proxy's other clients share it.
+        """
+        if self._asking is not self._client:
+            if self._forwarding.count_too_soon(self._asking.address, too_soon.kind, too_soon.retry_after_ms, now):
+                too_soon.hold_off(now)
+            return False
         if self._floods is None:
             self._floods = FloodCount()
         if not self._floods.count(too_soon.kind, too_soon.retry_after_ms, now.monotonic):
@@ -370,16 +386,17 @@ class HttpWire:
         return True
 
     def _refuse(self, status: int, now: Instant) -> None:
-        """Answers a request that cannot be taken, and ends the connection: where the next one begins is not known."""
+        """Responds to a request that cannot be taken, and ends the connection: where the next begins is not known."""
         self._send(refused(status), now, last=True)
 
     def _send(self, page: Page, now: Instant, *, last: bool = False) -> None:
+        """Puts a response into the output; `last`: the connection ends behind it."""
         headers = page.fields()
         if page.too_soon is not None and self._is_flood(page.too_soon, now):
             last = True
         if last or self._draining:
             headers.append(("connection", "close"))
-        self._state = _ON_ANSWER[self._state]
+        self._state = _ON_REPLY[self._state]
         self._forget_body(now)
         self._wait_no_more()
         response = h11.Response(status_code=page.status, headers=headers)
@@ -389,6 +406,7 @@ class HttpWire:
         self._put(self._connection.send(h11.EndOfMessage()))
 
     def _put(self, data: bytes | None) -> None:
+        """Appends bytes of a response to the output."""
         if data:
             self._output += data
 
@@ -407,22 +425,24 @@ def http_wires(
     settings: Settings,
     *,
     unfinished: TotalUnfinished | None = None,
-    is_foreign: Callable[[bytes], bool] = _none_is_foreign,
+    is_foreign: Callable[[bytes], bool] = _is_never_foreign,
     kept_seconds: float = KEPT_SECONDS,
 ) -> Callable[[Client, Callable[[], None], Instant], HttpWire]:
-    """Returns the wires of a listener that serves a site.
+    """Returns a factory of wires that serve a site.
 
-    `is_foreign` says of each head of a request whether it is another wire's, to which the connection is left then.
-    Between two requests a connection is kept for `kept_seconds`. What is `unfinished` counts together with that of the
-    server's other listeners, where they are given the same.
+    `is_foreign` says of each head of a request whether it is another wire's, which then gets the connection. Between
+    two requests a connection is kept for `kept_seconds`. Listeners that are given the same `unfinished` share its
+    bound.
     """
     total = TotalUnfinished(settings) if unfinished is None else unfinished
+    forwarding = forwarding_of(settings)
     return lambda client, wake, now: HttpWire(
         site,
         settings,
         wake=wake,
         now=now,
         client=client,
+        forwarding=forwarding,
         unfinished=total,
         is_foreign=is_foreign,
         kept_seconds=kept_seconds,

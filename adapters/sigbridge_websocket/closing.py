@@ -5,7 +5,7 @@
       │  │                 ▲│                                  │                                     │
       │  └──▶ AWAITING ────┘│ the client ends                  │ the client ends                     │ the client ends
       │          │          ▼                                  │                                     │
-      │ refused  │      ANSWERING ◀────────────────────────────┘                                     │
+      │ refused  │      REPLYING ◀─────────────────────────────┘                                     │
       │          │          │ our close frame is out, where there is one                             │
       └──────────┴──────────┴────────────▶ CLOSED ◀──────────────────────────────────────────────────┘
 
@@ -20,6 +20,7 @@ from typing import Final
 
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.instant import NEVER
+from sigbridge_net.refusals import with_retry
 from sigbridge_websocket.error_codes import CLOSE_CODES
 from sigbridge_websocket.frames import CLOSE, FIN, close_payload, frame
 
@@ -28,15 +29,15 @@ AWAITING: Final = 1
 OPEN: Final = 2
 ENDING: Final = 3
 CLOSING: Final = 4
-ANSWERING: Final = 5
+REPLYING: Final = 5
 CLOSED: Final = 6
 
 # What follows in each state.
 # fmt: off
-#                         opening   awaiting  open       ending     closing  answering  closed
-_ON_WAIT: Final =        [AWAITING, AWAITING, OPEN,      ENDING,    CLOSING, ANSWERING, CLOSED]
-_ON_END: Final =         [CLOSED,   CLOSED,   ENDING,    ENDING,    CLOSING, ANSWERING, CLOSED]
-_ON_CLIENT_END: Final =  [CLOSED,   CLOSED,   ANSWERING, ANSWERING, CLOSED,  ANSWERING, CLOSED]
+#                         opening   awaiting  open       ending     closing  replying   closed
+_ON_WAIT: Final =        [AWAITING, AWAITING, OPEN,      ENDING,    CLOSING, REPLYING,  CLOSED]
+_ON_END: Final =         [CLOSED,   CLOSED,   ENDING,    ENDING,    CLOSING, REPLYING,  CLOSED]
+_ON_CLIENT_END: Final =  [CLOSED,   CLOSED,   REPLYING,  REPLYING,  CLOSED,  REPLYING,  CLOSED]
 _ON_ALL_OUT: Final =     [OPENING,  AWAITING, OPEN,      CLOSING,   CLOSING, CLOSED,    CLOSED]
 # fmt: on
 
@@ -56,18 +57,21 @@ class Closing:
         """Our close frame; empty where there is nobody to read it."""
 
     def wait(self) -> None:
-        """Waits until it is known who the client is."""
+        """Waits until the identity of the client is known."""
         self.state = _ON_WAIT[self.state]
 
     def open(self) -> None:
         """Begins the session, since the handshake is accepted."""
         self.state = OPEN
 
-    def end(self, reason: DisconnectReason) -> None:
-        """Ends the connection from our side; where its client has ended it before, that is what is answered."""
+    def end(self, reason: DisconnectReason, retry_after_ms: int | None = None) -> None:
+        """Ends the connection from our side, with a close frame.
+
+        If its client has ended it before, nothing is added.
+        """
         self.reason = reason
         if self.state == OPEN:
-            self._frame = frame_for(reason)
+            self._frame = frame_for(reason, retry_after_ms)
         self.state = _ON_END[self.state]
 
     @property
@@ -75,20 +79,26 @@ class Closing:
         """True when nothing is said any more: the close frame is out, or nobody would read one."""
         return self.state in (CLOSING, CLOSED)
 
-    def answer(self, close_frame: bytes) -> None:
-        """Ends the connection from the client's side, with this for our close frame; empty where it gave no cause."""
+    def respond(self, close_frame: bytes) -> None:
+        """Ends the connection from the client's side, with `close_frame` as our response.
+
+        Empty keeps the one there is.
+        """
         if self.state <= ENDING:
             self._frame = close_frame or self._frame
         self.state = _ON_CLIENT_END[self.state]
 
     def last_words(self) -> bytes:
-        """Returns our close frame, since all that was to be said before it is out; empty where none is due."""
+        """Returns our close frame, since everything before it is out; empty if none is due."""
         close_frame, self._frame = self._frame, b""
         self.state = _ON_ALL_OUT[self.state]
         return close_frame
 
 
-def frame_for(reason: DisconnectReason) -> bytes:
-    """Returns the close frame that says a reason; empty for one that leaves nobody to tell."""
+def frame_for(reason: DisconnectReason, retry_after_ms: int | None = None) -> bytes:
+    """Returns the close frame of a reason; empty if nobody is left to read it.
+
+    Behind the word stands `retry-after-ms=N`, if that is given.
+    """
     code = CLOSE_CODES.get(reason)
-    return b"" if code is None else frame(FIN | CLOSE, close_payload(code, reason.word))
+    return b"" if code is None else frame(FIN | CLOSE, close_payload(code, with_retry(reason.word, retry_after_ms)))

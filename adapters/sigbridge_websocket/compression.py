@@ -27,9 +27,11 @@ class Compression:
         self._extension = extension
 
     def inflate(self, payload: bytes, max_bytes: int, *, begins: bool, compressed: bool, last: bool) -> bytes:
-        """Returns what a data frame holds; raises Fault where that is no deflate, or more than `max_bytes`.
+        """Returns the inflated payload of a data frame.
 
         `begins` and `last`: it is the first frame of its message, and the last; `compressed`: its bit RSV1 is set.
+
+        :raises Fault: if it is malformed, or longer than `max_bytes`.
         """
         frame = Frame(Opcode.TEXT if begins else Opcode.CONT, payload, fin=last, rsv1=compressed)
         try:

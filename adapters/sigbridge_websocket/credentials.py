@@ -18,7 +18,7 @@ SUBPROTOCOL = "jsonrpc"
 
 
 def credentials_from(authorization: Sequence[str], subprotocols: Sequence[str], client: Client) -> Credentials:
-    """Returns what these headers and the connection show: the values of each header, as text."""
+    """Returns the credentials in these headers and the connection."""
     token = bearer_token(authorization) if authorization else _subprotocol_token(subprotocols)
     return Credentials(token, client.certificate, client.address)
 
@@ -38,6 +38,7 @@ def _holds_token(name: str) -> bool:
 
 
 def _subprotocol_token(subprotocols: Sequence[str]) -> str | None:
+    """Returns the token in a subprotocol; None if there is none, or more than one."""
     names = [name.strip() for value in subprotocols for name in value.split(",")]
     encoded = [name[len(BEARER_PREFIX) :] for name in names if _holds_token(name)]
     if len(encoded) != 1:

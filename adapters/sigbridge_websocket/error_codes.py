@@ -1,4 +1,4 @@
-"""How the core's codes and reasons are called on this side: JSON-RPC error codes and WebSocket close codes.
+"""JSON-RPC error codes and WebSocket close codes, for the core's codes and reasons.
 
 Source: `docs/protocol.md`, sections "Errors" and "How a connection ends".
 """
@@ -8,13 +8,21 @@ from sigbridge.errors import Code, SignalingError
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
+INVALID_PARAMS = -32602
 
 _SERVER_ERROR = -32000
-_JSONRPC_CODES = {Code.INVALID_ARGUMENT: -32602, Code.UNIMPLEMENTED: -32601, Code.INTERNAL: -32603}
+_JSONRPC_CODES = {
+    Code.INVALID_ARGUMENT: INVALID_PARAMS,
+    Code.UNIMPLEMENTED: -32601,
+    Code.INTERNAL: -32603,
+    Code.DEADLINE_EXCEEDED: -32006,
+}
+CODES = {number: code for code, number in _JSONRPC_CODES.items()}
+"""The code of a refusal of which nothing is known but its JSON-RPC error code, where that has one alone."""
 
 
 def jsonrpc_code(code: Code) -> int:
-    """The JSON-RPC error code of a refused request."""
+    """Returns the JSON-RPC error code of a refused request."""
     return _JSONRPC_CODES.get(code, _SERVER_ERROR)
 
 
@@ -39,6 +47,7 @@ CLOSE_CODES: dict[DisconnectReason, int] = {
     DisconnectReason.NOT_UTF8: 1007,
     DisconnectReason.PROTOCOL_ERROR: 1002,
     DisconnectReason.MAX_AGE: 1012,
+    DisconnectReason.REPLACED: 4500,
     DisconnectReason.REVOKED: 4501,
     DisconnectReason.INTERNAL_ERROR: 1011,
 }

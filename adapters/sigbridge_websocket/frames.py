@@ -56,7 +56,7 @@ _unmask: Final = apply_mask
 
 
 def _meanings(*, rsv1: bool) -> list[bytes]:
-    """The tables: in each state, what every first byte says; with RSV1 where messages may be compressed."""
+    """Returns the tables: in each state, the meaning of every first byte; with RSV1 if messages may be compressed."""
     beginnings = {FIN | TEXT: _MESSAGE, FIN | BINARY: _MESSAGE, TEXT: _FRAGMENT, BINARY: _FRAGMENT}
     if rsv1:
         # Only the first frame of a message says that it is compressed (RFC 7692, section 6).
@@ -98,7 +98,10 @@ class _Fragments:
         self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
 
     def add(self, payload: bytes, *, last: bool) -> None:
-        """Adds a frame's payload; raises Fault where a text is none."""
+        """Adds a frame's payload.
+
+        :raises Fault: if a text is not UTF-8.
+        """
         self.data += payload
         if self._decoder is not None:
             try:
@@ -154,7 +157,7 @@ class FrameReader:
         return len(self._data) - self._at
 
     def taken_back(self) -> bytes:
-        """Returns all that has come, where nothing has been looked at yet, and forgets it."""
+        """Returns all bytes that have come, none of which has been looked at yet, and forgets them."""
         data, self._data = self._data, b""
         return data
 
@@ -183,7 +186,10 @@ class FrameReader:
         self.is_unfinished = False
 
     def feed(self, data: bytes) -> None:
-        """Takes bytes that arrived, in any pieces."""
+        """Appends bytes that arrived to those not read yet.
+
+        Where a frame was waited for, it is put together when it is whole.
+        """
         rest = self._rest
         if rest is not None:
             rest += data
@@ -198,7 +204,10 @@ class FrameReader:
             self._data = data
 
     def next_frame(self) -> Frame | None:
-        """Returns the next message or control frame; None where more must come first. Raises Fault."""
+        """Returns the next message or control frame; None if it has not all come.
+
+        :raises Fault: if it breaks the rules of RFC 6455.
+        """
         while True:
             data, at = self._data, self._at
             left = len(data) - at
@@ -252,7 +261,7 @@ class FrameReader:
             return Frame(opcode, payload)
 
     def _wait(self, needs: int) -> None:
-        """Keeps the beginning of a frame until so many bytes of it have come."""
+        """Keeps the beginning of a frame until `needs` bytes of it have come."""
         if self._data:
             self._rest = bytearray(self._data[self._at :])
             self._needs = needs
@@ -261,7 +270,7 @@ class FrameReader:
             self._at = 0
 
     def _take_fragment(self, opcode: int, payload: bytes, *, last: bool) -> Frame | None:
-        """Takes one frame of a message of several; returns the message with its last (RFC 6455, section 5.4)."""
+        """Adds a frame to a message of several; returns the message when this was the last (RFC 6455, section 5.4)."""
         fragments = self._fragments
         if fragments is None:
             fragments = self._fragments = _Fragments(opcode)
@@ -284,6 +293,10 @@ def _number_at(data: bytes, at: int, size: int) -> int:
 
 
 def _check_utf8(text: bytes) -> None:
+    """Checks that bytes are UTF-8.
+
+    :raises Fault: if they are not.
+    """
     try:
         text.decode()
     except UnicodeDecodeError:
@@ -294,7 +307,10 @@ def _check_utf8(text: bytes) -> None:
 
 
 def check_close(payload: bytes) -> None:
-    """Checks the payload of a client's close frame: nothing, or a code and a reason. Raises Fault."""
+    """Checks the payload of a client's close frame: nothing, or a code and a reason.
+
+    :raises Fault: if it breaks the rules of RFC 6455.
+    """
     if not payload:
         return
     _check_utf8(payload[2:])
@@ -303,6 +319,15 @@ def check_close(payload: bytes) -> None:
         raise Fault(DisconnectReason.PROTOCOL_ERROR)
 
 
+def says_goodbye(payload: bytes) -> bool:
+    """Returns whether a client's close frame means that it leaves: its code is 1000 or 1001, or there is none.
+
+    With any other code a library gives the connection up: 1011, for instance, if its own pings stay without a pong.
+    """
+    return payload[:2] in _GOODBYES
+
+
+_GOODBYES: Final = (b"", (1000).to_bytes(2, "big"), (1001).to_bytes(2, "big"))
 _CODES_OF_THE_PROTOCOL: Final = frozenset({*range(1000, 1004), *range(1007, 1015)})
 """Codes below 3000 that a close frame may have: those registered, without the three that are never sent."""
 

@@ -1,9 +1,9 @@
-"""The opening handshake of one connection, without I/O, until it is answered.
+"""The opening handshake of one connection, without I/O, until its response is known.
 
-Rule 1: an ordinary request is read and accepted by `upgrade.py`; the library reads every other, negotiates compression,
-and words the refusals in HTTP. Rule 2: the library is given the request and nothing behind it, and is forgotten with
-the handshake, for which it takes a `let_go`. Rule 3: a page that is refused is told by a close frame, for which nothing
-is made. Source: RFC 6455, section 4; `docs/protocol.md`, section "Refused at the door".
+Rule 1: `upgrade.py`, the fast path, reads and accepts most requests; the library reads every other, negotiates
+compression, and words the refusals in HTTP. Rule 2: the library is given the request and nothing behind it, and is
+forgotten with the handshake, for which it takes a `let_go`. Rule 3: a page that is refused is told by a close frame,
+for which nothing is made. Source: RFC 6455, section 4; `docs/protocol.md`, section "Refused at the door".
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from sigbridge.pending import Pending
 from sigbridge.session import Caller
 from sigbridge.settings import Settings
 from sigbridge_net.credentials import utf8_of_latin1
+from sigbridge_net.forwarding import Forwarding
 from sigbridge_net.origins import AllowedOrigins
 from sigbridge_net.refusals import close_of_refusal, refusal_of
 from sigbridge_net.wire import Client
@@ -63,6 +64,7 @@ class Handshake:
     __slots__ = (
         "_authenticator",
         "_client",
+        "_forwarding",
         "_head_end",
         "_identity",
         "_origins",
@@ -73,17 +75,24 @@ class Handshake:
         "request",
     )
 
+    # Five parameters: what is set, who is let in, and the client's connection.
     def __init__(
-        self, settings: Settings, client: Client, authenticator: Authenticator, origins: AllowedOrigins
+        self,
+        settings: Settings,
+        client: Client,
+        authenticator: Authenticator,
+        origins: AllowedOrigins,
+        forwarding: Forwarding,
     ) -> None:
         self._settings = settings
+        self._forwarding = forwarding
         self._origins = origins
         self._client = client
         self._authenticator = authenticator
         self._head_end = b""
         """The last bytes of a request that is not whole yet."""
         self._protocol: ServerProtocol | None = None
-        """The library's machine; none where the request has been ordinary until now."""
+        """The library's machine; None while the fast path may still take the request, and when it has taken it."""
         self._identity: Pending[Identity] | None = None
         """The identity of the client, where it is looked up."""
         self.request: ValidRequest | None = None
@@ -94,16 +103,19 @@ class Handshake:
 
     @property
     def address(self) -> str:
-        """The address of the client; empty where it has none."""
+        """The address of the client; empty where it has none. Until there is a request, that of the connection."""
         return self._client.address
 
     def receive(self, data: bytes, now: Instant) -> bytes:
-        """Takes what belongs to the request; returns what follows it."""
+        """Reads bytes of the request, and sets `request` or `refusal` when it is whole; returns the bytes behind it."""
         if self._protocol is None:
             # Nothing has come before.
             size = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
             upgrade = fast_upgrade(data[:size], self._settings, self._origins)
             if upgrade is not None:
+                if self._forwarding.header:
+                    value = upgrade.fields.get(self._forwarding.header)
+                    self._set_client([] if value is None else [value])
                 self.request = _accepted(upgrade, now)
                 return data[size:]
             self._protocol = negotiator(self._settings, self._origins)
@@ -115,7 +127,10 @@ class Handshake:
         return data[size:]
 
     def identify(self, request: ValidRequest, now: Instant) -> Identity | Pending[Identity]:
-        """Returns who sent a request; raises SignalingError where nobody is let in with what it shows."""
+        """Returns the identity of a request's client, or a `Pending` of it.
+
+        :raises SignalingError: if its credentials are refused.
+        """
         credentials = credentials_from(request.authorization, request.subprotocols, self._client)
         identity = self._authenticator.authenticate(credentials, now)
         if isinstance(identity, Pending):
@@ -128,7 +143,7 @@ class Handshake:
         return Caller(identity, client.address, request.user_agent, "", self._authenticator, client.certificate)
 
     def refuse(self, request: ValidRequest, error: SignalingError) -> bytes:
-        """Returns the answer that refuses a valid request.
+        """Returns the response that refuses a valid request.
 
         A page that speaks JSON-RPC is let in and told by a close frame at once, since it learns of nothing else.
         """
@@ -143,18 +158,23 @@ class Handshake:
         return response.serialize()
 
     def let_go(self) -> None:
-        """Forgets what has come of the request, and who is to be looked up: it is answered, or its client is gone."""
+        """Forgets the request and the look-up of its sender: it has its response, or its client is gone."""
         if self._protocol is not None:
             release(self._protocol)
         if self._identity is not None:
             self._identity.abandon()
             self._identity = None
 
+    def _set_client(self, values: Sequence[str]) -> None:
+        """Sets the client's address by the header of a trusted proxy."""
+        client = self._client
+        self._client = Client(self._forwarding.address_from(client.address, values), client.certificate)
+
     def _take(self, protocol: ServerProtocol, head: bytes) -> None:
-        """Gives the library bytes of the request, and looks at what it makes of them."""
+        """Gives the library bytes of the request, and judges the request when it is whole."""
         protocol.receive_data(head)
         if isinstance(protocol.handshake_exc, InvalidMessage):
-            # To what is no HTTP the library gives no answer.
+            # To what is no HTTP the library gives no response.
             self.refusal = protocol.reject(400, "Not an HTTP request\n").serialize()
             return
         for event in protocol.events_received():
@@ -164,7 +184,9 @@ class Handshake:
         self.refusal = b"".join(protocol.data_to_send())
 
     def _judge(self, protocol: ServerProtocol, request: Request) -> None:
-        """Lets the library judge a whole request."""
+        """Has the library accept or refuse a whole request, and sets `request` or `refusal` as it says."""
+        if self._forwarding.header:
+            self._set_client(request.headers.get_all(self._forwarding.header))
         response = protocol.accept(request)
         if response.status_code != 101:
             if response.status_code == 403:
@@ -185,6 +207,7 @@ class Handshake:
 
 
 def _accepted(upgrade: Upgrade, now: Instant) -> ValidRequest:
+    """Returns the valid request of an upgrade that the fast path has read."""
     chosen = select_subprotocol(upgrade.subprotocols)
     response = upgrade_response(upgrade.key, chosen, now.unix)
     return ValidRequest(

@@ -12,13 +12,15 @@ from typing import Any
 
 from jsonrpcserver import Result, Success
 from jsonrpcserver import dispatch as library_dispatch
+from msgspec import UNSET
 
 from sigbridge import errors
 from sigbridge.errors import SignalingError
 from sigbridge.hub import Hub
 from sigbridge.instant import Instant
+from sigbridge.messages import Control
 from sigbridge.session import Session, Sink
-from sigbridge_websocket.dialects import DISCOVER, DISCOVER_METHOD, Dialect
+from sigbridge_websocket.dialects import DISCOVER, SERVER_INFO, Dialect
 from sigbridge_websocket.openrpc import openrpc_document
 from sigbridge_websocket.shapes import CallId
 from sigbridge_websocket.translate import REQUESTS
@@ -29,7 +31,7 @@ logger = logging.getLogger("sigbridge.websocket")
 class Call:
     """One request on its way through jsonrpcserver: what its method needs."""
 
-    __slots__ = ("dialect", "hub", "id", "method", "now", "session", "sink", "taken", "traceparent")
+    __slots__ = ("dialect", "hub", "id", "kind", "method", "now", "session", "sink", "taken", "traceparent")
 
     def __init__(self, hub: Hub, session: Session, dialect: Dialect, method: str, now: Instant) -> None:
         self.hub = hub
@@ -37,6 +39,8 @@ class Call:
         self.dialect = dialect
         self.method = method
         self.now = now
+        self.kind = ""
+        """The kind under which it is counted, which says what carries it out."""
         self.id: CallId = None
         self.sink: Sink | None = None
         self.traceparent = ""
@@ -44,16 +48,16 @@ class Call:
         """True once its method was called: it has responded, or will."""
 
     def refuse(self, error: SignalingError) -> None:
-        """Count the request as refused, and respond."""
-        kind = self.dialect.kinds[self.method]
-        self.hub.respond(self.session, kind, error, self.id, self.now, sink=self.sink)
+        """Counts the request as refused, and responds."""
+        self.hub.respond(self.session, self.kind, error, self.id, self.now, sink=self.sink)
 
 
 def apply_method(call: Call, /, **params: Any) -> Result:
-    """Apply a request of the protocol; its outcome goes to the hub."""
+    """Applies a request of the protocol; its outcome goes to the hub."""
     call.taken = True
     try:
-        request = call.dialect.request(call.method, params)
+        has_id, in_batch = call.id is not UNSET, call.sink is not None
+        request = call.dialect.request(call.method, params, has_id=has_id, in_batch=in_batch)
     except SignalingError as error:
         call.refuse(error)
     except Exception:
@@ -65,18 +69,30 @@ def apply_method(call: Call, /, **params: Any) -> Result:
 
 
 def discover(call: Call, /, **_: Any) -> Result:
-    """Describe the methods and events of this server; see https://spec.open-rpc.org."""
+    """Responds to `rpc.discover` with the OpenRPC document of this server; see https://spec.open-rpc.org."""
     document = openrpc_document()
     call.taken = True
     call.hub.respond(call.session, DISCOVER, document, call.id, call.now, sink=call.sink)
     return Success(None)
 
 
+def server_info(call: Call, /, **_: Any) -> Result:
+    """Responds to `server.info`, which clients of older servers ask for, with empty values."""
+    call.taken = True
+    call.hub.respond(call.session, SERVER_INFO, _INFO, call.id, call.now, sink=call.sink)
+    return Success(None)
+
+
+_INFO: Mapping[str, Any] = {"addresses": [], "hostname": ""}
+
 METHODS: Mapping[str, Callable[..., Result]] = {
-    **dict.fromkeys(REQUESTS, apply_method),
-    DISCOVER_METHOD: discover,
+    **dict.fromkeys((*REQUESTS, Control.kind), apply_method),
+    DISCOVER: discover,
+    SERVER_INFO: server_info,
 }
-for _method in (apply_method, discover):
+"""The function that carries out a request, by its kind: the names of methods are a dialect's."""
+
+for _method in (apply_method, discover, server_info):
     # The library asks for it at every request, and finding it takes longer than all the rest.
     _method.__dict__["__signature__"] = inspect.signature(_method)
 
@@ -87,15 +103,14 @@ def _no_text(_: object) -> str:
 
 
 def dispatch(request: dict[str, Any], call: Call) -> None:
-    """Carry out a request whose method is one of `METHODS`; the hub queues its response, now or later."""
-    if "params" not in request:
-        # The library takes absent params for an array.
-        request = {**request, "params": {}}
+    """Carries out a request whose kind is one of `METHODS`; the hub queues its response, now or later."""
+    # The library takes absent params for an array. What it makes of an id nobody looks at.
+    known = {"method": call.kind, "params": request.get("params", {})}
     library_dispatch(
         "",
         METHODS,
         context=call,
-        deserializer=lambda _: request,
+        deserializer=lambda _: known,
         validator=lambda _: None,
         serializer=_no_text,
     )

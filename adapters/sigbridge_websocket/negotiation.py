@@ -1,4 +1,4 @@
-"""The library's machine for unusual opening handshakes: the origins and subprotocols it takes, and what it negotiates.
+"""The general path of opening handshakes: the library's machine, with the origins and subprotocols it takes.
 
 Rule 1: this file is not compiled: the library binds functions as methods, which compiled ones do not let it.
 Rule 2: who is done with a machine releases it, since it holds itself. Rule 3: the library finds the origin and words
@@ -29,7 +29,10 @@ class _Machine(ServerProtocol):
     allowed: AllowedOrigins
 
     def process_origin(self, headers: Headers) -> Origin | None:
-        """Returns the origin; raises InvalidOrigin where it is not allowed. No web page sends none."""
+        """Returns the origin of a handshake; None if it has none, as programs that are no pages.
+
+        :raises InvalidOrigin: if it is not allowed.
+        """
         origin = super().process_origin(headers)
         if origin is not None and not self.allowed.allow(origin):
             raise InvalidOrigin(origin)

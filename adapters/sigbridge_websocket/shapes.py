@@ -1,8 +1,8 @@
-"""The shapes of JSON messages, as msgspec reads and writes them: params, whole calls, errors, and what a client reads.
+"""The shapes of JSON messages, as msgspec reads and writes them: params, whole calls, and errors.
 
 Rule 1: a struct's fields are the protocol's; its types are JSON's. Rule 2: the calls refuse what they do not know, so
-that whatever is unusual takes the general path and is judged there. Rule 3: this file is not compiled: compiled classes
-lose the options of their structs. Source: `docs/protocol.md`, section "JSON-RPC over WebSocket".
+that whatever the fast path does not take is judged by the general path. Rule 3: this file is not compiled: compiled
+classes lose the options of their structs. Source: `docs/protocol.md`, section "JSON-RPC over WebSocket".
 """
 
 from collections.abc import Callable
@@ -32,6 +32,11 @@ class AnnounceParams(Struct):
     capabilities: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     room: str | None = None
+    resumable: bool | None = None
+    resume_token: str | None = None
+    last_seq: int | None = None
+    notices: bool | None = None
+    ice_servers: bool | None = None
 
 
 class OfferParams(Struct):
@@ -171,32 +176,3 @@ class ErrorResponse(Struct):
     jsonrpc: str
     error: ErrorObject
     id: RequestId
-
-
-# What a client reads: members that are not the core's own.
-
-
-class PeerInfoShape(Struct):
-    """One peer of a listing."""
-
-    peer_id: str
-    capabilities: dict[str, Any]
-    state: str
-    metadata: dict[str, Any]
-    connected_at: int
-
-
-class PeerListShape(Struct):
-    """The result of `list_peers`."""
-
-    peers: list[PeerInfoShape]
-    count: int
-    next_page_token: str = ""
-
-
-class PeerJoinedShape(Struct):
-    """Params of the event `peer_joined`."""
-
-    peer_id: str
-    capabilities: dict[str, Any]
-    metadata: dict[str, Any]

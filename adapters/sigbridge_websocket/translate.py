@@ -1,48 +1,31 @@
-"""Between JSON and the core's messages, in both directions: every name and shape of the JSON-RPC protocol.
+"""From JSON to the core's requests: every name and shape of the JSON-RPC protocol.
 
 Rule 1: what is checked here is the JSON type of a field; what a value may be is the hub's to say. Rule 2: absent and
 null are the same. Source: `docs/protocol.md`, section "JSON-RPC over WebSocket".
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from sigbridge import errors
-from sigbridge.checks import check_uint32
-from sigbridge.errors import Code, SignalingError
 from sigbridge.messages import (
     NO_CAPABILITIES,
     Announce,
-    Announced,
     Answer,
-    AnswerReceived,
     Authenticate,
-    Authenticated,
     Capabilities,
     Disconnect,
-    Disconnected,
-    Event,
-    Health,
+    GetIceServers,
     HealthCheck,
     IceCandidate,
-    IceCandidateReceived,
     ListPeers,
     Offer,
-    OfferReceived,
-    OfferRelayed,
-    PeerDisconnected,
-    PeerInfo,
-    PeerJoined,
-    PeerLeft,
-    PeerList,
-    Relayed,
-    Reply,
     Request,
 )
-from sigbridge.results import BOOLEAN_CAPABILITIES, capabilities_object
+from sigbridge.results import BOOLEAN_CAPABILITIES
 from sigbridge_websocket.shapes import (
     SYNONYMS,
     AnnounceParams,
@@ -54,46 +37,110 @@ from sigbridge_websocket.shapes import (
     ListPeersParams,
     NoParams,
     OfferParams,
-    PeerJoinedShape,
-    PeerListShape,
-    RequestId,
     SpelledCandidateParams,
     StrictAnnounce,
-    encode_json,
 )
 
 _announce: Final = StrictAnnounce
+_encode_sorted: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 # Requests.
 
-_EXPECTED = {
+EXPECTED: Final[Mapping[str, str]] = {
     "capabilities": "must be an object",
     "metadata": "must be an object",
     "sdp_mline_index": errors.UINT32_EXPECTED,
+    "sdpMLineIndex": errors.UINT32_EXPECTED,
     "page_size": errors.UINT32_EXPECTED,
+    "last_seq": errors.UINT64_EXPECTED,
+    "resumable": "must be true or false",
+    "notices": "must be true or false",
+    "ice_servers": "must be true or false",
 }
+"""Members that are no text, and what they must be."""
 _PATH = re.compile(r"at `\$\.([A-Za-z_]+)")
 
 
-def params_as(kind: type[Any], params: dict[str, Any]) -> Any:
-    """Params as a struct of `kind`; SignalingError naming the field where one has the wrong JSON type."""
+def params_as(kind: type[Any], params: dict[str, Any], expected: Mapping[str, str]) -> Any:
+    """Returns params as a struct of `kind`; `expected` says what fields that are no text must be.
+
+    :raises SignalingError: naming the field that has the wrong JSON type.
+    """
     try:
         return msgspec.convert(params, kind)
     except msgspec.ValidationError as error:
         found = _PATH.search(str(error))
         field = found[1] if found else "params"
-    raise errors.invalid_params(field, _EXPECTED.get(SYNONYMS.get(field, field), "must be a string"))
+    raise errors.invalid_params(field, expected.get(field, "must be a string"))
+
+
+def join_spellings(params: Any, spellings: Mapping[str, str], largest_index: int) -> None:
+    """Gives each field of a struct of params the value that another spelling of it has.
+
+    :raises SignalingError: naming the spelling, if two values of a field differ, or if an `sdp_mline_index` is spelled
+        otherwise and no whole number from 0 to `largest_index`: the hub would not name it as the client does.
+    """
+    names: dict[str, str] = {}
+    for spelling, field in spellings.items():
+        value = getattr(params, spelling, None)
+        if value is None:
+            continue
+        if field == "sdp_mline_index":
+            check_index(spelling, value, largest_index)
+        known = getattr(params, field)
+        if known is None:
+            setattr(params, field, value)
+            names[field] = spelling
+        elif _differ(known, value):
+            raise errors.invalid_params(spelling, f"differs from {names.get(field, field)}")
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Returns whether two values of one JSON type differ; true is not 1."""
+    if not isinstance(one, dict):
+        return one != other  # type: ignore[no-any-return]
+    try:
+        return _encode_sorted(one) != _encode_sorted(other)
+    except RecursionError:
+        return True
+
+
+def check_index(name: str, index: int, largest: int) -> None:
+    """Checks that a number is an index of a media section.
+
+    :raises SignalingError: INVALID_ARGUMENT if it is below 0 or above `largest`.
+    """
+    if not 0 <= index <= largest:
+        raise errors.invalid_params(name, index_expected(largest))
+
+
+def index_expected(largest: int) -> str:
+    """Returns the words that say what an index must be."""
+    return f"must be a whole number from 0 to {largest}"
 
 
 def announce_from_params(params: AnnounceParams) -> Announce:
-    """An announce request."""
+    """Returns the announce request that params say, with its defaults in place of what is missing."""
     capabilities = NO_CAPABILITIES if params.capabilities is None else capabilities_from_object(params.capabilities)
-    return Announce(params.peer_id, capabilities, params.metadata or {}, params.room or "")
+    return Announce(
+        params.peer_id,
+        capabilities,
+        params.metadata or {},
+        params.room or "",
+        params.resumable or False,
+        params.resume_token or "",
+        params.last_seq or 0,
+        params.notices or False,
+        params.ice_servers or False,
+    )
 
 
 def capabilities_from_object(members: dict[str, Any]) -> Capabilities:
-    """Capabilities from one object: three booleans, and every other member is an extension."""
+    """Returns the capabilities of one JSON object: three booleans, and every other member as an extension.
+
+    :raises SignalingError: INVALID_ARGUMENT if one of the three is no boolean.
+    """
     for name in BOOLEAN_CAPABILITIES:
         if not isinstance(members.get(name, False), bool):
             raise errors.invalid_params("capabilities", f"has {name}, which must be true or false")
@@ -106,27 +153,17 @@ def capabilities_from_object(members: dict[str, Any]) -> Capabilities:
 
 
 def offer_from_params(params: OfferParams) -> Offer:
-    """An offer request."""
+    """Returns an offer request."""
     return Offer(params.to_peer_id, params.sdp, params.type or "")
 
 
 def answer_from_params(params: AnswerParams) -> Answer:
-    """An answer request."""
+    """Returns an answer request."""
     return Answer(params.to_peer_id, params.sdp, params.type or "", params.offer_id or "")
 
 
 def candidate_from_params(params: CandidateParams) -> IceCandidate:
-    """A candidate request; SignalingError where a field is spelled in two ways that differ."""
-    for spelling, field in SYNONYMS.items():
-        value = getattr(params, spelling)
-        if value is None:
-            continue
-        if field == "sdp_mline_index":
-            # The hub would name the field, and not the spelling that the client used.
-            check_uint32(spelling, value)
-        if getattr(params, field) not in (None, value):
-            raise errors.invalid_params(spelling, f"differs from {field}")
-        setattr(params, field, value)
+    """Returns a candidate request."""
     return IceCandidate(
         params.to_peer_id,
         params.candidate or "",
@@ -138,22 +175,27 @@ def candidate_from_params(params: CandidateParams) -> IceCandidate:
 
 
 def disconnect_from_params(params: DisconnectParams) -> Disconnect:
-    """A disconnect request."""
+    """Returns a disconnect request."""
     return Disconnect(params.peer_id, params.offer_id or "")
 
 
 def list_peers_from_params(params: ListPeersParams) -> ListPeers:
-    """A listing request."""
+    """Returns a listing request."""
     return ListPeers(params.room, params.page_size or 0, params.page_token or "")
 
 
 def authenticate_from_params(params: AuthenticateParams) -> Authenticate:
-    """A request to be authenticated anew."""
+    """Returns a request to be authenticated anew."""
     return Authenticate(params.token)
 
 
+def get_ice_servers_from_params(_: NoParams) -> GetIceServers:
+    """Returns a request for ICE servers."""
+    return GetIceServers()
+
+
 def health_check_from_params(_: NoParams) -> HealthCheck:
-    """A health request."""
+    """Returns a health request."""
     return HealthCheck()
 
 
@@ -165,91 +207,31 @@ REQUESTS: dict[str, tuple[type[Any], Callable[[Any], Request]]] = {
     "disconnect": (DisconnectParams, disconnect_from_params),
     "list_peers": (ListPeersParams, list_peers_from_params),
     "authenticate": (AuthenticateParams, authenticate_from_params),
+    "get_ice_servers": (NoParams, get_ice_servers_from_params),
     "health_check": (NoParams, health_check_from_params),
 }
 """Method name to its params and how they become a request."""
 
 
 def request_from_params(method: str, params: dict[str, Any]) -> Request:
-    """The request that a method of `REQUESTS` asks for; SignalingError where a field has the wrong type."""
+    """Returns the request of a method of `REQUESTS` with these params.
+
+    :raises SignalingError: if a field has the wrong type, or is spelled in two ways that differ.
+    """
     kind, translate = REQUESTS[method]
-    return translate(params_as(kind, params))
+    known = params_as(kind, params, EXPECTED)
+    if kind is SpelledCandidateParams:
+        join_spellings(known, SYNONYMS, errors.MAX_UINT32)
+    return translate(known)
 
 
 def request_from_call(call: FastPathCall) -> Request:
-    """The request that a call of the fast path asks for; SignalingError where a capability is no boolean."""
+    """Returns the request of a call that the fast path has decoded.
+
+    :raises SignalingError: if a capability is no boolean.
+    """
     params: Any = call.params
     if type(params) is _announce:
         return announce_from_params(params)
     request: Request = params
     return request
-
-
-# The client's directions.
-
-
-_EVENTS: dict[str, type[Any]] = {
-    "peer_joined": PeerJoinedShape,
-    "peer_left": PeerLeft,
-    "offer": OfferReceived,
-    "answer": AnswerReceived,
-    "ice_candidate": IceCandidateReceived,
-    "peer_disconnected": PeerDisconnected,
-}
-_REPLIES: dict[type[Any], type[Any]] = {
-    Announce: Announced,
-    Offer: OfferRelayed,
-    Answer: Relayed,
-    IceCandidate: Relayed,
-    Disconnect: Disconnected,
-    ListPeers: PeerListShape,
-    HealthCheck: Health,
-    Authenticate: Authenticated,
-}
-
-
-def request_to_jsonrpc(request: Request, request_id: RequestId) -> bytes:
-    """The call that asks for a request."""
-    fields = {name: getattr(request, name) for name in request.__struct_fields__}
-    # A server that knows no `offer_id` is not to be shown an empty one.
-    params = {name: value for name, value in fields.items() if value is not None and (value or name != "offer_id")}
-    if isinstance(request, Announce):
-        params["capabilities"] = capabilities_object(request.capabilities)
-    return encode_json({"jsonrpc": "2.0", "method": request.kind, "params": params, "id": request_id})
-
-
-def reply_from_jsonrpc(request: Request, result: Any) -> Reply:
-    """The reply to `request` that a result says; msgspec.ValidationError where it says none."""
-    reply = msgspec.convert(result, _REPLIES[type(request)])
-    if isinstance(reply, PeerListShape):
-        peers = tuple(
-            PeerInfo(
-                peer.peer_id,
-                capabilities_from_object(peer.capabilities),
-                peer.state,
-                peer.metadata,
-                peer.connected_at,
-            )
-            for peer in reply.peers
-        )
-        return PeerList(peers, reply.count, reply.next_page_token)
-    return reply  # type: ignore[no-any-return]
-
-
-def error_from_jsonrpc(error: dict[str, Any]) -> SignalingError:
-    """The refusal that an error object says; its code is in `data`, where the server gave one."""
-    data = dict(error.get("data") or {})
-    code = data.pop("code", int(Code.INVALID_ARGUMENT))
-    data.pop("status", None)
-    return SignalingError(Code(code), str(error.get("message", "")), **data)
-
-
-def event_from_jsonrpc(method: str, params: dict[str, Any]) -> Event | None:
-    """The event that a notification says, or `None` where this client does not know it."""
-    kind = _EVENTS.get(method)
-    if kind is None:
-        return None
-    event = msgspec.convert(params, kind)
-    if isinstance(event, PeerJoinedShape):
-        return PeerJoined(event.peer_id, capabilities_from_object(event.capabilities), event.metadata)
-    return event  # type: ignore[no-any-return]

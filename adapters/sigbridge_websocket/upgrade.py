@@ -1,7 +1,7 @@
-"""The ordinary opening handshake, read and accepted here in a fraction of the time that the library takes.
+"""The fast path of the opening handshake: reads and accepts a request in a fraction of the time that the library takes.
 
-Rule 1: what is read here the library would accept, and take the same out of it. Rule 2: what is not written as clients
-usually write it, and what would be refused, is left to the library, whole. Source: RFC 6455, section 4.
+Rule 1: what the fast path reads the library would accept, and take the same out of it. Rule 2: what is not written as
+nearly all clients write it, and what would be refused, is left to the library, whole. Source: RFC 6455, section 4.
 """
 
 import binascii
@@ -15,9 +15,9 @@ from sigbridge.fast_paths import is_on
 from sigbridge.settings import Settings
 from sigbridge_net.origins import AllowedOrigins
 
-MAX_ORDINARY_BYTES: Final = 4096
-"""Of a request's head; far below the library's own bounds of lines."""
-MAX_ORDINARY_LINES: Final = 64
+MAX_FAST_BYTES: Final = 4096
+"""The longest head of a request that the fast path takes; far below the library's own bounds of lines."""
+MAX_FAST_LINES: Final = 64
 
 _FAST_UPGRADE: Final = is_on("fast_upgrade")
 
@@ -31,14 +31,16 @@ _names: Final = re.compile(rf"{_TOKEN}(?:, ?{_TOKEN})*+").fullmatch
 
 
 class Upgrade:
-    """What an ordinary request for a WebSocket says."""
+    """Content of a request for a WebSocket that the fast path has read."""
 
-    __slots__ = ("authorization", "from_page", "key", "subprotocols", "user_agent")
+    __slots__ = ("authorization", "fields", "from_page", "key", "subprotocols", "user_agent")
 
     def __init__(self, key: str, fields: dict[str, str]) -> None:
         authorization = fields.get("authorization")
         subprotocols = fields.get("sec-websocket-protocol")
         self.key = key
+        self.fields = fields
+        """All header fields, by name in lower case; none of them is there twice."""
         self.authorization = [] if authorization is None else [authorization]
         self.subprotocols = [] if subprotocols is None else [name.strip() for name in subprotocols.split(",")]
         """The subprotocols that it offers, in the client's order."""
@@ -48,14 +50,14 @@ class Upgrade:
 
 
 def fast_upgrade(head: bytes, settings: Settings, origins: AllowedOrigins) -> Upgrade | None:
-    """Returns what an ordinary request says, whose whole head this is; None where the library must look at it."""
-    if not _FAST_UPGRADE or len(head) > MAX_ORDINARY_BYTES or not head.isascii():
+    """Returns the content of a handshake's head, if it is written as nearly all are; None: the library must read it."""
+    if not _FAST_UPGRADE or len(head) > MAX_FAST_BYTES or not head.isascii():
         return None
     text = head.decode("ascii")
     if _head(text) is None:
         return None
     lines = text.split("\r\n")
-    if len(lines) > MAX_ORDINARY_LINES:
+    if len(lines) > MAX_FAST_LINES:
         return None
     fields: dict[str, str] = {}
     for line in lines[1:-2]:
@@ -84,7 +86,7 @@ def fast_upgrade(head: bytes, settings: Settings, origins: AllowedOrigins) -> Up
 
 
 def upgrade_response(key: str, subprotocol: str | None, unix: float) -> bytes:
-    """Returns the response that accepts, byte for byte the library's."""
+    """Returns the response that accepts a handshake, byte for byte the library's."""
     accept = binascii.b2a_base64(hashlib.sha1((key + _GUID).encode()).digest(), newline=False)  # noqa: S324 - as RFC 6455 has it
     chosen = b"" if subprotocol is None else b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode()
     return (

@@ -13,7 +13,7 @@ from sigbridge.hub import Hub
 from sigbridge.instant import NEVER, Instant
 from sigbridge.session import Session
 from sigbridge.share import FRESH
-from sigbridge_net.keepalive import Silence, closing_seconds, first_pinged_at, judge_silence, silence_due
+from sigbridge_net.keepalive import KeepaliveStep, closing_seconds, first_pinged_at, judge_silence, silence_due
 from sigbridge_net.unfinished import TotalUnfinished, Unfinished
 from sigbridge_websocket.closing import AWAITING, CLOSED, OPEN, Closing, frame_for
 from sigbridge_websocket.frames import FIN, MASKED_HEAD_BYTES, MAX_CONTROL_BYTES, PING, FrameReader, frame
@@ -46,7 +46,7 @@ class Waits:
     )
 
     def __init__(self, hub: Hub, wake: Callable[[], None], now: Instant, total: TotalUnfinished) -> None:
-        """Begins with the handshake, which has its time."""
+        """Begins with the wait for the handshake."""
         self.due = now.monotonic + hub.settings.handshake_timeout_seconds
         self.aborted = False
         self._hub = hub
@@ -76,17 +76,17 @@ class Waits:
         session = self._session
         if self._closing.state == AWAITING:
             return self._frames.waiting_bytes < READ_AHEAD_BYTES
-        if session is not None and self._rests() and not session.awaiting:
+        if session is not None and self._has_spent_share() and not session.awaiting:
             # So that a client that leaves meanwhile is known to have left: nobody says so to who does not read.
             return self._frames.waiting_bytes < READ_AHEAD_BYTES
-        return self._closing.state != OPEN or (self._frames.exhausted and self._ready())
+        return self._closing.state != OPEN or (self._frames.exhausted and self._may_take_message())
 
-    def _rests(self) -> bool:
-        """Returns whether its share is spent: it was heard when it last went on, which needs a client that reads."""
+    def _has_spent_share(self) -> bool:
+        """Returns whether the session's share of a turn is spent."""
         session = self._session
         return session is not None and session.share.state != FRESH
 
-    def _ready(self) -> bool:
+    def _may_take_message(self) -> bool:
         """Returns whether another message may be taken."""
         session, message = self._session, self._unfinished
         if message is not None and message.is_stopped:
@@ -96,7 +96,7 @@ class Waits:
         )
 
     def expire(self, now: Instant) -> None:
-        """Does what is due: gives up a handshake or a closing one, pings a silent client, drops a dead one."""
+        """Does what is due: gives up handshakes and unfinished messages, pings a silent client, drops a dead one."""
         closing, message = self._closing, self._unfinished
         if message is not None and closing.state == OPEN:
             if not self.reading():
@@ -109,7 +109,7 @@ class Waits:
         elif closing.state != OPEN:
             self._limit_end(now)
             self.aborted = now.monotonic >= closing.deadline
-        elif not self._rests() and not (self._frames.exhausted and self._ready()):
+        elif not self._has_spent_share() and not (self._frames.exhausted and self._may_take_message()):
             # Its pongs are not read either; whether it reads is the outbox's age to say.
             self._heard_at = moment = now.monotonic
             self.due = silence_due(self._hub.settings, moment, moment, self._pinged_at)
@@ -118,15 +118,19 @@ class Waits:
         if self._unfinished is not None:
             self.due = min(self.due, self._unfinished.due)
 
+    def _last_heard(self) -> float:
+        """Returns when anything came of the client; see `sigbridge.session.Session.last_heard`."""
+        return self._heard_at
+
     def _expire_silence(self, now: Instant) -> None:
-        """Pings a client that is silent, or was told nothing for long, and drops one that does not answer."""
+        """Pings a client that is silent, or was told nothing for long, and ends one that does not respond."""
         settings, moment = self._hub.settings, now.monotonic
         verdict = judge_silence(settings, self._heard_at, self._sent_at, self._pinged_at, moment)
-        if verdict is Silence.END:
+        if verdict is KeepaliveStep.END:
             self._end_from_client(b"", DisconnectReason.KEEPALIVE_TIMEOUT, now)
             self.aborted = True
             return
-        if verdict is Silence.PING:
+        if verdict is KeepaliveStep.PING:
             if _EMPTY_PING not in self._ahead:
                 # Else the carrier cannot write, and the last one waits still.
                 self._ahead.append(_EMPTY_PING)
@@ -136,8 +140,8 @@ class Waits:
 
     # What is unfinished.
 
-    def _keep(self, now: Instant) -> None:
-        """Counts what has come of a message that is not whole."""
+    def _account(self, now: Instant) -> None:
+        """Accounts for a message that is not whole; while closing, a long one ends the connection."""
         frames = self._frames
         if not frames.is_unfinished:
             self._forget(now)
@@ -153,9 +157,9 @@ class Waits:
         self.due = min(self.due, message.due)
 
     def _pace(self, message: Unfinished, now: Instant) -> None:
-        """Lets the time of a message run while its client is read from; where the end has come, there is none."""
+        """Lets the clock of an unfinished message run while its client is read from, and stops it else."""
         if self._closing.state != OPEN:
-            self._keep(now)
+            self._account(now)
         elif self.reading():
             message.go_on(now.monotonic)
         else:
@@ -163,7 +167,7 @@ class Waits:
         self.due = min(self.due, message.due)
 
     def _forget(self, now: Instant) -> None:
-        """Keeps account of no unfinished message any more."""
+        """Closes the account of an unfinished message."""
         message, self._unfinished = self._unfinished, None
         if message is not None:
             message.leave(now)
@@ -175,16 +179,17 @@ class Waits:
     # The end.
 
     def _on_end(self, reason: DisconnectReason) -> None:
-        """Says why the session has ended, where that can be said, and waits a while for the client to agree."""
-        self._closing.end(reason)
-        if reason is DisconnectReason.SLOW_CONSUMER and self._session is not None:
-            self._session.outbox.clear()
+        """Queues the close frame for the session's end, and sets the deadline of its client's response."""
+        session = self._session
+        self._closing.end(reason, None if session is None else self._hub.retry_after_ms(session, reason))
+        if reason is DisconnectReason.SLOW_CONSUMER and session is not None:
+            session.outbox.clear()
         self.due = 0.0
         self._wake()
 
     def _end_from_client(self, close_frame: bytes, reason: DisconnectReason, now: Instant) -> None:
         """Ends the connection from the client's side, with this for our close frame."""
-        self._closing.answer(close_frame)
+        self._closing.respond(close_frame)
         self._frames.clear()
         self._forget(now)
         if self._session is not None:
@@ -192,7 +197,7 @@ class Waits:
         self._limit_end(now)
 
     def _limit_end(self, now: Instant) -> None:
-        """Gives the client its time to agree to the end, once."""
+        """Sets the deadline of the closing handshake, once."""
         closing = self._closing
         if closing.deadline == NEVER:
             closing.deadline = now.monotonic + closing_seconds(self._hub.settings, closing.reason)
