@@ -49,7 +49,10 @@ class TokenAuthenticator:
         """Asks for another look at the files, after which its `Pending` resolves; None: nobody looks at them."""
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
-        """See `Authenticator`."""
+        """Returns the identity that credentials prove, or a `Pending` of it while the files of keys are read again.
+
+        :raises SignalingError: UNAUTHENTICATED if they prove none; RESOURCE_EXHAUSTED if too many were shown.
+        """
         try:
             return self._decide(credentials, now)
         except UnknownKey as unknown:
@@ -57,12 +60,16 @@ class TokenAuthenticator:
                 raise self._refusal_without_key(credentials, unknown, now) from None
             if not self._may_wait(credentials.address):
                 # Its key may be there with the next look: to who is nobody clients do not come back.
-                reason = "its kid names no key that is here, and too many wait for one"
+                reason = "its kid is unknown, and too many wait for one"
                 raise _refusal(reason, CROWDED_WAIT_MS) from None
-        return self._second_look(credentials, self.look_again())
+        return self._decide_after_reload(credentials, self.look_again())
 
     def _decide(self, credentials: Credentials, now: Instant) -> Identity:
-        """Returns the identity that credentials prove; raises SignalingError, or UnknownKey."""
+        """Returns the identity that credentials prove.
+
+        :raises SignalingError: if they are refused.
+        :raises UnknownKey: if the token's key is not among those read; reading them again may help.
+        """
         sources, address, token = self._sources, credentials.address, credentials.token
         certified = None
         if credentials.certificate is not None:
@@ -89,7 +96,11 @@ class TokenAuthenticator:
         return proven if certified is None else joined(proven, certified)
 
     def _proven(self, token: str, address: str, now: Instant) -> Identity:
-        """Returns the identity that a token proves; raises BadToken, or SignalingError where it may not be checked."""
+        """Returns the identity that a token proves.
+
+        :raises BadToken: if it proves none.
+        :raises SignalingError: if it may not be checked now.
+        """
         sources = self._sources
         if len(token) > MAX_TOKEN_LENGTH:
             raise BadToken("the token is too long")
@@ -113,12 +124,13 @@ class TokenAuthenticator:
         waiting = self._waiting
         return waiting.total() < MAX_WAITING and waiting[address_group(address)] < MAX_WAITING_OF_ADDRESS
 
-    def _second_look(self, credentials: Credentials, looked: Pending[None]) -> Pending[Identity]:
-        """Returns a `Pending` of what is decided when the files have been looked at."""
+    def _decide_after_reload(self, credentials: Credentials, looked: Pending[None]) -> Pending[Identity]:
+        """Returns a `Pending` of the decision that is made when the files of keys have been read again."""
         group = address_group(credentials.address)
         self._waiting[group] += 1
 
         def decide(_: object, then: Instant) -> Identity | SignalingError:
+            """Decides again; a token whose key is still unknown is refused."""
             self._waiting -= Counter((group,))
             try:
                 return self._decide(credentials, then)
@@ -136,9 +148,9 @@ class TokenAuthenticator:
 
 
 def _refusal(reason: str, wait: int) -> SignalingError:
-    """Returns what a client is told that is not let in, with how long it is to wait (ms), 0 for not.
+    """Returns the refusal that a client is told; `wait` is how long it is throttled (ms), 0 for not.
 
-    The reason goes along, for the log alone.
+    `reason` goes along for the log alone.
     """
     error = errors.throttled(wait) if wait else errors.unauthenticated()
     error.detail = reason

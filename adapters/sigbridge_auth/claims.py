@@ -27,7 +27,10 @@ class ClaimRules:
         self._peer_ids: Final = settings.jwt_peer_ids
 
     def identity(self, claims: dict[str, Any], proof: str, now: Instant) -> Identity:
-        """The identity that these claims make, signed by the key of that proof; BadToken where they are refused."""
+        """Returns the identity that the claims make; `proof` names the key that signed them.
+
+        :raises BadToken: if the claims are refused.
+        """
         expires_at = self._check_times(claims, now)
         issuer = self._issuer(claims)
         self._check_audience(claims)
@@ -47,7 +50,10 @@ class ClaimRules:
         )
 
     def _check_times(self, claims: dict[str, Any], now: Instant) -> float:
-        """Returns the token's end; BadToken where it has passed, or a beginning has not come."""
+        """Returns the token's end.
+
+        :raises BadToken: if it has passed, or a beginning has not come.
+        """
         expires_at = _time(claims, "exp")
         if expires_at is None:
             raise BadToken("it has no exp")
@@ -56,36 +62,46 @@ class ClaimRules:
         for name in ("nbf", "iat"):
             begins_at = _time(claims, name)
             if begins_at is not None and begins_at > now.unix + self._leeway_seconds:
-                raise BadToken(f"its {name} has not come yet")
+                raise BadToken(f"its {name} is in the future")
         return expires_at
 
     def _issuer(self, claims: dict[str, Any]) -> str:
-        """Returns the issuer, empty where none is said and none is asked for."""
+        """Returns the issuer; "" if the token names none and none is required.
+
+        :raises BadToken: if it is none of those required
+        """
         if "iss" not in claims and not self._issuers:
             return ""
         issuer = _name(claims, "iss")
         if self._issuers and issuer not in self._issuers:
-            raise BadToken("its iss is none of SIGNALING_JWT_ISSUER")
+            raise BadToken("its iss is not in SIGNALING_JWT_ISSUER")
         return issuer
 
     def _check_audience(self, claims: dict[str, Any]) -> None:
+        """Checks the audience, if the settings ask for one.
+
+        :raises BadToken: if none of the token's is theirs.
+        """
         if not self._audiences:
             return
         said = _texts(claims, "aud")
         if said is None:
             raise BadToken("it has no aud")
         if self._audiences.isdisjoint(said):
-            raise BadToken("its aud is none of SIGNALING_JWT_AUDIENCE")
+            raise BadToken("its aud is not in SIGNALING_JWT_AUDIENCE")
 
 
 def _time(claims: dict[str, Any], name: str) -> float | None:
-    """Returns a time (Unix seconds), or None where it is not said."""
+    """Returns a claim that is a time (Unix seconds), or None if it is absent.
+
+    :raises BadToken: if it is no finite number.
+    """
     if name not in claims:
         return None
     said = claims[name]
     # A bool is an int to Python, and no number to JSON.
     if type(said) not in (int, float):
-        raise BadToken(f"its {name} is no number")
+        raise BadToken(f"its {name} is not a number")
     # A whole number may be too large to be made a float, but not to be compared with one.
     if not abs(said) <= sys.float_info.max:
         raise BadToken(f"its {name} is not finite")
@@ -102,18 +118,22 @@ def _identity_name(issuer: str, subject: str) -> str:
 
 
 def _name(claims: dict[str, Any], name: str) -> str:
-    """Returns a claim that names somebody; BadToken where it would be no id of a peer."""
+    """Returns a claim that names somebody.
+
+    :raises BadToken: if it would be no id of a peer.
+    """
     if name not in claims:
         raise BadToken(f"it has no {name}")
     said = claims[name]
     if not isinstance(said, str):
-        raise BadToken(f"its {name} is no text")
+        raise BadToken(f"its {name} is not a string")
     if not _is_id(said):
         raise BadToken(f"its {name} is empty, longer than {MAX_ID_BYTES} bytes, or holds control characters")
     return said
 
 
 def _is_id(text: str) -> bool:
+    """Returns whether a text may be the id of a peer."""
     try:
         check_id("", text)
     except (SignalingError, UnicodeEncodeError):
@@ -122,7 +142,10 @@ def _is_id(text: str) -> bool:
 
 
 def _patterns(claims: dict[str, Any], *names: str) -> Patterns | None:
-    """Returns the patterns of all these claims together, or None where none is here."""
+    """Returns the patterns of all these claims together; None if the token has none of them.
+
+    :raises BadToken: if they are too many, or one is too long
+    """
     said = [texts for texts in (_texts(claims, name) for name in names) if texts is not None]
     if not said:
         return None
@@ -134,19 +157,25 @@ def _patterns(claims: dict[str, Any], *names: str) -> Patterns | None:
 
 
 def _texts(claims: dict[str, Any], name: str) -> list[str] | None:
-    """Returns the texts of a claim that is a text or a list of texts, or None where it is not here."""
+    """Returns the texts of a claim that is a text or a list of texts; None if the token has no such claim.
+
+    :raises BadToken: if it is anything else
+    """
     if name not in claims:
         return None
     said = claims[name]
     texts = [said] if isinstance(said, str) else said
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise BadToken(f"its {name} is no text and no list of texts")
+        raise BadToken(f"its {name} is neither a string nor a list of strings")
     return texts
 
 
 def _rights(claims: dict[str, Any]) -> frozenset[str]:
-    """Returns the rights that are said, of those that there are; all where none are said."""
+    """Returns the rights of a claim that exist; all rights if the claim is absent.
+
+    :raises BadToken: if it is no list of texts.
+    """
     if isinstance(claims.get("rights"), str):
-        raise BadToken("its rights are no list of texts")
+        raise BadToken("its rights are not a list of strings")
     said = _texts(claims, "rights")
     return ALL_RIGHTS if said is None else ALL_RIGHTS.intersection(said)

@@ -3,7 +3,8 @@
 Rule 1: *distinct* wrong tokens count. None at all, or the same one again, counts once in `WINDOW_SECONDS`: a device
 with an old token in a loop is no guesser. Rule 2: what is good goes through, whatever else comes from its address: here
 is decided about what is wrong, and about signatures that must be checked to know. Rule 3: nothing is delayed. Rule 4:
-what is kept has a bound, whatever clients do, and holds digests alone. Source: `docs/security.md`.
+what is kept has a bound, whatever clients do, and holds digests alone. Rule 5: nothing is counted against the address
+of a trusted proxy, which all its clients have where it says no other. Source: `docs/security.md`.
 
 The states of an address, or of an IPv6 network of 64 bits:
 
@@ -16,7 +17,7 @@ import math
 from collections import OrderedDict
 from typing import Final
 
-from sigbridge.addresses import address_group
+from sigbridge.addresses import NO_ADDRESSES, AddressSet, address_group
 
 WINDOW_SECONDS: Final = 60.0
 MAX_WRONG: Final = 20
@@ -47,7 +48,7 @@ class _Address:
         """The begin of the second in which those were taken."""
 
     def begin_second(self, now: float) -> None:
-        """Begins to count checks anew, where the second has passed."""
+        """Resets the count of checks if the second of the last ones has passed."""
         if now >= self.checks_since + 1.0:
             self.checks_since, self.checks = now, 0
 
@@ -55,42 +56,44 @@ class _Address:
 class Guesses:
     """The wrong tokens of all addresses, on all protocols; times are monotonic seconds, waits are milliseconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, proxies: AddressSet = NO_ADDRESSES) -> None:
+        """Begins with nothing; nothing is ever counted against `proxies`."""
+        self._proxies = proxies
         self._addresses: OrderedDict[str, _Address] = OrderedDict()
         self._reconsidered = -math.inf
         """The moment of the last change of the sources: what was wrong before may be good."""
 
     def __len__(self) -> int:
-        """The number of addresses that are remembered."""
+        """Returns the number of addresses that are remembered."""
         return len(self._addresses)
 
     def count(self, address: str, digest: bytes | None, now: float) -> int:
-        """Counts a wrong token by its digest, or a client without one; returns how long it is to wait, 0 for not.
+        """Counts a wrong token by its digest, or a client without one; returns its wait (ms).
 
-        With 0 it is refused as anybody is; else it is throttled.
+        At 0 it is refused as anybody is, else it is throttled.
         """
-        if not _may_be_throttled(address):
+        if not self._may_be_throttled(address):
             return 0
-        known = self._known(address) or self._add(address)
-        wait, key = _wait(known, now), _key(digest)
+        known = self._account_of(address) or self._add(address)
+        wait, key = _throttled_ms(known, now), _digest_key(digest)
         if key in known.wrong:
             return wait
         if len(known.wrong) >= MAX_KEPT:
             del known.wrong[next(iter(known.wrong))]
         known.wrong[key] = now
-        return _wait(known, now)
+        return _throttled_ms(known, now)
 
     def take_checks(self, address: str, digest: bytes, signatures: int, now: float, *, unknown: bool = False) -> int:
-        """Takes the checks of a token's signatures; returns how long it is to wait for them, 0 where they may be now.
+        """Takes the checks of a token's signatures; returns how long the client must wait for them (ms), 0 for not.
 
         They are not limited before an address is throttled, but for tokens that name an `unknown` key, which are no
         guesses: of these see `count_vain`.
         """
-        known = self._known(address)
-        wait = 0 if known is None else _wait(known, now)
+        known = self._account_of(address)
+        wait = 0 if known is None else _throttled_ms(known, now)
         if known is None or not (wait or unknown):
             return 0
-        if wait and known.wrong.get(_key(digest), -math.inf) > self._reconsidered:
+        if wait and known.wrong.get(_digest_key(digest), -math.inf) > self._reconsidered:
             # It is known to be wrong: that takes no signature from others at the same address.
             return wait
         known.begin_second(now)
@@ -102,23 +105,23 @@ class Guesses:
 
     def count_vain(self, address: str, signatures: int, now: float) -> None:
         """Counts the signatures that were checked in vain for a token that names an unknown key."""
-        if not signatures or not _may_be_throttled(address) or self.wait(address, now):
+        if not signatures or not self._may_be_throttled(address) or self.wait(address, now):
             # Of an address that is throttled they were counted before.
             return
-        known = self._known(address) or self._add(address)
+        known = self._account_of(address) or self._add(address)
         known.begin_second(now)
         known.checks += signatures
 
     def wait(self, address: str, now: float) -> int:
-        """Returns how long an address is throttled; 0 where it is not."""
-        known = self._known(address)
-        return 0 if known is None else _wait(known, now)
+        """Returns how long an address is still throttled (ms); 0 if it is not."""
+        known = self._account_of(address)
+        return 0 if known is None else _throttled_ms(known, now)
 
     def reconsider(self, now: float) -> None:
-        """Takes no token for known any more, since the sources have changed; the counts stay."""
+        """Marks all wrong tokens as unchecked, since the sources have changed; the counts stay."""
         self._reconsidered = now
 
-    def _known(self, address: str) -> _Address | None:
+    def _account_of(self, address: str) -> _Address | None:
         """Returns what is remembered of an address, which has been looked at then."""
         if not self._addresses:
             return None
@@ -129,23 +132,27 @@ class Guesses:
         return known
 
     def _add(self, address: str) -> _Address:
+        """Begins to remember an address; the one looked at least recently is forgotten for it."""
         if len(self._addresses) >= MAX_ADDRESSES:
             self._addresses.popitem(last=False)
         known = self._addresses[address_group(address)] = _Address()
         return known
 
+    def _may_be_throttled(self, address: str) -> bool:
+        """Returns whether wrong tokens from an address count.
 
-def _may_be_throttled(address: str) -> bool:
-    """Returns whether wrong tokens from an address count; it is empty for unix sockets, which all would share."""
-    return bool(address)
+        It is empty for unix sockets, which all would share, as they would the address of a proxy that forwards none.
+        """
+        return bool(address) and address not in self._proxies
 
 
-def _key(digest: bytes | None) -> int:
+def _digest_key(digest: bytes | None) -> int:
+    """Returns the first eight bytes of a token's digest as a number; another one for no token."""
     return _NO_TOKEN if digest is None else int.from_bytes(digest[:8])
 
 
-def _wait(known: _Address, now: float) -> int:
-    """Forgets what is older than a window; returns how long until the address is throttled no more, or 0."""
+def _throttled_ms(known: _Address, now: float) -> int:
+    """Forgets wrong tokens that are older than a window; returns how long the address is throttled (ms), 0 for not."""
     wrong = known.wrong
     while wrong and wrong[oldest := next(iter(wrong))] <= now - WINDOW_SECONDS:
         del wrong[oldest]

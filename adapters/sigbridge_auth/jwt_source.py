@@ -29,7 +29,7 @@ Gate: TypeAlias = Callable[[int, bool], None]
 """Is told before so many signatures are checked for one token, and whether it names a key that is not here."""
 
 
-def _open_gate(signatures: int, unknown: bool) -> None:
+def _allow_checks(signatures: int, unknown: bool) -> None:
     """Lets every signature be checked."""
 
 
@@ -37,7 +37,10 @@ class JwtSource:
     """Checks JWTs by the keys of files, and remembers which were good."""
 
     def __init__(self, settings: Settings) -> None:
-        """Reads the files of keys; SettingError where one is no good."""
+        """Reads the files of keys.
+
+        :raises SettingError: if a file is invalid.
+        """
         self._settings = settings
         self._rules = ClaimRules(settings)
         self._keys: Keys = self.read()
@@ -48,7 +51,7 @@ class JwtSource:
         """The files that it is made of."""
 
     def cached(self, token: str, now: Instant) -> Identity | None:
-        """The identity of a token that was found good before and has not expired; `None` where it is not known."""
+        """Returns the identity of a token that was found good before and has not expired; None if it is not known."""
         if len(token) > MAX_TOKEN_BYTES:
             return None
         digest = _digest(token)
@@ -61,17 +64,19 @@ class JwtSource:
         self._cache.move_to_end(digest)
         return identity
 
-    def verify(self, token: str, now: Instant, gate: Gate = _open_gate) -> Identity:
-        """The identity that a token proves; raises BadToken, or UnknownKey where its key is not here.
+    def verify(self, token: str, now: Instant, gate: Gate = _allow_checks) -> Identity:
+        """Returns the identity that a token proves; its signature is checked, and it is remembered as known.
 
-        It checks the signature, whether the token is known or not, and then knows it. What `gate` raises, it raises
-        before any is checked.
+        `gate` is called before a signature is checked, and what it raises is raised here.
+
+        :raises BadToken: if the token proves no identity.
+        :raises UnknownKey: if its key is not among those read.
         """
         signed, claims_part, signature, header = _parts(token)
         key = self._signer(header, signed, signature, gate)
-        claims = _object(claims_part)
+        claims = _json_object(claims_part)
         if claims is None:
-            raise BadToken("its claims are no JSON object")
+            raise BadToken("its claims are not a JSON object")
         identity = self._rules.identity(claims, key.proof, now)
         digest = _digest(token)
         self._cache[digest] = identity
@@ -81,7 +86,10 @@ class JwtSource:
         return identity
 
     def read(self) -> "Keys":
-        """Reads the files, in any thread, and changes nothing; SettingError where one is no good."""
+        """Reads the files, in any thread, and changes nothing.
+
+        :raises SettingError: if a file is invalid.
+        """
         # Where no JWTs are set, no library that reads keys is loaded.
         from sigbridge_auth.keys import read_keys
 
@@ -93,20 +101,24 @@ class JwtSource:
         self._cache.clear()
 
     def review(self, identity: Identity) -> Identity | None:
-        """The identity as it is by the keys of now: itself, or `None` where its key is gone.
+        """Returns the identity as it is by the keys of now: itself, or `None` where its key is gone.
 
         A key that has another name now is the same. Identities of other sources are returned as they are.
         """
         return identity if identity.source != "jwt" or identity.proof in self._keys.proofs else None
 
     def _signer(self, header: dict[str, Any], signed: bytes, signature: bytes, gate: Gate) -> "Key":
-        """Returns the key that has signed a token; BadToken where it is none of those that may have."""
+        """Returns the key that has signed a token; `gate` is asked before signatures are checked.
+
+        :raises BadToken: if its header is invalid, or none of the keys that fit it has signed the token.
+        :raises UnknownKey: if its `kid` is not among those read, and none that fits has signed it.
+        """
         keys = self._keys
         algorithm, kid = header.get("alg"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in keys.algorithms:
-            raise BadToken("its alg is none that is taken")
+            raise BadToken("its alg is not supported")
         if "kid" in header and not isinstance(kid, str):
-            raise BadToken("its kid is no text")
+            raise BadToken("its kid is not a string")
         fitting = keys.fitting(algorithm, kid)
         # A name can be added to a set of keys, and to no other file.
         unknown = kid is not None and keys.named and not keys.knows(kid)
@@ -116,30 +128,33 @@ class JwtSource:
             if key.checks[algorithm](signed, signature):
                 return key
         if unknown:
-            raise UnknownKey("its kid names no key that is here", len(fitting))
+            raise UnknownKey("its kid is unknown", len(fitting))
         raise BadToken("its signature is wrong" if fitting else "its alg fits none of the keys that may have signed it")
 
 
 def _parts(token: str) -> tuple[bytes, bytes, bytes, dict[str, Any]]:
-    """Returns what is signed of a token, its claims (undecoded), its signature and its header; BadToken for others."""
+    """Returns what is signed of a token, its claims (undecoded), its signature and its header.
+
+    :raises BadToken: if it is not a JWT of three parts.
+    """
     if len(token) > MAX_TOKEN_BYTES:
         raise BadToken(f"it is longer than {MAX_TOKEN_BYTES} bytes")
     if not token.isascii():
-        raise BadToken("it is no JWT")
+        raise BadToken("it is not a JWT")
     parts = token.encode().split(b".")
     if len(parts) != 3:
-        raise BadToken("it is encrypted (JWE)" if len(parts) == 5 else "it is no JWT")
-    header, signature = _object(parts[0]), _bytes(parts[2])
+        raise BadToken("it is encrypted (JWE)" if len(parts) == 5 else "it is not a JWT")
+    header, signature = _json_object(parts[0]), _bytes(parts[2])
     if header is None or signature is None:
-        raise BadToken("its header is no JSON object, or its signature no Base64")
+        raise BadToken("its header is not a JSON object, or its signature not Base64")
     if "crit" in header:
-        raise BadToken("its header has crit: extensions are not known here")
+        raise BadToken("its header has crit: extensions are not supported")
     if header.get("b64", True) is not True:
         raise BadToken("its header says that its claims are not in Base64")
     return b".".join(parts[:2]), parts[1], signature, header
 
 
-def _object(part: bytes) -> dict[str, Any] | None:
+def _json_object(part: bytes) -> dict[str, Any] | None:
     """Returns the JSON object in a part of a token; None where there is none."""
     data = _bytes(part)
     if data is None:

@@ -118,17 +118,20 @@ class Keys:
         return kid in self._by_kid
 
     def fitting(self, algorithm: str, kid: str | None) -> list[Key]:
-        """The keys that a token's signature may be by, `MAX_TRIED` at most.
+        """Returns the keys that may have made a token's signature, `MAX_TRIED` at most.
 
-        A token that says no name may be signed by any. One that does is signed by the keys of that name, or, where it
-        is the name of none, by one that has no name: those who sign give one to every token, and PEM files to no key.
+        A token without a key's name may be signed by any. One with a name is signed by the keys of that name, or, if
+        there is none of it, by one without a name: those who sign give one to every token, and PEM files to no key.
         """
         among = self._all if kid is None else self._by_kid.get(kid, self._nameless)
         return [key for key in among if algorithm in key.checks][:MAX_TRIED]
 
 
 def read_keys(settings: Settings) -> Keys:
-    """Reads the files that the settings name; SettingError where one is no good, or holds no key."""
+    """Reads the files that the settings name.
+
+    :raises SettingError: if a file is invalid, or holds no key.
+    """
     keys: list[Key] = []
     for field, what, read in (
         ("jwt_key_file", "public keys in a PEM file", _pem_keys),
@@ -144,7 +147,7 @@ def read_keys(settings: Settings) -> Keys:
 
 
 def _add_keys(keys: list[Key], path: str, read: Callable[[bytes], Iterator[Key]]) -> str:
-    """Adds the keys of a file; returns why it is no good, or an empty text. It raises nothing that holds a key."""
+    """Adds the keys of a file; returns why the file is invalid, or an empty text, which never holds a key."""
     try:
         found = list(read(Path(path).read_bytes()))
     except OSError as error:
@@ -165,44 +168,53 @@ def _add_keys(keys: list[Key], path: str, read: Callable[[bytes], Iterator[Key]]
 
 
 def _pem_keys(data: bytes) -> Iterator[Key]:
-    """Makes keys of the blocks of a PEM file, around which may stand remarks."""
+    """Yields the keys of a PEM file; other text between its blocks is skipped.
+
+    :raises BadKeys: if it holds anything but public keys that sign JWTs.
+    """
     if b"PRIVATE KEY-----" in data:
         raise BadKeys("it holds a private key")
     blocks = list(_BLOCK.finditer(data))
     if len(blocks) != data.count(b"-----BEGIN "):
-        raise BadKeys("a block of it has no end")
+        raise BadKeys("a block has no end")
     for place, block in enumerate(blocks, 1):
         if block[1] not in _PUBLIC_LABELS:
-            raise BadKeys(f"block {place} is no public key")
+            raise BadKeys(f"block {place} is not a public key")
         try:
             public = load_pem_public_key(block[0])
         except (ValueError, UnsupportedAlgorithm):
             raise BadKeys(f"key {place} cannot be read") from None
         key = _public_key(public, place)
         if key is None:
-            raise BadKeys(f"key {place} is of a kind that signs no JWTs")
+            raise BadKeys(f"key {place} is of a kind that cannot sign JWTs")
         yield key
 
 
 def _jwks_keys(data: bytes) -> Iterator[Key]:
-    """Makes keys of a JWK set; leaves out those that are for something else, or of a kind that is not known here."""
+    """Yields the keys of a JWK set that check signatures; other kinds and uses are skipped.
+
+    :raises BadKeys: if it is no JWK set, or holds a private key.
+    """
     try:
         found = read_json(data)
     except ValueError:
-        raise BadKeys("it is no JSON") from None
+        raise BadKeys("it is not JSON") from None
     jwks = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(jwks, list):
-        raise BadKeys("it is no object that holds a list, keys")
+        raise BadKeys("it is not an object with a list named keys")
     for place, jwk in enumerate(jwks, 1):
         if not isinstance(jwk, dict):
-            raise BadKeys(f"key {place} is no object")
+            raise BadKeys(f"key {place} is not an object")
         key = _jwk_key(jwk, place)
         if key is not None:
             yield key
 
 
 def _jwk_key(jwk: dict[str, Any], place: int) -> Key | None:
-    """Makes a key of a JWK; None where no JWT is checked by it."""
+    """Returns the key in a JWK; None if it is of a kind or use that checks no JWT.
+
+    :raises BadKeys: if it is a secret, private, malformed, or cannot be read
+    """
     kind, curve = jwk.get("kty"), jwk.get("crv")
     if kind == "oct":
         raise BadKeys(f"key {place} is a secret (oct)")
@@ -214,7 +226,7 @@ def _jwk_key(jwk: dict[str, Any], place: int) -> Key | None:
         return None
     kid = jwk.get("kid")
     if "kid" in jwk and not isinstance(kid, str):
-        raise BadKeys(f"the kid of key {place} is no text")
+        raise BadKeys(f"the kid of key {place} is not a string")
     try:
         public = read(jwk)
     except (ValueError, TypeError, InvalidKeyError, UnsupportedAlgorithm):
@@ -227,7 +239,10 @@ def _jwk_key(jwk: dict[str, Any], place: int) -> Key | None:
 
 
 def _public_key(public: object, place: int) -> Key | None:
-    """Makes a key with every algorithm that fits it; None for a kind that signs no JWTs."""
+    """Returns a key with every algorithm that fits it; None for a kind that signs no JWTs.
+
+    :raises BadKeys: if it is an RSA key that is too short
+    """
     algorithms: Mapping[str, Any] = {}
     if isinstance(public, RSAPublicKey):
         if public.key_size < MIN_RSA_BITS:
@@ -250,7 +265,10 @@ def _public_key(public: object, place: int) -> Key | None:
 
 
 def _secrets(data: bytes) -> Iterator[Key]:
-    """Makes keys of lines; a line's end is no part of its secret, all else is."""
+    """Yields the secrets of a file, one a line, without the line's end.
+
+    :raises BadKeys: if a line is too short, or a key and no secret.
+    """
     if b"-----BEGIN " in data or data.lstrip().startswith(b"{"):
         # What everybody may know would be taken for a secret.
         raise BadKeys("it holds keys and no secrets")
@@ -269,6 +287,8 @@ def _secrets(data: bytes) -> Iterator[Key]:
 
 
 def _check_by(algorithm: Any, key: Any) -> Check:
+    """Returns the function that checks a signature of a message by one algorithm and key."""
+
     def check(message: bytes, signature: bytes) -> bool:
         good: bool = algorithm.verify(message, key, signature)
         return good

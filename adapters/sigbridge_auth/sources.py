@@ -7,6 +7,7 @@ token names. Rule 3: who shows nothing and is asked for nothing is nobody in par
 
 from typing import Any, Final
 
+from sigbridge.addresses import AddressSet
 from sigbridge.auth import ALL_RIGHTS, ANYBODY, Certificate, Identity, StaticTokens
 from sigbridge.instant import Instant
 from sigbridge.patterns import Patterns
@@ -23,13 +24,16 @@ class Sources:
     """All sources of a server, and the wrong tokens that were shown to it."""
 
     def __init__(self, settings: Settings) -> None:
-        """Reads the files that are set; SettingError where one is no good."""
+        """Reads the files that are set.
+
+        :raises SettingError: if a file is invalid.
+        """
         self.has_tokens: Final = settings.has_tokens
         """False where no token proves anything, so that what is shown is ignored."""
         self.certificate_is_enough: Final = settings.certificate_is_enough
         self.anonymous: Final = _anonymous(settings)
         """The identity of those who show nothing and are asked for nothing."""
-        self.guesses: Final = Guesses()
+        self.guesses: Final = Guesses(AddressSet(settings.trusted_proxies))
         self.jwt: Final = JwtSource(settings) if settings.has_jwt_keys else None
         self._token_file: Final = TokenFile(settings.tokens_file) if settings.tokens_file else None
         self._shared: Final = StaticTokens(settings.auth_tokens) if settings.auth_tokens else None
@@ -40,9 +44,9 @@ class Sources:
         """The sources that are made of files, which may change."""
 
     def known(self, token: str, now: Instant) -> Identity | None:
-        """The identity of a token that needs no signature to be checked; `None` where there is none.
+        """Returns the identity of a token that is known without checking a signature; None for other tokens.
 
-        Raises BadToken where the token is known and no good any more.
+        :raises BadToken: if the token is known and has expired.
         """
         identity = None if self._token_file is None else self._token_file.identify(token, now)
         if identity is not None:
@@ -52,10 +56,13 @@ class Sources:
         return None if self.jwt is None else self.jwt.cached(token, now)
 
     def certified(self, certificate: Certificate, now: Instant) -> Identity:
-        """The identity of a certificate; BadToken where it names nobody, or has expired on a long connection."""
+        """Returns the identity of a certificate.
+
+        :raises BadToken: if it has no subject, or has expired on a long connection.
+        """
         subject, end = certificate.subject, certificate.expires_at
         if not subject:
-            raise BadToken("the certificate names nobody")
+            raise BadToken("the certificate has no name")
         if end is not None and end <= now.unix:
             raise BadToken("the certificate has expired")
         peer_ids = frozenset((subject,)) if self._subject_is_peer_id else None
@@ -73,9 +80,10 @@ class JoinedProof:
 
 
 def joined(token: Identity, certificate: Identity) -> Identity:
-    """Returns the identity of a client that has shown both: the token's if it names somebody, else the certificate's.
+    """Returns the identity of a client that has shown a token and a certificate.
 
-    It has the rooms and rights of the token, the peer ids that both allow, and the earlier of both ends.
+    It is the token's if that names somebody, else the certificate's, with the rooms and rights of the token, the peer
+    ids that both allow, and the earlier of both ends.
     """
     if token is ANYBODY:
         return certificate
@@ -84,7 +92,9 @@ def joined(token: Identity, certificate: Identity) -> Identity:
     if isinstance(certificate.peer_ids, frozenset):
         own = certificate.peer_ids
         peer_ids = own if peer_ids is None else frozenset(peer_id for peer_id in own if peer_id in peer_ids)
-    first = min((end for end in (token, certificate) if end.expires_at is not None), key=_end, default=token)
+    first = min(
+        (end for end in (token, certificate) if end.expires_at is not None), key=_last_valid_second, default=token
+    )
     return Identity(
         named.subject,
         peer_ids,
@@ -100,7 +110,8 @@ def joined(token: Identity, certificate: Identity) -> Identity:
     )
 
 
-def _end(identity: Identity) -> float:
+def _last_valid_second(identity: Identity) -> float:
+    """Returns when a proof ends, its leeway included (Unix seconds)."""
     return (identity.expires_at or 0.0) + identity.leeway_seconds
 
 
@@ -117,7 +128,10 @@ class ReviewedSource:
         return self._source.paths
 
     def read(self) -> Any:
-        """Reads the files, in any thread, and changes nothing; SettingError where one is no good."""
+        """Reads the files, in any thread, and changes nothing.
+
+        :raises SettingError: if a file is invalid.
+        """
         return self._source.read()
 
     def put(self, content: Any, now: Instant) -> None:
@@ -126,7 +140,10 @@ class ReviewedSource:
         self._guesses.reconsider(now.monotonic)
 
     def review(self, identity: Identity) -> Identity | None:
-        """The identity as it is now, itself where nothing has changed; `None` where what proved it is gone or less."""
+        """Returns the identity as it is now, itself if nothing has changed.
+
+        None if its proof is gone, or allows less.
+        """
         proof = identity.proof
         if not isinstance(proof, JoinedProof):
             return self._source.review(identity)
@@ -137,6 +154,7 @@ class ReviewedSource:
 
 
 def _anonymous(settings: Settings) -> Identity:
+    """Returns the identity of clients that show nothing, as the settings limit it."""
     identity = Identity(
         "",
         Patterns(settings.anonymous_peer_ids) if settings.anonymous_peer_ids else None,

@@ -5,10 +5,10 @@ from typing import Any
 
 
 def read_json(data: bytes) -> Any:
-    """Returns the value of a JSON text (RFC 8259) in UTF-8.
+    """Returns the value of a JSON text (RFC 8259) in UTF-8; a number too large for a float is infinite, as in Python.
 
-    Raises ValueError where it is none, where an object has a member twice, where numbers are none of JSON's (NaN), and
-    where it nests deeper than Python reads. A number too large for a float is infinite, as Python has it.
+    :raises ValueError: if it is malformed, nests deeper than Python reads, repeats a member in an object, or has NaN or
+        Infinity.
     """
     try:
         return _DECODER.decode(data.decode())
@@ -17,9 +17,13 @@ def read_json(data: bytes) -> Any:
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the members of an object as a dict.
+
+    :raises ValueError: if a name is repeated.
+    """
     made = dict(members)
     if len(made) != len(members):
-        raise ValueError("a member stands twice")
+        raise ValueError("a duplicate member")
     return made
 
 

@@ -40,20 +40,25 @@ class TokenFile:
     """The tokens of a file, as they were when it was last read."""
 
     def __init__(self, path: str) -> None:
-        """Reads the file; SettingError where it is no good."""
+        """Reads the file.
+
+        :raises SettingError: if the file is invalid.
+        """
         self.paths = (path,)
         """The files that it is made of."""
         self._entries = self.read()
 
     def __len__(self) -> int:
-        """The number of tokens."""
+        """Returns the number of tokens."""
         return len(self._entries)
 
     def identify(self, token: str, now: Instant) -> Identity | None:
-        """The identity that a token proves; `None` where it is not in the file. Raises BadToken where it has expired.
+        """Returns the identity that a token proves; None if it is not in the file.
 
         A dict finds it in a time that depends on the digest, of which a client that does not know the token can make
         nothing: to get nearer to a digest it would have to find a text for it, and what it learns tells it none.
+
+        :raises BadToken: if it has expired.
         """
         identity = self._entries.get(token_digest(token))
         if identity is not None and identity.expires_at is not None and identity.expires_at <= now.unix:
@@ -61,30 +66,33 @@ class TokenFile:
         return identity
 
     def read(self) -> Entries:
-        """Reads the file, in any thread, and changes nothing; SettingError where it is no good."""
+        """Reads the file, in any thread, and changes nothing.
+
+        :raises SettingError: if the file is invalid.
+        """
         (path,) = self.paths
         try:
             with Path(path).open("rb") as file:
                 content = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
-            raise _wrong(path, f"cannot be read ({error.strerror})") from None
+            raise _setting_error(path, f"cannot be read ({error.strerror})") from None
         if len(content) > MAX_FILE_BYTES:
-            raise _wrong(path, f"is larger than {MAX_FILE_BYTES} bytes")
+            raise _setting_error(path, f"is larger than {MAX_FILE_BYTES} bytes")
         try:
             text = content.decode()
         except UnicodeDecodeError:
-            raise _wrong(path, "is no text in UTF-8") from None
+            raise _setting_error(path, "is not UTF-8 text") from None
         found: Entries = {}
         places: dict[bytes, str] = {}
-        for place, members in _tables(path, text) if path.lower().endswith(".toml") else _lines(path, text):
+        for place, members in _tables(path, text) if path.lower().endswith(".toml") else _json_lines(path, text):
             if len(found) >= MAX_ENTRIES:
-                raise _wrong(path, f"has more than {MAX_ENTRIES} tokens")
+                raise _setting_error(path, f"has more than {MAX_ENTRIES} tokens")
             try:
                 digest, identity = _entry(members)
             except ValueError as error:
-                raise _wrong(path, f"{place}: {error}") from None
+                raise _setting_error(path, f"{place}: {error}") from None
             if digest in found:
-                raise _wrong(path, f"{place}: the same token as in {places[digest]}")
+                raise _setting_error(path, f"{place}: the same token as in {places[digest]}")
             found[digest], places[digest] = identity, place
         return found
 
@@ -93,16 +101,16 @@ class TokenFile:
         self._entries = content
 
     def review(self, identity: Identity) -> Identity | None:
-        """The identity as it is by the content of now: `None` where its entry is gone or narrowed.
+        """Returns an identity as the file has it now: itself if nothing has changed or it is of another source.
 
-        Those of other sources, and those of which nothing has changed, are returned as they are.
+        None if its entry is gone or allows less.
         """
         if not isinstance(identity.proof, EntryProof):
             return identity
         present = self._entries.get(identity.proof.digest)
         if present is None or _is_narrowed(identity, present):
             return None
-        return identity if _facts(identity) == _facts(present) else present
+        return identity if _compared_fields(identity) == _compared_fields(present) else present
 
 
 class EntryProof:
@@ -117,18 +125,19 @@ class EntryProof:
 # Narrower and wider.
 
 
-def _facts(identity: Identity) -> tuple[object, ...]:
+def _compared_fields(identity: Identity) -> tuple[object, ...]:
+    """Returns the fields of an identity that are compared when the file was read again."""
     return (identity.subject, identity.peer_ids, identity.rooms, identity.rights, identity.expires_at)
 
 
 def _is_narrowed(old: Identity, new: Identity) -> bool:
-    """Returns whether there is anything that the old one was, or might do, and the new one is not, or may not."""
+    """Returns whether a new entry allows less than the old one, ends earlier, or is another subject's."""
     return (
         new.subject != old.subject
         or not old.rights <= new.rights
         or not _covers(new.peer_ids, old.peer_ids)
         or not _covers(new.rooms, old.rooms)
-        or _end(new) < _end(old)
+        or _expiry_or_inf(new) < _expiry_or_inf(old)
     )
 
 
@@ -139,33 +148,41 @@ def _covers(new: Container[str] | None, old: Container[str] | None) -> bool:
     return isinstance(new, Patterns) and isinstance(old, Patterns) and new.covers(old)
 
 
-def _end(identity: Identity) -> float:
+def _expiry_or_inf(identity: Identity) -> float:
+    """Returns when an identity ends (Unix seconds); infinity if never."""
     return math.inf if identity.expires_at is None else identity.expires_at
 
 
 # The file.
 
 
-def _wrong(path: str, what: str) -> SettingError:
+def _setting_error(path: str, what: str) -> SettingError:
+    """Returns the error of a file that cannot be used, with the variable that names it."""
     return SettingError(f"{VARIABLE} is {path!r}: {what}")
 
 
 def _tables(path: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Returns the `[[token]]` tables of TOML, each with its place."""
+    """Yields the `[[token]]` tables of TOML, each with its place.
+
+    :raises SettingError: if it is no TOML, or has anything else
+    """
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         # What else the library says may hold what is written there.
         line = _TOML_LINE.search(str(error))
-        raise _wrong(path, f"line {line[1]}: no TOML" if line else "no TOML") from None
+        raise _setting_error(path, f"line {line[1]}: no TOML" if line else "no TOML") from None
     tables = document.pop("token", [])
     if document or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise _wrong(path, "expected [[token]] tables, and nothing else beside them")
+        raise _setting_error(path, "expected [[token]] tables, and nothing else beside them")
     return ((f"table {number}", table) for number, table in enumerate(tables, 1))
 
 
-def _lines(path: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Returns the JSON objects of a file that has one on each line, each with its place."""
+def _json_lines(path: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the JSON objects of a file that has one on each line, each with its place; skips empty lines and comments.
+
+    :raises SettingError: if another line is no JSON object
+    """
     for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
@@ -175,7 +192,7 @@ def _lines(path: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         except ValueError:
             members = None
         if not isinstance(members, dict):
-            raise _wrong(path, f"line {number}: no JSON object, or one in which a member stands twice")
+            raise _setting_error(path, f"line {number}: not a JSON object, or one with a duplicate member")
         yield f"line {number}", members
 
 
@@ -183,7 +200,10 @@ def _lines(path: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _entry(members: dict[str, Any]) -> tuple[bytes, Identity]:
-    """Returns the digest of an entry's token, and the identity that it proves."""
+    """Returns the digest of an entry's token, and the identity that it proves.
+
+    :raises ValueError: if a member is unknown, missing or wrong
+    """
     if not members.keys() <= set(MEMBERS):
         raise ValueError(f"an unknown member: expected {', '.join(MEMBERS)}")
     digest = _digest(members)
@@ -200,6 +220,10 @@ def _entry(members: dict[str, Any]) -> tuple[bytes, Identity]:
 
 
 def _digest(members: dict[str, Any]) -> bytes:
+    """Returns the digest of an entry's token, which stands there itself or as its digest.
+
+    :raises ValueError: if neither does, both do, or it is malformed.
+    """
     if ("token" in members) == ("token_sha256" in members):
         raise ValueError("expected either token or token_sha256")
     if "token" in members:
@@ -214,6 +238,10 @@ def _digest(members: dict[str, Any]) -> bytes:
 
 
 def _subject(value: object) -> str:
+    """Returns a subject that may be the id of a peer.
+
+    :raises ValueError: if it may not.
+    """
     if isinstance(value, str):
         try:
             check_id("", value)
@@ -231,6 +259,10 @@ def _texts(value: object, name: str) -> list[str]:
 
 
 def _patterns(members: dict[str, Any], name: str) -> Patterns | None:
+    """Returns the patterns of a member of an entry; None if it is absent.
+
+    :raises ValueError: if they are malformed.
+    """
     if name not in members:
         return None
     texts = _texts(members[name], name)
@@ -241,7 +273,10 @@ def _patterns(members: dict[str, Any], name: str) -> Patterns | None:
 
 
 def _seconds(value: object) -> float:
-    """Returns a moment in Unix seconds."""
+    """Returns a moment in Unix seconds, given these, or a time of RFC 3339 or TOML with its zone.
+
+    :raises ValueError: if the value is no such moment
+    """
     if isinstance(value, str) and _RFC3339.fullmatch(value.upper()):
         try:
             value = datetime.fromisoformat(value.upper())

@@ -1,4 +1,4 @@
-"""What a client shows to a server, and whom it trusts, on either protocol."""
+"""Credentials that a client shows to a server, and certificates that it trusts, on either protocol."""
 
 import os
 import re
@@ -15,7 +15,7 @@ TOKEN_VARIABLE = "SIGBRIDGE_TOKEN"  # noqa: S105 - the name of a variable
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """A client's token and certificates; all of them may be absent. AccessError where one cannot be used."""
+    """A client's token and certificates; all of them may be absent."""
 
     token: str | None = field(default=None, repr=False)
     """The API token."""
@@ -27,10 +27,14 @@ class Access:
     """The private key of that certificate (PEM); empty where its file holds the key, too."""
 
     def __post_init__(self) -> None:
+        """Checks the token and the authorities.
+
+        :raises AccessError: if the token is not printable, or the authorities are not PEM.
+        """
         if self.token is not None and not self.token.isprintable():
             raise AccessError("the API token holds what no header can carry: expected one line of printable text")
         if self.root_certificates is not None and b"-----BEGIN" not in self.root_certificates:
-            raise AccessError("the authorities are no certificates: expected them in PEM")
+            raise AccessError("the authorities are not certificates: expected them in PEM")
 
     def hidden_in(self, text: str) -> str:
         """Returns a text of a library's or a server's without the token, which it may hold."""
@@ -46,10 +50,12 @@ def shown_url(url: str) -> str:
 
 
 def read_token(token_file: str | None) -> str | None:
-    """The API token in a file, else in the variable `SIGBRIDGE_TOKEN`; `None` where there is none.
+    """Returns the API token in a file, else in the variable `SIGBRIDGE_TOKEN`; None if there is neither.
 
-    A token never stands on a command line, where others could read it. Raises OSError where the file cannot be read,
-    AccessError where it holds no text.
+    A token never stands on a command line, where others could read it.
+
+    :raises OSError: if the file cannot be read.
+    :raises AccessError: if it holds no text.
     """
     try:
         token = Path(token_file).read_text(encoding="utf-8") if token_file else os.environ.get(TOKEN_VARIABLE, "")

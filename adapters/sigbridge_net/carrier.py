@@ -11,7 +11,20 @@ it has got one of the last descriptors, which are for others.
 Rule 7: a connection that is lost lets go of its wire, which holds the connection's `wake`: what a client has left
 behind is freed at once, and waits for no cyclic collector.
 Rule 8: a sweep that comes late, as after a freeze of the process, ends nobody whose bytes have not been read; see
-`lateness.py`.
+`lateness.py`. Bytes that wait here for their turn have not been read either: their client is judged by the moment since
+which they wait. Rule 9: where proxies must say whose a connection is, nothing of it is looked at before they have; see
+`proxy_protocol.py`.
+
+The states of a connection, and what leads from one to the next:
+
+    making ──connection made──▶ open ──all is written, the wire has finished──▶ ending ──the client closes──▶ gone
+       └──not made──▶ gone        └──lost, aborted (the wire has failed, or its deadline has passed)──▶ gone ◀──┘
+
+While it is open, three things hold it up, each by itself; where none does it is `_flowing`, and takes the fast path:
+
+    writing   the transport's buffer is over its mark            until the transport says that it may go on
+    reading   the wire wants no input now, or is given the rest  until a flush finds that it does
+    the rest  what has come is more than one turn's share        until turn after turn the wire was given all of it
 """
 
 import asyncio
@@ -23,15 +36,17 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
-from sigbridge.auth import Certificate
-from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, TLS_FAILED, Counters
-from sigbridge.instant import Instant
+from sigbridge.addresses import AddressSet
+from sigbridge.counters import CONNECTIONS_REFUSED, DESCRIPTORS_SHORT, PROXY_HEADER, TLS_FAILED, Counters
+from sigbridge.instant import NEVER, Instant
 from sigbridge.refused import note_refused
 from sigbridge.settings import Settings, parse_addresses
 from sigbridge_net.clock import read_clock
 from sigbridge_net.first_bytes import begins_like_http
 from sigbridge_net.lateness import Lateness
 from sigbridge_net.listening import Bound, Listener, bind
+from sigbridge_net.proxy_protocol import BadProxyHeader, client_address
+from sigbridge_net.tls import certificate_of, tls_failure
 from sigbridge_net.wire import Client, GoneWire, Wire, WireFactory
 
 logger = logging.getLogger("sigbridge.net")
@@ -76,6 +91,8 @@ class _Port(NamedTuple):
     tls: ssl.SSLContext | None
     plain: WireFactory | None
     """With TLS: for those who speak HTTP without it; None: they are not told apart."""
+    proxies: AddressSet | None
+    """Those who must speak the PROXY protocol; None: it is not spoken there."""
 
 
 class Carrier:
@@ -126,7 +143,7 @@ class Carrier:
     async def listen(self, addresses: str, wire_factory: WireFactory, *, tls: ssl.SSLContext | None = None) -> int:
         """Serves a protocol on addresses, as a setting has them; returns the first's port, which the system may choose.
 
-        Raises ListenError where an address is taken or not ours; none of them is listened on then.
+        :raises ListenError: if an address is taken or not ours; none of them is listened on then.
         """
         given, found = parse_addresses(addresses), list[Bound]()
         try:
@@ -148,12 +165,14 @@ class Carrier:
         *,
         tls: ssl.SSLContext | None = None,
         plain: WireFactory | None = None,
+        proxies: AddressSet | None = None,
     ) -> None:
         """Serves a protocol on an address that is listened on, which goes with the carrier from now on.
 
-        With TLS, `plain` makes the wires of those who speak HTTP without it, where it is given.
+        With TLS, `plain` makes the wires of those who speak HTTP without it, where it is given. `proxies` must speak
+        the PROXY protocol there, and all others must not; where they are not given, it is not known.
         """
-        port = _Port(wire_factory, tls, plain)
+        port = _Port(wire_factory, tls, plain, proxies)
         listener = Listener(bound, lambda sock, client: self._take(sock, client, port), self._on_shortage)
         self._listeners.append(listener)
         if self._sweep_handle is None:
@@ -173,7 +192,7 @@ class Carrier:
         for connection in list(self._connections):
             if connection.making is not None:
                 connection.making.cancel()
-            connection.drain()
+            connection.drain(grace_seconds)
         if self._connections:
             try:
                 async with asyncio.timeout(grace_seconds):
@@ -196,13 +215,26 @@ class Carrier:
             return
         connection = Connection(self, port.wire_factory, address)
         self._connections.add(connection)
-        loop = asyncio.get_running_loop()
-        if port.tls is None:
-            making: Coroutine[Any, Any, object] = self._make(connection, sock, None)
+        if port.proxies is None:
+            making = self._make_at(connection, sock, port)
         else:
-            making = self._make_secure(connection, sock, port.tls, port.plain)
-        connection.making = task = loop.create_task(making)
+            making = self._make_behind_proxy(connection, sock, port, port.proxies)
+        connection.making = task = asyncio.get_running_loop().create_task(making)
         task.add_done_callback(partial(connection.made, sock))
+
+    def _make_at(self, connection: "Connection", sock: socket.socket, port: "_Port") -> Coroutine[Any, Any, object]:
+        """Makes the transport of a connection to a port."""
+        if port.tls is None:
+            return self._make(connection, sock, None)
+        return self._make_secure(connection, sock, port.tls, port.plain)
+
+    async def _make_behind_proxy(
+        self, connection: "Connection", sock: socket.socket, port: "_Port", proxies: AddressSet
+    ) -> None:
+        """Makes the transport of a connection as soon as it is known whose it is."""
+        async with asyncio.timeout(self._settings.handshake_timeout_seconds):
+            connection.address = await client_address(sock, connection.address, proxies)
+        await self._make_at(connection, sock, port)
 
     def _make(
         self, connection: "Connection", sock: socket.socket, tls: ssl.SSLContext | None
@@ -253,7 +285,7 @@ class Carrier:
         return idlest
 
     def _on_shortage(self, error: OSError, turned_away: list[str]) -> None:
-        """Hears that nobody could be accepted, and the addresses of those who were turned away."""
+        """Logs that nobody could be accepted, and counts those who were turned away."""
         text = f"no connection can be accepted: {error.strerror}"
         for address in turned_away:
             note_refused(self._counters, *DESCRIPTORS_SHORT, address, text)
@@ -264,11 +296,13 @@ class Carrier:
     # What connections call.
 
     def _gone(self, connection: "Connection") -> None:
+        """Forgets a connection that is closed, and tells whoever waits for all of them to be."""
         self._connections.discard(connection)
         if not self._connections:
             self._all_gone.set()
 
     def _flush(self) -> None:
+        """Flushes the connections that were woken, with a look at the clock if they are many."""
         connections, self._to_flush = self._to_flush, []
         now = self._clock()
         if len(connections) <= FLUSHES_PER_LOOK:
@@ -290,6 +324,7 @@ class Carrier:
                 connection.flush(now)
 
     def _sweep(self) -> None:
+        """Lets the wires whose deadline has come do what is due, and schedules the next sweep."""
         now = self._clock()
         judged_by = Instant(self._lateness.look(now.monotonic), now.unix)
         for connection in list(self._connections):
@@ -316,6 +351,7 @@ class Connection:
         "_scheduled",
         "_transport",
         "_unread",
+        "_unread_since",
         "_wire_factory",
         "_write_paused",
         "address",
@@ -326,7 +362,7 @@ class Connection:
     def __init__(self, carrier: Carrier, wire_factory: WireFactory, address: str = "") -> None:
         self._carrier = carrier
         self.address = address
-        """The address of its client, without a port; empty where it has none."""
+        """The address of its client, without a port; empty where it has none. Behind a proxy it changes once."""
         self._wire_factory = wire_factory
         self.wire = _GONE
         self.making: asyncio.Task[object] | None = None
@@ -338,12 +374,14 @@ class Connection:
         self._eof_sent = False
         self._unread = memoryview(b"")
         """Bytes that have arrived and wait for their turn; meanwhile nothing is read."""
+        self._unread_since = NEVER
+        """The moment since which there are such, and only their turn is waited for."""
         self._reading_on = False
         self._flowing = True
         """True where nothing is held up: not writing, not reading, nothing that arrived."""
 
     def becomes(self, wire_factory: WireFactory) -> None:
-        """Will be of another kind, since its client is; its transport is not made yet."""
+        """Sets the kind of wire that it will have, before its transport is made."""
         self._wire_factory = wire_factory
 
     @property
@@ -357,12 +395,12 @@ class Connection:
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        client = Client(self.address, _certificate(transport.get_extra_info("peercert")))
+        client = Client(self.address, certificate_of(transport.get_extra_info("peercert")))
         self.wire = self._wire_factory(client, self.wake, read_clock())
         self._carrier.begun_count += 1
 
     def made(self, sock: socket.socket, task: asyncio.Task[object]) -> None:
-        """Hears that its transport is made, or cannot be: its client is gone, or has no TLS that is any good."""
+        """Ends the making of its transport; a failure is logged, and counted if it is the client's."""
         self.making = None
         if self.is_gone:
             # It was never made, or is lost already, which is known then.
@@ -370,13 +408,16 @@ class Connection:
             self._carrier._gone(self)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, ssl.SSLError):
-            note_refused(self._carrier._counters, *TLS_FAILED, self.address, _failure_of_tls(error))
+            note_refused(self._carrier._counters, *TLS_FAILED, self.address, tls_failure(error))
+        elif isinstance(error, BadProxyHeader):
+            note_refused(self._carrier._counters, *PROXY_HEADER, self.address, str(error))
         elif error is not None and not isinstance(error, OSError):
-            logger.error("a connection could not begin", exc_info=error)
+            logger.error("a connection could not be set up", exc_info=error)
 
     def data_received(self, data: bytes) -> None:
         """Hands bytes to the wire; what they cause is written at the end of the tick."""
         if self._unread or len(data) > READ_BYTES:
+            self._unread_since = min(self._unread_since, read_clock().monotonic)
             self._unread = memoryview(bytes(self._unread) + data)
             self._flowing = False
             if not self._reading_on:
@@ -386,19 +427,22 @@ class Connection:
             try:
                 self.wire.receive(data, read_clock())
             except Exception:
-                self._failed()
+                self._log_and_abort()
         self.wake()
 
     def _receive(self, data: bytes) -> None:
+        """Gives bytes to the wire; if it fails, the connection is dropped."""
         try:
             self.wire.receive(data, read_clock())
         except Exception:
-            self._failed()
+            self._log_and_abort()
 
     def _receive_more(self) -> None:
         """Hands the next bytes of what waits to the wire."""
         self._reading_on = False
         data, self._unread = bytes(self._unread[:READ_BYTES]), self._unread[READ_BYTES:]
+        if not self._unread:
+            self._unread_since = NEVER
         if data:
             self._receive(data)
             self.wake()
@@ -414,7 +458,7 @@ class Connection:
         try:
             self.wire.receive_eof(read_clock())
         except Exception:
-            self._failed()
+            self._log_and_abort()
         self.flush(read_clock())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -448,21 +492,25 @@ class Connection:
                 asyncio.get_running_loop().call_soon(self._carrier._flush)
             waiting.append(self)
 
-    def drain(self) -> None:
-        """Lets the wire come to its end."""
+    def drain(self, grace_seconds: float = NEVER) -> None:
+        """Lets the wire come to its end within this time."""
         try:
-            self.wire.drain(read_clock())
+            self.wire.drain(read_clock(), grace_seconds)
         except Exception:
-            self._failed()
+            self._log_and_abort()
         self.wake()
 
     def expire(self, now: Instant) -> None:
-        """Lets the wire do what is due."""
+        """Lets the wire do what is due; where bytes wait for their turn, what was due before they came."""
+        if self._unread_since < now.monotonic:
+            now = Instant(self._unread_since, now.unix)
+            if self.wire.due > now.monotonic:
+                return
         try:
             self.wire.expire(now)
         except Exception:
             # The sweep goes on: it is everybody's.
-            self._failed()
+            self._log_and_abort()
         if self.wire.aborted:
             self.abort()
         else:
@@ -483,7 +531,7 @@ class Connection:
                     return
             self._write(transport, now)
         except Exception:
-            self._failed()
+            self._log_and_abort()
 
     def _write(self, transport: asyncio.Transport, now: Instant) -> None:
         """Writes what there still is, then looks at everything that may follow from it."""
@@ -506,7 +554,11 @@ class Connection:
             self._send_eof(transport)
         reading = wire.reading()
         if self._unread:
-            if reading and not self._reading_on:
+            if not reading:
+                # Its client holds it up: time runs on.
+                self._unread_since = NEVER
+            elif not self._reading_on:
+                self._unread_since = min(self._unread_since, now.monotonic)
                 self._reading_on = True
                 asyncio.get_running_loop().call_soon(self._receive_more)
             reading = False
@@ -534,6 +586,7 @@ class Connection:
             self._transport.abort()
 
     def _set_reading(self, transport: asyncio.Transport, reading: bool) -> None:
+        """Pauses or resumes the transport's reading, if that changes."""
         if reading is self._read_paused and not transport.is_closing():
             self._read_paused = not reading
             if reading:
@@ -541,26 +594,7 @@ class Connection:
             else:
                 transport.pause_reading()
 
-    def _failed(self) -> None:
+    def _log_and_abort(self) -> None:
         """Logs a fault of ours, and drops its connection and no other."""
         logger.exception("a wire failed")
         self.abort()
-
-
-def _failure_of_tls(error: ssl.SSLError) -> str:
-    """Returns the cause for which a handshake has failed, in the library's words: none of them is the client's."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{error.reason}: {error.verify_message}"
-    return error.reason or type(error).__name__
-
-
-def _certificate(shown: dict[str, Any] | None) -> Certificate | None:
-    """Returns the certificate of a client, of what the library makes of it; None where it has shown none."""
-    if not shown:
-        return None
-    names = [value for part in shown.get("subject", ()) for key, value in part if key == "commonName"]
-    others = shown.get("subjectAltName", ())
-    for kind in ("URI", "DNS"):
-        names += [value for key, value in others if key == kind]
-    subject = next((str(name) for name in names if name), "")
-    return Certificate(subject, float(ssl.cert_time_to_seconds(shown["notAfter"])))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def bearer_token(values: Iterable[str], *, bare: bool = False) -> str | None:
-    """The token of an `authorization` header: `Bearer TOKEN`, or with `bare` the token alone.
+    """Returns the token of an `authorization` header: `Bearer TOKEN`, or with `bare` the token alone.
 
     Returns `None` where there is no such header, more than one, or none that says a token.
     """
@@ -21,10 +21,13 @@ def bearer_token(values: Iterable[str], *, bare: bool = False) -> str | None:
 
 
 def utf8_of_latin1(value: str) -> str:
-    """The text of a header that a library has read as Latin-1: tokens that are no ASCII are UTF-8 on every protocol."""
+    """Returns the text of a header that a library has read as Latin-1.
+
+    Tokens that are no ASCII are UTF-8 on every protocol.
+    """
     return value.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
 
 
 def latin1_of_utf8(token: str) -> str:
-    """A token as a library is to be given it that writes headers as Latin-1: the reverse of `utf8_of_latin1`."""
+    """Returns a token as a library that writes headers as Latin-1 must be given it: the reverse of `utf8_of_latin1`."""
     return token.encode().decode("latin-1")

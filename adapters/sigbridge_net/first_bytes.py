@@ -1,10 +1,9 @@
 """First bytes of the wrong kind: TLS at a port without it, and HTTP without TLS at a port with it.
 
 Rule 1: one byte tells, and nothing more is read of TLS: its records begin with their type, and a client's first is a
-handshake. Rule 2: either is a line of the log and a count, and is answered in HTTP/1.1 without TLS. Whoever speaks HTTP
-can read that, gRPC's clients included, which say that they have met HTTP/1.1; libraries of TLS call it a wrong version.
-Rule 3: the connection is closed at once.
-Source: RFC 8446, section 5.1; RFC 9112, section 2.1.
+handshake. Rule 2: either is a line of the log and a count, and its response is HTTP/1.1 without TLS. Whoever speaks
+HTTP can read that, gRPC's clients included, which say that they have met HTTP/1.1; libraries of TLS call it a wrong
+version. Rule 3: the connection is closed at once. Source: RFC 8446, section 5.1; RFC 9112, section 2.1.
 """
 
 import asyncio
@@ -12,7 +11,7 @@ import socket
 from typing import Final
 
 from sigbridge.counters import PLAIN_ON_TLS, TLS_ON_PLAIN, Counters
-from sigbridge.instant import Instant
+from sigbridge.instant import NEVER, Instant
 from sigbridge.refused import note_refused
 from sigbridge_net.wire import Client, Wire, WireFactory
 
@@ -43,7 +42,7 @@ class RefusingWire:
     def connection_lost(self, now: Instant) -> None:
         """Does nothing."""
 
-    def drain(self, now: Instant) -> None:
+    def drain(self, now: Instant, grace_seconds: float = NEVER) -> None:
         """Does nothing."""
 
     def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
@@ -51,7 +50,7 @@ class RefusingWire:
         return None
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
-        """Returns the answer, once."""
+        """Returns the response, once."""
         output, self._output = self._output, b""
         return [output] if output else []
 
@@ -86,6 +85,7 @@ def plain_on_tls(counters: Counters, protocol: str) -> WireFactory:
 
 
 def _refusal(counters: Counters, label: tuple[str, str], protocol: str, line: str, body: bytes) -> WireFactory:
+    """Returns a factory of wires that respond with 400 and this body; each is counted by `label` and logged."""
     response = (
         b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
         b"Connection: close\r\n\r\n%b" % (len(body), body)
@@ -99,28 +99,31 @@ def _refusal(counters: Counters, label: tuple[str, str], protocol: str, line: st
 
 
 async def begins_like_http(sock: socket.socket) -> bool:
-    """Waits for the first byte of a connection, which stays there; returns whether it is of HTTP without TLS.
+    """Waits for the first byte of a connection, without taking it; returns whether it is of HTTP without TLS.
 
-    That is a capital letter, as HTTP's methods and the preface of HTTP/2 have it. OSError where the connection is lost.
+    That is a capital letter, as HTTP's methods and the preface of HTTP/2 have it.
+
+    :raises OSError: if the connection is lost.
     """
     sock.setblocking(False)
     while True:
         try:
             return sock.recv(1, socket.MSG_PEEK).isupper()
         except (BlockingIOError, InterruptedError):
-            await _readable(sock)
+            await readable(sock)
 
 
-async def _readable(sock: socket.socket) -> None:
+async def readable(sock: socket.socket) -> None:
+    """Waits until there is something to read on a connection that nobody else reads, or its end."""
     loop = asyncio.get_running_loop()
     waiting = loop.create_future()
-    loop.add_reader(sock, _set, waiting)
+    loop.add_reader(sock, _mark_readable, waiting)
     try:
         await waiting
     finally:
         loop.remove_reader(sock)
 
 
-def _set(waiting: "asyncio.Future[None]") -> None:
+def _mark_readable(waiting: "asyncio.Future[None]") -> None:
     if not waiting.done():
         waiting.set_result(None)

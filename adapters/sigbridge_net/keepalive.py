@@ -5,11 +5,11 @@ was sent to it last, pings included; and `pinged_at`, when the first of the ping
 
 The states, by these:
 
-    answered ──ping──▶ pinged ──ping──▶ pinged ──end──▶ gone
+    heard    ──ping──▶ pinged ──ping──▶ pinged ──end──▶ gone
       ▲                  │
       └── anything is heard
 
-Answered (`pinged_at` is not behind `heard_at`), a ping is due when nothing was heard for the ping interval, and when
+Heard (`pinged_at` is not behind `heard_at`), a ping is due when nothing was heard for the ping interval, and when
 nothing was sent for it: a proxy between may cut what the server does not use, however much its client talks. Pinged,
 another ping is due when nothing was sent for the interval, and the end when the ping timeout has passed since the
 first. So neither of both times delays the other, whichever is shorter.
@@ -25,7 +25,7 @@ _SHORT_CLOSINGS = (DisconnectReason.SLOW_CONSUMER, DisconnectReason.FLOODING)
 """The most seconds for a client that reads too slowly to read why its connection ends."""
 
 
-class Silence(Enum):
+class KeepaliveStep(Enum):
     """The next step towards a silent client."""
 
     WAIT = "wait"
@@ -33,12 +33,14 @@ class Silence(Enum):
     END = "end"
 
 
-def judge_silence(settings: Settings, heard_at: float, sent_at: float, pinged_at: float, moment: float) -> Silence:
-    """Returns the step due at `moment`, for the three moments of a connection (monotonic seconds)."""
+def judge_silence(
+    settings: Settings, heard_at: float, sent_at: float, pinged_at: float, moment: float
+) -> KeepaliveStep:
+    """Returns what is due at `moment`: nothing, a ping or the end; all times are monotonic seconds."""
     if pinged_at > heard_at and moment >= pinged_at + settings.ping_timeout_seconds:
-        return Silence.END
+        return KeepaliveStep.END
     quiet_since = sent_at if pinged_at > heard_at else min(heard_at, sent_at)
-    return Silence.PING if moment >= quiet_since + settings.ping_interval_seconds else Silence.WAIT
+    return KeepaliveStep.PING if moment >= quiet_since + settings.ping_interval_seconds else KeepaliveStep.WAIT
 
 
 def silence_due(settings: Settings, heard_at: float, sent_at: float, pinged_at: float) -> float:
@@ -55,10 +57,10 @@ def first_pinged_at(heard_at: float, pinged_at: float, moment: float) -> float:
 
 
 def closing_seconds(settings: Settings, reason: DisconnectReason | None) -> float:
-    """Returns the seconds that a client has to read its last words and agree to the end.
+    """Returns the seconds that a client has to read the last messages and to close.
 
-    That is `SIGNALING_CLOSE_TIMEOUT_SEC`; for a `slow_consumer`, which has shown that it does not read, and for who is
-    `flooding`, and goes on sending what is thrown away, one second where that is less.
+    That is `SIGNALING_CLOSE_TIMEOUT_SEC`, or one second if that is less, for a `slow_consumer`, which does not read,
+    and for `flooding`, whose client goes on sending.
     """
     patience = settings.close_timeout_seconds
     return min(patience, SHORT_CLOSING_SECONDS) if reason in _SHORT_CLOSINGS else patience

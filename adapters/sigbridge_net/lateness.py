@@ -14,6 +14,9 @@ loop reads once whatever had come. Rule 3: who is late again at the end of that,
 frozen twice, judges by the moment at which it was late before: what had come by then has been read. So nobody is judged
 unread, and a busy server, too, ends who is silent, later by `CATCH_UP_SECONDS` and one such delay at most.
 
+Rule 4: newcomers and slow readers wait for more than one reading: what is written to them leaves in many turns of the
+loop, and where tasks read and write, all does. So a first delay does not count for them at all; see `Hub.forgive`.
+
 A suspended machine needs none of this: Linux stops CLOCK_MONOTONIC meanwhile, by which all deadlines count.
 """
 
@@ -46,11 +49,14 @@ class Lateness:
         self._late_at = NOBODY
 
     def expect(self, moment: float) -> None:
-        """Says when the next look is to be (monotonic seconds)."""
+        """Sets the moment of the next look (monotonic seconds)."""
         self._expected_at = moment
 
     def look(self, moment: float) -> float:
-        """Returns the moment by which to judge at this look, which takes place now (monotonic seconds)."""
+        """Returns the moment by which to judge clients at this look, which takes place at `moment`.
+
+        Both are monotonic seconds.
+        """
         self.seconds = max(0.0, moment - self._expected_at)
         judged_by = NOBODY
         if self.state == CATCHING_UP:

@@ -5,7 +5,7 @@ Rule 2: where no descriptor is left, those who wait are turned away with one tha
 it; where that is gone too, they wait, and are looked at again after a while. Event loops that accept by themselves
 close them in silence (uvloop) or log tracebacks (asyncio).
 Rule 3: the host of both families is one socket of both, as grpc's is; event loops make sockets of one family each.
-Rule 4: the file of a unix socket is removed where nobody answers there, and at the end where it is still ours.
+Rule 4: the file of a unix socket is removed where nobody listens there, and at the end where it is still ours.
 
 The states of a listener:
 
@@ -67,7 +67,10 @@ class UnixFile(NamedTuple):
 
     @classmethod
     def at(cls, path: str) -> "UnixFile":
-        """Looks at a file; OSError where there is none."""
+        """Returns the file at a path as it is now: its mode, device and inode.
+
+        :raises OSError: if there is none.
+        """
         found = os.lstat(path)
         return cls(path, found.st_mode, found.st_dev, found.st_ino)
 
@@ -144,6 +147,7 @@ class Listener:
         self._resume_handle = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._resume)
 
     def _resume(self) -> None:
+        """Begins to accept again, unless the listener is closed."""
         self._state = _ON_RESUME[self._state]
         if self._state == CLOSED:
             return
@@ -154,13 +158,17 @@ class Listener:
             loop.add_reader(sock, self._accept, sock)
 
     def _stop_looking(self) -> None:
+        """Takes its sockets out of the event loop."""
         if self._state == LISTENING:
             loop = asyncio.get_running_loop()
             for sock in self._sockets:
                 loop.remove_reader(sock)
 
     def _accept(self, sock: socket.socket) -> None:
-        """Accepts a few of those who wait at a socket."""
+        """Accepts a few of those who wait at a socket.
+
+        If the system has no descriptor left, turns one away or pauses.
+        """
         for _ in range(ACCEPTS_PER_TURN):
             if self._state != LISTENING:
                 return
@@ -178,7 +186,10 @@ class Listener:
             self._take(connection, _address_of(name))
 
     def _turn_away(self, sock: socket.socket) -> list[str]:
-        """Closes a few of those who wait at a socket, with the descriptor kept for that; returns who they were."""
+        """Accepts and closes up to `ACCEPTS_PER_TURN` of those who wait at a socket, by giving up the spare descriptor.
+
+        Returns their addresses; none where there is no spare, or nobody waits.
+        """
         addresses: list[str] = []
         while self._spare is not None and len(addresses) < ACCEPTS_PER_TURN:
             os.close(self._spare)
@@ -196,8 +207,11 @@ class Listener:
 
 
 async def bind(address: BindAddress, *, ipv6_alone: bool = False, unix_mode: int = 0o660) -> Bound:
-    """Listens on an address; ListenError where it is taken or not ours, and nothing listens then."""
-    with told_of(address):
+    """Listens on an address.
+
+    :raises ListenError: if it is taken or not ours, and nothing listens then.
+    """
+    with naming_address(address):
         if address.path:
             return _bind_unix(str(address), address.path, unix_mode)
         bound = await hold(address, ipv6_alone=ipv6_alone)
@@ -211,10 +225,12 @@ async def bind(address: BindAddress, *, ipv6_alone: bool = False, unix_mode: int
 
 
 async def hold(address: BindAddress, *, ipv6_alone: bool = False) -> Bound:
-    """Takes a host and port, and does not listen yet; OSError where it is taken or not ours.
+    """Binds a host and port without listening there.
 
     The host of both families (`::`) has one socket for both, unless it is to have IPv6 alone. Other names have one for
-    each address that the resolver finds; where the port is the system's choice, all of them have the same.
+    each address that the resolver finds; if the system chooses the port, all of them have the same.
+
+    :raises OSError: if the address is taken or not ours.
     """
     names = [_ANY] if address.host == BOTH_FAMILIES and not ipv6_alone else await _resolve(address)
     sockets = _held_sockets(names, address.port)
@@ -225,8 +241,11 @@ async def hold(address: BindAddress, *, ipv6_alone: bool = False) -> Bound:
 
 
 @contextlib.contextmanager
-def told_of(address: object) -> Iterator[None]:
-    """Makes a ListenError, which names an address, of an OSError."""
+def naming_address(address: object) -> Iterator[None]:
+    """Turns an OSError into a ListenError that names an address.
+
+    :raises ListenError: in place of an OSError.
+    """
     try:
         yield
     except OSError as error:
@@ -234,9 +253,12 @@ def told_of(address: object) -> Iterator[None]:
 
 
 def adopt(sock: socket.socket) -> Bound:
-    """Takes over a socket that somebody else has made to listen, as systemd does; ListenError where it does not."""
+    """Takes over a listening socket that somebody else has made, such as systemd.
+
+    :raises ListenError: if it does not listen.
+    """
     if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        raise ListenError(f"the descriptor {sock.fileno()} is no socket that listens")
+        raise ListenError(f"the descriptor {sock.fileno()} is not a listening socket")
     sock.setblocking(False)
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
@@ -246,7 +268,10 @@ def adopt(sock: socket.socket) -> Bound:
 
 
 async def _resolve(address: BindAddress) -> list[Name]:
-    """Returns the family and the socket address of each that a host has; OSError where it has none."""
+    """Returns the family and the socket address of each that a host has.
+
+    :raises OSError: if it has none.
+    """
     found = await asyncio.get_running_loop().getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
@@ -254,7 +279,10 @@ async def _resolve(address: BindAddress) -> list[Name]:
 
 
 def _held_sockets(names: list[Name], port: int) -> list[socket.socket]:
-    """Returns sockets bound to all of the names; where the system chooses the port, to the same one of each."""
+    """Returns sockets bound to all of the names; if the system chooses the port, to the same one of each.
+
+    :raises OSError: if a name cannot be bound
+    """
     for _ in range(SAME_PORT_ATTEMPTS):
         try:
             return _sockets_at(names, port)
@@ -265,6 +293,10 @@ def _held_sockets(names: list[Name], port: int) -> list[socket.socket]:
 
 
 def _sockets_at(names: list[Name], port: int) -> list[socket.socket]:
+    """Returns sockets bound to the names, all at one port; families that the system lacks are left out.
+
+    :raises OSError: if one cannot be bound; none is left open.
+    """
     sockets: list[socket.socket] = []
     try:
         for family, name in names:
@@ -292,7 +324,10 @@ def _sockets_at(names: list[Name], port: int) -> list[socket.socket]:
 
 
 def _tcp_socket(family: int, name: tuple[Any, ...]) -> tuple[socket.socket, tuple[Any, ...]]:
-    """Returns a socket for a name, and the name by which to bind it."""
+    """Returns a new socket for a name, and the name by which to bind it: the host of both families has one socket.
+
+    If the system has no IPv6, that socket is of IPv4 alone.
+    """
     if (family, name) != _ANY:
         sock = socket.socket(family, socket.SOCK_STREAM)
         if family == socket.AF_INET6:
@@ -311,7 +346,7 @@ def _tcp_socket(family: int, name: tuple[Any, ...]) -> tuple[socket.socket, tupl
 
 
 def _begin_to_listen(sock: socket.socket) -> None:
-    """Makes a bound socket listen."""
+    """Makes a bound socket listen, and not block; over TCP it sends at once (TCP_NODELAY)."""
     sock.setblocking(False)
     if sock.family != socket.AF_UNIX:
         _send_at_once(sock)
@@ -327,6 +362,10 @@ def _send_at_once(sock: socket.socket) -> None:
 
 
 def _bind_unix(text: str, path: str, mode: int) -> Bound:
+    """Binds a unix socket and sets the mode of its file.
+
+    :raises OSError: if the path is taken or cannot be written.
+    """
     make_way(path)
     sock = socket.socket(socket.AF_UNIX)
     file: UnixFile | None = None
@@ -347,13 +386,16 @@ def _bind_unix(text: str, path: str, mode: int) -> Bound:
 
 
 def make_way(path: str) -> None:
-    """Removes the file of a unix socket at which nobody answers; OSError where somebody does, or it is another file."""
+    """Removes the file of a unix socket at which nobody listens.
+
+    :raises OSError: if somebody does, or it is no socket.
+    """
     try:
         found = UnixFile.at(path)
     except FileNotFoundError:
         return
     if not found.is_socket:
-        raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
+        raise FileExistsError(errno.EEXIST, "there is a file that is not a socket")
     with socket.socket(socket.AF_UNIX) as trial:
         trial.setblocking(False)
         try:
@@ -381,6 +423,7 @@ def _address_of(name: Any) -> str:
 
 
 def _spare_descriptor() -> int | None:
+    """Returns a descriptor of /dev/null, to be closed when descriptors run out; None if there is none left."""
     try:
         return os.open(os.devnull, os.O_RDONLY)
     except OSError:

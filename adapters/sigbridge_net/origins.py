@@ -16,14 +16,17 @@ class AllowedOrigins:
     """The origins that are allowed; a `sigbridge_server.reloading.Reloadable` of their file."""
 
     def __init__(self, settings: Settings) -> None:
-        """Reads the file, where one is named; SettingError where it is no good."""
+        """Reads the file, where one is named.
+
+        :raises SettingError: if the file is invalid.
+        """
         file = settings.allowed_origins_file
         self.paths = (file,) if file else ()
         self._listed = settings.allowed_origins
         self._filed = self.read()
         self.every = False
         """True where every page may connect."""
-        self._join()
+        self._apply_listed()
 
     def allow(self, origin: str) -> bool:
         """Returns whether a page of this origin may connect."""
@@ -32,23 +35,31 @@ class AllowedOrigins:
     def list_instead(self, origins: tuple[str, ...]) -> None:
         """Takes these in place of the origins of the settings; the file's stay."""
         self._listed = origins
-        self._join()
+        self._apply_listed()
 
     def read(self) -> Origins:
-        """Returns the origins of the file; SettingError where it cannot be read, or a line is no origin."""
+        """Returns the origins of the file.
+
+        :raises SettingError: if it cannot be read, or a line is no origin.
+        """
         return Origins(()) if not self.paths else _origins_in(self.paths[0])
 
     def put(self, content: Origins, now: Instant) -> None:
         """Takes what was read: from now on it counts."""
         self._filed = content
-        self._join()
+        self._apply_listed()
 
-    def _join(self) -> None:
+    def _apply_listed(self) -> None:
+        """Puts the listed origins to use, and finds out again whether all pages may connect."""
         self._of_settings = Origins(self._listed)
         self.every = self._of_settings.every or self._filed.every or not (self._listed or self.paths)
 
 
 def _origins_in(path: str) -> Origins:
+    """Returns the origins of a file that has one a line; `#` begins a comment.
+
+    :raises SettingError: if it cannot be read, or a line is no origin.
+    """
     where = f"SIGNALING_ALLOWED_ORIGINS_FILE is {path!r}"
     try:
         text = Path(path).read_text(encoding="utf-8")

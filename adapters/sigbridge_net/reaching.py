@@ -1,7 +1,7 @@
 """Reaching a server: unix sockets in URLs, and what was probably meant where TLS and its absence do not meet.
 
 Rule 1: a hint costs nothing where a client connects: it is looked for when that has failed. Rule 2: it says what the
-server did, and not what a library makes of it: a client of TLS is answered with TLS or with something else.
+server did, and not what a library makes of it: the response to a TLS hello is TLS or something else.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 LOOK_SECONDS: Final = 2.0
-"""The time that a server has to answer when it is looked at."""
-_TLS_ANSWERS: Final = (0x15, 0x16)
-"""The first byte of an answer in TLS: the type of a record, alert or handshake (RFC 8446, section 5.1)."""
+"""The time that a server has to respond when it is looked at."""
+_TLS_RECORD_TYPES: Final = (0x15, 0x16)
+"""The first byte of a response in TLS: the type of a record, alert or handshake (RFC 8446, section 5.1)."""
 
 
 def unix_path(url: str) -> str:
@@ -23,9 +23,9 @@ def unix_path(url: str) -> str:
 
 
 async def tls_hint(scheme: str, target: str, *, secure: bool) -> str:
-    """Returns what was probably meant by who could not connect; empty where nothing says it.
+    """Returns a hint if a client and a server disagree about TLS; else an empty text.
 
-    `target` is `HOST:PORT` or `unix:/PATH`, `scheme` the one that was used, which asks for TLS where it is `secure`.
+    `target` is `HOST:PORT` or `unix:/PATH`, `scheme` the one that was used, which asks for TLS if it is `secure`.
     """
     speaks_tls = await _speaks_tls(target)
     if speaks_tls is None or speaks_tls is secure:
@@ -37,7 +37,7 @@ async def tls_hint(scheme: str, target: str, *, secure: bool) -> str:
 
 
 async def _speaks_tls(target: str) -> bool | None:
-    """Returns whether a server answers TLS with TLS; None where it cannot be reached, or answers with nothing."""
+    """Returns whether a server responds to TLS with TLS; None if it cannot be reached, or sends nothing."""
     outgoing = ssl.MemoryBIO()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -60,4 +60,4 @@ async def _speaks_tls(target: str) -> bool | None:
                     await writer.wait_closed()
     except (OSError, ValueError):
         return None
-    return first[0] in _TLS_ANSWERS if first else None
+    return first[0] in _TLS_RECORD_TYPES if first else None

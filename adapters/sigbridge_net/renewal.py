@@ -43,6 +43,8 @@ SOURCE_TIMEOUT_SECONDS: Final = 30.0
 """So long may a source of tokens take."""
 LEAD_SECONDS: Final = 60.0
 """So long before a token ends a fresh one is asked for; half of what is left of it where that is less."""
+SHORTEST_SECONDS: Final = 1.0
+"""Least time that a token is good: one that ends sooner counts for `LEAD_SECONDS`, so that its source has a pause."""
 LONGEST_PAUSE_SECONDS: Final = 15.0
 """The longest pause after a failure; the first is a second, and each is twice the one before."""
 NEVER_SECONDS: Final = 10 * 365 * 86400.0
@@ -52,10 +54,11 @@ _LEARNING_SECONDS = (1.0, 5.0)
 
 
 async def ask(source: TokenSource) -> str | None:
-    """Returns a token of a source.
+    """Returns a token of a source, and raises what the source raises.
 
-    One that is no coroutine function is called in a thread, since it may block. Raises what the source raises, and
-    AccessError where it takes too long or returns no text.
+    One that is no coroutine function is called in a thread, since it may block.
+
+    :raises AccessError: if it takes too long or returns no text.
     """
     try:
         async with asyncio.timeout(SOURCE_TIMEOUT_SECONDS):
@@ -114,6 +117,7 @@ class Renewal:
         self._task.cancel()
 
     async def _run(self) -> None:
+        """Learns when the token ends, and replaces it again and again before it does."""
         with contextlib.suppress(ConnectionClosed):
             end = end_of_jwt(self._shown)
             if end is None:
@@ -132,11 +136,14 @@ class Renewal:
             return None
 
     async def _replace(self, end: float) -> float | None:
-        """Waits until a token has nearly ended, and shows a fresh one; returns its end, or `None` where that is all."""
+        """Waits until a token has nearly ended, and shows a fresh one.
+
+        Returns its end, None if no more is to be done.
+        """
         now = self._clock()
         left = end - now.unix
-        if left <= 0:
-            # The server has let it in, so that our clock is wrong.
+        if left < SHORTEST_SECONDS:
+            # The server has let it in, so that our clock is wrong, or the server's word.
             left = LEAD_SECONDS
         deadline = now.monotonic + left
         await asyncio.sleep(left - min(LEAD_SECONDS, left / 2) * self._uniform(0.75, 1.25))
@@ -147,7 +154,7 @@ class Renewal:
                 return await self._show_fresh(end)
             except SignalingError as refused:
                 if _is_unknown_request(refused):
-                    logger.warning("the server takes no fresh token: the session ends with the one that it has")
+                    logger.warning("the server accepts no fresh token: the session ends with its current one")
                     return None
                 why = f"the server refused it ({refused.code.name})"
                 wait = max(wait, refused.extra.get("retry_after_ms", 0) / 1000)
@@ -158,14 +165,17 @@ class Renewal:
             except Exception as error:  # noqa: BLE001 - whatever a program raises, its session goes on
                 why = type(error).__name__
             if self._clock().monotonic + wait >= deadline:
-                logger.warning("no fresh token, and the old one ends: %s", why)
+                logger.warning("no fresh token before the current one ends: %s", why)
                 return None
             logger.warning("no fresh token yet: %s; trying again in %.0f s", why, wait)
             await asyncio.sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _show_fresh(self, end: float) -> float | None:
-        """Asks for a token and shows it; returns its end. AccessError where it is no fresh one."""
+        """Asks for a token and shows it; returns its end.
+
+        :raises AccessError: if it is no fresh one.
+        """
         token = await ask(self._source)
         if not token:
             raise AccessError("there is none")
@@ -179,10 +189,13 @@ class Renewal:
         return ends
 
     async def _show(self, token: str) -> float | None:
-        """Shows a token in the session; returns when it ends. SignalingError where it is refused."""
+        """Shows a token in the session; returns when it ends.
+
+        :raises SignalingError: if it is refused.
+        """
         reply = await self._client.call(Authenticate(token))
         if not isinstance(reply, Authenticated):
-            raise TypeError(f"the server answered {type(reply).__name__} where Authenticated was due")
+            raise TypeError(f"the server replied {type(reply).__name__} where Authenticated was due")
         self._shown = token
         return reply.expires_at
 
@@ -199,7 +212,7 @@ def _is_coroutine_function(source: TokenSource) -> bool:
 
 
 async def _in_a_thread(source: TokenSource) -> Any:
-    """Calls a source in a thread that keeps no program from ending; raises what it raises."""
+    """Calls a source in a daemon thread, which keeps no program from ending; returns or raises what it does."""
     loop = asyncio.get_running_loop()
     came: asyncio.Future[tuple[Any, Exception | None]] = loop.create_future()
 
@@ -208,6 +221,7 @@ async def _in_a_thread(source: TokenSource) -> Any:
             came.set_result(outcome)
 
     def run() -> None:
+        """Calls the source, and gives what it returned or raised to the event loop."""
         try:
             outcome: tuple[Any, Exception | None] = (source(), None)
         except Exception as error:  # noqa: BLE001 - it is raised where it is waited for

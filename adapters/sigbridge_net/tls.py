@@ -7,8 +7,9 @@ client that is offered HTTP/2 speaks it.
 
 import ssl
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from sigbridge.auth import Certificate
 from sigbridge.instant import Instant
 from sigbridge.settings import SettingError, Settings
 from sigbridge_net.access import Access
@@ -38,7 +39,10 @@ class ServerTls:
     """
 
     def __init__(self, settings: Settings, protocols: tuple[str, ...] = (HTTP2, HTTP1)) -> None:
-        """Read the files; SettingError where one is no good. Its ports speak these protocols, the first one at best."""
+        """Reads the files. Its ports speak these protocols, the first one at best.
+
+        :raises SettingError: if a file is invalid.
+        """
         self._settings = settings
         self._protocols = protocols
         self.paths = tuple(
@@ -67,7 +71,7 @@ class ServerTls:
         return self.present.client_authority
 
     def put(self, content: Read, now: Instant) -> None:
-        """Take what was read: for new connections it counts from now on."""
+        """Takes what was read: for new connections it counts from now on."""
         self.present = content
 
     def _switch(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
@@ -75,7 +79,10 @@ class ServerTls:
         connection.context = self.present.context
 
     def read(self) -> Read:
-        """Read the files; SettingError where one is no good, or they do not fit: one may be swapped before another."""
+        """Reads the files.
+
+        :raises SettingError: if a file is invalid, or they do not fit: one may be swapped before another.
+        """
         settings = self._settings
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -87,7 +94,7 @@ class ServerTls:
         except (OSError, ssl.SSLError) as error:
             raise SettingError(
                 f"SIGNALING_TLS_CERT_FILE is {settings.tls_cert_file!r} and SIGNALING_TLS_KEY_FILE is "
-                f"{settings.tls_key_file!r}: expected a certificate and its key in PEM files ({_why(error)})"
+                f"{settings.tls_key_file!r}: expected a certificate and its key in PEM files ({_reason(error)})"
             ) from None
         authority = None
         if settings.tls_client_ca_file:
@@ -100,18 +107,21 @@ class ServerTls:
             except (OSError, ssl.SSLError) as error:
                 raise SettingError(
                     f"SIGNALING_TLS_CLIENT_CA_FILE is {settings.tls_client_ca_file!r}: expected certificates in a "
-                    f"PEM file ({_why(error)})"
+                    f"PEM file ({_reason(error)})"
                 ) from None
         return Read(context, certificate, key, authority, _not_after(certificate))
 
 
 def server_tls(settings: Settings, protocols: tuple[str, ...] = (HTTP2, HTTP1)) -> ServerTls | None:
-    """The TLS of ports that speak these; `None` where no certificate is set, SettingError where a file is no good."""
+    """Returns the TLS of ports that speak these; `None` where no certificate is set.
+
+    :raises SettingError: if a file is no good.
+    """
     return ServerTls(settings, protocols) if settings.tls_cert_file else None
 
 
 def client_context(access: Access) -> ssl.SSLContext:
-    """The TLS context of a client."""
+    """Returns the TLS context of a client."""
     roots = access.root_certificates
     # Between the certificates of a bundle may stand remarks, in any language.
     context = ssl.create_default_context(cadata=roots.decode("ascii", errors="ignore") if roots is not None else None)
@@ -121,7 +131,7 @@ def client_context(access: Access) -> ssl.SSLContext:
 
 
 def _not_after(certificate: bytes) -> float | None:
-    """Returns the end of the first certificate of a chain (PEM), where it can be read as the library's is."""
+    """Returns the end of the first certificate of a chain (PEM) in Unix seconds; None if it is not parsed."""
     from cryptography.x509 import load_pem_x509_certificate  # only here, since clients need none of it
 
     try:
@@ -130,5 +140,25 @@ def _not_after(certificate: bytes) -> float | None:
         return None
 
 
-def _why(error: OSError) -> str:
+def _reason(error: OSError) -> str:
+    """Returns why a file cannot be used, in the system's words if there are any."""
     return error.strerror or str(error)
+
+
+def tls_failure(error: ssl.SSLError) -> str:
+    """Returns why a handshake has failed, in the library's words and not the client's."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.reason}: {error.verify_message}"
+    return error.reason or type(error).__name__
+
+
+def certificate_of(shown: dict[str, Any] | None) -> Certificate | None:
+    """Returns a client's certificate from `SSLSocket.getpeercert`; None where the client has shown none."""
+    if not shown:
+        return None
+    names = [value for part in shown.get("subject", ()) for key, value in part if key == "commonName"]
+    others = shown.get("subjectAltName", ())
+    for kind in ("URI", "DNS"):
+        names += [value for key, value in others if key == kind]
+    subject = next((str(name) for name in names if name), "")
+    return Certificate(subject, float(ssl.cert_time_to_seconds(shown["notAfter"])))

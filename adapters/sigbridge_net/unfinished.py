@@ -45,11 +45,11 @@ _ON_RESUME: Final[list[int]] = [COMING,  HELD,    COMING,  GONE]
 # fmt: on
 
 
-def _nobody() -> None:
+def _resume_nothing() -> None:
     """Does nothing: the message is gone."""
 
 
-def _ends_nothing(reason: DisconnectReason, now: Instant) -> None:
+def _end_nothing(reason: DisconnectReason, now: Instant) -> None:
     """Does nothing: the message is gone."""
 
 
@@ -68,6 +68,7 @@ class _BySize:
         self._steps.setdefault(message.step, {})[message] = None
 
     def drop(self, message: "Unfinished") -> None:
+        """Removes a message."""
         messages = self._steps[message.step]
         del messages[message]
         if not messages:
@@ -108,7 +109,7 @@ class TotalUnfinished:
         self._going.put(message)
 
     def count(self, message: "Unfinished", size: int, now: Instant) -> None:
-        """Counts how much of a message is kept now; where that is more, and too much, the largest stops."""
+        """Records that `size` bytes of a message are kept now; if more than may be, the largest message stops."""
         change = size - message.kept
         self.kept += change
         message.kept = size
@@ -146,6 +147,10 @@ class TotalUnfinished:
         message.resume(now)
 
     def _resume_some(self, now: Instant) -> None:
+        """Resumes stopped messages, the smallest first: one at least, and one more for each `STEP_BYTES` of room.
+
+        None resumes while `is_over`.
+        """
         if self.is_over:
             return
         room = max(0, self._most - self.kept)
@@ -209,26 +214,26 @@ class Unfinished:
         return self._stopped_until if self.state == STOPPED else NEVER
 
     def grow(self, kept: int, expected: int, now: Instant) -> None:
-        """Counts what is kept now, of so many bytes as its head has said; 0 where it said nothing yet."""
+        """Records that `kept` bytes are kept now, of `expected` as its head says; 0 if that is not known."""
         self._expected = expected
         if kept != self.kept:
             self.grown_at = now.monotonic
         self._total.count(self, kept, now)
 
     def hold(self, since: float) -> None:
-        """Stops its time: its client is held back by us since that moment."""
+        """Stops its clock, since our side has held its client back since that moment."""
         if self.state == COMING:
             self._paused_at = since
         self.state = _ON_HOLD[self.state]
 
     def go_on(self, moment: float) -> None:
-        """Lets its time run on, since its client may send more of it."""
+        """Lets its clock run, since its client may send more of it."""
         if self.state == HELD:
             self._since += moment - self._paused_at
         self.state = _ON_GO_ON[self.state]
 
     def expire(self, now: Instant) -> bool:
-        """Does what is due; returns whether its time is over, and its connection or call must end."""
+        """Does what is due; returns whether its time is up, so that its connection or call must end."""
         if now.monotonic < self.due:
             return False
         if self.state != STOPPED:
@@ -251,13 +256,13 @@ class Unfinished:
         end(reason, now)
 
     def leave(self, now: Instant) -> None:
-        """Forgets it: it is whole, or given up. A second time does nothing."""
+        """Leaves the account: the message is whole, or given up. A second time does nothing."""
         if self.state != GONE:
             self._total.leave(self, now)
             self.state = GONE
             # Else it would hold its owner, which holds it.
-            self._look_again = _nobody
-            self._end = _ends_nothing
+            self._look_again = _resume_nothing
+            self._end = _end_nothing
 
     # What all of them together decide.
 
@@ -270,7 +275,7 @@ class Unfinished:
         self._look_again()
 
     def resume(self, now: Instant) -> None:
-        """Goes on after it has stopped."""
+        """Resumes a message that has stopped: its time goes on, and its owner looks again."""
         self._since += now.monotonic - self._paused_at
         self.state = _ON_RESUME[self.state]
         self._look_again()

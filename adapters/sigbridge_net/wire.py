@@ -1,4 +1,4 @@
-"""What a carrier asks of a wire: a protocol machine on one connection, without I/O.
+"""Interface between a carrier and a wire: a protocol machine on one connection, without I/O.
 
 Bytes in, bytes out; everything else is between the wire and the hub. A wire never blocks, awaits, reads a clock or
 touches a socket, so it can be tested byte by byte.
@@ -16,7 +16,7 @@ class Wire(Protocol):
 
     @property
     def due(self) -> float:
-        """When `expire` next wants to be called (monotonic seconds)."""
+        """Time at which `expire` next wants to be called (monotonic seconds)."""
 
     @property
     def finished(self) -> bool:
@@ -24,14 +24,14 @@ class Wire(Protocol):
 
     @property
     def aborted(self) -> bool:
-        """Nobody is listening any more: after `expire` the carrier drops the connection, with what it still holds."""
+        """True once nobody is listening: after `expire` the carrier drops the connection, with what it still holds."""
 
     @property
     def successor(self) -> "Wire | None":
         """The wire that does everything from now on, where this one only found out which."""
 
     def receive(self, data: bytes, now: Instant) -> None:
-        """Take bytes that arrived, in any fragmentation."""
+        """Takes bytes that arrived, in any fragmentation."""
 
     def receive_eof(self, now: Instant) -> None:
         """The client will send no more."""
@@ -39,24 +39,27 @@ class Wire(Protocol):
     def connection_lost(self, now: Instant) -> None:
         """The connection is gone."""
 
-    def drain(self, now: Instant) -> None:
-        """The server is shutting down, and the hub has ended its sessions: let go of what is left soon."""
+    def drain(self, now: Instant, grace_seconds: float = NEVER) -> None:
+        """The server is shutting down, and the hub has ended its sessions: let go of what is left soon.
+
+        What is left after `grace_seconds` the carrier drops.
+        """
 
     def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
-        """All that there is to write now, where nothing else is to be looked at; None: `take_output` must be asked.
+        """Returns all that there is to write now, if nothing else is to be looked at.
 
-        It is at most `most` bytes, input is welcome, nothing is about to end, and there is no successor.
-        That is the usual case, in which the carrier looks no further; a wire may always return None.
+        None: `take_output` must be called. It is at most `most` bytes, input is welcome, nothing is about to end, and
+        there is no successor. That is the fast path: the carrier looks no further. A wire may always return None.
         """
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
-        """What to write now: about `most` bytes of messages; empty where there is nothing."""
+        """Returns what to write now: about `most` bytes of messages; empty where there is nothing."""
 
     def reading(self) -> bool:
-        """Whether more input is welcome; where not, the carrier stops reading until output has been taken."""
+        """Returns True where more input is welcome; else the carrier stops reading until output has been taken."""
 
     def expire(self, now: Instant) -> None:
-        """Do what is due."""
+        """Does what is due."""
 
 
 class GoneWire:
@@ -78,7 +81,7 @@ class GoneWire:
     def connection_lost(self, now: Instant) -> None:
         """Does nothing."""
 
-    def drain(self, now: Instant) -> None:
+    def drain(self, now: Instant, grace_seconds: float = NEVER) -> None:
         """Does nothing."""
 
     def fast_output(self, most: int, now: Instant) -> list[bytes] | None:
@@ -98,7 +101,7 @@ class GoneWire:
 
 
 class Client(NamedTuple):
-    """Who has connected, as far as the transport knows."""
+    """Client of a connection, as far as the transport knows it."""
 
     address: str
     """Without a port, so that a client is the same after it has reconnected."""
