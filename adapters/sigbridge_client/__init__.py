@@ -1,95 +1,76 @@
 """One door to both protocols: `connect` picks the client by the URL's scheme."""
 
-from urllib.parse import urlsplit
+from collections.abc import Sequence
 
-from sigbridge import errors
-from sigbridge.client import ConnectionClosed, SignalingClient
-from sigbridge.errors import SigbridgeError
-from sigbridge_net.access import Access, shown_url
-from sigbridge_net.client_session import ClientSession
-from sigbridge_net.reaching import unix_path
-from sigbridge_net.renewal import TokenSource, ask
+from sigbridge.client import (
+    ConnectionClosed,
+    OutcomeUnknown,
+    Reconnecting,
+    Resumed,
+    SessionLost,
+    SignalingClient,
+)
+from sigbridge.settings.connections import CLIENT_KEEPALIVE_SECONDS
+from sigbridge_client.opening import DIALECTS, DialectError, Opening, UrlError, place_of
+from sigbridge_client.resuming import ResumingClient
+from sigbridge_net.access import Access
+from sigbridge_net.renewal import TokenSource
 
-__all__ = ["ConnectionClosed", "SignalingClient", "TokenSource", "UrlError", "connect"]
+__all__ = [
+    "DIALECTS",
+    "ConnectionClosed",
+    "DialectError",
+    "OutcomeUnknown",
+    "Reconnecting",
+    "Resumed",
+    "SessionLost",
+    "SignalingClient",
+    "TokenSource",
+    "UrlError",
+    "connect",
+]
 
-UNAUTHENTICATED = errors.unauthenticated().word
-SCHEMES = ("grpc", "grpcs", "ws", "wss")
 
-
-class UrlError(SigbridgeError, ValueError):
-    """A URL is none of a signaling server; the text holds it, and says what would be one."""
-
-
-async def connect(
-    url: str,
+async def connect(  # prose: most callers give a URL and no more; each of the others has a name at the call
+    url: str | Sequence[str],
     *,
+    resume: bool = True,
+    give_up_after_seconds: float | None = None,
+    dialect: str = "plain",
     token: str | TokenSource | None = None,
     root_certificates: bytes | None = None,
     certificate_file: str = "",
     key_file: str = "",
+    keepalive_seconds: float = CLIENT_KEEPALIVE_SECONDS,
 ) -> SignalingClient:
-    """Open a session with a signaling server.
+    """Opens a session with a signaling server, and another one whenever it is lost.
 
-    `url` is `grpc://HOST:PORT`, `grpcs://HOST:PORT`, `ws://HOST:PORT/PATH` or `wss://HOST:PORT/PATH`, or a unix socket:
-    `grpc+unix:/PATH` or `ws+unix:/PATH`, with `grpcs` and `wss` where TLS is spoken there, by a certificate that names
-    localhost. `token` is the API token, where the server asks for one, or a function that returns one, or a coroutine
-    of it. It is called now, again where the server refuses what it returned, and before a token ends: the fresh one is
-    shown in the session. One that is no coroutine function is called in a thread, since it may block. With the secure
-    schemes, `root_certificates` (PEM) replaces the system's authorities, and `certificate_file` and `key_file` (PEM)
-    are shown where the server asks for a certificate.
+    With `resume` the client reconnects by itself, stays the same peer if the server holds it, and tells of it among its
+    events (`Reconnecting`, `Resumed`, `SessionLost`). It tries until a session stands, or for `give_up_after_seconds`
+    after a loss. Without it the client ends with its connection.
+    `url` is one URL, or several, of which the last good one is tried first: `grpc://HOST:PORT`, `grpcs://HOST:PORT`,
+    `ws://HOST:PORT/PATH` or `wss://HOST:PORT/PATH`, or a unix socket: `grpc+unix:/PATH` or `ws+unix:/PATH`, with
+    `grpcs` and `wss` where TLS is spoken there, by a certificate that names localhost. `dialect` is `plain`, or, over
+    WebSocket, `dotted` for servers of the second generation; what the program says and is told is the same. `token` is
+    the API token, if the server asks for one, or a function that returns one, or a coroutine of it. It is called for
+    each connection, again if the server refuses what it returned, and before a token ends: the fresh one is shown in
+    the session. One that is no coroutine function is called in a thread, since it may block. With the secure schemes,
+    `root_certificates` (PEM) replaces the system's authorities, and `certificate_file` and `key_file` (PEM) are shown
+    if the server asks for a certificate.
+    Whenever nothing was sent for `keepalive_seconds`, a small request is, so that no proxy takes the session for
+    unused, nor the server its client for gone; 0: never. With `resume`, one is sent whenever nothing came for so long,
+    too, and a connection on which nothing comes then counts as lost.
+    What the function `token` raises is raised here.
 
-    Raises UrlError where the URL is none of these, AccessError where the token or the authorities cannot be used,
-    ConnectionClosed where the server cannot be reached or lets nobody in by these credentials, and what `token` raises.
+    :raises UrlError: if the URL is none of these.
+    :raises DialectError: if its protocol has no such dialect.
+    :raises AccessError: if the token or the authorities cannot be used.
+    :raises ConnectionClosed: if the server cannot be reached, or refuses these credentials.
     """
-    parts = _parts(url)
-
-    def access(shown: str | None) -> Access:
-        return Access(
-            token=shown, root_certificates=root_certificates, certificate_file=certificate_file, key_file=key_file
-        )
-
-    if not callable(token):
-        return await _open(url, parts, access(token))
-    shown = await ask(token)
-    try:
-        client = await _open(url, parts, access(shown))
-    except ConnectionClosed as refused:
-        # It may have been replaced a moment ago.
-        fresh = await ask(token) if refused.reason == UNAUTHENTICATED else shown
-        if fresh == shown:
-            raise
-        shown = fresh
-        client = await _open(url, parts, access(shown))
-    if shown:
-        client.renew_tokens(token, shown)
-    return client
-
-
-async def _open(url: str, parts: tuple[str, str], access: Access) -> ClientSession:
-    scheme, target = parts
-    if scheme in ("grpc", "grpcs"):
-        from sigbridge_grpc.client import GrpcSignalingClient
-
-        return await GrpcSignalingClient.connect(target, secure=scheme == "grpcs", access=access)
-    from sigbridge_websocket.client import WebSocketSignalingClient
-
-    return await WebSocketSignalingClient.connect(url, access=access)
-
-
-def _parts(url: str) -> tuple[str, str]:
-    """The scheme of a signaling URL, and `HOST:PORT` or `unix:/PATH`; UrlError where it is none."""
-    try:
-        url.encode()
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-        scheme, plus, kind = parts.scheme.partition("+")
-        if scheme in SCHEMES and plus and kind == "unix" and not host and len(parts.path) > 1:
-            return scheme, f"unix:{unix_path(url)}"
-        # As a resolver will.
-        if scheme in SCHEMES and not plus and host and host.encode("idna"):
-            return scheme, parts.netloc.rpartition("@")[2]
-    except ValueError:
-        pass
-    raise UrlError(
-        f"{shown_url(url)!r} is no signaling URL: expected one of {', '.join(s + '://HOST:PORT' for s in SCHEMES)}"
-    )
+    places = [place_of(one, dialect) for one in ([url] if isinstance(url, str) else url)]
+    if not places:
+        raise UrlError("there is no URL: expected one at least")
+    access = Access(root_certificates=root_certificates, certificate_file=certificate_file, key_file=key_file)
+    opening = Opening(places, token, access, keepalive_seconds)
+    session = await opening.open(outlived=resume)
+    return ResumingClient(opening, session, give_up_after_seconds=give_up_after_seconds) if resume else session
