@@ -1,4 +1,4 @@
-"""How a wheel of sigbridge is built: its hot path compiled where that is possible, beside the sources it was made of.
+"""Build of sigbridge's wheels: the hot path compiled where that is possible, beside the sources it was made of.
 
 Three things in one file. For pip it is the build backend, which is hatchling's but for one answer: what compiling
 needs is asked for where a wheel is compiled and nowhere else, so that an editable install, which runs the sources,
@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
 
 
 def get_requires_for_build_wheel(config_settings: dict[str, Any] | None = None) -> list[str]:
-    """What building a wheel needs: more where it is going to be compiled."""
+    """Requirements of building a wheel: more where it is going to be compiled."""
     requires = hatchling.build.get_requires_for_build_wheel(config_settings)
     if _wanted() is False or (_wanted() is None and _what_is_missing()):
         return requires
@@ -53,7 +53,7 @@ def get_requires_for_build_wheel(config_settings: dict[str, Any] | None = None) 
 
 
 def _wanted() -> bool | None:
-    """Whether compiling must be or must not be; None: where it can be."""
+    """Returns True where a wheel must be compiled, False where it must not be, None for where it can be."""
     said = os.environ.get(VARIABLE, "")
     if said not in {"", "0", "1"}:
         raise ValueError(f"{VARIABLE} is {said!r}: expected 1 (compile or fail), 0 (never) or nothing (where possible)")
@@ -61,7 +61,7 @@ def _wanted() -> bool | None:
 
 
 def _what_is_missing() -> str:
-    """Why nothing can be compiled here, as far as can be seen before it is tried; empty where nothing is missing."""
+    """Reason why nothing can be compiled here, as far as is seen before it is tried; empty where nothing is missing."""
     if sys.implementation.name != "cpython":
         return "only CPython has such extensions"
     command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
@@ -83,7 +83,10 @@ class CompiledHotPath(BuildHookInterface[Any]):
     _folder: "tempfile.TemporaryDirectory[str] | None" = None
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, before the wheel is written; raises NotCompiledError where it must work and does not."""
+        """Compiles, before the wheel is written.
+
+        :raises NotCompiledError: if that must work and does not.
+        """
         wanted = _wanted()
         if version == "editable" or wanted is False:
             return
@@ -101,7 +104,7 @@ class CompiledHotPath(BuildHookInterface[Any]):
         build_data["infer_tag"] = True
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Forget what was made for the wheel, which is written now."""
+        """Forgets what was made for the wheel, which is written now."""
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -144,7 +147,7 @@ ignore_missing_imports = True
 
 
 def compile_here(files: list[str]) -> None:
-    """Compile these files of packages that lie in the present folder, into the folder `compiled`."""
+    """Compiles these files of packages that lie in the present folder, into the folder `compiled`."""
     from mypyc.build import mypycify
     from setuptools import Distribution  # type: ignore[import-untyped]
 

@@ -21,7 +21,8 @@ from sigbridge_net.errors import AccessError
 def read_access(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the arguments of `connect` about tokens and certificates.
 
-    Raises UsageError or AccessError where one of them is no good.
+    :raises UsageError: if a file of certificates or a key is invalid.
+    :raises AccessError: if a file holds no token.
     """
     _check_certificate(options.cert, options.key)
     return {
@@ -33,7 +34,7 @@ def read_access(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def hint_of(error: Exception, options: argparse.Namespace) -> str:
-    """Returns what may help a user of these options beyond an error's own text; empty where nothing is known."""
+    """Returns advice for a user beyond an error's own text; empty if there is none."""
     if (
         not isinstance(error, ConnectionClosed)
         or error.reason != "unauthenticated"
@@ -44,6 +45,7 @@ def hint_of(error: Exception, options: argparse.Namespace) -> str:
 
 
 def _token(path: str | None) -> str | Callable[[], str] | None:
+    """Returns the token of the environment, or a function that reads that of a file each time."""
     if path is not None:
         token_of(path)
         # It is read again whenever a token is asked for, since another may have been put into it.
@@ -54,24 +56,31 @@ def _token(path: str | None) -> str | Callable[[], str] | None:
 
 
 def token_of(path: str) -> str:
-    """Returns the token of a file; AccessError where it holds none."""
-    where = f"--token-file is {_shown(path)}"
+    """Returns the token of a file.
+
+    :raises AccessError: if it holds none.
+    """
+    where = f"--token-file is {_path_for_errors(path)}"
     try:
         token = _text(path).strip()
     except (OSError, ValueError) as error:
-        raise AccessError(f"{where}: expected a file that holds one API token ({_why(error)})") from None
+        raise AccessError(f"{where}: expected a file that holds one API token ({_reason(error)})") from None
     if not token:
         raise AccessError(f"{where}: expected a file that holds one API token (it is empty)")
     _check_token(token, where)
     return token
 
 
-def _shown(path: str) -> str:
+def _path_for_errors(path: str) -> str:
     """Returns the path as errors show it: what is none may be the token itself, by mistake."""
     return repr(path) if "/" in path or os.path.lexists(path) else "(hidden)"
 
 
 def _check_token(token: str | None, where: str) -> None:
+    """Checks that a token can be sent in a header; `where` begins the error's text.
+
+    :raises AccessError: if it cannot.
+    """
     try:
         Access(token=token)
     except AccessError as error:
@@ -79,13 +88,21 @@ def _check_token(token: str | None, where: str) -> None:
 
 
 def _text(path: str) -> str:
+    """Returns the text of a file.
+
+    :raises ValueError: if it is not UTF-8.
+    """
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise ValueError("no text in UTF-8") from None
+        raise ValueError("not UTF-8 text") from None
 
 
 def _authorities(path: str | None) -> bytes | None:
+    """Returns the authorities of a PEM file; None if no file is given.
+
+    :raises UsageError: if it holds no certificates.
+    """
     if path is None:
         return None
     expected = f"--ca is {path!r}: expected certificates in a PEM file"
@@ -93,11 +110,15 @@ def _authorities(path: str | None) -> bytes | None:
         content = Path(path).read_bytes()
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=content.decode("ascii", errors="ignore"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{expected} ({_why(error)})") from None
+        raise UsageError(f"{expected} ({_reason(error)})") from None
     return content
 
 
 def _check_certificate(certificate: str, key: str) -> None:
+    """Checks that a certificate and its key can be read and belong together.
+
+    :raises UsageError: if not.
+    """
     if key and not certificate:
         raise UsageError(f"--key is {key!r} and --cert is not given: expected the certificate of this key too")
     if not certificate:
@@ -107,8 +128,9 @@ def _check_certificate(certificate: str, key: str) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key or None, password="")
     except (OSError, ValueError) as error:
         files = f"--cert is {certificate!r}" + (f" and --key is {key!r}" if key else "")
-        raise UsageError(f"{files}: expected a certificate and its key in PEM files ({_why(error)})") from None
+        raise UsageError(f"{files}: expected a certificate and its key in PEM files ({_reason(error)})") from None
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """Returns why a file cannot be used, in the system's words if there are any."""
     return getattr(error, "strerror", None) or str(error)

@@ -17,7 +17,10 @@ _LINE = re.compile(r"at line (\d+)")
 
 
 def fields_of(path: str) -> dict[str, Any]:
-    """The fields of `Settings` that a file sets; UsageError where it is none, or a name or value in it is wrong."""
+    """Returns the fields of `Settings` that a TOML file sets.
+
+    :raises UsageError: if the file cannot be parsed, or a name or value in it is wrong.
+    """
     expected = f"--config is {path!r}: expected a TOML file"
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -28,7 +31,7 @@ def fields_of(path: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         # What else the library says may hold what is written there.
         line = _LINE.search(str(error))
-        raise UsageError(f"{expected}, and line {line[1]} is no TOML" if line else expected) from None
+        raise UsageError(f"{expected}, and line {line[1]} is not TOML" if line else expected) from None
     try:
         return fields_from_file(document)
     except SettingError as error:

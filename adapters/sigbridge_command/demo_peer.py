@@ -8,27 +8,12 @@ import argparse
 import asyncio
 import sys
 import time
-from typing import Literal
 
 import msgspec
 
-from sigbridge import (
-    Announce,
-    Announced,
-    Answer,
-    AnswerReceived,
-    Event,
-    IceCandidate,
-    IceCandidateReceived,
-    Offer,
-    OfferReceived,
-    OfferRelayed,
-    PeerJoined,
-    Reply,
-    Request,
-)
+from sigbridge import Announce, Event, PeerJoined, Reply, Request
 from sigbridge_client import connect
-from sigbridge_command.demo_flow import Report, Role
+from sigbridge_command.demo_flow import Report, Role, What, described
 from sigbridge_compat.rtc_peer import CallEnded, RtcPeer, stay_on_loopback
 
 _OTHER: dict[Role, Role] = {"caller": "callee", "callee": "caller"}
@@ -46,9 +31,9 @@ class DemoPeer:
         self._silent = False
 
     async def run(self, url: str) -> bool:
-        """Meet the other peer through the server at `url`; true where its bytes came through."""
+        """Meets the other peer through the server at `url`; true where its bytes came through."""
         with stay_on_loopback():
-            async with await connect(url) as client:
+            async with await connect(url, resume=False) as client:
                 announce = Announce(self._role)
                 self._observe(announce)
                 self._observe(await client.announce(announce.peer_id))
@@ -56,6 +41,7 @@ class DemoPeer:
                     return await (self._call(peer) if self._role == "caller" else self._take_call(peer))
 
     async def _call(self, peer: RtcPeer) -> bool:
+        """Calls the other peer when it is there, and sends the bytes; returns whether the other's came through."""
         await self._other_is_here.wait()
         call = await peer.call(self._other)
         self._report("opened", "data channel open")
@@ -63,6 +49,10 @@ class DemoPeer:
         return self._heard(await call.receive())
 
     async def _take_call(self, peer: RtcPeer) -> bool:
+        """Answers the call, sends the bytes and stays until the caller hangs up.
+
+        Returns whether its bytes came through.
+        """
         call = await peer.answer_calls()
         heard = self._heard(await call.receive())
         await call.send(self._says)
@@ -74,6 +64,7 @@ class DemoPeer:
             return heard
 
     def _heard(self, data: bytes) -> bool:
+        """Reports the bytes that came; returns whether they are the expected ones."""
         if data != self._hears:
             print(f"{len(data)} bytes came, and not those that were sent", file=sys.stderr)
             return False
@@ -82,50 +73,19 @@ class DemoPeer:
         return True
 
     def _observe(self, message: Request | Reply | Event) -> None:
+        """Prints a signaling message that this peer sends or receives, and notes when the other peer has joined."""
         if isinstance(message, PeerJoined) and message.peer_id == self._other:
             self._other_is_here.set()
-        match message:
-            case Announce(peer_id=peer_id):
-                self._report("sent", f"announce {peer_id}")
-            case Offer(sdp=sdp):
-                self._report("sent", f"offer, {_size(sdp)}")
-            case Answer(sdp=sdp):
-                self._report("sent", f"answer, {_size(sdp)}")
-            case IceCandidate(candidate=candidate):
-                self._report("sent", f"ice_candidate, {_port(candidate)}")
-            case Announced(peers_count=count):
-                self._report("received", f"ack, {count} here before")
-            case OfferRelayed():
-                self._report("received", "ack, offer relayed")
-            case PeerJoined(peer_id=peer_id):
-                self._report("received", f"peer_joined {peer_id}")
-            case OfferReceived(sdp=sdp):
-                self._report("received", f"offer, {_size(sdp)}")
-            case AnswerReceived(sdp=sdp):
-                self._report("received", f"answer, {_size(sdp)}")
-            case IceCandidateReceived(candidate=candidate):
-                self._report("received", f"ice_candidate, {_port(candidate)}")
-            case _:
-                self._report("received", getattr(message, "kind", "ack"))
+        self._report(*described(message))
 
-    def _report(self, what: Literal["sent", "received", "opened", "bytes"], text: str) -> None:
+    def _report(self, what: What, text: str) -> None:
         if not self._silent:
             line = msgspec.json.encode(Report(time.monotonic(), self._role, what, text)).decode()
             print(line, flush=True)
 
 
-def _size(text: str) -> str:
-    return f"{len(text.encode()) / 1000:.1f} kB"
-
-
-def _port(candidate: str) -> str:
-    """The port of a candidate (RFC 8839, section 5.1); its address is 127.0.0.1."""
-    fields = candidate.split()
-    return f"port {fields[5]}" if fields else "no more"
-
-
 def main() -> int:
-    """Run one peer, as the demo starts it."""
+    """Runs one peer, as the command line says; returns the exit code: 0 if all went as it should, else 1."""
     parser = argparse.ArgumentParser(prog="python -m sigbridge_command.demo_peer")
     parser.add_argument("role", choices=("caller", "callee"))
     parser.add_argument("url", help="the signaling server, such as grpc://127.0.0.1:50051")

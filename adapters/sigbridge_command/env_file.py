@@ -7,7 +7,10 @@ from sigbridge_command.errors import UsageError
 
 
 def variables_of(path: str) -> dict[str, str]:
-    """The variables of a file of NAME=VALUE lines; UsageError where it is none."""
+    """Returns the variables of a file of NAME=VALUE lines.
+
+    :raises UsageError: if the file cannot be read or parsed
+    """
     wrong = f"--env-file is {path!r}: expected a file of NAME=VALUE lines"
     if not Path(path).is_file():
         raise UsageError(wrong)
@@ -25,7 +28,7 @@ def variables_of(path: str) -> dict[str, str]:
     variables = {}
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
-            raise UsageError(f"{wrong}, and line {binding.original.line} is none")
+            raise UsageError(f"{wrong}, and line {binding.original.line} is not")
         if binding.key is not None and binding.value is not None:
             variables[binding.key] = binding.value
     return variables

@@ -20,9 +20,9 @@ _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
 def inherited_sockets(environ: MutableMapping[str, str], *, first: int = FIRST_DESCRIPTOR) -> Inherited:
-    """Returns the sockets by their names, and takes the variables out; logs what has no name of ours.
+    """Returns the inherited sockets by name, removes their variables, and logs descriptors of unknown names.
 
-    Raises ListenError where a descriptor that is named is no socket.
+    :raises ListenError: if a descriptor that is named is no socket.
     """
     pid, count, names = (environ.pop(variable, "") for variable in _VARIABLES)
     if pid != str(os.getpid()) or not count.isascii() or not count.isdigit():
@@ -35,14 +35,14 @@ def inherited_sockets(environ: MutableMapping[str, str], *, first: int = FIRST_D
             os.set_inheritable(descriptor, False)
         if name not in VARIABLES:
             logger.warning(
-                "a descriptor was handed over whose name is none of ours",
+                "inherited descriptor of unknown name",
                 extra={"descriptor": descriptor, "fdname": name, "expected": ", ".join(VARIABLES)},
             )
             continue
         try:
             sock = socket.socket(fileno=descriptor)
         except OSError as error:
-            text = f"the descriptor {descriptor}, named {name}, is no socket: {error.strerror or error}"
+            text = f"the descriptor {descriptor}, named {name}, is not a socket: {error.strerror or error}"
             raise ListenError(f"{text} (LISTEN_FDNAMES)") from None
         found.setdefault(name, []).append(sock)
     return found

@@ -5,14 +5,17 @@ import asyncio
 import json
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
-from sigbridge.client import SignalingClient
-from sigbridge.messages import Event, PeerInfo
+from sigbridge.client import ClientEvent, SignalingClient
+from sigbridge.messages import PeerInfo
 from sigbridge.results import peer_info_object
-from sigbridge_client import connect
+from sigbridge_client import DialectError, connect
 from sigbridge_command.access_files import read_access
+from sigbridge_command.errors import UsageError
+from sigbridge_command.printable import printable
 from sigbridge_command.standard_streams import complain
 
 _PAGE = 500
@@ -20,7 +23,7 @@ _LONG_TEXT = 40
 
 
 def print_peers(options: argparse.Namespace) -> int:
-    """Print the peers of a room, page by page."""
+    """Prints all peers of a room: on a terminal a table, otherwise JSON, one line each. Returns the exit code, 0."""
     peers = asyncio.run(_peers(options))
     if options.json or not sys.stdout.isatty():
         for peer in peers:
@@ -29,8 +32,8 @@ def print_peers(options: argparse.Namespace) -> int:
     rows = [("PEER", "STATE", "CAPABILITIES", "SINCE")]
     for peer in peers:
         capabilities = [name for name, value in peer_info_object(peer)["capabilities"].items() if value]
-        since = datetime.fromtimestamp(peer.connected_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        rows.append((_harmless(peer.peer_id), peer.state, _harmless(" ".join(capabilities)) or "-", since))
+        shown = printable(" ".join(capabilities)) or "-"
+        rows.append((printable(peer.peer_id), printable(peer.state), shown, _since(peer.connected_at)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -38,12 +41,16 @@ def print_peers(options: argparse.Namespace) -> int:
 
 
 def print_events(options: argparse.Namespace) -> int:
-    """Print a peer's events until the connection ends; exit code 1 where the server ended it."""
+    """Prints a peer's events until the connection ends; exit code 1 where the server ended it.
+
+    A client that resumes goes on over connections, and prints what becomes of them.
+    """
     return asyncio.run(_listen(options, as_json=options.json or not sys.stdout.isatty()))
 
 
 async def _peers(options: argparse.Namespace) -> list[PeerInfo]:
-    async with await connect(options.url, **read_access(options)) as client:
+    """Returns all peers of a room, for which it asks page by page."""
+    async with await _connect(options, resume=False) as client:
         peers: list[PeerInfo] = []
         token = ""
         while True:
@@ -55,8 +62,8 @@ async def _peers(options: argparse.Namespace) -> list[PeerInfo]:
 
 
 async def _listen(options: argparse.Namespace, *, as_json: bool) -> int:
-    client: SignalingClient
-    async with await connect(options.url, **read_access(options)) as client:
+    """Announces a peer and prints its events until the connection ends; returns the exit code."""
+    async with await _connect(options, resume=options.resume, keepalive_seconds=options.keepalive) as client:
         await client.announce(options.peer_id, room=options.room)
         async for event in client.events():
             print(_json_line(event) if as_json else _line(event), flush=True)
@@ -65,16 +72,32 @@ async def _listen(options: argparse.Namespace, *, as_json: bool) -> int:
         return 1
 
 
-def _harmless(text: str) -> str:
-    """The text without what would steer a terminal: names are what clients say."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+async def _connect(options: argparse.Namespace, **how: Any) -> SignalingClient:
+    """Connects to the server that the options name.
+
+    :raises UsageError: if its protocol has no such dialect.
+    """
+    try:
+        return await connect(options.url, dialect=options.dialect, **how, **read_access(options))
+    except DialectError as error:
+        raise UsageError(f"--dialect is {options.dialect}: {error}") from None
 
 
-def _json_line(event: Event) -> str:
+def _since(connected_at: int) -> str:
+    """Returns date and time at which a peer came, for people; `-` where the server says none, or no Unix seconds."""
+    try:
+        moment = datetime.fromtimestamp(connected_at, UTC)
+    except (OverflowError, ValueError, OSError):
+        return "-"
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if connected_at else "-"
+
+
+def _json_line(event: ClientEvent) -> str:
     return msgspec.json.encode({"event": event.kind, **msgspec.to_builtins(event)}).decode()
 
 
-def _line(event: Event) -> str:
+def _line(event: ClientEvent) -> str:
+    """Returns an event as a line for people, with the length of long texts in their place."""
     fields = {
         name: value if not isinstance(value, str) or len(value) <= _LONG_TEXT else f"{len(value.encode())} bytes"
         for name, value in msgspec.to_builtins(event).items()

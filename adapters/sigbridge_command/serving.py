@@ -34,20 +34,21 @@ def serve(settings: Settings, environ: Mapping[str, str], files: Files) -> int:
     raise_descriptor_limit()
     for name, meant in unknown_variables(environ).items():
         extra = {"variable": name, "meant": meant} if meant else {"variable": name}
-        logger.warning("a variable is set that no setting has", extra=extra)
+        logger.warning("unknown setting in the environment", extra=extra)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve_until_told(settings, files))
     return 0
 
 
 async def _serve_until_told(settings: Settings, files: Files) -> None:
+    """Starts a server, and drains and stops it on a signal; a second signal stops it at once."""
     loop = asyncio.get_running_loop()
     told: asyncio.Queue[str] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told.put_nowait, number.name)
     noted = noted_signal()
     if noted is not None:
-        logger.info("stopped before it began", extra={"signal": noted})
+        logger.info("stopped before the start", extra={"signal": noted})
         _ignore_signals(loop)
         return
     server = Server(settings, inherited=inherited_sockets(os.environ))
@@ -84,7 +85,7 @@ async def _serve_until_told(settings: Settings, files: Files) -> None:
 def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
     """Ignores signals from here on: one that comes during an orderly end must not make a failure of it.
 
-    Where one has a handler, the interpreter sets it back when it ends, and SIGHUP would kill then.
+    A signal that has a handler gets its default back when the interpreter ends, and SIGHUP would kill then.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.remove_signal_handler(number)
@@ -92,6 +93,7 @@ def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    """Returns uvloop's class of event loops, or None if uvloop is not installed."""
     try:
         import uvloop
     except ImportError:  # not available on this platform

@@ -11,7 +11,7 @@ from sigbridge_command.sources import DEFAULT, Given
 
 
 def settings_rows(given: Given) -> list[dict[str, Any]]:
-    """One object for each setting: its variable, value, source, default, what is expected, and its meaning."""
+    """Returns one object for each setting: its variable, value, source, default, what is expected, and its meaning."""
     settings = given.settings()
     defaults = {field.name: field.default for field in fields(Settings)}
     return [
@@ -28,7 +28,7 @@ def settings_rows(given: Given) -> list[dict[str, Any]]:
 
 
 def print_settings(given: Given, *, as_json: bool) -> int:
-    """Print them."""
+    """Prints every setting, as JSON or grouped by subject; returns 0."""
     rows = settings_rows(given)
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -52,6 +52,7 @@ def _plain(info: SettingInfo, value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
+    """Returns a value as it is written in a variable."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):

@@ -35,10 +35,13 @@ class Files:
 
 
 class Given:
-    """The variables and fields of one moment, with the source of each; UsageError where a file is no good."""
+    """The variables and fields of one moment, with the source of each."""
 
     def __init__(self, files: Files, environ: Mapping[str, str] = os.environ) -> None:
-        """Reads the files."""
+        """Reads the files.
+
+        :raises UsageError: if one cannot be used.
+        """
         self._files = files
         self._own = environ
         self._of_env_file = {} if files.env_file is None else variables_of(files.env_file)
@@ -49,11 +52,14 @@ class Given:
         """The variables of the environment and of its file."""
 
     def settings(self) -> Settings:
-        """The settings; SettingError where one is wrong."""
+        """Returns the settings.
+
+        :raises SettingError: if one is wrong.
+        """
         return Settings.from_environment(self.environ, below=self.fields)
 
     def source(self, field: str) -> str:
-        """Says where the value of a field comes from: a word of this module, or the path of a file."""
+        """Returns where the value of a field comes from: a word of this module, or the path of a file."""
         variable = setting_infos()[field].env
         if self.environ.get(variable):
             return self._source_of_variable(variable)
@@ -77,7 +83,11 @@ class FileOrigins:
         self._take = take
 
     def read(self) -> tuple[str, ...]:
-        """The origins; UsageError or SettingError where a file is no good."""
+        """Returns the origins.
+
+        :raises UsageError: if the file of settings cannot be parsed.
+        :raises SettingError: if a value in it is wrong, or the file of origins is invalid.
+        """
         given = Given(self._files, {})
         text = given.environ.get(_ORIGINS.env, "")
         variables = {_ORIGINS.env: text} if text else {}
@@ -85,12 +95,15 @@ class FileOrigins:
         return Settings.from_environment(variables, below=below).allowed_origins
 
     def put(self, content: tuple[str, ...], now: Instant) -> None:
-        """Take what was read: it counts from now on."""
+        """Takes what was read: it counts from now on."""
         self._take(content)
 
 
 def origins_of(
     files: Files, take: Callable[[tuple[str, ...]], None], environ: Mapping[str, str] = os.environ
 ) -> FileOrigins | None:
-    """The origins of the files, where there are any, and the environment, which comes first, says none."""
+    """Returns the origins that the files name.
+
+    None if there are no files, or the environment, which comes first, names some.
+    """
     return None if not files.paths or environ.get(_ORIGINS.env) else FileOrigins(files, take)

@@ -51,7 +51,7 @@ def complain(text: str) -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Drops what a stream could not write, and all that is printed to it from now on."""
+    """Sends what a stream could not write, and all that is printed to it from now on, to /dev/null."""
     try:
         fd = stream.fileno()
     except (OSError, ValueError):
@@ -63,7 +63,7 @@ def discard(stream: TextIO) -> None:
 
 
 def settle_streams() -> None:
-    """Writes what is left in both streams, where that can be written."""
+    """Writes what is left in both streams, and discards what cannot be written."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

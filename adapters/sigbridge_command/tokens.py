@@ -23,6 +23,7 @@ from sigbridge.pending import Pending
 from sigbridge.settings import Settings
 from sigbridge_command.access_files import token_of
 from sigbridge_command.errors import UsageError
+from sigbridge_command.printable import printable
 from sigbridge_command.standard_streams import complain
 from sigbridge_net.access import read_token
 from sigbridge_net.clock import read_clock
@@ -35,22 +36,22 @@ _Deed: TypeAlias = Callable[[], int]
 
 
 def create(options: argparse.Namespace) -> int:
-    """Print a JWT."""
-    return _done(lambda: _create(options))
+    """Prints a JWT."""
+    return _exit_code(lambda: _create(options))
 
 
 def entry(options: argparse.Namespace) -> int:
-    """Print a line of a token file."""
-    return _done(lambda: _entry(options))
+    """Prints a line of a token file."""
+    return _exit_code(lambda: _entry(options))
 
 
 def check(options: argparse.Namespace, read_settings: Callable[[], Settings]) -> int:
-    """Print what a token allows (exit code 0), or why it is refused (1)."""
-    return _done(lambda: _check(options, read_settings()))
+    """Prints what a token allows (exit code 0), or why it is refused (1)."""
+    return _exit_code(lambda: _check(options, read_settings()))
 
 
-def _done(deed: _Deed) -> int:
-    """Returns the exit code of a deed, which is 2 where it cannot be done."""
+def _exit_code(deed: _Deed) -> int:
+    """Returns the exit code of a deed; 2, and a line on stderr, if it raises an error of ours."""
     try:
         return deed()
     except BrokenPipeError:
@@ -64,6 +65,10 @@ def _done(deed: _Deed) -> int:
 
 
 def _create(options: argparse.Namespace) -> int:
+    """Prints a JWT of the options; returns 0.
+
+    :raises UsageError: if an option is wrong, or the token too long.
+    """
     import jwt
 
     key, algorithm = _signing_key(options.key_file)
@@ -87,7 +92,10 @@ def _create(options: argparse.Namespace) -> int:
 
 
 def _signing_key(path: str) -> tuple[Any, str]:
-    """Returns the key of a file, and the algorithm that follows from it; UsageError where it signs nothing."""
+    """Returns the key or secret of a file, and the algorithm that follows from it.
+
+    :raises UsageError: if it signs nothing.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -98,6 +106,10 @@ def _signing_key(path: str) -> tuple[Any, str]:
 
 
 def _private_key(path: str, data: bytes) -> tuple[Any, str]:
+    """Returns the private key of PEM data, and its algorithm.
+
+    :raises UsageError: if it cannot sign JWTs.
+    """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
@@ -125,10 +137,14 @@ def _private_key(path: str, data: bytes) -> tuple[Any, str]:
             return key, algorithm
     if isinstance(key, Ed25519PrivateKey | Ed448PrivateKey):
         return key, "EdDSA"
-    raise _no_key(path, "is of a kind that signs no JWTs: expected RSA, P-256, P-384, P-521 or Ed25519")
+    raise _no_key(path, "is of a kind that cannot sign JWTs: expected RSA, P-256, P-384, P-521 or Ed25519")
 
 
 def _first_secret(path: str, data: bytes) -> bytes:
+    """Returns the first secret of a file.
+
+    :raises UsageError: if it is too short, or a key.
+    """
     from sigbridge_auth.keys import MIN_SECRET_BYTES
 
     if data.lstrip().startswith((b"{", b"ssh-")):
@@ -151,9 +167,13 @@ def _no_key(path: str, what: str) -> UsageError:
 
 
 def _entry(options: argparse.Namespace) -> int:
+    """Prints a line of a token file of the options; returns 0.
+
+    :raises UsageError: if there is no token, or an option is wrong.
+    """
     token = _read(options.token_file)
     if not token.isprintable():
-        raise UsageError("the token holds what no header can carry: expected one line of printable text")
+        raise UsageError("the token cannot be sent in a header: expected one line of printable text")
     members: dict[str, Any] = {"token_sha256": token_digest(token).hex()}
     if options.subject is not None:
         members["subject"] = _name("--subject", options.subject)
@@ -169,12 +189,16 @@ def _entry(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace, settings: Settings) -> int:
+    """Prints what a token allows or why it is refused; returns the exit code.
+
+    :raises UsageError: if the settings have no source of tokens.
+    """
     if not settings.has_tokens:
         raise UsageError(
             "these settings have no source of tokens: expected SIGNALING_TOKENS_FILE, keys of JWTs or "
             "GRPC_AUTH_TOKENS, in the environment, by --env-file or by --config"
         )
-    outcome = _judge(_read(options.token_file), settings)
+    outcome = _identity_or_refusal(_read(options.token_file), settings)
     if isinstance(outcome, str):
         print(json.dumps({"good": False, "reason": outcome}) if options.json else f"refused: {outcome}")
         return 1
@@ -183,8 +207,8 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _judge(token: str, settings: Settings) -> Identity | str:
-    """Returns whom a server takes for the owner of a token, or why it takes nobody."""
+def _identity_or_refusal(token: str, settings: Settings) -> Identity | str:
+    """Returns the identity that a server with these settings would give a token, or the reason for refusing it."""
     from sigbridge_auth.authenticators import TokenAuthenticator
     from sigbridge_auth.sources import Sources
 
@@ -230,15 +254,15 @@ def _for_people(facts: dict[str, Any]) -> str:
     sources = {"jwt": "a JWT", "token": "the token file", "shared": "GRPC_AUTH_TOKENS"}
     peer_ids = _listed(facts["peer_ids"])
     if facts["reserved_peer_ids"]:
-        peer_ids += f" but {', '.join(map(_harmless, facts['reserved_peer_ids']))}"
+        peer_ids += f" but {', '.join(map(printable, facts['reserved_peer_ids']))}"
     rows = {
         "source": sources[facts["source"]],
-        "issuer": _harmless(facts["issuer"]),
-        "subject": _harmless(facts["subject"]) or "nobody in particular",
+        "issuer": printable(facts["issuer"]),
+        "subject": printable(facts["subject"]) or "none",
         "peer ids": peer_ids,
         "rooms": _listed(facts["rooms"]),
         "rights": ", ".join(facts["rights"]) or "none",
-        "expires": _end(facts["expires_at"], facts["leeway_seconds"]),
+        "expires": _end_text(facts["expires_at"], facts["leeway_seconds"]),
         "besides": "a certificate of the authority of SIGNALING_TLS_CLIENT_CA_FILE"
         if facts["certificate_needed"]
         else "",
@@ -249,10 +273,11 @@ def _for_people(facts: dict[str, Any]) -> str:
 def _listed(texts: list[str] | None) -> str:
     if texts is None:
         return "any"
-    return ", ".join(_harmless(text) or "the default room" for text in texts) or "none"
+    return ", ".join(printable(text) or "the default room" for text in texts) or "none"
 
 
-def _end(expires_at: float | None, leeway_seconds: float) -> str:
+def _end_text(expires_at: float | None, leeway_seconds: float) -> str:
+    """Returns the end of a token for people."""
     if expires_at is None:
         return "never"
     try:
@@ -262,16 +287,14 @@ def _end(expires_at: float | None, leeway_seconds: float) -> str:
     return said + (f", and {leeway_seconds:g} s of leeway" if leeway_seconds else "")
 
 
-def _harmless(text: str) -> str:
-    """Returns a text without what would steer a terminal."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
 # What options and files say.
 
 
 def _read(token_file: str | None) -> str:
-    """Returns the token of a file, of the environment or of stdin; UsageError where there is none."""
+    """Returns the token of a file, of the environment or of stdin.
+
+    :raises UsageError: if there is none.
+    """
     if token_file is not None:
         return token_of(token_file)
     token = read_token(None)
@@ -286,7 +309,10 @@ def _read(token_file: str | None) -> str:
 
 
 def _rights(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Returns the members that say what may be done, on which JWTs and token files agree."""
+    """Returns the members about peer ids, rooms and rights, which JWTs and token files share.
+
+    :raises UsageError: if an option is wrong.
+    """
     members: dict[str, list[str]] = {}
     for name, option, texts in (("peer_ids", "--peer-id", options.peer_id), ("rooms", "--room", options.room)):
         if texts:
@@ -312,7 +338,10 @@ def _name(option: str, text: str) -> str:
 
 
 def _lifetime(text: str) -> int:
-    """Returns a time in seconds."""
+    """Returns the seconds of a text such as 90s or 1h.
+
+    :raises UsageError: if it is malformed, or longer than ten years.
+    """
     said = re.fullmatch(r"([0-9]{1,10})([smhd]?)", text)
     seconds = int(said[1]) * _UNITS[said[2]] if said else 0
     if not 0 < seconds <= _LONGEST_LIFETIME_SECONDS:
@@ -321,7 +350,10 @@ def _lifetime(text: str) -> int:
 
 
 def _moment(option: str, text: str) -> int:
-    """Returns a moment in Unix seconds."""
+    """Returns the Unix seconds of a text.
+
+    :raises UsageError: if it is no time with a zone.
+    """
     if re.fullmatch(r"[0-9]{1,11}", text):
         return int(text)
     try:

@@ -42,7 +42,7 @@ def beginning(
     not_after: float | None,
     own_authenticator: bool,
 ) -> dict[str, Any]:
-    """Returns the members of the record.
+    """Returns the members of the log's record `started`, none of them secret.
 
     `connections` is how many there may be; `not_after` the end of the certificate (Unix seconds), where there is one.
     """
@@ -60,17 +60,21 @@ def beginning(
         "websocket": list(addresses["ws"]),
         "http": list(addresses["http"]),
         "tls": "off" if not settings.tls_cert_file else "mutual" if settings.tls_client_ca_file else "on",
+        "client_address_from": settings.client_address_from,
+        "trusted_proxies": list(settings.trusted_proxies),
         "certificate_not_after": None if not_after is None else told_time(not_after),
-        "grpc_asks_for": OWN if own_authenticator else _asked(settings, token=settings.grpc_asks_for_token),
-        "websocket_asks_for": OWN if own_authenticator else _asked(settings, token=settings.websocket_asks_for_token),
+        "grpc_asks_for": OWN if own_authenticator else _required(settings, token=settings.grpc_asks_for_token),
+        "websocket_asks_for": OWN
+        if own_authenticator
+        else _required(settings, token=settings.websocket_asks_for_token),
         "sources": [OWN] if own_authenticator else [infos[name].env for name in _SOURCES if getattr(settings, name)],
         "origins": "any" if not settings.allowed_origins and not settings.allowed_origins_file else "listed",
         "limits": limits,
     }
 
 
-def _asked(settings: Settings, *, token: bool) -> str:
-    """Returns what a client must show."""
+def _required(settings: Settings, *, token: bool) -> str:
+    """Returns what clients must show: a token, where it is asked for (`token`), a certificate, both or nothing."""
     certificate = bool(settings.tls_client_ca_file)
     if token and certificate:
         return "certificate" if settings.certificate_is_enough else "token and certificate"

@@ -75,7 +75,7 @@ class CertificateWatch:
             self._handle.cancel()
 
     def check(self) -> None:
-        """Looks once, and says what is to be said."""
+        """Checks how near the certificate's end is, and logs it once a day if it has expired or ends soon."""
         not_after, now = self._tls.present.not_after, self._clock()
         if not_after is None:
             return

@@ -2,7 +2,7 @@
 
 Rule 1: who owns the process raises its limit (`sigbridge serve` does); a `Server` in a program of somebody else's only
 looks at it. Rule 2: clients leave some to everything else: listening sockets, files, and the operator's address, whose
-probes and metrics have an answer while clients are refused.
+probes and metrics have a response while clients are refused.
 Source: getrlimit(2), RLIMIT_NOFILE.
 """
 
@@ -50,7 +50,8 @@ def clients_limits(settings: Settings, descriptors: int) -> ConnectionLimits:
     """Returns the limits of connections of clients, where the process may have so many descriptors.
 
     With the engine `grpcio` that library counts its connections by itself, so each of both has half.
-    Raises DescriptorsError where there are too few.
+
+    :raises DescriptorsError: if there are too few.
     """
     if descriptors < LEAST_DESCRIPTORS:
         raise DescriptorsError(

@@ -3,18 +3,26 @@
 Rule 1: the first bytes decide between the versions of HTTP: HTTP/2 begins with a preface that no request of HTTP/1.1
 can begin with. Rule 2: of HTTP/1.1, each request is judged anew: one that asks to upgrade to WebSocket is WebSocket's,
 which also knows how to refuse it; all else is for pages, and an upgrade to anything else is ignored (RFC 9110, 7.8).
-So a proxy that sends the requests of several clients on one connection gets the same answers on any of its own.
+So a proxy that sends the requests of several clients on one connection gets the same responses on any of its own.
 Rule 3: until it is decided, nothing is made and little is kept, for a limited time. Rule 4: the carrier goes on with
 the wire of gRPC or WebSocket and forgets this one; what happens before it does so is passed on. In front of pages this
 wire stays, since they may have to give the connection away. Rule 5: TLS at a port without it is refused at its first
 byte.
+
+The states of a connection, and what leads from one to the next:
+
+    undecided ──a preface of HTTP/2──▶ of gRPC          (the carrier goes on with that wire)
+        ├──a request for WebSocket────▶ of WebSocket    (likewise)
+        ├──TLS where there is none────▶ of the refusal  (likewise)
+        ├──any other bytes────────────▶ of pages ──a request for WebSocket──▶ of WebSocket
+        └──the end of the input, a drain──▶ finished    its time is up──▶ aborted
 """
 
 import re
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from sigbridge.instant import Instant
+from sigbridge.instant import NEVER, Instant
 from sigbridge.settings import Settings
 from sigbridge_net.first_bytes import TLS_HANDSHAKE
 from sigbridge_net.wire import Client, Wire, WireFactory
@@ -82,17 +90,17 @@ class FrontWire:
 
     @property
     def due(self) -> float:
-        """When `expire` next wants to be called (monotonic seconds)."""
+        """Time at which `expire` next wants to be called (monotonic seconds)."""
         return self._due if self._wire is None else self._wire.due
 
     @property
     def finished(self) -> bool:
-        """Whether everything is said."""
+        """True once everything is said."""
         return self._finished if self._wire is None else self._wire.finished
 
     @property
     def aborted(self) -> bool:
-        """Whether nobody is listening any more."""
+        """True once nobody is listening any more."""
         return self._aborted if self._wire is None else self._wire.aborted
 
     @property
@@ -101,7 +109,7 @@ class FrontWire:
         return self._wire if self._pages is None else None
 
     def receive(self, data: bytes, now: Instant) -> None:
-        """Take bytes that arrived."""
+        """Takes bytes that arrived."""
         if self._wire is not None:
             self._wire.receive(data, now)
         elif not self._finished:
@@ -122,10 +130,10 @@ class FrontWire:
         if self._wire is not None:
             self._wire.connection_lost(now)
 
-    def drain(self, now: Instant) -> None:
+    def drain(self, now: Instant, grace_seconds: float = NEVER) -> None:
         """The server is shutting down."""
         if self._wire is not None:
-            self._wire.drain(now)
+            self._wire.drain(now, grace_seconds)
         else:
             self._finished = True
 
@@ -134,24 +142,24 @@ class FrontWire:
         return None
 
     def take_output(self, most: int, now: Instant) -> list[bytes]:
-        """What to write now."""
+        """Returns what to write now."""
         output = [] if self._wire is None else self._wire.take_output(most, now)
         self._follow(now)
         return output
 
     def reading(self) -> bool:
-        """Whether more input is welcome."""
+        """Returns True where more input is welcome."""
         return self._wire is None or self._wire.reading()
 
     def expire(self, now: Instant) -> None:
-        """Do what is due; a client that does not say what it wants is dropped."""
+        """Does what is due; a client that does not say what it wants is dropped."""
         if self._wire is not None:
             self._wire.expire(now)
         else:
             self._aborted = True
 
     def _decide(self, now: Instant) -> None:
-        """Begins the wire of what has come, where that is known."""
+        """Begins the wire of the protocol that the first bytes show, once they show it."""
         seen, behind = self._seen, self._behind
         if behind.tls is not None and seen.startswith(TLS_HANDSHAKE):
             self._begin(behind.tls, now)
@@ -172,7 +180,7 @@ class FrontWire:
         self._wire.receive(seen, now)
 
     def _follow(self, now: Instant) -> None:
-        """Goes on with WebSocket where pages have left the connection to it."""
+        """Gives the connection to WebSocket's wire, if that of pages has left it."""
         pages = self._pages
         if pages is None or pages.foreign is None:
             return
@@ -195,7 +203,7 @@ def asks_for_websocket(head: bytes) -> bool:
 def front_wires(
     settings: Settings, *, grpc: WireFactory | None, websocket: WireFactory, pages: PagesWireFactory
 ) -> Front:
-    """The wires of listeners that serve them all; without `grpc`, HTTP/2 is refused like any strange request."""
+    """Returns a factory of wires for all protocols of an address; without `grpc`, HTTP/2 is refused."""
 
     def front(tls: WireFactory | None) -> WireFactory:
         behind = Behind(grpc, websocket, tls, pages)

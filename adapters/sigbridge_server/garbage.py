@@ -57,7 +57,7 @@ class GarbageWatch:
         """Seconds for which enough have ended, and none was quiet."""
 
     def start(self) -> None:
-        """Takes over from Python, on the running event loop."""
+        """Takes over collections from Python, on the running event loop."""
         self._thresholds = gc.get_threshold()
         gc.collect()
         gc.freeze()
@@ -65,7 +65,7 @@ class GarbageWatch:
         self._schedule()
 
     def stop(self) -> None:
-        """Gives back to Python."""
+        """Gives collections back to Python."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -73,7 +73,7 @@ class GarbageWatch:
             gc.unfreeze()
 
     def check(self) -> None:
-        """Looks at the table."""
+        """Collects garbage, if the table says so."""
         census = self._census()
         begun, self._begun = census.begun - self._begun, census.begun
         ended = census.ended - self._ended

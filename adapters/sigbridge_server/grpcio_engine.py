@@ -26,15 +26,15 @@ from sigbridge_grpc.discovery import StandardHealth, add_reflection
 from sigbridge_grpc.interceptors import interceptors
 from sigbridge_grpc.mount import add_signaling, server_options
 from sigbridge_net.errors import ListenError
-from sigbridge_net.listening import Bound, UnixFile, hold, make_way, told_of
+from sigbridge_net.listening import Bound, UnixFile, hold, make_way, naming_address
 from sigbridge_net.tls import Read, ServerTls
 
 logger = logging.getLogger("sigbridge.server")
 
 CUT_SECONDS = 1.0
-"""How long cutting what is left of gRPC may take."""
+"""Time that cutting what is left of gRPC may take."""
 HEALTH_PATIENCE_SECONDS = 1.0
-"""How long those who watch the standard health service may take to be told."""
+"""Time that telling those who watch the standard health service may take."""
 _MAX_OPTION = 0x7FFFFFFF
 """The largest number that an option of the library's can be."""
 
@@ -61,13 +61,16 @@ class GrpcioEngine:
         add_reflection(self._server)
 
     async def start(self, tls: ServerTls | None, addresses: Sequence[BindAddress]) -> list[str]:
-        """Listen and serve; returns the addresses for people. ListenError where one is not to be had."""
+        """Listens and serves; returns the addresses for people.
+
+        :raises ListenError: if an address cannot be bound.
+        """
         add = _PortAdder(self._server, tls, self._settings.unix_mode_bits)
         texts, held = [], list[Bound]()
         try:
             # All of them are held before one is added, since the library gives none back.
             for address in addresses:
-                with told_of(address):
+                with naming_address(address):
                     if address.path:
                         make_way(address.path)
                         texts.append(str(address))
@@ -94,7 +97,7 @@ class GrpcioEngine:
         return texts
 
     async def _give_back(self) -> None:
-        """Gives all addresses back; the library does so only where it has served."""
+        """Gives back the addresses of a server that was not started; the library does so only after serving."""
         self._remove_files()
         await self._server.start()
         await self._server.stop(0)
@@ -105,7 +108,7 @@ class GrpcioEngine:
         self._files.clear()
 
     async def not_serving(self) -> None:
-        """Turn the standard health service to NOT_SERVING."""
+        """Turns the standard health service to NOT_SERVING."""
         try:
             async with asyncio.timeout(min(self._settings.shutdown_grace_seconds, HEALTH_PATIENCE_SECONDS)):
                 await self._health.not_serving()
@@ -113,7 +116,7 @@ class GrpcioEngine:
             logger.warning("a health watcher does not read")
 
     async def stop(self, grace_seconds: float) -> bool:
-        """End what is left within `grace_seconds` and a little; returns whether everything has ended."""
+        """Ends what is left within `grace_seconds` and a little; returns whether everything has ended."""
         self._remove_files()
         # Streams end by themselves, but for those whose clients do not read; these the server cuts.
         await self._mounted.drain(grace_seconds)
@@ -128,7 +131,10 @@ def _covers_ipv4(addresses: Sequence[BindAddress], address: BindAddress) -> bool
 
 
 class _PortAdder:
-    """Adds addresses to a server that has not been started; ListenError where the library cannot listen there."""
+    """Adds addresses to a server that has not been started.
+
+    :raises ListenError: if the library cannot listen there.
+    """
 
     def __init__(self, server: grpc.aio.Server, tls: ServerTls | None, unix_mode: int) -> None:
         self._server = server
@@ -150,6 +156,8 @@ class _PortAdder:
 
         The library removes at the end whatever has the name that it knows, and takes that name from whoever has it. So
         it knows another one, which is gone when it listens.
+
+        :raises ListenError: if it cannot be bound.
         """
         passing = str(Path(address.path).with_name(f".{secrets.token_hex(4)}"))
         # Nobody else may connect before the mode is right.
@@ -158,7 +166,7 @@ class _PortAdder:
             self._add(f"unix:{passing}", str(address))
         finally:
             os.umask(mask)
-        with told_of(address):
+        with naming_address(address):
             try:
                 os.chmod(passing, self._unix_mode)  # noqa: PTH101 - a path is a text here
                 # Unlike a new name this is refused where somebody has come meanwhile.
@@ -168,6 +176,10 @@ class _PortAdder:
                 os.unlink(passing)  # noqa: PTH108 - likewise
 
     def _add(self, target: str, text: str) -> None:
+        """Adds an address to the server, with TLS if there is a certificate.
+
+        :raises ListenError: if the library cannot listen there.
+        """
         try:
             if self._tls is None:
                 self._server.add_insecure_port(target)
@@ -180,9 +192,9 @@ class _PortAdder:
 
 @contextmanager
 def _ipv6_taken(port: int) -> Iterator[None]:
-    """Holds a port of IPv6 for a moment.
+    """Binds a port of IPv6 for a moment, so that the library listens on IPv4 alone.
 
-    For the library `0.0.0.0` stands for both families. It tries one socket of both, and where IPv6 has been taken IPv4.
+    For the library `0.0.0.0` stands for both families. It tries one socket of both, and, if IPv6 has been taken, IPv4.
     """
     try:
         sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
@@ -205,7 +217,8 @@ def _grpc_credentials(tls: ServerTls) -> grpc.ServerCredentials:
     def configured(read: Read) -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([(read.key, read.certificate)], read.client_authority)
 
-    def newer() -> grpc.ServerCertificateConfiguration | None:
+    def newer_certificate() -> grpc.ServerCertificateConfiguration | None:
+        """Returns the newer certificate, or None if it is still the same."""
         nonlocal served
         present = tls.present
         if served is present:
@@ -216,6 +229,6 @@ def _grpc_credentials(tls: ServerTls) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(
         configured(served),
         # The stubs do not say that `None` means "nothing newer".
-        cast("Callable[[], grpc.ServerCertificateConfiguration]", newer),
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", newer_certificate),
         require_client_authentication=tls.client_authority is not None,
     )

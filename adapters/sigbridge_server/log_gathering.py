@@ -32,7 +32,7 @@ MAX_LINES: Final = 1000
 MAX_PLACES: Final = 50
 """Places of a traceback that are compared with those of another one."""
 
-PER_SESSION: Final = frozenset({"session", "seconds", "requests"})
+PER_SESSION: Final = frozenset({"session", "by_session", "seconds", "requests", "kept_bytes", "repeated_events"})
 """Members that tell a session from every other one."""
 STANDARD_COUNT: Final = len(logging.makeLogRecord({}).__dict__)
 """The members of a record that come before those of `extra`."""
@@ -75,11 +75,11 @@ class Gathering:
         return self._ends_at
 
     def take(self, record: logging.LogRecord, now: float) -> bool:
-        """Returns whether a line is written at once; counts it where not."""
+        """Returns whether a line is written at once; else it is counted."""
         members = record.__dict__
         address = members.get("remote")
         if record.exc_info and record.exc_info[2] is not None:
-            address, line = _NO_ADDRESS, (record.exc_info[0], *_way(record.exc_info[2]))
+            address, line = _NO_ADDRESS, (record.exc_info[0], *_traceback_places(record.exc_info[2]))
         elif type(address) is not str:
             return True
         else:
@@ -96,6 +96,7 @@ class Gathering:
             return True
 
     def _take(self, record: logging.LogRecord, address: str, line: Line) -> bool:
+        """Returns whether a line of an address is written at once; else it is counted."""
         lines = self._addresses.get(address)
         if lines is None:
             if len(self._addresses) >= MAX_ADDRESSES and address != _NO_ADDRESS:
@@ -113,6 +114,7 @@ class Gathering:
         return True
 
     def _add_to_rest(self, address: str | None, record: logging.LogRecord) -> bool:
+        """Counts a line among those told together, of an address or of all others; returns False."""
         key = (address, str(record.msg))
         if key not in self._rest and len(self._rest) >= MAX_LINES:
             # More messages than ours.
@@ -121,14 +123,14 @@ class Gathering:
         return False
 
     def due(self, now: float) -> list[logging.LogRecord]:
-        """Returns the lines that tell of what was not written, where the window has ended by `now`."""
+        """Returns the lines about what was not written, if the window has ended by `now`."""
         if self._ends_at is None or now < self._ends_at:
             return []
         self._ends_at = now + WINDOW_SECONDS
         return self.end_window()
 
     def end_window(self) -> list[logging.LogRecord]:
-        """Ends the window before its time; returns the lines that tell of what was not written."""
+        """Ends the window; returns the lines about what was not written in it."""
         told = []
         for address, lines in list(self._addresses.items()):
             for line, repeats in list(lines.items()):
@@ -136,21 +138,21 @@ class Gathering:
                     del lines[line]
                     self._line_count -= 1
                 else:
-                    told.append(_counted(repeats.last, repeats.count))
+                    told.append(_repeated_line(repeats.last, repeats.count))
                     lines[line] = Repeats()
             if not lines:
                 del self._addresses[address]
         for (address_or_none, _), repeats in self._rest.items():
             if repeats.last is not None:
-                told.append(_together(repeats.last, repeats.count, address_or_none))
+                told.append(_summary_line(repeats.last, repeats.count, address_or_none))
         self._rest.clear()
         if not self._addresses:
             self._ends_at = None
         return told
 
 
-def _way(traceback: TracebackType | None) -> list[Hashable]:
-    """Returns the places that a fault went through, those next to where it was raised."""
+def _traceback_places(traceback: TracebackType | None) -> list[Hashable]:
+    """Returns the places of a traceback, at most `MAX_PLACES` next to where the error was raised."""
     way: deque[Hashable] = deque(maxlen=MAX_PLACES)
     while traceback is not None:
         way.append((traceback.tb_frame.f_code, traceback.tb_lineno))
@@ -158,13 +160,17 @@ def _way(traceback: TracebackType | None) -> list[Hashable]:
     return list(way)
 
 
-def _counted(last: logging.LogRecord, count: int) -> logging.LogRecord:
-    """Returns the last of lines that repeat another, with their number where it is not the only one."""
+def _repeated_line(last: logging.LogRecord, count: int) -> logging.LogRecord:
+    """Returns the last of `count` lines that repeat another, with that number unless it is 1."""
     return last if count == 1 else logging.makeLogRecord({**last.__dict__, "count": count})
 
 
-def _together(last: logging.LogRecord, count: int, address: str | None) -> logging.LogRecord:
-    """Returns a line about different ones of an address, or of all others, with what they have in common."""
+def _summary_line(last: logging.LogRecord, count: int, address: str | None) -> logging.LogRecord:
+    """Returns one line for `count` different ones of an address; None: of all addresses without lines of their own.
+
+    It has the last one's message, level and time, and `count`; in place of `remote`, where there is no address, its
+    traceback. One alone is returned as it is.
+    """
     if count == 1:
         return last
     common: dict[str, Any] = {name: last.__dict__[name] for name in ("name", "msg", "levelno", "levelname", "created")}

@@ -95,7 +95,7 @@ class LineWriter:
             _retire(self)
 
     def begin_anew(self) -> None:
-        """Forgets a thread that is not in this process, and the lines that it still writes in another one."""
+        """Starts over in a forked process, in which neither the thread nor its lines exist."""
         self.lock = threading.RLock()
         self._queue = SimpleQueue()
         self._put_bytes = self._taken_bytes = 0
@@ -106,6 +106,7 @@ class LineWriter:
             self.forked()
 
     def _begin(self) -> None:
+        """Starts the thread; if the system has none, the next line tries again."""
         thread = threading.Thread(target=self._run, name=f"log-writer-{self.fd}", daemon=True)
         try:
             thread.start()
@@ -116,6 +117,7 @@ class LineWriter:
         self._state = RUNNING
 
     def _run(self) -> None:
+        """Writes queued lines until the writer is closed and its queue is empty."""
         pause: float | None = None
         while True:
             try:
@@ -136,7 +138,7 @@ class LineWriter:
             pause = None if self.tick is None else self.tick()
 
     def _tell(self) -> None:
-        """Says how many lines were dropped since it was said last."""
+        """Writes a line about how many lines were dropped since the last such line."""
         dropped = self.dropped
         if self.notice is not None and self._written(self.notice(dropped - self._told)):
             self._told = dropped
@@ -146,7 +148,7 @@ class LineWriter:
             self._unwritable += count
 
     def _written(self, data: bytes) -> bool:
-        """Writes all of it, however long that takes; returns False where nobody can read it."""
+        """Writes all of the data, however long that takes; returns False if nobody can read it."""
         rest = memoryview(data)
         while rest:
             try:
@@ -161,7 +163,7 @@ class LineWriter:
 
 
 def _batches(lines: Iterable[bytes]) -> Iterable[tuple[bytes, int]]:
-    """Returns whole lines in pieces of at most `PIPE_BUF`, as far as lines are not longer, and how many each has."""
+    """Yields whole lines joined to at most `PIPE_BUF` bytes, each with the number of its lines."""
     waiting: list[bytes] = []
     size = 0
     for line in lines:
@@ -243,7 +245,7 @@ class QueuedStream(io.TextIOBase):
         return True
 
     def fileno(self) -> int:
-        """The descriptor to which its lines go."""
+        """Returns the descriptor to which its lines go."""
         return self.writer.fd
 
     def isatty(self) -> bool:

@@ -91,7 +91,7 @@ class LineHandler(logging.Handler):
                 self._put(record)
 
     def close(self) -> None:
-        """Writes what there is to be told still, for a second at most."""
+        """Queues the last lines about gathered ones, and writes them for a second at most."""
         with self._writer.lock:
             gathering, self._gathering = self._gathering, None
             for record in gathering.end_window() if gathering is not None else ():
@@ -101,6 +101,7 @@ class LineHandler(logging.Handler):
         super().close()
 
     def _put(self, record: logging.LogRecord) -> None:
+        """Formats a record and queues the line."""
         try:
             self._writer.put(self._line(record))
         except Exception:  # noqa: BLE001 - the library's own way with a record that cannot be formatted
@@ -126,6 +127,7 @@ class LineHandler(logging.Handler):
             self._gathering = Gathering()
 
     def _notice(self, dropped: int) -> bytes:
+        """Returns the line that says how many lines were dropped."""
         record = logging.LogRecord("sigbridge.log", logging.WARNING, "", 0, "lines of the log were dropped", (), None)
         record.__dict__["count"] = dropped
         with self._writer.lock:
@@ -141,7 +143,7 @@ class LineFormatter(logging.Formatter):
         self._date = ""
 
     def timestamp(self, record: logging.LogRecord) -> str:
-        """The time of a record in UTC, as `2026-01-31T12:00:00.000000Z`; the date is worked out once a second."""
+        """Returns the time of a record in UTC, as `2026-01-31T12:00:00.000000Z`; the date is computed once a second."""
         second, rest = divmod(round(record.created * 1_000_000), 1_000_000)
         if second != self._second:
             self._date = datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")
@@ -149,7 +151,7 @@ class LineFormatter(logging.Formatter):
         return f"{self._date}.{rest:06d}Z"
 
     def traceback(self, record: logging.LogRecord) -> str:
-        """The traceback and the stack that it has, or nothing."""
+        """Returns the traceback and the stack that it has, or nothing."""
         if not record.exc_info and not record.stack_info:
             return ""
         parts = []
@@ -164,7 +166,7 @@ class JsonFormatter(LineFormatter):
     """One JSON object, in ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Returns a record as one JSON object: text, level, logger, its extra fields, time and traceback."""
         parts = [
             f'{{"event": {_json_string(record.getMessage())}',
             f'"level": {_json_string(record.levelname.lower())}',
@@ -188,7 +190,7 @@ class TextFormatter(LineFormatter):
         self._colours = colours
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Returns a record as a line for people, with its extra fields; a traceback follows in lines of its own."""
         level = record.levelname.lower()
         members = [
             f"{name}={value!r}"
@@ -210,7 +212,7 @@ class TextFormatter(LineFormatter):
 
 
 def _printable(text: str) -> str:
-    """The text, with what could begin another line or steer a terminal as escapes."""
+    """Returns the text, with what could begin another line or steer a terminal as escapes."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
     )
@@ -221,7 +223,10 @@ _encode: Final = json.JSONEncoder(default=repr, allow_nan=False).encode
 
 
 def _json(value: object) -> str:
-    """A value as JSON; what JSON does not have is told as Python shows it."""
+    """Returns a value as JSON.
+
+    A part that JSON does not have becomes a string of its `repr`; the whole does, where that is not enough.
+    """
     if type(value) is int:
         return int.__repr__(value)
     try:

@@ -30,7 +30,7 @@ FREEING_SECONDS = 10.0
 
 
 def resident_mb() -> float:
-    """The memory that this process holds, in MiB (Linux; 0 where that is not known)."""
+    """Returns the memory that this process holds, in MiB (Linux; 0 where that is not known)."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -68,19 +68,19 @@ class MemoryWatch:
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin, on the running event loop."""
+        """Begins to look, on the running event loop."""
         if self._limit_mb:
             self.check()
             self._handle = asyncio.get_running_loop().call_later(CHECK_SECONDS, self.start)
 
     def stop(self) -> None:
-        """Stop looking."""
+        """Stops looking."""
         if self._handle is not None:
             self._handle.cancel()
 
     def check(self) -> None:
-        """Look once, and tell the hub."""
-        used = self._used()
+        """Looks once, and tells the hub."""
+        used = self._used_mib()
         if not self._hub.degraded and used > self._limit_mb:
             self._hub.degraded = True
             logger.warning("memory is short", extra={"used_mb": round(used), "limit_mb": self._limit_mb})
@@ -88,8 +88,11 @@ class MemoryWatch:
             self._hub.degraded = False
             logger.warning("memory is enough again", extra={"used_mb": round(used), "limit_mb": self._limit_mb})
 
-    def _used(self) -> float:
-        """Returns what is used, after an attempt to free it where the hub would be degraded for it."""
+    def _used_mib(self) -> float:
+        """Returns the memory used in MiB, after an attempt to free some if the hub would be, or stay, degraded for it.
+
+        There is one attempt in `FREEING_SECONDS` at most.
+        """
         used = self._read()
         degraded = self._hub.degraded
         moment = self._clock().monotonic

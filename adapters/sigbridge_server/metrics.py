@@ -42,14 +42,17 @@ class HubCollector(Collector):
         self._carrier = carrier
 
     def collect(self) -> Iterator[Metric]:
-        """Read the counters."""
+        """Yields the metrics of the hub, from its counters and tables as they are now."""
         yield from self._document_metrics()
         yield from self._request_metrics()
+        yield from self._awaited_answer_metrics()
+        yield from self._continuity_metrics()
         yield from self._connection_metrics()
         yield from self._refusal_metrics()
         yield from self._queue_metrics()
 
     def _document_metrics(self) -> Iterator[Metric]:
+        """Yields the metrics whose names older dashboards know."""
         hub = self._hub
         yield GaugeMetricFamily("grpc_webrtc_signaling_peers_total", "Announced peers now", value=hub.peer_count)
         yield GaugeMetricFamily(
@@ -67,11 +70,18 @@ class HubCollector(Collector):
         )
 
     def _request_metrics(self) -> Iterator[Metric]:
+        """Yields the metrics of sessions, requests, relays, request times and disconnects."""
         counters = self._hub.counters
         sessions = GaugeMetricFamily("sigbridge_sessions", "Open sessions", labels=["protocol"])
         for protocol, count in counters.sessions.items():
             sessions.add_metric([protocol], count)
         yield sessions
+        dialects = CounterMetricFamily(
+            "sigbridge_dialect_changes", "Sessions that began to speak another dialect of JSON-RPC", labels=["dialect"]
+        )
+        for dialect, count in counters.dialects.items():
+            dialects.add_metric([dialect], count)
+        yield dialects
         requests = CounterMetricFamily(
             "sigbridge_requests", "Requests, by how they ended", labels=["protocol", "method", "outcome"]
         )
@@ -103,7 +113,47 @@ class HubCollector(Collector):
             disconnects.add_metric(end_labels, count)
         yield disconnects
 
+    def _awaited_answer_metrics(self) -> Iterator[Metric]:
+        """Yields the metrics of offers whose answer is the result."""
+        hub = self._hub
+        yield GaugeMetricFamily(
+            "sigbridge_awaited_answers",
+            "Offers whose answer is the result and not here yet",
+            value=hub.awaited_answer_count,
+        )
+        ended = CounterMetricFamily(
+            "sigbridge_awaited_answers_ended", "Such offers that wait no more, by how they ended", labels=["end"]
+        )
+        for end, count in hub.counters.awaited_answers.items():
+            ended.add_metric([end], count)
+        yield ended
+
+    def _continuity_metrics(self) -> Iterator[Metric]:
+        """Yields the metrics of held peers, resumes and takeovers."""
+        held, counters = self._hub.held, self._hub.counters
+        yield GaugeMetricFamily("sigbridge_held_peers", "Peers that have lost their sessions", value=len(held))
+        yield GaugeMetricFamily("sigbridge_held_bytes", "Bytes that are kept for them, about", value=held.bytes)
+        resumes = CounterMetricFamily(
+            "sigbridge_resumes",
+            "Tokens that were shown to resume a peer, by what became of it",
+            labels=["from_protocol", "to_protocol", "outcome"],
+        )
+        for resume_labels, count in counters.resumes.items():
+            resumes.add_metric(resume_labels, count)
+        yield resumes
+        for name, text, label, counts in (
+            ("sigbridge_held_peers_ended", "Peers that are held no more, by how that ended", "end", counters.held_ends),
+            ("sigbridge_takeovers", "Ids that were taken from other peers, or not", "outcome", counters.takeovers),
+            ("sigbridge_repeated_requests", "Requests that came again", "protocol", counters.repeated_requests),
+            ("sigbridge_repeated_events", "Events that were told again", "protocol", counters.repeated_events),
+        ):
+            family = CounterMetricFamily(name, text, labels=[label])
+            for word, count in counts.items():
+                family.add_metric([word], count)
+            yield family
+
     def _connection_metrics(self) -> Iterator[Metric]:
+        """Yields the metrics of the clients' connections."""
         carrier = self._carrier
         if carrier is None:
             return
@@ -114,6 +164,7 @@ class HubCollector(Collector):
             yield GaugeMetricFamily(name, text, value=value)
 
     def _refusal_metrics(self) -> Iterator[Metric]:
+        """Yields the metrics of refusals, ignored responses and dropped log lines."""
         refusals = CounterMetricFamily(
             "sigbridge_refusals", "Who was not let in, by reason", labels=["protocol", "reason"]
         )
@@ -132,6 +183,7 @@ class HubCollector(Collector):
         )
 
     def _queue_metrics(self) -> Iterator[Metric]:
+        """Yields the metrics of outboxes and rooms, and the event loop's lag."""
         queued = self._hub.queued()
         for name, text, value in (
             ("sigbridge_outbox_messages", "Messages that wait for their sessions, all together", queued.messages),
@@ -156,7 +208,7 @@ class ServerCollector(Collector):
         self._not_after = not_after
 
     def collect(self) -> Iterator[Metric]:
-        """Tell what is known."""
+        """Yields the metrics of the build and of the certificate's end."""
         build = GaugeMetricFamily(
             "sigbridge_build_info",
             "What runs: always 1",
@@ -182,7 +234,7 @@ def make_registry(
     engine: str = "grpcio",
     not_after: Callable[[], float | None] = lambda: None,
 ) -> CollectorRegistry:
-    """A registry with the samples of the hub, of the carrier of its clients, and of the process.
+    """Returns a registry with the samples of the hub, of the carrier of its clients, and of the process.
 
     `engine` is what serves gRPC: the library, where a host does it by itself; `not_after` returns the end of the
     server's certificate (Unix seconds), if it has one.
@@ -197,5 +249,5 @@ def make_registry(
 
 
 def metrics_text(registry: CollectorRegistry) -> tuple[bytes, str]:
-    """The registry as text, and its content type."""
+    """Returns the registry as text, and its content type."""
     return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -1,6 +1,6 @@
 """The addresses at which anybody may signal, where nobody is asked for anything.
 
-Rule 1: what counts is what an address answers, whatever protocol it is named after: the native engine serves both at
+Rule 1: what counts is what an address serves, whatever protocol it is named after: the native engine serves both at
 each, and gRPC-Web is served wherever WebSocket is. Rule 2: loopback and unix sockets are for this machine alone, and a
 name is taken for other machines' too, unless it is `localhost`.
 """
@@ -18,11 +18,11 @@ def open_doors(
 
     `addresses` are those of `grpc` and of `ws`, as they are told; `unasked` says it of `grpc` and of `websocket`.
     """
-    answered: dict[str, set[str]] = {}
+    served: dict[str, set[str]] = {}
     for name, protocols in (("grpc", ("grpc", "websocket") if native else ("grpc",)), ("ws", ("grpc", "websocket"))):
         for address in addresses[name]:
-            answered.setdefault(address, set()).update(protocols)
-    for address, protocols_there in answered.items():
+            served.setdefault(address, set()).update(protocols)
+    for address, protocols_there in served.items():
         known = [protocol for protocol in sorted(protocols_there) if unasked[protocol]]
         if known and not is_local(address):
             yield address, " and ".join(known)

@@ -25,7 +25,10 @@ class Places:
     """The places of one server, by name."""
 
     def __init__(self, settings: Settings, inherited: Inherited) -> None:
-        """Begins without any; ListenError where the engine cannot take what was inherited."""
+        """Finds out which addresses are to be listened on, and listens on none yet.
+
+        :raises ListenError: if the engine cannot take what was inherited.
+        """
         if settings.grpc_engine == "grpcio" and inherited.get("grpc"):
             raise ListenError(
                 "LISTEN_FDNAMES names a descriptor grpc, which GRPC_ENGINE=grpcio cannot take: expected "
@@ -41,7 +44,10 @@ class Places:
         self._names: dict[str, list[Bound]] = {name: [] for name in VARIABLES}
 
     async def take(self, name: str) -> None:
-        """Listens on all addresses of a name, or at its descriptors; ListenError where one is not to be had."""
+        """Listens on all addresses of a name, or at its inherited descriptors.
+
+        :raises ListenError: if an address cannot be bound.
+        """
         with named("LISTEN_FDNAMES"):
             self._names[name] += [adopt(sock) for sock in self._inherited.get(name, ())]
         with named(VARIABLES[name]):
@@ -88,7 +94,10 @@ class Places:
 
 @contextmanager
 def named(variable: str) -> Iterator[None]:
-    """Says in a ListenError which variable is to be changed."""
+    """Adds to a ListenError the name of the variable to be changed.
+
+    :raises ListenError: in place of one without that name.
+    """
     try:
         yield
     except ListenError as error:

@@ -2,11 +2,18 @@
 
 Rule 1: one thread looks at all files, once a second at most, and reads there what has changed; the event loop never
 waits for a disk, and hears of what was read when that is whole. The thread is nobody's to wait for: it ends by itself
-after a stop, or with the process where the disk does not answer. Rule 2: what cannot be read, or is wrong, changes
+after a stop, or with the process where the disk does not respond. Rule 2: what cannot be read, or is wrong, changes
 nothing and is tried again with each look; the log says so once. A file that changes while it is read is read again with
 the next look, and one that has become empty is, too: it may be about to be written, and no tokens at all would end
 everybody's sessions. A pipe, which would be waited for, and what is far too large are not opened. Rule 3: a file has
 changed when its time, size or inode has, symbolic links being followed: Kubernetes swaps such a link.
+
+The states of watched files, and what a look finds that leads from one to the next:
+
+    as read ──another signature──▶ being read ──whole, and right──▶ as read      (what was read is put to use)
+       │                            │ ▲    ▲ └──whole, and wrong──▶ wrong        (the log says so, once for each fault)
+       │     it has changed again ──┘ │    └──── the next look ───────┘
+       └──a file has become empty──▶ emptied ──still so at the next look──▶ being read
 
 What the thread is told: LOOK (nothing was said for a second), REREAD (read everything, changed or not), END. What was
 said several times before it has listened counts once.
@@ -50,10 +57,13 @@ class Reloadable(Protocol):
         """The files."""
 
     def read(self) -> Any:
-        """Returns the content of the files, in a thread, and changes nothing; SettingError where they are no good."""
+        """Returns the content of the files, in a thread, and changes nothing.
+
+        :raises SettingError: if a file is invalid.
+        """
 
     def put(self, content: Any, now: Instant) -> None:
-        """Take what was read, on the event loop: it counts from now on."""
+        """Takes what was read, on the event loop: it counts from now on."""
 
 
 class _Order(Enum):
@@ -127,28 +137,28 @@ class Reloader:
         """Those who wait for a look that begins after they have asked, each with the number of the question."""
 
     def watch(self, reloadable: Reloadable, judge: Judge | None = None) -> None:
-        """Watch files whose content was read a moment ago; `judge` looks at all identities when there is another one.
+        """Watches files whose content was read a moment ago; `judge` looks at all identities when there is another one.
 
         Before `start`.
         """
         self._watched.append(_Watched(reloadable, judge))
 
     def start(self) -> None:
-        """Begin, on the event loop that is running; without anything to watch there is no thread."""
+        """Begins, on the event loop that is running; without anything to watch there is no thread."""
         if self._watched and self._loop is None:
             self._loop = asyncio.get_running_loop()
             threading.Thread(target=self._run, args=(self._loop,), name="sigbridge-files", daemon=True).start()
 
     def stop(self) -> None:
-        """End; who waits for a look waits for ever, and has been told of the end by others."""
+        """Ends; who waits for a look waits for ever, and has been told of the end by others."""
         self._orders.put(_Order.END)
         self._loop = None
         self._waiting.clear()
 
     def look_again(self) -> Pending[None]:
-        """Returns what resolves after a look that begins from now on, within about a second.
+        """Returns a `Pending` that resolves after a look that begins from now on, within about a second.
 
-        Where the disk does not answer, it resolves after `patience_seconds` all the same.
+        If the disk does not respond, it resolves after `patience_seconds` all the same.
         """
         looked = self._ask()
         if self._loop is not None:
@@ -156,7 +166,7 @@ class Reloader:
         return looked
 
     def _ask(self) -> Pending[None]:
-        """Returns what resolves after a look that begins from now on."""
+        """Returns a `Pending` that resolves after a look that begins from now on."""
         looked: Pending[None] = Pending()
         if self._loop is None:
             looked.resolve(None, self._clock())
@@ -166,13 +176,13 @@ class Reloader:
         return looked
 
     def _wait_no_more(self, looked: Pending[None]) -> None:
-        """Lets who waits go on with what there is, where the disk does not answer."""
+        """Resolves a `Pending` although the disk has not responded."""
         if not looked.resolved and self._loop is not None:
             self._waiting = [(number, one) for number, one in self._waiting if one is not looked]
             self._resolve(looked, self._clock())
 
     def reload(self) -> Pending[None]:
-        """Read everything at once, changed or not; returns what resolves when that is done."""
+        """Reads everything at once, changed or not; returns a `Pending` that resolves when that is done."""
         looked = self._ask()
         if self._loop is not None:
             self._orders.put(_Order.REREAD)
@@ -181,9 +191,14 @@ class Reloader:
     # In the thread.
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Looks at the files on each order, in the thread, and gives what it read to the event loop."""
         while (order := self._next_order()) is not _Order.END:
             asked = self._asked
-            read = [one for watched in self._watched for one in self._look(watched, reread=order is _Order.REREAD)]
+            read = [
+                one
+                for watched in self._watched
+                for one in self._read_if_changed(watched, reread=order is _Order.REREAD)
+            ]
             try:
                 loop.call_soon_threadsafe(self._take, loop, read, asked)
             except RuntimeError:
@@ -191,6 +206,7 @@ class Reloader:
                 return
 
     def _next_order(self) -> _Order:
+        """Returns the latest order, or LOOK after the interval."""
         try:
             order = self._orders.get(timeout=self._interval_seconds)
             while order is not _Order.END and not self._orders.empty():
@@ -199,8 +215,8 @@ class Reloader:
             return _Order.LOOK
         return order
 
-    def _look(self, watched: _Watched, *, reread: bool) -> list[_Read]:
-        """Returns what was read, if anything."""
+    def _read_if_changed(self, watched: _Watched, *, reread: bool) -> list[_Read]:
+        """Reads something again, if its files have changed or `reread` is set; returns what was read, or nothing."""
         paths = watched.reloadable.paths
         signature = _signature(paths)
         if signature == watched.signature and not watched.complaint and not reread:
@@ -219,7 +235,7 @@ class Reloader:
         except Exception as error:
             complaint = type(error).__name__
             if complaint != watched.complaint:
-                logger.exception("files could not be read again", extra={"files": watched.names})
+                logger.exception("reloading files failed", extra={"files": watched.names})
         if _signature(paths) != signature:
             # It is being written; what was read may be half of it.
             watched.signature = ()
@@ -232,7 +248,7 @@ class Reloader:
     # On the event loop.
 
     def _take(self, loop: asyncio.AbstractEventLoop, read: list[_Read], asked: int) -> None:
-        """Takes what the thread has read, and tells those who have asked before that look."""
+        """Puts to use what the thread has read, and resolves for those who asked before that look."""
         if self._loop is not loop:
             return
         now = self._clock()
@@ -242,7 +258,7 @@ class Reloader:
                 if watched.judge is not None:
                     self._review(watched.judge, now)
             except Exception:
-                logger.exception("what was read again cannot be used", extra={"files": watched.names})
+                logger.exception("reloaded files cannot be used", extra={"files": watched.names})
             else:
                 logger.info("files are read again", extra={"files": watched.names})
         told = [looked for number, looked in self._waiting if number <= asked]
@@ -251,30 +267,35 @@ class Reloader:
             self._resolve(looked, now)
 
     def _resolve(self, looked: Pending[None], now: Instant) -> None:
+        """Resolves what somebody waits for; a failure of theirs is logged."""
         try:
             looked.resolve(None, now)
         except Exception:
-            logger.exception("who waited for a look at the files has failed")
+            logger.exception("a client that waited for reloaded files failed")
 
 
 def _signature(paths: tuple[str, ...]) -> _Signature:
-    """Returns by what a change of files is seen; None for one that cannot be seen."""
-    return tuple(_seen(path) for path in paths)
+    """Returns a value that differs when files have changed."""
+    return tuple(_file_state(path) for path in paths)
 
 
 def _check_file(path: str) -> None:
-    """Raises SettingError where a path leads to what is not to be opened; a file that is missing is for its reader."""
+    """Checks that a path leads to a regular file; a missing file is left to its reader.
+
+    :raises SettingError: if it leads to anything else.
+    """
     try:
-        found = os.stat(path)  # noqa: PTH116 - as in `_seen`
+        found = os.stat(path)  # noqa: PTH116 - as in `_file_state`
     except (OSError, ValueError):
         return
     if not stat.S_ISREG(found.st_mode):
-        raise SettingError(f"{path} is no regular file")
+        raise SettingError(f"{path} is not a regular file")
     if found.st_size > MAX_FILE_BYTES:
         raise SettingError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
 
 
-def _seen(path: str) -> _Seen | None:
+def _file_state(path: str) -> _Seen | None:
+    """Returns time, size and inode of a file; None if it cannot be looked at."""
     try:
         found = os.stat(path)  # noqa: PTH116 - what a path's own method calls
     except (OSError, ValueError):

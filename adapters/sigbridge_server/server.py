@@ -2,8 +2,9 @@
 
 Rule 1: nothing is half-started: where one address cannot be had, the others are given back (`places.py`).
 Rule 2: a stop has two phases. While the server is *leaving*, newcomers are refused, readiness is off and everything
-else works; that takes no time today. Then it tells everybody `draining`, waits for those who answer, and is over within
-its grace whatever clients do. Rule 3: authentication is decided here and nowhere else: which protocol asks, and whom.
+else works; that takes half of its grace at most, and no time where nobody has asked to be told beforehand. Then it
+tells everybody `draining`, waits for those who close, and is over within its grace whatever clients do.
+Rule 3: authentication is decided here and nowhere else: which protocol asks, and whom.
 """
 
 import asyncio
@@ -13,11 +14,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sigbridge.addresses import AddressSet
 from sigbridge.auth import ANYBODY, Authenticator, RefusalCounter
 from sigbridge.elsewhere import Bus, Directory
 from sigbridge.hub import Hub
 from sigbridge.pending import Pending
 from sigbridge.settings import SettingError, Settings
+from sigbridge.settings.proxies import PROXY
 from sigbridge.standing import Judge
 from sigbridge_auth.authenticators import TokenAuthenticator
 from sigbridge_auth.sources import ReviewedSource, Sources
@@ -29,13 +32,16 @@ from sigbridge_http.wire import http_wires
 from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_net.first_bytes import plain_on_tls, tls_on_plain
+from sigbridge_net.ice_files import IceFiles
 from sigbridge_net.origins import AllowedOrigins
+from sigbridge_net.pacing import pace_leaving
 from sigbridge_net.pages import Page, Pages, Site
 from sigbridge_net.tls import HTTP1, HTTP2, ServerTls, server_tls
 from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import WireFactory
 from sigbridge_server.beginning import beginning
 from sigbridge_server.certificate_watch import CertificateWatch
+from sigbridge_server.client_script import client_pages
 from sigbridge_server.descriptors import OPERATORS_LIMITS, clients_limits, descriptor_limit
 from sigbridge_server.front import Front, PagesWireFactory, asks_for_websocket, front_wires
 from sigbridge_server.garbage import Census
@@ -53,7 +59,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sigbridge.server")
 
 PROBE_PATHS = ("/healthz", "/readyz")
-"""The pages that every address answers; metrics only the operator's does."""
+"""The pages that every address serves; metrics only the operator's does."""
 
 
 class Server:
@@ -80,11 +86,13 @@ class Server:
         authenticator: Authenticator | None = None,
         inherited: Inherited | None = None,
     ) -> None:
-        """Make a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens.
+        """Makes a server; an `authenticator` of one's own decides on both protocols, whatever is set of tokens.
 
-        Sockets that are `inherited` listen already, and replace the addresses of their protocol. Raises SettingError
-        where what is installed cannot do what is set, or a file of tokens or keys is no good, DescriptorsError where
-        the process may have too few descriptors, ListenError where what is inherited cannot be used.
+        Sockets that are `inherited` listen already, and replace the addresses of their protocol.
+
+        :raises SettingError: if what is installed cannot do what is set, or a file of tokens or keys is invalid.
+        :raises DescriptorsError: if the process may have too few descriptors.
+        :raises ListenError: if what is inherited cannot be used.
         """
         self.settings = settings
         self._tracer = _tracer(settings)
@@ -113,12 +121,15 @@ class Server:
             self.hub, self._timer, self._carrier, engine=settings.grpc_engine, not_after=self._not_after
         )
         self._pages = self._make_pages()
+        self._client_pages = _client_pages(settings)
+        """The pages that the operator's address does not have."""
         self._health = HealthBoard()
         self.origins = AllowedOrigins(settings)
         """The origins of web pages that may connect."""
         self._reloader = Reloader(self.hub.review)
-        if self.origins.paths:
-            self._reloader.watch(self.origins)
+        for files in (self.origins, IceFiles(settings, self.hub.put_ice_servers)):
+            if files.paths:
+                self._reloader.watch(files)
         for source in self.reloadables:
             self._reloader.watch(source, source.review)
         for authenticator_of_sources in self._token_authenticators:
@@ -129,10 +140,10 @@ class Server:
         self._grpcio: GrpcioEngine | None = None
 
     async def start(self) -> None:
-        """Listen on every address.
+        """Listens on every address; on an error nothing is listening.
 
-        Raises ListenError where one of them is not to be had, SettingError where a certificate is no good; nothing is
-        listening then.
+        :raises ListenError: if an address cannot be bound.
+        :raises SettingError: if a certificate is invalid.
         """
         settings = self.settings
         native = settings.grpc_engine == "native"
@@ -149,7 +160,7 @@ class Server:
             authenticator=self._grpc_authenticator,
             origins=self.origins,
         )
-        site = Site({path: self._pages[path] for path in PROBE_PATHS}, web)
+        site = Site({**{path: self._pages[path] for path in PROBE_PATHS}, **self._client_pages}, web)
         front = front_wires(
             settings,
             grpc=self._grpc_wires(site) if native else None,
@@ -163,6 +174,7 @@ class Server:
         )
         # Of the operator's few connections the one goes for another whose deadline is next: it must be the idlest.
         operators = http_wires(Site(self._pages), settings, kept_seconds=settings.handshake_timeout_seconds)
+        # All addresses are taken before one is served: on an error nobody was let in.
         try:
             await self._take_places(native=native)
         except BaseException:
@@ -179,7 +191,10 @@ class Server:
         self._tell_of_few_descriptors()
 
     async def _take_places(self, *, native: bool) -> None:
-        """Listen on every address, and serve nobody yet but by the engine that cannot wait."""
+        """Listens on every address; only the grpcio engine begins to serve at once.
+
+        :raises ListenError: if an address cannot be bound.
+        """
         places = self._places
         await places.take("ws")
         await places.take("http")
@@ -196,20 +211,21 @@ class Server:
             self._grpcio = engine
 
     def _serve(self, front: Front, operators: PagesWireFactory, context: ssl.SSLContext | None) -> None:
-        """Serve everybody at the places that were taken."""
-        counters = self.hub.counters
+        """Serves all protocols at the addresses that were bound."""
+        settings, counters = self.settings, self.hub.counters
+        proxies = AddressSet(settings.trusted_proxies) if settings.client_address_from == PROXY else None
         for bound, protocol in self._places.of_clients():
             if context is None:
-                self._carrier.serve(bound, front(tls_on_plain(counters, protocol)))
+                self._carrier.serve(bound, front(tls_on_plain(counters, protocol)), proxies=proxies)
             else:
                 plain = plain_on_tls(counters, protocol)
-                self._carrier.serve(bound, front(None), tls=context, plain=plain)
-        operators_front = front_wires(self.settings, grpc=None, websocket=operators, pages=operators)
+                self._carrier.serve(bound, front(None), tls=context, plain=plain, proxies=proxies)
+        operators_front = front_wires(settings, grpc=None, websocket=operators, pages=operators)
         for bound in self._places.of_operator():
             self._operators_carrier.serve(bound, operators_front(tls_on_plain(counters, "http")))
 
     async def leave(self) -> None:
-        """Take nobody in any more and say so to probes; whoever is here goes on until `stop`."""
+        """Takes nobody in any more and says so to probes; whoever is here goes on until `stop`."""
         self.hub.leave()
         await self._carrier.stop_listening()
         self._health.not_serving()
@@ -217,19 +233,24 @@ class Server:
             await self._grpcio.not_serving()
 
     async def stop(self, *, grace_seconds: float | None = None) -> bool:
-        """Tell everybody `draining` and end, within `grace_seconds` (the setting, where it is not given).
+        """Tells everybody `draining` and ends, within `grace_seconds` (the setting, where it is not given).
 
+        Who asked is told in the first half of it already; see `sigbridge_net.pacing`.
         Returns whether everything has ended. With grpcio, the connection of a client that is stopped (not merely slow)
         ends only when its keepalive runs out; a process that will not wait for that must leave by `os._exit`.
         """
         grace = self.settings.shutdown_grace_seconds if grace_seconds is None else grace_seconds
+        ends_at = read_clock().monotonic + grace
         await self.leave()
+        await pace_leaving(self.hub, grace / 2)
         self.hub.drain(read_clock())
+        grace = max(ends_at - read_clock().monotonic, 0.0)
         ended = True
         if self._grpcio is not None:
             _, ended = await asyncio.gather(self._carrier.close(grace), self._grpcio.stop(grace))
         else:
             await self._carrier.close(grace)
+        # Behind those of clients: probes and metrics are served until the last of these has gone.
         await self._operators_carrier.close(0)
         self._reloader.stop()
         if self._certificate is not None:
@@ -255,7 +276,7 @@ class Server:
         return () if self._sources is None else self._sources.reloadables
 
     def reload(self) -> Pending[None]:
-        """Read every file again at once, changed or not; they are looked at once a second in any case.
+        """Reads every file again at once, changed or not; they are looked at once a second in any case.
 
         Returns what resolves when that is done. The log says which files were read, and which are no good: what these
         held before stays.
@@ -263,18 +284,21 @@ class Server:
         return self._reloader.reload()
 
     def watch(self, reloadable: Reloadable, judge: Judge | None = None) -> None:
-        """Look after another file, before `start`; see `sigbridge_server.reloading.Reloader.watch`."""
+        """Looks after another file, before `start`; see `sigbridge_server.reloading.Reloader.watch`."""
         self._reloader.watch(reloadable, judge)
 
     def _door(self, protocol: str, decider: Authenticator | Sources, *, asked: bool) -> Authenticator:
-        """Returns the authenticator of a protocol, which the sources get where nobody else decides."""
+        """Returns the authenticator of a protocol: `decider` itself, or the sources' of tokens."""
         if isinstance(decider, Sources):
             decider = TokenAuthenticator(decider, asked=asked)
             self._token_authenticators.append(decider)
         return RefusalCounter(decider, self.hub.counters, protocol)
 
     def _grpc_wires(self, site: Site) -> WireFactory:
-        """The gRPC wire, and what it answers of other requests. Imported here: the other engine needs none."""
+        """Returns the factory of gRPC wires, with the site for other requests.
+
+        Imported here: the other engine needs none.
+        """
         from sigbridge_grpc.methods import signaling_methods
         from sigbridge_grpc.wire import grpc_wires
 
@@ -289,7 +313,10 @@ class Server:
         )
 
     def _grpcio_engine(self) -> "GrpcioEngine":
-        """The engine on grpc.aio. Imported here, because loading it takes half a second that the wire does not need."""
+        """Returns the engine on grpc.aio.
+
+        It is imported here, because loading it takes half a second that the wire does not need.
+        """
         from sigbridge_server.grpcio_engine import GrpcioEngine
 
         return GrpcioEngine(
@@ -297,6 +324,8 @@ class Server:
         )
 
     def _make_pages(self) -> Pages:
+        """Returns the operator's pages: metrics, liveness and readiness."""
+
         def metrics() -> Page:
             text, content_type = metrics_text(self._registry)
             return Page(200, text, content_type=content_type)
@@ -312,11 +341,11 @@ class Server:
         return pages
 
     def _not_after(self) -> float | None:
-        """The end of the certificate that counts now, where there is one."""
+        """Returns the end of the certificate that counts now, where there is one."""
         return None if self._tls is None else self._tls.present.not_after
 
     def _tell_of_beginning(self) -> None:
-        """Says what has begun."""
+        """Logs what the server is and how it is set up; warns if clients that are there would count as silent."""
         record = beginning(
             self.settings,
             self.addresses,
@@ -325,9 +354,15 @@ class Server:
             own_authenticator=self._sources is None,
         )
         logger.info("started", extra=record)
+        least = self.settings.shortest_silence_seconds
+        if 0 < self.settings.silent_client_seconds < least:
+            logger.warning(
+                "clients with the default keepalive, or that answer pings, count as silent",
+                extra={"variable": "SIGNALING_SILENT_CLIENT_SEC", "least": least},
+            )
 
     def _warn_of_open_doors(self) -> None:
-        """Says where more come in than somebody may have meant, unless what these may do is set."""
+        """Logs addresses at which anybody may signal, and JWTs of other services that count."""
         settings = self.settings
         if self._sources is None:
             return
@@ -338,20 +373,20 @@ class Server:
                 native=settings.grpc_engine == "native",
             ):
                 logger.warning(
-                    "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to ask for a token, and no "
-                    "GRPC_REQUIRE_AUTH or WS_REQUIRE_AUTH that is false",
+                    "anybody who reaches this address may signal: set GRPC_AUTH_TOKENS to require a token, and do not "
+                    "set GRPC_REQUIRE_AUTH or WS_REQUIRE_AUTH to false",
                     extra={"protocol": protocols, "address": address},
                 )
         if settings.has_jwt_keys:
             for name in ("jwt_issuer", "jwt_audience"):
                 if not getattr(settings, name):
                     logger.warning(
-                        "JWTs that are signed for other services count here: set what a token must name",
+                        "JWTs signed for other services are accepted: set what a token must name",
                         extra={"variable": settings.infos()[name].env},
                     )
 
     def _tell_of_few_descriptors(self) -> None:
-        """Says that there is room for fewer connections than are set: a warning where somebody has set them."""
+        """Logs that file descriptors allow fewer connections than are set."""
         settings, limit = self.settings, self._carrier.limits.connections
         if limit < settings.connection_limit:
             logger.log(
@@ -361,7 +396,18 @@ class Server:
             )
 
 
+def _client_pages(settings: Settings) -> Pages:
+    """Returns the pages that clients load, if they are to be served."""
+    if not settings.serve_client:
+        return {}
+    return client_pages()
+
+
 def _tracer(settings: Settings) -> "OpenTelemetryTracer | None":
+    """Returns the tracer, if requests are to be traced.
+
+    :raises SettingError: if OpenTelemetry is not installed or misconfigured.
+    """
     if not settings.tracing:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What is installed here: the version, and whether the hot path is compiled or runs from its sources."""
+"""Installation of sigbridge: its version, and whether the hot path is compiled or runs from its sources."""
 
 from importlib.machinery import EXTENSION_SUFFIXES
 
@@ -6,10 +6,10 @@ from sigbridge import __version__, hub
 
 
 def is_compiled() -> bool:
-    """Whether the hot path is machine code; a checkout's is not, nor is that of a wheel built without a C compiler."""
+    """Returns True for a hot path of machine code: not a checkout's, nor that of a wheel built without a C compiler."""
     return hub.__file__.endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def version() -> str:
-    """The version, with ` (compiled)` behind it where the hot path is."""
+    """Returns the version, with ` (compiled)` behind it where the hot path is."""
     return f"{__version__} (compiled)" if is_compiled() else __version__
