@@ -17,7 +17,7 @@ import uvloop
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, pb.SignalingResponse]"
-"""What is read is `grpc.aio.EOF` where it is no request."""
+"""Context of a call; what it reads is a request, or `grpc.aio.EOF`, which has no type of its own."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -31,17 +31,21 @@ class Peer:
         self._writing: asyncio.Task[None] | None = None
 
     def write(self, response: pb.SignalingResponse) -> None:
-        """Write in turn. The task is the stream's own: a sender that goes would break off what it waits for."""
+        """Queues a response, which a task of the stream writes.
+
+        A sender's own task may be cancelled in the middle of a write, and would break off the stream.
+        """
         self._waiting.append(response)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
 
     async def written(self) -> None:
-        """Wait for what is left to be written."""
+        """Waits for what is left to be written."""
         if self._writing is not None:
             await self._writing
 
     async def _write(self) -> None:
+        """Writes the waiting events to the stream, in order, until none is left."""
         # What is left for a stream that has ended is lost.
         with contextlib.suppress(grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
             while self._waiting:
@@ -53,7 +57,7 @@ peers: dict[str, Peer] = {}
 
 
 async def signal(_: object, context: Context) -> None:
-    """Serve one stream."""
+    """Serves one stream: relays its requests to other peers, and responds to each."""
     me = ""
     peer = Peer(context)
     await context.send_initial_metadata(())
@@ -78,7 +82,7 @@ async def signal(_: object, context: Context) -> None:
 
 
 def relay(request: pb.SignalingRequest, kind: str | None, me: str) -> tuple[str, pb.SignalingResponse, bytes]:
-    """Whom a request is for, what it tells that peer, and its result."""
+    """Returns the target's ID, the event for it, and the request's result in JSON."""
     told = pb.SignalingResponse()
     if kind == "ice_candidate":
         ice = request.ice_candidate
@@ -109,7 +113,7 @@ def relay(request: pb.SignalingRequest, kind: str | None, me: str) -> tuple[str,
 
 
 async def main() -> None:
-    """Serve until a signal ends the process."""
+    """Serves until a signal ends the process."""
     server = grpc.aio.server()
     method = grpc.stream_stream_rpc_method_handler(
         signal,

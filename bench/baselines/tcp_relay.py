@@ -33,15 +33,15 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.id = self.room = self.unread = b""
         self.outgoing: list[bytes] = []
-        """What the read that is being carried out causes for this client."""
+        """Output for this client of the read that is being carried out."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Begins."""
         # uvloop's transports are asyncio's in all but their class.
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Carry out every frame that is whole."""
+        """Acts upon every whole frame, and keeps the rest."""
         if self.unread:
             data = self.unread + data
         start, size = 0, len(data)
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
             connection.outgoing.clear()
 
     def hello(self, name: bytes, room: bytes) -> None:
-        """Enter, and tell the room."""
+        """Adds the connection's peer to its room, and tells the room."""
         self.id, self.room = name, room
         peers[name] = self
         if room:
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
             members[self] = self.transport
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Leave."""
+        """Removes the connection's peer from its room, and tells the room."""
         if peers.get(self.id) is self:
             del peers[self.id]
         if self.room:
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
 
 
 async def main() -> None:
-    """Serve until a signal ends the process."""
+    """Serves until a signal ends the process."""
     server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0)
     print(f"listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 
 class AnnounceParams(Struct):
-    """Who comes."""
+    """The peer that comes."""
 
     peer_id: str
 
@@ -86,7 +86,7 @@ class Relayed(Struct):
 
 
 class OfferReceived(Struct):
-    """What `offer` tells its target."""
+    """Params of `offer`, as its target is told it."""
 
     from_peer_id: str
     offer_id: str
@@ -95,7 +95,7 @@ class OfferReceived(Struct):
 
 
 class AnswerReceived(Struct):
-    """What `answer` tells its target."""
+    """Params of `answer`, as its target is told it."""
 
     from_peer_id: str
     sdp: str
@@ -103,7 +103,7 @@ class AnswerReceived(Struct):
 
 
 class CandidateReceived(Struct):
-    """What `ice_candidate` tells its target."""
+    """Params of `ice_candidate`, as its target is told it."""
 
     from_peer_id: str
     candidate: str
@@ -134,7 +134,7 @@ peers: dict[str, ServerConnection] = {}
 
 
 async def session(connection: ServerConnection) -> None:
-    """Serve one connection."""
+    """Serves one connection: relays its calls to other peers, and responds to each."""
     me = ""
     result: Announced | OfferRelayed | Relayed
     with contextlib.suppress(ConnectionClosed):
@@ -170,7 +170,7 @@ async def session(connection: ServerConnection) -> None:
 
 
 async def main() -> None:
-    """Serve until a signal ends the process."""
+    """Serves until a signal ends the process."""
     # No pings: the other baselines send none.
     async with serve(session, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
         print(f"listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)

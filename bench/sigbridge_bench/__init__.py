@@ -1,1 +1,1 @@
-"""What a relayed message costs the server, side by side for each pairing of protocols."""
+"""Benchmark of a relayed message's cost for the server, side by side for each pairing of protocols."""

@@ -19,6 +19,7 @@ from sigbridge_bench.errors import BenchError
 
 if TYPE_CHECKING:
     from sigbridge_bench import pair_plan
+    from sigbridge_bench.pair_builds import Name
     from sigbridge_bench.records import Protocol, Record
     from sigbridge_bench.run import Profile
     from sigbridge_bench.servers import AttachedServer, Subject
@@ -29,9 +30,9 @@ CONNECT_SECONDS = 10.0
 
 DESCRIPTION = """\
 Measure what signaling costs: CPU time of the server for a relayed message, latency, the rate that a server keeps up
-with, memory and set-up of sessions, a join to a full room, whole calls. Servers are started here, ours with every
-feature on, beside baselines where they are installed; with --grpc or --ws, one that runs already is measured. Every
-figure is appended to a file, from which `report` and `compare` read."""
+with, memory and set-up of sessions, a join to a full room, whole calls. It starts the servers itself: sigbridge with
+every feature on, and the installed baselines. With --grpc or --ws it measures a running server instead. Every figure
+is appended to a file, which `report` and `compare` read."""
 EPILOG = """\
 examples:
   sigbridge bench --quick
@@ -42,58 +43,62 @@ examples:
   sigbridge bench pair /tmp/before /tmp/after
   sigbridge bench pair /tmp/after /tmp/after --set-b SIGNALING_LOG_LEVEL=warn
 
-The load is a program in C, built when it is first needed: a C compiler must be here (Debian: gcc libc6-dev). It speaks
-no TLS: a server that does is reached by its plain address only."""
+The load generator is a C program, built at first use, and needs a C compiler (Debian: gcc libc6-dev). It does not
+speak TLS: give the plain address of a server."""
 
 
 def add_words(bench: argparse.ArgumentParser) -> None:
-    """Say to a parser what `sigbridge bench` understands; what is asked for runs by `options.run(options)`."""
+    """Gives a parser the subcommands and options of `sigbridge bench`.
+
+    What is chosen is run by `options.run(options)`.
+    """
     bench.formatter_class = argparse.RawDescriptionHelpFormatter
     bench.description, bench.epilog = DESCRIPTION, EPILOG
     bench.set_defaults(run=measure)
-    bench.add_argument("--quick", action="store_true", help="a first look: little of everything, one round")
+    bench.add_argument("--quick", action="store_true", help="a quick look: little load, one round")
     bench.add_argument("--only", metavar="NAME,…", help="only these measurements; see --list")
     bench.add_argument("--servers", metavar="NAME,…", help="only these servers; see --list")
-    bench.add_argument("--list", action="store_true", help="print the measurements and servers there are, and end")
+    bench.add_argument("--list", action="store_true", help="list the measurements and servers, and exit")
     bench.add_argument("--rounds", type=_positive, metavar="N", help="rounds of every measurement")
     bench.add_argument("--pairs", type=_positive, metavar="N", help="pairs of peers that send each other (8)")
-    bench.add_argument("--messages", type=_positive, metavar="N", help="messages behind a figure of CPU time (3000)")
-    bench.add_argument("--sessions", type=_positive, metavar="N", help="idle sessions behind a figure of memory (1000)")
+    bench.add_argument("--messages", type=_positive, metavar="N", help="messages per figure of CPU time (3000)")
+    bench.add_argument("--sessions", type=_positive, metavar="N", help="idle sessions per figure of memory (1000)")
     bench.add_argument("--storm", type=_positive, metavar="N", help="sessions that connect at once (8000)")
-    bench.add_argument("--room", type=_positive, metavar="N", help="sessions in the room that one joins (2000)")
+    bench.add_argument("--room", type=_positive, metavar="N", help="size of the room that is joined (2000)")
     bench.add_argument("--rates", type=_rates, metavar="N,…", help="messages per second, for latency (1000,4000)")
-    bench.add_argument("--output", metavar="FILE", default=OUTPUT, help=f"where figures are appended ({OUTPUT})")
+    bench.add_argument("--output", metavar="FILE", default=OUTPUT, help=f"file to append figures to ({OUTPUT})")
     attach = bench.add_argument_group("a server that runs already")
     attach.add_argument("--grpc", metavar="HOST:PORT", help="its gRPC address, without TLS")
     attach.add_argument("--ws", metavar="URL", help="its WebSocket URL, ws:// only")
-    attach.add_argument("--token-file", metavar="FILE", help="a file that holds its API token; or SIGBRIDGE_TOKEN does")
+    attach.add_argument("--token-file", metavar="FILE", help="file with its API token; without it: SIGBRIDGE_TOKEN")
     attach.add_argument(
-        "--pid", type=_positive, metavar="N", help="its process, where it runs on this machine: CPU time and memory"
+        "--pid", type=_positive, metavar="N", help="its process id on this machine, for CPU time and memory"
     )
     commands = bench.add_subparsers(title="commands", metavar="COMMAND")
-    report = commands.add_parser("report", help="make tables, pages and plots of a run")
+    report = commands.add_parser("report", help="print or write the tables and plots of a run")
     report.description = "Print the tables of a run, or write them as a page of Markdown or HTML, and plots as SVG."
-    report.add_argument("file", metavar="FILE", help="what a run has written")
+    report.add_argument("file", metavar="FILE", help="results of a run")
     report.add_argument("--markdown", metavar="FILE", help="write a page of Markdown")
     report.add_argument("--html", metavar="FILE", help="write one page of HTML, plots included")
     report.add_argument("--plots", metavar="FOLDER", help="write the plots; beside the page of Markdown, it shows them")
-    report.add_argument("--run", dest="run_id", metavar="ID", help="which run of the file; the last, if not given")
+    report.add_argument("--run", dest="run_id", metavar="ID", help="the run of the file (the last)")
     report.set_defaults(run=print_report)
-    compare = commands.add_parser("compare", help="say what changed from one run to another")
+    compare = commands.add_parser("compare", help="print the differences between two runs")
     compare.description = "Compare the last run of one file with the last run of another."
-    compare.add_argument("before", metavar="A", help="what a run has written")
-    compare.add_argument("after", metavar="B", help="what another has written")
+    compare.add_argument("before", metavar="A", help="results of a run")
+    compare.add_argument("after", metavar="B", help="results of another run")
     compare.set_defaults(run=print_comparison)
-    _add_pair(commands.add_parser("pair", help="measure two installed builds beside each other, to a per cent or two"))
+    _add_pair(commands.add_parser("pair", help="compare two installed builds, to a per cent or two"))
 
 
 def _add_pair(pair: argparse.ArgumentParser) -> None:
+    """Gives the parser of `sigbridge bench pair` its description and arguments."""
     pair.description = """\
-Let two installed builds serve at once on one core, alternate slices of load between them, and print the ratio of what
-they cost, with its interval at 90 %. A and B are virtual environments that hold bin/sigbridge; they may be one and the
-same, with variables that are set for one server only."""
-    pair.add_argument("a", metavar="A", help="the environment of one build")
-    pair.add_argument("b", metavar="B", help="that of the other, whose figures are divided by A's")
+Run two installed builds at once on one core, alternate slices of load between them, and print the ratio of their
+costs with its 90 % interval. A and B are virtual environments with bin/sigbridge; they may be the same one, with
+variables set for one server only."""
+    pair.add_argument("a", metavar="A", help="virtual environment of one build")
+    pair.add_argument("b", metavar="B", help="that of the other; its figures are divided by A's")
     for name in "ab":
         pair.add_argument(
             f"--set-{name}",
@@ -102,20 +107,28 @@ same, with variables that are set for one server only."""
             default=[],
             help=f"set an environment variable for {name.upper()}'s server; may be repeated",
         )
-    pair.add_argument("--quick", action="store_true", help="a first look: fewer generations, smaller slices")
-    pair.add_argument("--only", metavar="NAME,…", help="some of relays, setup, memory")
-    pair.add_argument("--pairings", metavar="NAME,…", help="only relays of these pairings: grpc-websocket, …")
-    pair.add_argument("--engine", metavar="NAME", default="native", help="gRPC by native (the usual one) or grpcio")
-    pair.add_argument("--generations", type=_positive, metavar="N", help="starts of both builds, 2 or more (12)")
-    pair.add_argument("--rounds", type=_positive, metavar="N", help="pairs of slices in a generation (8)")
-    pair.add_argument("--messages", type=_positive, metavar="N", help="messages of a slice (2000; of grpcio 1000)")
-    pair.add_argument("--sessions", type=_positive, metavar="N", help="sessions of a protocol in a generation (1000)")
+    pair.add_argument("--quick", action="store_true", help="a quick look: fewer generations, smaller slices")
+    pair.add_argument("--only", metavar="NAME,…", help="some of relays, setup, memory, and with --resumable returns")
     pair.add_argument(
-        "--tokens", metavar="FILE", help="tokens, one a line, that sessions show in turn; both servers know them"
+        "--resumable",
+        metavar="NAMES",
+        default="",
+        help="builds whose sessions are resumable and return after a loss: b or ab",
     )
-    pair.add_argument("--json", metavar="FILE", help="where figures and all pairs are appended, one JSON object a line")
+    pair.add_argument("--pairings", metavar="NAME,…", help="only relays of these pairings: grpc-websocket, …")
+    pair.add_argument("--engine", metavar="NAME", default="native", help="engine of gRPC: native or grpcio (native)")
+    pair.add_argument("--generations", type=_positive, metavar="N", help="starts of both builds, at least 2 (12)")
+    pair.add_argument("--rounds", type=_positive, metavar="N", help="pairs of slices per generation (8)")
+    pair.add_argument("--messages", type=_positive, metavar="N", help="messages per slice (2000; grpcio: 1000)")
+    pair.add_argument("--sessions", type=_positive, metavar="N", help="sessions of each protocol per generation (1000)")
     pair.add_argument(
-        "--limit", type=float, metavar="PERCENT", help="exit 1 where a relay is surely slower in B by more than this"
+        "--tokens", metavar="FILE", help="tokens, one a line, that sessions use in turn; both servers accept them"
+    )
+    pair.add_argument(
+        "--json", metavar="FILE", help="file to append figures and all pairs to, one JSON object per line"
+    )
+    pair.add_argument(
+        "--limit", type=float, metavar="PERCENT", help="exit 1 if a relay is certainly slower in B by more than this"
     )
     pair.set_defaults(run=print_pairs)
 
@@ -124,7 +137,10 @@ same, with variables that are set for one server only."""
 
 
 def measure(options: argparse.Namespace) -> int:
-    """Measure what was asked for, and print the tables; returns the exit code."""
+    """Measures what was asked for, and prints the tables; returns the exit code.
+
+    :raises BenchError: if this system cannot account for CPU time.
+    """
     from sigbridge_bench.load import LoadError, build
     from sigbridge_bench.run import MEASUREMENTS
     from sigbridge_bench.servers import NAMES
@@ -135,7 +151,7 @@ def measure(options: argparse.Namespace) -> int:
     only = _chosen("--only", options.only, MEASUREMENTS)
     names = _chosen("--servers", options.servers, NAMES)
     if not sys.platform.startswith("linux"):
-        raise BenchError("the benchmark asks Linux's kernel for CPU time and memory, and this is none")
+        raise BenchError("the benchmark needs Linux, whose kernel it asks for CPU time and memory")
     try:
         build()
     except LoadError as error:
@@ -154,6 +170,10 @@ def measure(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace, only: Sequence[str], names: Sequence[str]) -> "list[Record]":
+    """Runs the measurements named in `only`, and returns their records.
+
+    Starts the servers named in `names`, unless the options name one that is already running.
+    """
     from sigbridge_bench import run
     from sigbridge_bench.servers import NAMES, startable
 
@@ -212,6 +232,7 @@ def _measure(options: argparse.Namespace, only: Sequence[str], names: Sequence[s
 
 
 def _profile(options: argparse.Namespace) -> "Profile":
+    """Returns the quick or the full profile, with the amounts that the options override."""
     from sigbridge_bench.run import FULL, QUICK
 
     profile = QUICK if options.quick else FULL
@@ -229,7 +250,12 @@ def _profile(options: argparse.Namespace) -> "Profile":
 
 
 def _attached(options: argparse.Namespace) -> "tuple[AttachedServer | None, list[Subject], list[str]]":
-    """The server at the given addresses, once it has answered on each; none where none is given."""
+    """Returns the running server at the given addresses, what is measured of it, and texts on what is left out.
+
+    The server is asked for its health at each address first. None and nothing if no address is given.
+
+    :raises BenchError: if the server does not respond, its process cannot be seen, or an option lacks its address
+    """
     import asyncio
 
     from sigbridge_bench.load import Endpoint
@@ -268,7 +294,10 @@ def _attached(options: argparse.Namespace) -> "tuple[AttachedServer | None, list
 
 
 def _address(url: str, option: str, given: str) -> tuple[str, int, str]:
-    """Numeric host, port and path of a URL without TLS."""
+    """Returns the numeric host, the port and the path of a URL without TLS.
+
+    :raises BenchError: if it has another form, asks for TLS, or its host is unknown
+    """
     import socket
     from urllib.parse import urlsplit
 
@@ -288,23 +317,29 @@ def _address(url: str, option: str, given: str) -> tuple[str, int, str]:
 
 
 async def _ask(url: str, token: str) -> None:
-    """Raise what says clearly why, where no signaling server answers there or it does not let us in."""
+    """Asks a signaling server for its health, as a benchmark does first.
+
+    :raises BenchError: if no signaling server responds there, or it refuses these credentials.
+    """
     import asyncio
 
     from sigbridge_client import connect
 
     try:
-        async with asyncio.timeout(CONNECT_SECONDS), await connect(url, token=token or None) as client:
+        async with asyncio.timeout(CONNECT_SECONDS), await connect(url, resume=False, token=token or None) as client:
             await client.list_peers(page_size=1)
     except TimeoutError:
-        raise BenchError(f"{url} does not answer like a signaling server within {CONNECT_SECONDS:.0f} s") from None
+        raise BenchError(f"{url} does not respond like a signaling server within {CONNECT_SECONDS:.0f} s") from None
 
 
 # Reading.
 
 
 def print_report(options: argparse.Namespace) -> int:
-    """Print or write the report of a run; returns the exit code."""
+    """Prints or writes the report of a run; returns the exit code.
+
+    :raises BenchError: if the file has no such run.
+    """
     from sigbridge_bench import figures, plots, report
 
     records = _read(options.file)
@@ -330,7 +365,10 @@ def print_report(options: argparse.Namespace) -> int:
 
 
 def print_comparison(options: argparse.Namespace) -> int:
-    """Print what changed from the last run of one file to the last of another; returns the exit code."""
+    """Prints what changed from the last run of one file to the last of another; returns the exit code.
+
+    :raises BenchError: if a file has no run.
+    """
     from sigbridge_bench import figures
     from sigbridge_bench.compare import compare
 
@@ -347,7 +385,7 @@ def print_comparison(options: argparse.Namespace) -> int:
 
 
 def print_pairs(options: argparse.Namespace) -> int:
-    """Measure two builds beside each other and print their ratios; returns the exit code."""
+    """Measures two builds beside each other and prints their ratios; returns the exit code."""
     from sigbridge_bench import pair_records, pair_report
     from sigbridge_bench.load import LoadError, build
     from sigbridge_bench.pair import Comparison
@@ -357,6 +395,7 @@ def print_pairs(options: argparse.Namespace) -> int:
         plan=_pair_plan(options),
         tokens=_tokens(options.tokens),
         variables={"A": _variables("--set-a", options.set_a), "B": _variables("--set-b", options.set_b)},
+        resumable=_resumable(options.resumable),
         builds={"A": build_at(options.a), "B": build_at(options.b)},
     )
     comparison.check()
@@ -385,17 +424,21 @@ def print_pairs(options: argparse.Namespace) -> int:
 
 
 def _pair_plan(options: argparse.Namespace) -> "pair_plan.Plan":
-    """The plan that was asked for; raises BenchError for what there is not."""
+    """Returns the plan of a comparison, as the options change it.
+
+    :raises BenchError: if this system is not Linux, or an option has a value that is not possible
+    """
     from sigbridge_bench import pair_plan
 
     if not sys.platform.startswith("linux"):
-        raise BenchError("the benchmark asks Linux's kernel for CPU time and memory, and this is none")
+        raise BenchError("the benchmark needs Linux, whose kernel it asks for CPU time and memory")
     if options.engine not in pair_plan.ENGINES:
         raise BenchError(f"--engine is {options.engine!r}: expected one of {', '.join(pair_plan.ENGINES)}")
     plan = pair_plan.planned(options.engine, quick=options.quick)
+    whats = (*pair_plan.WHATS, pair_plan.RETURNS) if options.resumable else pair_plan.WHATS
     plan = replace(
         plan,
-        only=cast("list[pair_plan.What]", _chosen("--only", options.only, pair_plan.WHATS)),
+        only=cast("list[pair_plan.What]", _chosen("--only", options.only, whats)),
         ways=_chosen("--pairings", options.pairings, plan.ways),
     )
     for name in ("generations", "rounds", "messages", "sessions"):
@@ -407,6 +450,10 @@ def _pair_plan(options: argparse.Namespace) -> "pair_plan.Plan":
 
 
 def _read(name: str) -> "list[Record]":
+    """Returns the records of a file that `sigbridge bench` wrote.
+
+    :raises BenchError: if the file is of another form
+    """
     import msgspec
 
     from sigbridge_bench.records import read
@@ -421,6 +468,10 @@ def _read(name: str) -> "list[Record]":
 
 
 def _positive(text: str) -> int:
+    """Parses a whole number of 1 or more.
+
+    :raises ValueError: if the text is no such number
+    """
     number = int(text)
     if number < 1:
         raise ValueError(text)
@@ -428,6 +479,10 @@ def _positive(text: str) -> int:
 
 
 def _rates(text: str) -> tuple[float, ...]:
+    """Parses rates, separated by commas, in messages per second.
+
+    :raises ValueError: if one is no number, not positive, or 10 million or more
+    """
     rates = tuple(float(part) for part in text.split(","))
     if not all(0 < rate < 1e7 for rate in rates):
         raise ValueError(text)
@@ -435,7 +490,10 @@ def _rates(text: str) -> tuple[float, ...]:
 
 
 def _chosen(option: str, text: str | None, known: Sequence[str]) -> list[str]:
-    """The names in a list; all of them where nothing is said."""
+    """Returns the names in a comma-separated list; all of those known if the list is empty.
+
+    :raises BenchError: if a name is unknown
+    """
     if not text:
         return list(known)
     asked = [name.strip() for name in text.split(",") if name.strip()]
@@ -446,7 +504,10 @@ def _chosen(option: str, text: str | None, known: Sequence[str]) -> list[str]:
 
 
 def _tokens(name: str | None) -> tuple[str, ...]:
-    """The tokens of a file; raises BenchError where it cannot be read, or holds none."""
+    """Returns the API tokens in a file.
+
+    :raises BenchError: if it cannot be read, or holds none
+    """
     if name is None:
         return ()
     try:
@@ -458,8 +519,21 @@ def _tokens(name: str | None) -> tuple[str, ...]:
     return tokens
 
 
+def _resumable(text: str) -> "list[Name]":
+    """Returns the names of the builds, A or B, whose sessions are resumable.
+
+    :raises BenchError: if a letter names no build
+    """
+    if set(text.lower()) - {"a", "b"}:
+        raise BenchError(f"--resumable is {text!r}: expected a, b or ab")
+    return cast("list[Name]", sorted(set(text.upper())))
+
+
 def _variables(option: str, given: Sequence[str]) -> dict[str, str]:
-    """Environment variables of NAME=VALUE words; raises BenchError for a word that is none."""
+    """Returns the environment variables in words of the form NAME=VALUE.
+
+    :raises BenchError: if a word has another form
+    """
     variables = {}
     for text in given:
         name, sign, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""What changed from one run to another, and whether that is more than noise.
+"""Comparison of two runs: what changed from one to the other, and whether that is more than noise.
 
 A figure's rounds in A and its rounds in B are compared by the exact Mann-Whitney test, which asks only how often a
 value of one run is above one of the other, so that one slow round does not decide. The interval of the change is the
@@ -35,7 +35,7 @@ from sigbridge_bench.figures import (
     way_text,
 )
 from sigbridge_bench.records import Record, Run
-from sigbridge_bench.report import Table, terminal_table, terminal_text
+from sigbridge_bench.rendering import Table, terminal_table, terminal_text
 
 SURE = 0.05
 LEAST_EFFECT = 0.05
@@ -67,10 +67,10 @@ _MEASURES = (
 
 
 class Outcome(NamedTuple):
-    """What the test says of two sets of rounds."""
+    """Outcome of the test on two sets of rounds."""
 
     p: float
-    """How likely rounds that differ as much as these are where nothing has changed."""
+    """Probability that rounds differ as much as these where nothing has changed."""
     least_p: float
     """The least that it could have been with so many rounds."""
     interval: tuple[float, float] | None
@@ -86,14 +86,17 @@ class Change(NamedTuple):
     ratios: tuple[Spread, Spread] | None
     """Of both to the baseline in their own run, where both have it: what the verdict is about, then."""
     factor: float | None
-    """What is judged, in B over A: of the ratios where there are such; none where A is nought and B is not."""
+    """Quotient that is judged, B over A: of the ratios where there are such; none where A is nought and B is not."""
     test: Outcome
     verdict: Verdict | None
-    """None for baselines and the load, which measure the machine."""
+    """Verdict on the change; none for baselines and the load, which measure the machine."""
 
 
 def compare(a: list[Record], b: list[Record]) -> str:
-    """What changed from run A to run B, in at most 120 columns; raises `ValueError` where one is several runs."""
+    """Returns the text of what changed from run A to run B, at most 120 columns.
+
+    :raises ValueError: if one is several runs.
+    """
     runs = heading(a), heading(b)
     parts = [f"A: run of {runs[0].run or 'unknown date'}, commit {runs[0].commit or 'unknown'}"]
     parts.append(f"B: run of {runs[1].run or 'unknown date'}, commit {runs[1].commit or 'unknown'}")
@@ -112,7 +115,7 @@ def compare(a: list[Record], b: list[Record]) -> str:
 
 
 def changes(a: Sequence[Record], b: Sequence[Record]) -> list[Change]:
-    """Every figure that both runs have, in the report's order, with its verdict."""
+    """Returns every figure that both runs have, in the report's order, with its verdict."""
     in_a, in_b = figures.figures(a), figures.figures(b)
     found = []
     for measure in _MEASURES:
@@ -147,7 +150,7 @@ def _in_order(key: Key) -> tuple[object, ...]:
 
 
 def mann_whitney(a: Rounds, b: Rounds) -> Outcome:
-    """The exact Mann-Whitney test of two sets of rounds, from both sides, ties by their mean ranks."""
+    """Tests whether two sets of rounds differ, by the exact two-sided Mann-Whitney test; ties have their mean rank."""
     first, second = sorted(a.values()), sorted(b.values())
     ranks = _doubled_ranks(first, second)
     all_ranks = tuple(sorted([*ranks[0], *ranks[1]]))
@@ -159,7 +162,7 @@ def mann_whitney(a: Rounds, b: Rounds) -> Outcome:
 
 
 def _doubled_ranks(first: Sequence[float], second: Sequence[float]) -> tuple[list[int], list[int]]:
-    """The ranks of both among all, twice as large so that the mean of two is a whole number."""
+    """Returns the ranks of both sides' values among all, twice as large so that the mean of tied ranks is whole."""
     everything = sorted([*first, *second])
     doubled = {}
     for value in everything:
@@ -170,7 +173,7 @@ def _doubled_ranks(first: Sequence[float], second: Sequence[float]) -> tuple[lis
 
 @lru_cache
 def _rank_sums(ranks: tuple[int, ...], chosen: int) -> dict[int, int]:
-    """How many ways there are to choose so many of the ranks, by their sum."""
+    """Returns, for each sum, in how many ways so many of the ranks add up to it."""
     ways: list[dict[int, int]] = [{} for _ in range(chosen + 1)]
     ways[0][0] = 1
     for rank in ranks:
@@ -181,6 +184,7 @@ def _rank_sums(ranks: tuple[int, ...], chosen: int) -> dict[int, int]:
 
 
 def _from_both_sides(sums: dict[int, int], seen: int) -> float:
+    """Returns the two-sided p of a sum, given how many ways lead to each sum."""
     every = sum(sums.values())
     below = sum(ways for total, ways in sums.items() if total <= seen)
     above = sum(ways for total, ways in sums.items() if total >= seen)
@@ -188,7 +192,10 @@ def _from_both_sides(sums: dict[int, int], seen: int) -> float:
 
 
 def _interval(first: Sequence[float], second: Sequence[float], sums: dict[int, int]) -> tuple[float, float] | None:
-    """By Hodges and Lehmann: from the k-th least to the k-th largest of all pairs' factors, k by the test's own law."""
+    """Returns the Hodges-Lehmann interval of the factor at 95 %; None if there are too few rounds.
+
+    It reaches from the k-th least to the k-th largest of all pairs' factors, k by the distribution of the test itself.
+    """
     if first[0] <= 0 or second[0] <= 0:
         return None
     every = sum(sums.values())
@@ -211,6 +218,7 @@ def _factor(a: float, b: float) -> float | None:
 
 
 def _with_verdicts(found: Sequence[Change]) -> list[Change]:
+    """Returns the changes, those of Sigbridge's own servers with verdicts."""
     judged = [change for change in found if change.cell.key.server in OURS]
     limit = _benjamini_hochberg([change.test.p for change in judged if not _is_exact(change)])
     return [
@@ -220,13 +228,13 @@ def _with_verdicts(found: Sequence[Change]) -> list[Change]:
 
 
 def _is_exact(change: Change) -> bool:
-    """Whether it is counted, and all rounds of a run agree: one round says as much as ten, then."""
+    """Returns True for what is counted and the same in all rounds of a run: one round says as much as ten, then."""
     steady = change.a.least == change.a.most and change.b.least == change.b.most
     return change.cell.measure in (figures.BYTES_TO, figures.BYTES_FROM) and steady
 
 
 def _benjamini_hochberg(chances: Sequence[float]) -> float:
-    """The largest chance at which, of those up to it, no more than `SURE` are expected to be noise."""
+    """Returns the largest p at which a share of no more than `SURE` of the changes is expected to be noise."""
     limit = 0.0
     for place, p in enumerate(sorted(chances), start=1):
         if p <= SURE * place / len(chances):
@@ -235,6 +243,7 @@ def _benjamini_hochberg(chances: Sequence[float]) -> float:
 
 
 def _verdict(change: Change, limit: float) -> Verdict:
+    """Returns what a change of one figure means, where p must not exceed `limit` for it to be sure."""
     test = change.test
     effect = math.inf if change.factor is None else change.factor - 1
     better = (effect < 0) == change.cell.measure.lower_is_better
@@ -259,7 +268,7 @@ def _verdict(change: Change, limit: float) -> Verdict:
 
 
 def warnings(a: Run, b: Run) -> list[str]:
-    """In what machine, versions and options the runs differ."""
+    """Returns texts that say in which parts of machine, versions and options two runs differ."""
     said = []
     for name, mine, others in (("machine", a.machine, b.machine), ("versions", a.versions, b.versions)):
         differing = [key for key in {**mine, **others} if mine.get(key) != others.get(key)]
@@ -275,7 +284,7 @@ def warnings(a: Run, b: Run) -> list[str]:
 
 
 def _machine_moved(found: Sequence[Change]) -> list[str]:
-    """Says so where baselines, which nobody changed, have become faster or slower."""
+    """Returns a warning if the baselines, whose code is the same, have become faster or slower."""
     factors = [
         change.factor if change.cell.measure.lower_is_better else 1 / change.factor
         for change in found
@@ -307,6 +316,7 @@ twice with nothing changed to see how much that is."""
 
 
 def _explained(found: Sequence[Change]) -> list[str]:
+    """Returns paragraphs that count the verdicts and explain how they were reached."""
     judged = [change for change in found if change.verdict is not None]
     if not judged:
         return ["The runs have no figure of sigbridge in common."]
@@ -327,6 +337,7 @@ be sure of a single change among {len(judged)} figures, and 4 to tell anything f
 
 
 def _table(changed: Sequence[Change], name: str) -> list[str]:
+    """Returns the lines of the table of one measure's changes; none if there are none."""
     if not changed:
         return []
     measure = changed[0].cell.measure
@@ -361,6 +372,7 @@ def _shown(of: Spread, measure: Measure) -> str:
 
 
 def _percent(factor: float | None) -> str:
+    """Returns a factor as a percentage of change, with its sign; "from 0" for None."""
     if factor is None:
         return "from 0"
     percent = round((factor - 1) * 100, 1)
@@ -368,6 +380,7 @@ def _percent(factor: float | None) -> str:
 
 
 def _interval_text(interval: tuple[float, float] | None) -> str:
+    """Returns an interval of factors as percentages of change; a placeholder for None."""
     if interval is None:
         return NOTHING
     low, high = (_percent(end).removesuffix(" %") for end in interval)
@@ -375,7 +388,7 @@ def _interval_text(interval: tuple[float, float] | None) -> str:
 
 
 def _yardsticks(changed: Sequence[Change]) -> list[str]:
-    """The baselines and the load: not judged, they say what the machine did."""
+    """Returns the lines on baselines and load, which are not judged and show what the machine did."""
     shown = []
     for measure in (figures.CPU, figures.RELAYS, figures.SET_UP_CPU, figures.ECHOES):
         of = [change for change in changed if change.cell.measure == measure]
@@ -384,6 +397,7 @@ def _yardsticks(changed: Sequence[Change]) -> list[str]:
 
 
 def _only_in(name: str, mine: Sequence[Record], other: Sequence[Record]) -> list[str]:
+    """Returns the lines that list the figures which run `mine` has and run `other` has not."""
     in_mine, in_other = figures.figures(mine), figures.figures(other)
     alone = [
         Cell(measure, key)

@@ -34,11 +34,11 @@ NOTHING = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 Rounds = Mapping[int, float]
-"""What was measured, by round; in seconds, bytes or pure numbers."""
+"""Measured values by round; in seconds, bytes or pure numbers."""
 
 
 class Measure(NamedTuple):
-    """What a figure says, and how it is shown."""
+    """Meaning of a figure, and the way in which it is shown."""
 
     name: str
     unit: str
@@ -46,9 +46,9 @@ class Measure(NamedTuple):
     """Shown is the figure times this."""
     lower_is_better: bool = True
     follows_machine: bool = True
-    """Whether a machine that is half as fast would double or halve it, so that a ratio within the run cancels that."""
+    """True where a machine half as fast would double or halve it, so that a ratio within the run cancels that."""
     amounts: tuple[str, ...] = ()
-    """How to say what a cell was measured with: `{} in flight`."""
+    """Texts for what a cell was measured with: `{} in flight`."""
 
 
 _CLOSED = ("{} in flight", "{} pairs")
@@ -74,6 +74,7 @@ LEFT = Measure("lowest rate above the limit", "1/s", lower_is_better=False, amou
 MEMORY = Measure("memory per idle session", "KiB", 1 / 1024, follows_machine=False, amounts=_MANY)
 SET_UPS = Measure("set-ups per second", "1/s", lower_is_better=False, amounts=_MANY)
 SET_UP_CPU = Measure("server CPU per set-up", "µs", 1e6, amounts=_MANY)
+RESUME_CPU = Measure("server CPU per resume", "µs", 1e6, amounts=_MANY)
 JOIN_TIME = Measure("join, until the last one knows", "ms", 1e3, amounts=_MANY)
 JOIN_CPU = Measure("server CPU per join", "ms", 1e3, amounts=_MANY)
 STORM_TIME = Measure("storm, until the last one is in", "s", amounts=_STORM)
@@ -96,7 +97,7 @@ WITHOUT_IO = Measure("CPU per relay without I/O", "µs", 1e6)
 
 
 class Key(NamedTuple):
-    """Where and with what something was measured."""
+    """Circumstances of a measurement: pairing, message, amounts and server."""
 
     way: str
     """A pairing, `grpc-websocket`; or one protocol; or empty."""
@@ -126,12 +127,15 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, rounds: Rounds) -> "Spread":
-        """The spread of what was measured; raises `statistics.StatisticsError` where that is nothing."""
+        """Returns the spread of what was measured.
+
+        :raises statistics.StatisticsError: if that is nothing.
+        """
         values = rounds.values()
         return cls(statistics.median(values), min(values), max(values), len(values))
 
     def scaled(self, scale: float) -> "Spread":
-        """The same in another unit."""
+        """Returns the same in another unit."""
         return Spread(self.median * scale, self.least * scale, self.most * scale, self.rounds)
 
     def text(self, scale: float = 1.0, digits: int = 3) -> str:
@@ -139,7 +143,7 @@ class Spread(NamedTuple):
         return _ranged(*(number(value * scale, digits) for value in (self.median, self.least, self.most)))
 
     def ratio_text(self) -> str:
-        """The same of a ratio, which has two decimals: `0.50x (0.48-0.53)`."""
+        """Returns the same of a ratio, which has two decimals: `0.50x (0.48-0.53)`."""
         median, least, most = (f"{value:,.2f}" for value in (self.median, self.least, self.most))
         return _ranged(median, least, most).replace(median, f"{median}{TIMES}", 1)
 
@@ -149,7 +153,7 @@ def _ranged(median: str, least: str, most: str) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number to so many significant digits, written out: 0.0123, 1.20, 12,300."""
+    """Returns a number to so many significant digits, written out: 0.0123, 1.20, 12,300."""
     if not math.isfinite(value):
         return NOTHING
     rounded = float(f"{value:.{digits - 1}e}")
@@ -159,12 +163,12 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def plain(value: float) -> str:
-    """A number that somebody chose: 8, 1,000, 0.05."""
+    """Returns a number that somebody chose: 8, 1,000, 0.05."""
     return f"{value:,.10f}".rstrip("0").rstrip(".")
 
 
 def runs(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """The records of each run of a file, by when it began, in the file's order."""
+    """Returns the records of a file by run, whose key is the text of when it began; both in the file's order."""
     found: dict[str, list[Record]] = {}
     for record in records:
         found.setdefault(record.run, []).append(record)
@@ -172,15 +176,17 @@ def runs(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def last_run(records: Iterable[Record]) -> list[Record]:
-    """The records of the run that began last; none where there are none."""
+    """Returns the records of the run that began last; none where there are none."""
     found = runs(records)
     return found[max(found)] if found else []
 
 
 def heading(records: Sequence[Record]) -> Run:
-    """What was written when the run began; raises `ValueError` where there are several runs.
+    """Returns the record of a run's beginning.
 
     A file whose beginning is lost has figures nevertheless, so that a heading that says nothing stands in for it.
+
+    :raises ValueError: if there are several runs.
     """
     found = runs(records)
     if len(found) > 1:
@@ -191,7 +197,7 @@ def heading(records: Sequence[Record]) -> Run:
 
 
 def figures(records: Iterable[Record]) -> Figures:
-    """What each cell measured, by round; a round that was measured again counts as it was measured last."""
+    """Returns the values of each cell, by round; a round that was measured twice counts as measured last."""
     found: dict[Cell, dict[int, float]] = {}
     for record in records:
         if isinstance(record, Run):
@@ -207,6 +213,7 @@ _Measurement = Cpu | Latency | Ceiling | Sessions | Join | Storm | WholeCall | D
 
 
 def _measured(record: _Measurement) -> tuple[Key, dict[Measure, float | None]]:
+    """Returns the key of a record's figures and the figure of each measure; None where it cannot be computed."""
     match record:
         case Cpu():
             return Key(record.pairing, record.message, (record.in_flight, record.pairs), record.server), {
@@ -234,6 +241,7 @@ def _measured(record: _Measurement) -> tuple[Key, dict[Measure, float | None]]:
                 MEMORY: _share(record.memory, record.sessions),
                 SET_UPS: _share(record.sessions, record.seconds),
                 SET_UP_CPU: _share(record.server_cpu, record.sessions),
+                RESUME_CPU: _share(record.resume_cpu, record.sessions),
             }
         case Join():
             key = Key(record.protocol, "", (record.sessions,), record.server)
@@ -269,14 +277,16 @@ def _share(part: float | None, whole: float) -> float | None:
 
 
 def spread(found: Figures, measure: Measure, key: Key) -> Spread | None:
-    """What a cell measured, in short; none where it was not measured."""
+    """Spread of a cell's rounds; none where it was not measured."""
     rounds = found.get(Cell(measure, key))
     return Spread.of(rounds) if rounds else None
 
 
 # Baselines.
 
-OURS = ("sigbridge", "sigbridge-grpcio")
+RESUMABLE = "sigbridge-resumable"
+"""The server of which sessions ask to be resumable; its figures are compared with those of the first, row by row."""
+OURS = ("sigbridge", "sigbridge-grpcio", RESUMABLE)
 FLOOR = "tcp"
 _BASELINES = {
     ("sigbridge", "websocket"): "ws",
@@ -287,9 +297,9 @@ _BASELINES = {
 
 
 def ratio_in_report(found: Figures, cell: Cell) -> Rounds:
-    """A cell's ratio to its baseline, by round; of a mixed pairing to the mean of the server's own unmixed ones.
+    """Returns a cell's ratio to its baseline, by round; of a mixed pairing to the mean of the server's unmixed ones.
 
-    Empty where there is no such baseline, or where no round has both.
+    Empty if there is no such baseline, or if no round has both.
     """
     return _ratio(
         found, cell, lambda protocol, mixed: cell.key.server if mixed else _BASELINES.get((cell.key.server, protocol))
@@ -297,7 +307,7 @@ def ratio_in_report(found: Figures, cell: Cell) -> Rounds:
 
 
 def ratio_between_runs(found: Figures, cell: Cell) -> Rounds:
-    """A cell's ratio to its baseline, by round; of a mixed pairing to the mean of both baselines.
+    """Returns a cell's ratio to its baseline, by round; of a mixed pairing to the mean of both baselines.
 
     Unlike in a report, nothing of ours is divided by: what made all our pairings faster would cancel out.
     """
@@ -305,7 +315,18 @@ def ratio_between_runs(found: Figures, cell: Cell) -> Rounds:
 
 
 def _ratio(found: Figures, cell: Cell, baseline: Callable[[str, bool], str | None]) -> Rounds:
+    """Returns, per round, a figure divided by that of its baseline.
+
+    A pairing of two protocols is divided by the mean of both baselines, and a resume by a set-up. Empty if a baseline
+    is
+    missing.
+    """
     key = cell.key
+    if key.server == RESUMABLE:
+        # A resume takes the place of a set-up.
+        measure = SET_UP_CPU if cell.measure is RESUME_CPU else cell.measure
+        others = found.get(Cell(measure, key._replace(server=OURS[0])), {})
+        return {number: value / others[number] for number, value in found[cell].items() if others.get(number, 0) > 0}
     protocols = key.way.split("-")
     mixed = len(set(protocols)) > 1
     parts: list[Rounds] = []
@@ -331,7 +352,7 @@ _SERVERS = (*OURS, "ws", "websockets", "peerjs", "grpc-js", "grpc.aio", FLOOR)
 
 
 def way_text(way: str) -> str:
-    """A pairing or protocol in words: gRPC → WebSocket."""
+    """Returns a pairing or protocol in words: gRPC → WebSocket."""
     return " → ".join(_PROTOCOLS.get(protocol, protocol) for protocol in way.split("-"))
 
 
@@ -343,23 +364,23 @@ def message_text(message: str) -> str:
 
 
 def session_text(way: str, headers: str) -> str:
-    """A protocol, and whose headers begin a call, in words: gRPC, grpc-go's headers."""
+    """Returns a protocol, and whose headers begin a call, in words: gRPC, grpc-go's headers."""
     return ", ".join(text for text in (way_text(way), message_text(headers)) if text)
 
 
 def amounts_text(measure: Measure, amounts: tuple[float, ...]) -> str:
-    """What a cell was measured with, in words: 8 in flight, 4 pairs."""
+    """Amounts that a cell was measured with, in words: 8 in flight, 4 pairs."""
     words = [text.format(plain(amount)) for text, amount in zip(measure.amounts, amounts, strict=True)]
     return ", ".join("1 pair" if word == "1 pairs" else word for word in words)
 
 
 def in_order(key: Key) -> tuple[object, ...]:
-    """Sorts keys as a table has them: message, amounts, pairing, server, ours first."""
+    """Place of a key in the order of a table, for `sorted`: by message, amounts, pairing, server, ours first."""
     return _place(_MESSAGES, key.message), key.amounts, _place(_WAYS, key.way), _place(_SERVERS, key.server)
 
 
 def by_protocol(key: Key) -> tuple[object, ...]:
-    """Sorts keys of sessions by amounts, protocol and headers, and server."""
+    """Place of a key of sessions, for `sorted`: by amounts, protocol, headers, and server."""
     return key.amounts, _place(_WAYS, key.way), _place(_MESSAGES, key.message), _place(_SERVERS, key.server)
 
 
@@ -373,5 +394,5 @@ def _place(order: tuple[str, ...], name: str) -> tuple[int, str]:
 
 
 def keys(found: Figures, *measures: Measure, order: Callable[[Key], tuple[object, ...]] = in_order) -> list[Key]:
-    """Where any of these was measured, sorted."""
+    """Keys for which any of these was measured, sorted."""
     return sorted({cell.key for cell in found if cell.measure in measures}, key=order)

@@ -19,11 +19,11 @@ from sigbridge_http2.huffman import CODE_LENGTHS, codes
 from sigbridge_http2.static_table import STATIC_TABLE
 
 Client = Literal["grpcio", "grpc-go", "grpc-js", "tonic", "plain"]
-"""Whose headers; `plain` is nobody's: literals of the fields that a call needs, without any compression."""
+"""Client whose headers begin a call; `plain` is none: literals of the fields that a call needs, not compressed."""
 
 CLIENTS: tuple[Client, ...] = ("grpcio", "grpc-go", "grpc-js", "tonic", "plain")
 USUAL: Client = "grpcio"
-"""Whose headers a call has where nothing is said."""
+"""Client whose headers begin a call where nothing is said."""
 
 SIGNAL_PATH = "/remotemedia.v1.webrtc.WebRtcSignaling/Signal"
 AUTHORIZATION: Final = b"authorization"
@@ -65,11 +65,11 @@ class Style(NamedTuple):
     """Of the names for which that is not so."""
 
     def block(self, fields: tuple[Header, ...]) -> bytes:
-        """The header block of these fields, in their order."""
+        """Returns the header block of these fields, in their order."""
         return b"".join(self.field(name, value) for name, value in fields)
 
     def field(self, name: bytes, value: bytes) -> bytes:
-        """One field in the block."""
+        """Encodes one field of a header block."""
         if self.static_fields and (name, value) in _STATIC_FIELDS:
             return _integer(0x80, 0x7F, _STATIC_FIELDS[name, value])
         first, mask = self.other_literals.get(name, self.literals)
@@ -77,6 +77,7 @@ class Style(NamedTuple):
         return _integer(first, mask, index) + (b"" if index else self._string(name)) + self._string(value)
 
     def _string(self, plain: bytes) -> bytes:
+        """Encodes a string literal, Huffman-coded or not as the style has it."""
         if self.huffman != "never":
             coded = _huffman_coded(plain)
             if self.huffman == "always" or len(coded) < len(plain):
@@ -165,7 +166,10 @@ STYLES: Mapping[Client, Style] = {
 
 @lru_cache(4096)
 def header_block(client: Client, authority: str, token: str) -> bytes:
-    """The block with which a client begins a `Signal` call; without a field for the token where that is empty."""
+    """Returns the header block with which a client begins a `Signal` call.
+
+    It has no field for the token if the token is empty.
+    """
     style = STYLES[client]
     own = {
         b":path": SIGNAL_PATH.encode(),
@@ -177,7 +181,7 @@ def header_block(client: Client, authority: str, token: str) -> bytes:
 
 
 def _integer(first: int, mask: int, number: int) -> bytes:
-    """A number in the bits of a mask, behind the first ones (section 5.1)."""
+    """Encodes an integer (RFC 7541, section 5.1): the first bits given, the rest under a mask."""
     if number < mask:
         return bytes((first | number,))
     parts = bytearray((first | mask,))
@@ -190,7 +194,7 @@ def _integer(first: int, mask: int, number: int) -> bytes:
 
 
 def _huffman_coded(plain: bytes) -> bytes:
-    """A string in the code of appendix B, padded by bits of 1 (section 5.2)."""
+    """Returns a string in the code of RFC 7541's appendix B, padded by bits of 1 (section 5.2)."""
     coded, bits = 0, 0
     for byte in plain:
         coded = coded << CODE_LENGTHS[byte] | _CODES[byte]

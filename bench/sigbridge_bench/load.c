@@ -4,12 +4,17 @@
 // frame, or an HTTP/2 DATA frame of stream 1 with a gRPC prefix. Sending one is a copy. Of what arrives, only as much is
 // looked at as tells an acknowledgement from a relayed message, and its length.
 //
-// Commands come as lines on standard input, with as many bytes behind them as they say; each that measures is answered
+// Commands come as lines on standard input, with as many bytes behind them as they say; each that measures has its response
 // by one line of JSON on standard output. Whatever goes wrong is one line `{"error": "…"}`, and the end.
 //
-//   open KIND ADDRESS PORT PATH HEADERS HELLO\n     a connection, numbered from 0; the last three are lengths in bytes;
-//                                                   HEADERS: lines of HTTP, or of grpc the header block of its call
-//   message KIND LENGTH LEAST\n                     a message, numbered from 0; LEAST: bytes that its relayed form has
+//   open KIND ADDRESS PORT PATH HEADERS HELLO TOKEN\n
+//                                                   a connection, numbered from 0; PATH to HELLO are lengths in bytes;
+//                                                   HEADERS: lines of HTTP, or of grpc the header block of its call;
+//                                                   TOKEN: where in its hello a resume token stands, or 0. The one that
+//                                                   it is given takes its place, so that it comes back the next time
+//   message KIND LENGTH LEAST ID\n                  a message, numbered from 0; LEAST: bytes that its relayed form has;
+//                                                   ID: where its id of eight digits stands, or 0. Each time it has the
+//                                                   next one, since resumable peers may not say one twice
 //   lane A B STEPS SIDE:MESSAGE…\n                  two connections and what they send each other, over and over
 //   setup FIRST COUNT AT_ONCE\n                     connect, say hello and wait for its acknowledgement; AT_ONCE 0: hello
 //                                                   only when all are connected, and then all together
@@ -59,6 +64,8 @@
 #define WINDOW (1u << 20)           // HTTP/2 receive window, of the stream and of the connection
 #define CONNECTIONS 65536
 #define STAGING (256u * 1024)
+#define TOKEN_LETTERS 36            // of a resume token
+#define ID_DIGITS 8
 
 typedef enum { TCP, WS, PEERJS, GRPC } Kind;
 typedef enum { CLOSED, CONNECTING, OPENING, OPENED, GREETING, READY } State;
@@ -69,6 +76,9 @@ typedef struct {
     uint32_t length;   // with its frame
     uint32_t payload;  // what HTTP/2 flow control counts
     uint32_t least;
+    uint32_t head;     // of its frame, before the payload
+    uint32_t id;       // where its id stands, or 0
+    bool masked;
 } Message;
 
 typedef struct {
@@ -90,6 +100,8 @@ typedef struct {
     socklen_t address_length;
     Bytes opening, hello, in, out, control, grpc;
     Bytes call;  // the headers of stream 1, for those that open more
+    size_t token, hello_head;  // where in its hello a resume token stands, or 0; the length of that frame's head
+    bool resumes;  // the token there is one that the server has given
     Message **queue;  // ring, messages that wait to be sent
     uint32_t head, tail, ring;
     int64_t connection_window, stream_window, initial_window;
@@ -212,6 +224,13 @@ static double percentile(double share) {
 
 // Frames.
 
+static const uint8_t mask[4] = {0x5a, 0xc3, 0x17, 0x88};
+
+// Writes text over what a framed message holds there; `head` is the length of its frame before the payload.
+static void overwrite(uint8_t *framed, size_t head, size_t at, const char *text, size_t length, bool masked) {
+    for (size_t i = 0; i < length; i++) framed[at + i] = (uint8_t)text[i] ^ (masked ? mask[(at + i - head) & 3] : 0);
+}
+
 static void frame(Kind kind, const uint8_t *payload, size_t length, Bytes *out) {
     uint8_t head[14];
     if (kind == TCP) {
@@ -227,7 +246,6 @@ static void frame(Kind kind, const uint8_t *payload, size_t length, Bytes *out) 
         add(out, head, 14);
         add(out, payload, length);
     } else {
-        static const uint8_t mask[4] = {0x5a, 0xc3, 0x17, 0x88};
         size_t n = 2;
         head[0] = 0x81;
         if (length < 126) head[1] = (uint8_t)(0x80 | length);
@@ -295,6 +313,14 @@ static void watch(Connection *c, bool writable) {
 
 static void lost(Connection *c, const char *why);
 
+// Gives a message that is about to be sent an id that no other has.
+static void number_message(const Message *m, uint8_t *framed) {
+    static uint32_t next = 10000000;
+    char digits[ID_DIGITS + 1];
+    snprintf(digits, sizeof digits, "%08u", next++ % 100000000);
+    overwrite(framed, m->head, m->id, digits, ID_DIGITS, m->masked);
+}
+
 static void flush(Connection *c) {
     static uint8_t staging[STAGING];
     for (;;) {
@@ -316,6 +342,7 @@ static void flush(Connection *c) {
                     c->connection_window -= m->payload, c->stream_window -= m->payload;
                 }
                 memcpy(staging + length, m->data, m->length);
+                if (m->id) number_message(m, staging + length);
                 length += m->length;
                 c->head++;
             }
@@ -437,7 +464,20 @@ static void connected(Connection *c) {
     if (!gone(c)) flush(c);
 }
 
-static void greeted(Connection *c) {
+// Keeps the resume token of the response to a hello, to show it the next time.
+static void take_token(Connection *c, const uint8_t *m, size_t length) {
+    static const char name[] = "\"resume_token\":\"";
+    const uint8_t *token = memmem(m, length, name, sizeof name - 1), *end = m + length;
+    if (!token || end - token < (ptrdiff_t)sizeof name - 1 + TOKEN_LETTERS + 1 || token[sizeof name - 1 + TOKEN_LETTERS] != '"')
+        fail("connection %td was not made resumable", c - connections);
+    if (c->resumes && !memmem(m, length, "\"resumed\":true", 14))
+        fail("connection %td came back as somebody new", c - connections);
+    c->resumes = true;
+    overwrite(c->hello.data, c->hello_head, c->token, (const char *)token + sizeof name - 1, TOKEN_LETTERS, c->kind == WS);
+}
+
+static void greeted(Connection *c, const uint8_t *m, size_t length) {
+    if (c->token) take_token(c, m, length);
     c->state = READY;
     if (c->stalls) interest(c);
     if (mode == SETUP || mode == STORM) {
@@ -548,6 +588,10 @@ static Class classify(Kind kind, const uint8_t *m, size_t length) {
     if (kind == GRPC) {
         size_t at = 0;
         if (length > 1 && m[0] == 0x0a) at = 2u + m[1];  // request_id, shorter than 128 bytes
+        if (at < length && m[at] == 0x10) {              // seq
+            for (at++; at < length && m[at] & 0x80; at++) {}
+            at++;
+        }
         if (at >= length) return BAD;
         if (m[at] == 0x52) return ACK;
         if (m[at] == 0x6a) return REFUSAL;
@@ -587,7 +631,7 @@ static void arrived(Connection *c, const uint8_t *m, size_t length) {
     if (c == attacker) return;
     progress = latest;
     Class class = classify(c->kind, m, length);
-    // The text of an answer is never printed: it may hold what a peer sent.
+    // The text of a response is never printed: it may hold what a peer sent.
     if (class == REFUSAL) {
         if (mode == CALLS && c->state == GREETING && greets_again(c)) return;
         fail("the server refused what connection %td asked for, with code %d; its limits may be too low", c - connections,
@@ -601,7 +645,7 @@ static void arrived(Connection *c, const uint8_t *m, size_t length) {
         return;
     }
     if (c->state == GREETING) {
-        if (class == ACK) greeted(c);
+        if (class == ACK) greeted(c, m, length);
         return;
     }
     if (!c->lane && c->state == READY && attacker) return;  // of the attacker's
@@ -860,10 +904,13 @@ static void command_open(void) {
     } else {
         fail("not an address: %s", address);
     }
-    size_t path_length = number(), extra_length = number(), hello_length = number();
+    size_t path_length = number(), extra_length = number(), hello_length = number(), token = number();
     uint8_t *path = blob(path_length), *extra = blob(extra_length), *hello = blob(hello_length);
     write_opening(c, (char *)path, (char *)extra, extra_length, port);
     if (hello_length) frame(c->kind, hello, hello_length, &c->hello);
+    if (token + TOKEN_LETTERS > hello_length && token) fail("a token does not fit there");
+    c->hello_head = c->hello.length - hello_length;
+    c->token = token ? c->hello_head + token : 0;
     free(path), free(extra), free(hello);
 }
 
@@ -871,12 +918,16 @@ static void command_message(void) {
     messages = need(realloc(messages, (message_count + 1) * sizeof *messages));
     Kind kind = kind_of(word());
     size_t length = number();
-    uint32_t least = number();
+    uint32_t least = number(), id = number();
+    if (id && id + ID_DIGITS > length) fail("an id does not fit there");
     uint8_t *payload = blob(length);
     Bytes framed = {0};
     frame(kind, payload, length, &framed);
     free(payload);
-    messages[message_count++] = (Message){framed.data, (uint32_t)framed.length, (uint32_t)framed.length - 9, least};
+    uint32_t head = (uint32_t)(framed.length - length);
+    messages[message_count++] = (Message){.data = framed.data, .length = (uint32_t)framed.length,
+        .payload = (uint32_t)framed.length - 9, .least = least, .head = head, .id = id ? head + id : 0,
+        .masked = kind == WS || kind == PEERJS};
 }
 
 static void command_lane(void) {
@@ -908,7 +959,7 @@ static void start_clock(void) {
     began_at = now_ns();
 }
 
-static void answer(const char *format, ...) {
+static void respond(const char *format, ...) {
     double seconds = (double)(now_ns() - began_at) / 1e9, cpu = cpu_seconds() - began_cpu;
     cpu -= (double)(idle_ns - began_idle) / 1e9;
     if (cpu < 0) cpu = 0;
@@ -924,7 +975,7 @@ static void answer(const char *format, ...) {
 
 static void answer_latencies(const char *format, uint64_t undelivered, double behind) {
     qsort(latencies, latency_count, sizeof *latencies, by_size);
-    answer(format, latency_count, percentile(0.5), percentile(0.9), percentile(0.99), percentile(0.999), undelivered,
+    respond(format, latency_count, percentile(0.5), percentile(0.9), percentile(0.99), percentile(0.999), undelivered,
         behind, cut_off);
 }
 
@@ -952,7 +1003,7 @@ static void command_setup(void) {
         }
         finish();
     }
-    answer("%s", "");
+    respond("%s", "");
 }
 
 static void command_run(void) {
@@ -1041,7 +1092,7 @@ static void command_pace(void) {
         uint64_t outstanding = 0;
         for (uint32_t i = first; i < first + count; i++) outstanding += lane_of(i)->outstanding;
         if (!outstanding) break;
-        if (now_ns() > give_up) fail("%" PRIu64 " answers never came", outstanding);
+        if (now_ns() > give_up) fail("%" PRIu64 " responses never came", outstanding);
     }
     if (attacker) shut(attacker);
     attacker = NULL;
@@ -1074,14 +1125,14 @@ static void command_storm(void) {
     uint64_t seconds = (last ? last : now_ns()) - began_at;
     mode = IDLE;
     qsort(latencies, latency_count, sizeof *latencies, by_size);
-    answer(", \"messages\": %zu, \"p50\": %.9f, \"p99\": %.9f, \"load_behind\": %.9f, \"last_in\": %.9f", latency_count,
+    respond(", \"messages\": %zu, \"p50\": %.9f, \"p99\": %.9f, \"load_behind\": %.9f, \"last_in\": %.9f", latency_count,
         percentile(0.5), percentile(0.99), (double)behind / 1e9, (double)seconds / 1e9);
     // What is still under way must not be taken for what is sent next.
     for (uint64_t give_up = now_ns() + STALL_NS; ; turn(10)) {
         uint64_t outstanding = 0;
         for (uint32_t i = lane; i < lane + width; i++) outstanding += lane_of(i)->outstanding;
         if (!outstanding) break;
-        if (now_ns() > give_up) fail("%" PRIu64 " answers never came", outstanding);
+        if (now_ns() > give_up) fail("%" PRIu64 " responses never came", outstanding);
     }
 }
 
@@ -1099,7 +1150,7 @@ static void read_all(void) {
 static void command_quiet(void) {
     start_clock();
     read_all();
-    answer("%s", "");
+    respond("%s", "");
 }
 
 static void command_join(void) {
@@ -1126,7 +1177,7 @@ static void command_join(void) {
     }
     mode = IDLE;
     c->hold = false;
-    answer("%s", "");
+    respond("%s", "");
 }
 
 static void command_calls(void) {
@@ -1161,7 +1212,7 @@ static void command_close(void) {
     uint32_t first = number(), count = number();
     for (uint32_t i = first; i < first + count; i++) shut(connection_of(i));
     start_clock();
-    answer("%s", "");
+    respond("%s", "");
 }
 
 // The bare echo: a server for the kind tcp that does nothing but pass on.

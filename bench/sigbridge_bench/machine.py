@@ -1,4 +1,4 @@
-"""Where and with what a run takes place: cores, processor, versions, commit. Nothing here names a host or a user."""
+"""Machine and software of a run: cores, processor, versions, commit. Nothing here names a host or a user."""
 
 import os
 import platform
@@ -16,20 +16,20 @@ _LIBRARIES = ("uvloop", "websockets", "grpcio", "msgspec", "protobuf")
 
 
 class Cores(NamedTuple):
-    """Where server and load run; none: wherever the kernel puts them, since there is only one core."""
+    """Cores of server and load; none: wherever the kernel puts them, since there is only one core."""
 
     server: int | None
     load: int | None
 
     @classmethod
     def chosen(cls) -> "Cores":
-        """The first core that this process may use for the server, the second for the load."""
+        """Returns the first core that this process may use for the server, the second for the load."""
         allowed = sorted(os.sched_getaffinity(0))
         return cls(allowed[0], allowed[1]) if len(allowed) > 1 else cls(None, None)
 
 
 def machine(cores: Cores) -> dict[str, str]:
-    """What the machine is."""
+    """Returns a description of the machine, each part by its name."""
     return {
         "processor": _field(Path("/proc/cpuinfo"), "model name") or platform.machine(),
         "cores": str(os.cpu_count()),
@@ -41,7 +41,7 @@ def machine(cores: Cores) -> dict[str, str]:
 
 
 def versions(servers: Iterable[str]) -> dict[str, str]:
-    """Of Python, its libraries and, where a server of these names runs on it, Node and its packages."""
+    """Returns the versions of Python, its libraries, and Node with its packages if one of these servers needs it."""
     found = {"sigbridge": sigbridge_version(), "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
@@ -57,7 +57,7 @@ def versions(servers: Iterable[str]) -> dict[str, str]:
 
 
 def commit() -> str:
-    """The checkout's commit, with `+` behind it where tracked files differ; empty outside a checkout."""
+    """Returns the checkout's commit, with `+` behind it where tracked files differ; empty outside a checkout."""
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
         return ""
@@ -67,6 +67,7 @@ def commit() -> str:
 
 
 def _field(file: Path, name: str) -> str:
+    """Returns the value of the first line of a file that begins with a name; "" if there is none."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -75,6 +76,7 @@ def _field(file: Path, name: str) -> str:
 
 
 def _said(*command: str) -> str:
+    """Returns what a command prints; "" if it fails, or takes more than 10 s."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=False

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Literal, TypedDict, cast, get_args
 
 from sigbridge_bench.header_blocks import USUAL, Client
-from sigbridge_bench.load import NO_ATTACK, Answer, Endpoint, Load, LoadError, pinned
+from sigbridge_bench.load import NO_ATTACK, Endpoint, Load, LoadError, Result, pinned
 from sigbridge_bench.payloads import (
     CANDIDATES_PER_SIDE,
     Encoded,
@@ -44,7 +44,7 @@ from sigbridge_bench.records import (
 from sigbridge_bench.servers import Server
 
 CALL_PHASES = (1, 1, 2 * CANDIDATES_PER_SIDE)
-"""The steps of a call that wait for each other: the offer, the answer, and then all candidates."""
+"""The steps of a call that wait for each other: the offer, the result, and then all candidates."""
 LIMIT_SECONDS = 0.010
 """A server is above its ceiling when the 99th percentile is."""
 STORM_WARM_UP = 1000
@@ -75,12 +75,13 @@ class Pairs:
     """Peers of one pairing, two in each room."""
 
     def __init__(self, load: Load, server: Server, pairing: str, count: int) -> None:
-        """Defines them; `connect` connects them."""
+        """Defines pairs of connections at a server; `connect` connects them."""
         self.pairing = pairing
         self.count = count
         self._load = load
         sender, receiver = (server.endpoints[cast(Protocol, protocol)] for protocol in pairing.split("-"))
         self._kinds: tuple[Kind, Kind] = (sender.kind, receiver.kind)
+        self._resumable = sender.resumable
         self._ends: list[tuple[tuple[int, int], tuple[str, str]]] = []
         self._lanes: dict[Message, int] = {}
         for _ in range(count):
@@ -95,9 +96,15 @@ class Pairs:
         self._load.setup(self._ends[0][0][0], 2 * self.count)
 
     def lanes(self, message: Message) -> int:
-        """The first of the lanes, one for each pair, on which such messages are sent."""
+        """Returns the first of the lanes, one for each pair, on which such messages are sent.
+
+        :raises LoadError: if the lanes of one kind are not consecutive.
+        """
         if message not in self._lanes:
-            numbers = [self._load.lane(ends, self._kinds, steps(message, self._kinds, ids)) for ends, ids in self._ends]
+            numbers = [
+                self._load.lane(ends, self._kinds, steps(message, self._kinds, ids, resumable=self._resumable))
+                for ends, ids in self._ends
+            ]
             if any(after != before + 1 for before, after in pairwise(numbers)):
                 raise LoadError("lanes of one kind are not in a row")
             self._lanes[message] = numbers[0]
@@ -108,21 +115,21 @@ class Pairs:
         whole = sum(CALL_PHASES) if message == "call" else 1
         return max(1, -(-messages // (self.count * whole))) * whole
 
-    def run(self, message: Message, in_flight: int, messages: int) -> Answer:
+    def run(self, message: Message, in_flight: int, messages: int) -> Result:
         """Closed loop: about so many messages over all pairs."""
         return self._load.run(self.lanes(message), self.count, in_flight, self.steps(message, messages))
 
-    def pace(self, message: Message, rate: float, seconds: float, attack: tuple[str, int] = NO_ATTACK) -> Answer:
-        """Open loop: messages per second over all pairs, for so many seconds; begins when all is quiet."""
+    def pace(self, message: Message, rate: float, seconds: float, attack: tuple[str, int] = NO_ATTACK) -> Result:
+        """Sends in an open loop: messages per second over all pairs, for so many seconds; begins when all is quiet."""
         self._load.quiet()
         return self._load.pace(self.lanes(message), self.count, rate, seconds, attack)
 
 
 def cpu(pairs: Pairs, server: Server, mark: Mark, message: Message, in_flight: int, messages: int) -> Cpu:
-    """CPU seconds of the server and bytes on the wire for about so many messages."""
+    """Measures CPU seconds of the server and bytes on the wire for about so many messages."""
     pairs.lanes(message)
     before = server.cpu()
-    answer = pairs.run(message, in_flight, messages)
+    result = pairs.run(message, in_flight, messages)
     after = server.cpu()
     return Cpu(
         **mark,
@@ -130,35 +137,34 @@ def cpu(pairs: Pairs, server: Server, mark: Mark, message: Message, in_flight: i
         message=message,
         in_flight=in_flight,
         pairs=pairs.count,
-        messages=answer.messages,
-        seconds=answer.seconds,
+        messages=result.messages,
+        seconds=result.seconds,
         server_cpu=_between(before, after),
-        load_cpu=answer.load_cpu,
-        bytes_to_server=answer.bytes_to_server,
-        bytes_from_server=answer.bytes_from_server,
+        load_cpu=result.load_cpu,
+        bytes_to_server=result.bytes_to_server,
+        bytes_from_server=result.bytes_from_server,
     )
 
 
 def latency(pairs: Pairs, mark: Mark, message: Message, rate: float, seconds: float) -> Latency:
-    """Latencies at a fixed rate (messages per second, over all pairs)."""
-    answer = pairs.pace(message, rate, seconds)
+    """Measures latencies of messages at a fixed rate (messages per second, over all pairs)."""
+    result = pairs.pace(message, rate, seconds)
     return Latency(
         **mark,
         pairing=pairs.pairing,
         message=message,
         rate=rate,
-        messages=answer.messages,
-        undelivered=answer.undelivered,
-        p50=answer.p50,
-        p90=answer.p90,
-        p99=answer.p99,
-        p999=answer.p999,
-        load_behind=answer.load_behind,
+        messages=result.messages,
+        undelivered=result.undelivered,
+        p50=result.p50,
+        p90=result.p90,
+        p99=result.p99,
+        p999=result.p999,
+        load_behind=result.load_behind,
     )
 
 
-# Seven parameters: where to look, and four numbers that say how.
-def ceiling(
+def ceiling(  # prose: where to look, and four numbers that say how
     pairs: Pairs, mark: Mark, message: Message, *, first: float, most: float, bisections: int, seconds: float
 ) -> Ceiling:
     """Finds the rate at which the 99th percentile leaves the limit: doubled from `first` until it does, then halved.
@@ -189,10 +195,10 @@ def _keeps(pairs: Pairs, message: Message, rate: float, seconds: float) -> bool 
     load_too_slow = False
     for _ in range(3):
         # Something else on the machine can spoil a try, and seldom three in a row.
-        answer = pairs.pace(message, rate, seconds)
-        if answer.p99 <= LIMIT_SECONDS:
+        result = pairs.pace(message, rate, seconds)
+        if result.p99 <= LIMIT_SECONDS:
             return True
-        load_too_slow = answer.load_behind > LIMIT_SECONDS
+        load_too_slow = result.load_behind > LIMIT_SECONDS
     return None if load_too_slow else False
 
 
@@ -205,18 +211,29 @@ def sessions(
     first, *_ = [_open(load, endpoint, f"{room}-a", room) for room in rooms]
     load.setup(first, count)
     memory, before = server.resident(), server.cpu()
-    answer = load.setup(first + count, count)
+    result = load.setup(first + count, count)
     after, grown = server.cpu(), server.resident()
+    resume_cpu = _resumed(load, server, first, count) if endpoint.resumable else None
     load.close(first, 2 * count)
     return Sessions(
         **mark,
         protocol=protocol,
         headers=client if endpoint.kind == "grpc" else "",
         sessions=count,
-        seconds=answer.seconds,
+        seconds=result.seconds,
         server_cpu=_between(before, after),
         memory=None if memory is None or grown is None or client != USUAL else grown - memory,
+        resume_cpu=resume_cpu,
     )
+
+
+def _resumed(load: Load, server: Server, first: int, count: int) -> float | None:
+    """Returns the server's CPU seconds for so many sessions that are lost and come back."""
+    load.close(first, count)
+    load.quiet()
+    before = server.cpu()
+    load.setup(first, count)
+    return _between(before, server.cpu())
 
 
 class Crowd:
@@ -224,6 +241,7 @@ class Crowd:
 
     # Five parameters: where it is, and how many there are, who say so much about themselves.
     def __init__(self, load: Load, server: Server, protocol: Protocol, count: int, about: str = "") -> None:
+        """Fills a room of a server with so many peers of one protocol."""
         self._load = load
         self._about = about
         self._server = server
@@ -235,16 +253,19 @@ class Crowd:
         load.setup(self._first, count, at_once=0)
 
     def join(self, mark: Mark) -> Join:
-        """Lets one more join, and stay: what its leaving costs would count against whatever is measured next."""
+        """Measures how long it takes until everyone in the room knows of one more peer, which stays.
+
+        Its leaving would count against whatever is measured next.
+        """
         joiner = self._open_next(self._count)
         before = self._server.cpu()
-        answer = self._load.join(joiner, self._first, self._count)
+        result = self._load.join(joiner, self._first, self._count)
         after = self._server.cpu()
         return Join(
             **mark,
             protocol=self._protocol,
             sessions=self._count,
-            seconds=answer.seconds,
+            seconds=result.seconds,
             server_cpu=_between(before, after),
         )
 
@@ -254,31 +275,34 @@ class Crowd:
 
 
 def storm(load: Load, server: Server, mark: Mark, protocol: Protocol, count: int, rate: float) -> Storm:
-    """Lets so many connect and announce at once; a pair of the protocol signals meanwhile, warmed up before."""
+    """Measures how long it takes until so many clients that come at once have announced themselves.
+
+    A pair of the same protocol, warmed up before, signals meanwhile, and its latencies are measured.
+    """
     pair = Pairs(load, server, f"{protocol}-{protocol}", 1)
     pair.connect()
     pair.run("candidate", 1, STORM_WARM_UP)
     rooms = [secrets.token_hex(6) for _ in range(count)]
     first, *_ = [_open(load, server.endpoints[protocol], f"{room}-a", room) for room in rooms]
-    answer = load.storm(first, count, (pair.lanes("candidate"), 1), rate)
+    result = load.storm(first, count, (pair.lanes("candidate"), 1), rate)
     load.close(first, count)
     return Storm(
         **mark,
         protocol=protocol,
         sessions=count,
         rate=rate,
-        seconds=answer.last_in,
-        messages=answer.messages,
-        p50=answer.p50,
-        p99=answer.p99,
-        load_behind=answer.load_behind,
+        seconds=result.last_in,
+        messages=result.messages,
+        p50=result.p50,
+        p99=result.p99,
+        load_behind=result.load_behind,
     )
 
 
 def whole_call(load: Load, pair: Pairs, mark: Mark, calls: int) -> WholeCall:
     """Makes so many calls, one after the other, each on new connections; `pair` must not be connected."""
-    answer = load.calls(pair.lanes("call"), pair.count, calls, CALL_PHASES)
-    return WholeCall(**mark, pairing=pair.pairing, calls=calls, p50=answer.p50, p99=answer.p99)
+    result = load.calls(pair.lanes("call"), pair.count, calls, CALL_PHASES)
+    return WholeCall(**mark, pairing=pair.pairing, calls=calls, p50=result.p50, p99=result.p99)
 
 
 class Attackers:
@@ -308,7 +332,7 @@ class Attackers:
         self._crowds = {"batch": crowd, "listing": LISTED}
 
     def attack(self, by: Disturber) -> tuple[str, int]:
-        """Returns what one of them does, in the load's words, and its connection."""
+        """Returns, for one kind of misbehaviour, the load's command and the connection that sends."""
         words, connection = self._attacks[by]
         if by == "batch":
             # By another name each time: who disturbed before may not be gone yet.
@@ -325,25 +349,31 @@ class Attackers:
 def disturbance(
     pairs: Pairs, mark: Mark, by: Disturber, attackers: Attackers, rate: float, seconds: float
 ) -> Disturbance:
-    """Latencies of calls at a fixed rate (messages per second, over all pairs) while a client misbehaves so."""
-    answer = pairs.pace("call", rate, seconds, attackers.attack(by))
+    """Measures latencies of calls at a fixed rate while one client misbehaves.
+
+    The rate is in messages per second, over all pairs.
+    """
+    result = pairs.pace("call", rate, seconds, attackers.attack(by))
     return Disturbance(
         **mark,
         pairing=pairs.pairing,
         by=by,
         crowd=attackers.crowd(by),
         rate=rate,
-        messages=answer.messages,
-        p50=answer.p50,
-        p99=answer.p99,
+        messages=result.messages,
+        p50=result.p50,
+        p99=result.p99,
     )
 
 
-# Seven parameters: whose latencies, beside whom, and two numbers that say how.
-def stall(
+def stall(  # prose: whose latencies, beside whom, and two numbers that say how
     pairs: Pairs, load: Load, server: Server, mark: Mark, listeners: Listeners, rate: float, seconds: float
 ) -> Stall:
-    """Latencies of calls at a fixed rate (messages per second, over all pairs), with two listeners or without."""
+    """Measures latencies of calls at a fixed rate, beside two listeners or none.
+
+    A client sends both listeners large offers meanwhile; "stalled" ones do not read them. The rate is in messages per
+    second, over all pairs.
+    """
     attack, first, count = NO_ATTACK, 0, 0
     if listeners != "none":
         room = secrets.token_hex(6)
@@ -355,7 +385,7 @@ def stall(
         load.setup(first, count)
         said = load.message("ws", Encoded(talk(f"{room}-c", room, ids.values(), OFFER_BYTES), 0))
         attack = f"{said}:1", load.open(server.endpoints["websocket"], b"")
-    answer = pairs.pace("call", rate, seconds, attack)
+    result = pairs.pace("call", rate, seconds, attack)
     if count:
         load.close(first, count)
     return Stall(
@@ -364,23 +394,26 @@ def stall(
         peers=2 * pairs.count,
         listeners=listeners,
         rate=rate,
-        messages=answer.messages,
-        p50=answer.p50,
-        p99=answer.p99,
-        bytes_from_server=answer.bytes_from_server,
+        messages=result.messages,
+        p50=result.p50,
+        p99=result.p99,
+        bytes_from_server=result.bytes_from_server,
     )
 
 
 def echo(pairs: Pairs, mark: Mark, messages: int) -> Echo:
     """Measures what the load can do at most, and costs itself: candidates, eight in flight for each pair."""
-    answer = pairs.run("candidate", 8, messages)
-    return Echo(**mark, messages=answer.messages, seconds=answer.seconds, load_cpu=answer.load_cpu)
+    result = pairs.run("candidate", 8, messages)
+    return Echo(**mark, messages=result.messages, seconds=result.seconds, load_cpu=result.load_cpu)
 
 
 def without_io(
     core: int | None, mark: Mark, pairing: str, message: Literal["offer", "candidate"], messages: int
 ) -> WithoutIo:
-    """CPU seconds of hub and codecs alone, in a process of their own. Raises LoadError where that fails."""
+    """Measures CPU seconds of hub and codecs alone, in a process of its own.
+
+    :raises LoadError: if that process fails
+    """
     command = [sys.executable, "-m", "sigbridge_bench.without_io", pairing, message, str(messages), str(messages // 5)]
     process = pinned(command, core, stderr=subprocess.PIPE, environment=dict(os.environ))
     try:
@@ -394,7 +427,7 @@ def without_io(
 
 
 def _open(load: Load, endpoint: Endpoint, peer_id: str, room: str, about: str = "") -> int:
-    return load.open(endpoint, hello(endpoint.kind, peer_id, room, about), peer_id)
+    return load.open(endpoint, hello(endpoint.kind, peer_id, room, about, resumable=endpoint.resumable), peer_id)
 
 
 def _between(before: float | None, after: float | None) -> float | None:

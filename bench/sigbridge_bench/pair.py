@@ -15,7 +15,7 @@ after. Rule 4: whatever goes wrong in a slice ends the run; no slice is repeated
 import secrets
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +28,7 @@ from sigbridge_bench.load import MOST_CONNECTIONS, Endpoint, Load, LoadError
 from sigbridge_bench.machine import Cores
 from sigbridge_bench.measurements import Pairs
 from sigbridge_bench.pair_builds import ALONE, Build, Name
-from sigbridge_bench.pair_plan import SLICES, TOGETHER, Figure, Opening, Plan
+from sigbridge_bench.pair_plan import RETURNS, SLICES, TOGETHER, Figure, Opening, Plan
 from sigbridge_bench.pair_statistics import Pair
 from sigbridge_bench.payloads import hello
 from sigbridge_bench.progress import Progress
@@ -56,12 +56,17 @@ class Comparison:
     """Environment variables that are set for the server of one build; they replace the benchmark's own."""
     tokens: tuple[str, ...] = ()
     """The tokens that sessions show in turn; none: as many as the benchmark makes for each server."""
+    resumable: Collection[Name] = ()
+    """The builds whose sessions ask to be resumable."""
     plan: Plan
     cores: Cores = field(default_factory=Cores.chosen)
     began: str = field(default_factory=now)
 
     def check(self) -> None:
-        """Raises BenchError where this machine cannot measure it."""
+        """Checks that the machine has the cores, open files and connections that the plan needs.
+
+        :raises BenchError: if it has not
+        """
         if self.cores.server is None:
             raise BenchError("both servers need one core and the load another, and there is only one")
         plan = self.plan
@@ -73,7 +78,10 @@ class Comparison:
                 raise BenchError(f"{sessions} sessions are wanted, and only {most} {why}: take fewer with --sessions")
 
     def measure(self) -> Samples:
-        """Every pair of every generation. Raises LoadError where something goes wrong on the way."""
+        """Measures every generation; returns, for each figure, the pairs of slices of each generation.
+
+        :raises LoadError: if a build or the load fails
+        """
         allow_files()
         samples: dict[Figure, list[list[Pair]]] = {figure: [] for figure in self.plan.figures}
         progress = Progress(self.plan.generations * len(self.plan.figures))
@@ -90,20 +98,21 @@ class Comparison:
         return samples
 
     def subject(self, name: Name, generation: int) -> Subject:
-        """A build as the benchmark starts servers, with its variables; its hash seed is the generation's."""
+        """Returns how a build is started: its variables, and the hash seed of the generation."""
         command = (str(self.builds[name].program), "serve")
         subject = sigbridge_subject(name, self.plan.engine, command)
         seed = ("PYTHONHASHSEED", str(generation + 1))
         tokens = self.tokens or subject.tokens
         shared = ("GRPC_AUTH_TOKENS", ",".join(tokens))
         environment = (*subject.environment, *ALONE, seed, shared, *self.variables[name].items())
-        return subject._replace(environment=environment, tokens=tokens)
+        return subject._replace(environment=environment, tokens=tokens, resumable=name in self.resumable)
 
 
 class _Generation:
     """Both builds, newly started, with a load of their own; they end with the stack."""
 
     def __init__(self, stack: ExitStack, comparison: Comparison, at: int) -> None:
+        """Starts both builds' servers and a load, until the stack ends."""
         self._plan = comparison.plan
         self._at = at
         cores = comparison.cores
@@ -115,7 +124,10 @@ class _Generation:
         self._pairs: dict[Figure, list[Pair]] = {figure: [] for figure in comparison.plan.figures}
 
     def pairs(self) -> Mapping[Figure, list[Pair]]:
-        """The pairs of every figure. Raises LoadError; its text says of what and of which build."""
+        """Returns the pairs of every figure.
+
+        :raises LoadError: if a build fails; its text says in what, and which build.
+        """
         # Relays come first: sessions whose memory is measured are left open, since those that close leave gaps for the
         # next to fill. Others come last.
         self._relays([figure for figure in self._pairs if figure.what == "relays"])
@@ -126,6 +138,8 @@ class _Generation:
         first = self._at % len(openings) if openings else 0
         for opening in (*openings[first:], *openings[:first]):
             self._set_up(opening)
+        for opening in _alternating(self._plan.returning, self._at):
+            self._return(opening)
         return self._pairs
 
     def _relays(self, figures: Sequence[Figure]) -> None:
@@ -146,6 +160,10 @@ class _Generation:
         sessions = self._first_sessions(opening)
 
         def grow(name: Name) -> float:
+            """Opens counted sessions at one server, and returns the bytes it grew by per session.
+
+            :raises LoadError: if it did not grow
+            """
             before = _rested_memory(self._servers[name])
             sessions[name].open(counted)
             grown = (_rested_memory(self._servers[name]) - before) / counted
@@ -166,16 +184,29 @@ class _Generation:
         self._pairs[together].append(Pair(*means))
         self._on_both(f"closing sessions, {opening}", lambda name: sessions[name].close())
 
+    def _return(self, opening: Opening) -> None:
+        """Loses sessions and sets them up again, in slices: what each costs then. Resumable ones are resumed."""
+        plan, figure, sessions = self._plan, opening.figure(RETURNS), self._first_sessions(opening)
+        self._on_both(
+            f"opening sessions, {opening}", lambda name: sessions[name].open(plan.slice_sessions * plan.rounds)
+        )
+        for turn in range(plan.rounds):
+            begin = plan.first_sessions + turn * plan.slice_sessions
+            self._on_both(f"losing sessions, {opening}", partial(_lose, sessions, begin, plan.slice_sessions))
+            self._pair_of_slices(turn, figure, partial(_set_up_again, sessions, begin, plan.slice_sessions))
+        self._on_both(f"closing sessions, {opening}", lambda name: sessions[name].close())
+
     def _connected(self, way: str, name: Name) -> Pairs:
-        """Peers of a pairing, which have announced themselves to the server of a build."""
+        """Connects pairs of peers, announced to the server of one build."""
         peers = Pairs(self._load, self._servers[name], way, PEER_PAIRS)
         peers.connect()
         return peers
 
     def _first_sessions(self, opening: Opening) -> "Mapping[Name, _Sessions]":
-        """Sessions of both builds, of which those are open that do not count."""
+        """Returns both builds' sessions, those open that do not count."""
 
         def first(name: Name) -> _Sessions:
+            """Opens the first sessions at one server."""
             endpoint = self._servers[name].endpoints[opening.protocol]._replace(client=opening.headers or USUAL)
             sessions = _Sessions(self._load, endpoint, self._plan.all_sessions)
             sessions.open(self._plan.first_sessions)
@@ -184,7 +215,10 @@ class _Generation:
         return self._on_both(f"first sessions, {opening}", first)
 
     def _pair_of_slices(self, turn: int, figure: Figure, work: Callable[[Name], int]) -> None:
-        """Takes a pair of slices of a figure: CPU seconds by how many messages or sessions the work says it was."""
+        """Lets both builds do the same work, and appends what it cost each to the figure's pairs.
+
+        The cost is CPU seconds, divided by the messages or sessions that `work` returns.
+        """
 
         def cost(name: Name) -> float:
             before = _rested_cpu(self._servers[name])
@@ -197,7 +231,7 @@ class _Generation:
     def _on_both(self, doing: str, do: Callable[[Name], _T], turn: int = 0) -> Mapping[Name, _T]:
         """Does the same with both builds, in the turn's order, and returns what came of it.
 
-        Raises LoadError, which says which build did what, and how its server has ended if it has.
+        :raises LoadError: if a build fails; its text says which, in what, and how its server has ended.
         """
         done: dict[Name, _T] = {}
         for name in self._order(turn):
@@ -217,9 +251,11 @@ class _Sessions:
     """Sessions of one protocol, a room each, that are opened bit by bit."""
 
     def __init__(self, load: Load, endpoint: Endpoint, count: int) -> None:
+        """Defines so many sessions at a server, none of them open."""
         rooms = [secrets.token_hex(6) for _ in range(count)]
         self._load = load
-        self._first, *_ = [load.open(endpoint, hello(endpoint.kind, f"{room}-a", room)) for room in rooms]
+        hellos = (hello(endpoint.kind, f"{room}-a", room, resumable=endpoint.resumable) for room in rooms)
+        self._first, *_ = [load.open(endpoint, said) for said in hellos]
         self._next = self._first
 
     def open(self, count: int) -> int:
@@ -231,13 +267,25 @@ class _Sessions:
         self._next += count
         return count
 
+    def lose(self, begin: int, count: int) -> None:
+        """Closes some of those that are open without a word."""
+        self._load.close(self._first + begin, count)
+
+    def open_again(self, begin: int, count: int) -> int:
+        """Connects and announces some that were lost, one after the other, and returns how many."""
+        self._load.setup(self._first + begin, count, at_once=1)
+        return count
+
     def close(self) -> None:
         """Closes those that are open."""
         self._load.close(self._first, self._next - self._first)
 
 
 def _relay(peers: Mapping[Name, Pairs], figure: Figure, messages: int, name: Name) -> int:
-    """Lets a build relay so many messages or a few more; returns how many. Raises LoadError where some are missing."""
+    """Lets a build relay so many messages or a few more; returns how many.
+
+    :raises LoadError: if some are not delivered
+    """
     message = cast(Literal["offer", "candidate"], figure.of)
     relayed = peers[name].run(message, figure.in_flight, messages).messages
     sent = peers[name].count * peers[name].steps(message, messages)
@@ -246,14 +294,26 @@ def _relay(peers: Mapping[Name, Pairs], figure: Figure, messages: int, name: Nam
     return relayed
 
 
+def _lose(sessions: "Mapping[Name, _Sessions]", begin: int, count: int, name: Name) -> None:
+    """Loses so many of a build's sessions."""
+    sessions[name].lose(begin, count)
+
+
+def _set_up_again(sessions: "Mapping[Name, _Sessions]", begin: int, count: int, name: Name) -> int:
+    """Sets up so many of a build's sessions that were lost; returns how many."""
+    return sessions[name].open_again(begin, count)
+
+
 def _alternating(of: Sequence[_T], turn: int) -> Sequence[_T]:
     return of[::-1] if turn % 2 else of
 
 
 def _rested_cpu(server: Server) -> float:
-    """CPU seconds of a server so far, once it does nothing. Raises LoadError where it never rests.
+    """Returns CPU seconds of a server so far, once it does nothing.
 
-    What it does after its last answer belongs to the slice, and the kernel accounts for it when it sleeps.
+    What it does after its last response belongs to the slice, and the kernel accounts for it when it sleeps.
+
+    :raises LoadError: if it never rests.
     """
     give_up = time.monotonic() + REST_LIMIT_SECONDS
     seen = server.cpu()
@@ -263,11 +323,14 @@ def _rested_cpu(server: Server) -> float:
         if later == seen and later is not None:
             return later
         seen = later
-    raise LoadError(f"it works on for {REST_LIMIT_SECONDS:g} s after all was answered")
+    raise LoadError(f"it works on for {REST_LIMIT_SECONDS:g} s after the last response")
 
 
 def _cpu_since(before: float, server: Server) -> float:
-    """CPU seconds since then. Raises LoadError where there are none: a slice is work."""
+    """Returns a server's CPU seconds since an earlier reading.
+
+    :raises LoadError: if there are none, where a slice is work
+    """
     cost = _rested_cpu(server) - before
     if cost <= 0:
         raise LoadError("the kernel says that it took no time")

@@ -40,18 +40,21 @@ class Build(NamedTuple):
 
 
 def build_at(environment: str) -> Build:
-    """The build in a virtual environment; raises BenchError where there is none that says its version."""
+    """Returns the build that is installed in a virtual environment.
+
+    :raises BenchError: if none is, or it does not tell its version
+    """
     build = Build(environment, "", "")
     if not build.program.is_file():
-        raise BenchError(f"{environment} is no environment with sigbridge: it has no bin/sigbridge")
+        raise BenchError(f"{environment} is not an environment with sigbridge: it has no bin/sigbridge")
     version = _first_line(str(build.program), "version")
     if not version.startswith("sigbridge "):
-        raise BenchError(f"{environment} is no environment with sigbridge: its `sigbridge version` does not say one")
+        raise BenchError(f"{environment} is not an environment with sigbridge: `sigbridge version` prints none")
     return Build(environment, version, _first_line(str(build.program.with_name("python")), "--version"))
 
 
 def _first_line(*command: str) -> str:
-    """The first line that a command prints; empty where it fails."""
+    """Returns the first line that a command prints; "" if it fails."""
     environ = {**os.environ, **dict(ALONE)}
     try:
         done = subprocess.run(

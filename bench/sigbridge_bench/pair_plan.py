@@ -14,10 +14,12 @@ from sigbridge_bench.records import Protocol
 from sigbridge_bench.servers import pairings
 
 Engine = Literal["native", "grpcio"]
-What = Literal["relays", "setup", "memory"]
+What = Literal["relays", "setup", "memory", "returns"]
 
 ENGINES: tuple[Engine, ...] = ("native", "grpcio")
 WHATS: tuple[What, ...] = ("relays", "setup", "memory")
+RETURNS: What = "returns"
+"""Sessions that are lost and set up again; measured where those of a build ask to be resumable."""
 PAIRINGS = pairings(("grpc", "websocket"))
 MESSAGES: tuple[Literal["offer", "candidate"], ...] = ("offer", "candidate")
 IN_FLIGHT = (1, 8)
@@ -37,9 +39,10 @@ class Figure(NamedTuple):
     """A relay's message; of set-ups, how they are put together."""
     in_flight: int = 0
     headers: Client | Literal[""] = ""
-    """Whose headers begin a call; of sessions of gRPC."""
+    """Client whose headers begin a call; of sessions of gRPC."""
 
     def __str__(self) -> str:
+        """Returns the figure's name as it is printed."""
         words = (
             f"{self.what} {session_text(self.way, self.headers)}",
             self.of,
@@ -53,7 +56,7 @@ class Opening(NamedTuple):
 
     protocol: Protocol
     headers: Client | Literal[""] = ""
-    """Whose headers begin a call of gRPC."""
+    """Client whose headers begin a call of gRPC."""
 
     def __str__(self) -> str:
         return session_text(self.protocol, self.headers)
@@ -85,7 +88,7 @@ class Plan:
 
     @property
     def figures(self) -> list[Figure]:
-        """Everything that is measured, in the table's order."""
+        """Returns every figure that the plan measures, in the table's order."""
         found = [
             Figure("relays", way, message, in_flight)
             for message in MESSAGES
@@ -95,6 +98,7 @@ class Plan:
         ]
         found += [opening.figure("setup", of) for opening in self.closed for of in (SLICES, TOGETHER)]
         found += [opening.figure("memory") for opening in self.kept]
+        found += [opening.figure(RETURNS) for opening in self.returning]
         return found
 
     @property
@@ -106,6 +110,11 @@ class Plan:
     def closed(self) -> Sequence[Opening]:
         """The ways of opening the sessions whose set-up is measured; they are closed after that."""
         return self._openings(CLIENTS) if "setup" in self.only else []
+
+    @property
+    def returning(self) -> Sequence[Opening]:
+        """The ways of opening the sessions that are lost and set up again; they are closed after that."""
+        return self._openings((USUAL,)) if RETURNS in self.only else []
 
     def _openings(self, clients: Sequence[Client]) -> Sequence[Opening]:
         """Over gRPC with these clients' headers; and over WebSocket, which is the same with either engine."""
@@ -130,16 +139,16 @@ class Plan:
     @property
     def connections(self) -> int:
         """Sessions that the load opens in a generation."""
-        return 2 * self.all_sessions * len([*self.kept, *self.closed])
+        return 2 * self.all_sessions * len([*self.kept, *self.closed, *self.returning])
 
     @property
     def most_at_once(self) -> int:
         """Sessions that are open at once."""
-        return 2 * self.all_sessions * len([*self.kept, *self.closed[:1]])
+        return 2 * self.all_sessions * len([*self.kept, *([*self.closed, *self.returning][:1])])
 
 
 def planned(engine: Engine, *, quick: bool) -> Plan:
-    """All figures that an engine has: some minutes of them, or a first look."""
+    """Returns the plan of all figures that an engine has, a long or a quick one."""
     plan = Plan(generations=4, rounds=4, messages=1000, sessions=400) if quick else Plan()
     if engine == "native":
         return plan

@@ -20,6 +20,8 @@ class PairRun(msgspec.Struct, tag_field="kind", tag="pair", kw_only=True, frozen
     """Environment and version of `A` and `B`."""
     variables: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     """Environment variables that were set for the server of `A` and of `B`; older files have none."""
+    resumable: list[str] = msgspec.field(default_factory=list)
+    """`A`, `B`: whose sessions were resumable; older files have none."""
     machine: dict[str, str]
     engine: Engine
     generations: int
@@ -37,7 +39,7 @@ class Paired(msgspec.Struct, tag_field="kind", tag="paired", kw_only=True, froze
     of: str
     in_flight: int
     headers: str = ""
-    """Whose headers begin a call of gRPC, of sessions."""
+    """Client whose headers begin a call of gRPC, of sessions."""
     a: float
     b: float
     ratio: float
@@ -54,6 +56,7 @@ def records(comparison: Comparison, samples: Samples, found: Mapping[Figure, Est
         run=run,
         builds={name: str(build) for name, build in comparison.builds.items()},
         variables={name: dict(variables) for name, variables in comparison.variables.items()},
+        resumable=sorted(comparison.resumable),
         machine=machine(comparison.cores),
         engine=plan.engine,
         generations=plan.generations,
@@ -79,7 +82,10 @@ def records(comparison: Comparison, samples: Samples, found: Mapping[Figure, Est
 
 
 def keep(file: Path, lines: Iterable[PairRun | Paired]) -> None:
-    """Append what is kept to a file. Raises OSError."""
+    """Appends the records of a comparison to a file.
+
+    :raises OSError: if it cannot be written
+    """
     with file.open("ab") as stream:
         for line in lines:
             stream.write(msgspec.json.encode(line) + b"\n")

@@ -9,30 +9,37 @@ from collections.abc import Mapping, Sequence
 
 from sigbridge_bench.figures import NOTHING, RANGE, number, plain, session_text, way_text
 from sigbridge_bench.pair import Comparison, Samples
+from sigbridge_bench.pair_builds import Name
 from sigbridge_bench.pair_plan import Figure, What
 from sigbridge_bench.pair_statistics import CONFIDENCE, Estimate, Generations, estimate, overall
-from sigbridge_bench.report import Table, terminal_table, terminal_text
+from sigbridge_bench.rendering import Table, terminal_table, terminal_text
 
 GOOD_HALF_WIDTH = 0.02
 """A relay whose interval is wider than this to both sides, as a share of the ratio, is pointed out."""
 
 
 def estimates(samples: Samples) -> dict[Figure, Estimate]:
-    """Each figure's ratio and interval; raises ValueError for fewer than two generations."""
+    """Returns each figure's ratio and interval.
+
+    :raises ValueError: if there are fewer than two generations
+    """
     return {figure: estimate(generations) for figure, generations in samples.items()}
 
 
 def slower(found: Mapping[Figure, Estimate], limit_percent: float) -> list[Figure]:
-    """The relays that are slower in B by more than that: their whole interval lies above it."""
+    """Returns the relays that are slower in B by more than that: their whole interval lies above it."""
     return [figure for figure, of in found.items() if figure.what == "relays" and of.low > 1 + limit_percent / 100]
 
 
 def heading(comparison: Comparison) -> str:
     """Returns the lines above the tables: the builds, what is set for each, and how they are measured."""
     plan, cores = comparison.plan, comparison.cores
-    lines = [f"{name}: {build}{_set(comparison.variables[name])}" for name, build in comparison.builds.items()]
+    lines = [
+        f"{name}: {build}{_set(comparison.variables[name])}{_kept(comparison, name)}"
+        for name, build in comparison.builds.items()
+    ]
     slices = [f"{plain(plan.messages)} messages"] if "relays" in plan.only else []
-    slices += [f"{plain(plan.slice_sessions)} sessions"] if {"setup", "memory"} & set(plan.only) else []
+    slices += [f"{plain(plan.slice_sessions)} sessions"] if {"setup", "memory", "returns"} & set(plan.only) else []
     lines += [
         f"engine {plan.engine}; both servers on core {cores.server}, the load on core {cores.load}",
         f"{plan.generations} generations of {plan.rounds} pairs; a slice is {' or '.join(slices)}",
@@ -45,15 +52,20 @@ def _set(variables: Mapping[str, str]) -> str:
     return f", with {shlex.join(f'{name}={value}' for name, value in variables.items())}" if variables else ""
 
 
+def _kept(comparison: Comparison, name: Name) -> str:
+    return "; its sessions are resumable" if name in comparison.resumable else ""
+
+
 _UNITS: Mapping[What, tuple[str, str, float]] = {
     "relays": ("server CPU per relay", "µs", 1e6),
     "setup": ("server CPU per session set up", "µs", 1e6),
     "memory": ("memory per idle session", "KiB", 1 / 1024),
+    "returns": ("server CPU per session lost and set up again, or resumed", "µs", 1e6),
 }
 
 
 def tables(samples: Samples, found: Mapping[Figure, Estimate]) -> str:
-    """The tables of a comparison, in at most 120 columns, and how they are read."""
+    """Returns the lines of a comparison's tables, in at most 120 columns, and of how to read them."""
     parts = []
     for what, (title, unit, scale) in _UNITS.items():
         figures = [figure for figure in found if figure.what == what]
@@ -80,6 +92,7 @@ def tables(samples: Samples, found: Mapping[Figure, Estimate]) -> str:
 
 
 def _words(figure: Figure) -> list[str]:
+    """Returns the words by which a figure's row of the table begins."""
     if figure.what == "relays":
         return [figure.of, str(figure.in_flight), way_text(figure.way)]
     way = session_text(figure.way, figure.headers)
@@ -98,7 +111,7 @@ the next."""
 
 
 def _explained(found: Mapping[Figure, Estimate]) -> list[str]:
-    """Returns paragraphs: how the intervals are made, and how good those of the relays are."""
+    """Returns paragraphs on how the intervals are made, and how good those of the relays are."""
     said = [_METHOD]
     relays = [of for figure, of in found.items() if figure.what == "relays"]
     if relays:

@@ -58,9 +58,9 @@ class Estimate(NamedTuple):
 
 
 def estimate(generations: Generations) -> Estimate:
-    """The ratio of what these pairs measured, with its interval.
+    """Returns the ratio of what these pairs measured, with its interval.
 
-    Raises ValueError for fewer than two generations, a generation without pairs, or a value that is not above nought.
+    :raises ValueError: for fewer than two generations, a generation without pairs, or a value that is not above nought.
     """
     pairs = [pair for generation in generations for pair in generation]
     ratio, low, high = _interval([_median_log(generation) for generation in generations])
@@ -69,10 +69,12 @@ def estimate(generations: Generations) -> Estimate:
 
 
 def overall(figures: Sequence[Generations]) -> Estimate:
-    """The ratio of several figures together: in each generation the mean of the figures' medians, as logarithms.
+    """Returns the ratio of several figures together: in each generation the mean of their medians, as logarithms.
 
     All figures are of the same generations, and count alike whatever their size; `a` and `b` are means of their
-    medians. Raises ValueError as `estimate` does, and for no figures.
+    medians.
+
+    :raises ValueError: as `estimate` does, and if there are no figures
     """
     if not figures:
         raise ValueError("there are no figures")
@@ -83,7 +85,10 @@ def overall(figures: Sequence[Generations]) -> Estimate:
 
 
 def _median_log(generation: Sequence[Pair]) -> float:
-    """The median of the pairs' logarithms of B/A."""
+    """Returns the median of the pairs' logarithms of B/A.
+
+    :raises ValueError: if there are no pairs, or a value is not above nought
+    """
     if not generation:
         raise ValueError("a generation has no pairs")
     if any(pair.a <= 0 or pair.b <= 0 for pair in generation):
@@ -92,7 +97,10 @@ def _median_log(generation: Sequence[Pair]) -> float:
 
 
 def _interval(logs: Sequence[float]) -> tuple[float, float, float]:
-    """The ratio and both ends of its interval, from a logarithm of each generation."""
+    """Returns the mean ratio and both ends of its interval, given each generation's logarithm.
+
+    :raises ValueError: if there are fewer than two generations
+    """
     if len(logs) < 2:
         raise ValueError("an interval needs two generations or more")
     # Beyond the table t is at most 3 % smaller.

@@ -1,4 +1,4 @@
-"""What the benchmark's peers say: a browser's descriptions and candidates, encoded once for each kind of server."""
+"""Messages of the benchmark's peers: a browser's descriptions and candidates, encoded once for each kind of server."""
 
 import json
 from collections.abc import Iterable
@@ -23,6 +23,7 @@ _VIDEO = (
 
 
 def _media(kind: str, mid: int, codecs: tuple[tuple[int, str, str], ...], setup: str) -> list[str]:
+    """Returns the lines of one media section of an SDP."""
     lines = [
         f"m={kind} 9 UDP/TLS/RTP/SAVPF {' '.join(str(number) for number, _, _ in codecs)}",
         "c=IN IP4 0.0.0.0",
@@ -42,6 +43,7 @@ def _media(kind: str, mid: int, codecs: tuple[tuple[int, str, str], ...], setup:
 
 
 def _transport(mid: int, setup: str) -> list[str]:
+    """Returns the lines of an SDP's media section that are about its transport."""
     return [
         "a=ice-ufrag:4Zc9",
         "a=ice-pwd:mB3vT0yqLsW8hRk2Jd6XgPnE",
@@ -53,7 +55,7 @@ def _transport(mid: int, setup: str) -> list[str]:
 
 
 def _description(setup: str) -> str:
-    """A description (RFC 8829) with audio, video and data, as browsers make them: about 2 kB."""
+    """Returns an SDP (RFC 8829) with audio, video and data, as browsers make them: about 2 kB."""
     lines = [
         "v=0",
         "o=- 7614219274584779017 2 IN IP4 127.0.0.1",
@@ -86,25 +88,43 @@ class Encoded(NamedTuple):
 
     data: bytes
     least: int
-    """What it relays has at least so many bytes: a server that passes on less is caught."""
+    """Least number of bytes of what it relays: a server that passes on less is caught."""
+    id_at: int = 0
+    """The place of an id of eight digits, which is another one each time; 0: its id is always the same."""
 
 
-def hello(kind: Kind, peer_id: str, room: str, about: str = "") -> bytes:
-    """The first words of a peer, with metadata where it says something `about` itself; `peerjs` says it in its path."""
+NO_TOKEN = "-" * 36
+"""Stands for the resume token of a peer that has none yet; a server knows no such token, and gives another one."""
+
+
+# Five parameters: who speaks, and what it says of itself.
+def hello(kind: Kind, peer_id: str, room: str, about: str = "", *, resumable: bool = False) -> bytes:
+    """Returns the first message of a peer, with metadata if it says something `about` itself.
+
+    A client of `peerjs` says it in its path instead.
+    """
+    token = NO_TOKEN if resumable else ""
     if kind == "grpc":
         capabilities = pb.PeerCapabilities(audio=True, video=True, data=True)
-        metadata = {"about": about} if about else {}
-        announce = pb.AnnounceRequest(peer_id=peer_id, room=room, capabilities=capabilities, metadata=metadata)
+        announce = pb.AnnounceRequest(
+            peer_id=peer_id,
+            room=room,
+            capabilities=capabilities,
+            metadata={"about": about} if about else {},
+            resume_token=token,
+        )
         return pb.SignalingRequest(request_id="1", announce=announce).SerializeToString()
     if kind == "ws":
         given = {"audio": True, "video": True, "data": True}
-        said = {"metadata": {"about": about}} if about else {}
+        said: dict[str, object] = {"metadata": {"about": about}} if about else {}
+        if token:
+            said["resume_token"] = token
         return _jsonrpc("announce", {"peer_id": peer_id, "room": room, "capabilities": given, **said})
     return b"" if kind == "peerjs" else f"H{peer_id}\n{room}".encode()
 
 
 def come_and_go(peer_id: str, room: str, times: int) -> bytes:
-    """A batch of JSON-RPC in which a peer announces itself and leaves, so many times."""
+    """Returns a batch of JSON-RPC in which a peer announces itself and leaves, so many times."""
     announce: dict[str, object] = {"method": "announce", "params": {"peer_id": peer_id, "room": room}}
     leave: dict[str, object] = {"method": "disconnect", "params": {"peer_id": peer_id}}
     calls = [{"jsonrpc": "2.0", **call, "id": 42} for call in (announce, leave)]
@@ -112,7 +132,7 @@ def come_and_go(peer_id: str, room: str, times: int) -> bytes:
 
 
 def talk(peer_id: str, room: str, targets: Iterable[str], sdp_bytes: int) -> bytes:
-    """A batch of JSON-RPC in which a peer announces itself and offers each target so long a description."""
+    """Returns a batch of JSON-RPC in which a peer announces itself and offers each target an SDP of such a length."""
     announce: dict[str, object] = {"method": "announce", "params": {"peer_id": peer_id, "room": room}}
     sdp = (OFFER * (sdp_bytes // len(OFFER) + 1))[:sdp_bytes]
     offers: list[dict[str, object]] = [
@@ -122,26 +142,39 @@ def talk(peer_id: str, room: str, targets: Iterable[str], sdp_bytes: int) -> byt
 
 
 def listing(room: str) -> bytes:
-    """A question of JSON-RPC for the peers of a room."""
+    """Returns a question of JSON-RPC for the peers of a room."""
     return _jsonrpc("list_peers", {"room": room})
 
 
-def relay(kind: Kind, what: Literal["offer", "answer", "candidate"], to: str) -> Encoded:
-    """A message to another peer, as clients of such a server encode it."""
+def relay(kind: Kind, what: Literal["offer", "answer", "candidate"], to: str, *, resumable: bool = False) -> Encoded:
+    """Returns a message to another peer, encoded for one kind of server.
+
+    A resumable peer's requests all have IDs of their own.
+    """
     text = {"offer": OFFER, "answer": ANSWER, "candidate": CANDIDATE}[what]
-    return Encoded(_relay(kind, what, to, text), len(text))
+    if not resumable:
+        return Encoded(_relay(kind, what, to, text), len(text))
+    data = _relay(kind, what, to, text, _FIRST_ID)
+    return Encoded(data, len(text), data.rfind(str(_FIRST_ID).encode()) if kind == "ws" else 2)
 
 
-def steps(message: Message, kinds: tuple[Kind, Kind], ids: tuple[str, str]) -> list[tuple[int, Encoded]]:
-    """What a lane sends over and over: which side, and what. A call's first side is the caller's."""
+def steps(
+    message: Message, kinds: tuple[Kind, Kind], ids: tuple[str, str], *, resumable: bool = False
+) -> list[tuple[int, Encoded]]:
+    """Returns the messages that a lane sends over and over, each with its side; a call's first side is the caller's."""
     if message != "call":
-        return [(0, relay(kinds[0], message, ids[1]))]
+        return [(0, relay(kinds[0], message, ids[1], resumable=resumable))]
     flow: list[tuple[int, Literal["offer", "answer", "candidate"]]] = [(0, "offer"), (1, "answer")]
     flow += [(0, "candidate"), (1, "candidate")] * CANDIDATES_PER_SIDE
-    return [(side, relay(kinds[side], what, ids[1 - side])) for side, what in flow]
+    return [(side, relay(kinds[side], what, ids[1 - side], resumable=resumable)) for side, what in flow]
 
 
-def _relay(kind: Kind, what: str, to: str, text: str) -> bytes:
+_ID, _FIRST_ID = 42, 10_000_000
+"""The id of every request, and where they differ the first one."""
+
+
+def _relay(kind: Kind, what: str, to: str, text: str, request_id: int = _ID) -> bytes:
+    """Returns an encoded request that relays an offer, an answer or a candidate, in the form of one kind of server."""
     if kind == "tcp":
         return f"R{to}\n{text}".encode()
     if kind == "peerjs":
@@ -150,8 +183,8 @@ def _relay(kind: Kind, what: str, to: str, text: str) -> bytes:
     candidate = {"candidate": CANDIDATE, "sdp_mid": "0", "sdp_mline_index": 0, "username_fragment": "4Zc9"}
     if kind == "ws":
         method = "ice_candidate" if what == "candidate" else what
-        return _jsonrpc(method, {"to_peer_id": to, **(candidate if what == "candidate" else {"sdp": text})})
-    request = pb.SignalingRequest(request_id="42")
+        return _jsonrpc(method, {"to_peer_id": to, **(candidate if what == "candidate" else {"sdp": text})}, request_id)
+    request = pb.SignalingRequest(request_id=str(request_id))
     if what == "offer":
         request.offer.CopyFrom(pb.OfferRequest(to_peer_id=to, sdp=text, type="offer"))
     elif what == "answer":
@@ -165,8 +198,8 @@ def _relay(kind: Kind, what: str, to: str, text: str) -> bytes:
     return request.SerializeToString()
 
 
-def _jsonrpc(method: str, params: dict[str, object]) -> bytes:
-    return _json({"jsonrpc": "2.0", "method": method, "params": params, "id": 42})
+def _jsonrpc(method: str, params: dict[str, object], request_id: int = _ID) -> bytes:
+    return _json({"jsonrpc": "2.0", "method": method, "params": params, "id": request_id})
 
 
 def _json(value: object) -> bytes:

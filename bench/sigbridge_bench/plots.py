@@ -22,13 +22,14 @@ _DARK = ("#5aaeea", "#bd9cf0", "#ff9457", "#3ccfa2", "#f0bd45", "#ee9acb", "#dfe
 _DASHES = ("", "7 3", "2 3", "10 3 2 3", "5 5", "1 4", "12 4", "3 2")
 _STYLES_BY_NAME = {
     name: index
-    for index, name in enumerate((*OURS, "ws", "grpc-js", "websockets", "peerjs", "grpc.aio", figures.FLOOR))
+    for index, name in enumerate((*OURS[:2], "ws", "grpc-js", "websockets", "peerjs", "grpc.aio", figures.FLOOR))
 }
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 
 
 def _colours(ground: str, ink: str, faint: str, colours: Sequence[str]) -> str:
+    """Returns the style sheet of a plot in given colours."""
     lines = [
         f".plot .ground{{fill:{ground}}}",
         f".plot text{{fill:{ink}}}",
@@ -70,7 +71,7 @@ class Plot(NamedTuple):
     """The element, without the styles."""
 
     def file_text(self) -> str:
-        """The plot as a file of its own."""
+        """Returns the plot as a file of its own."""
         head, mark, rest = self.svg.partition("</desc>")
         return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}{mark}<style>{STYLE}</style>{rest}\n'
 
@@ -111,7 +112,7 @@ class Bar(NamedTuple):
     least: float
     most: float
     says: str
-    """What stands at its end."""
+    """Text at its end."""
 
 
 class Group(NamedTuple):
@@ -156,13 +157,14 @@ class _LogAxis:
     """Places values between two coordinates, logarithmically."""
 
     def __init__(self, values: Iterable[float], start: float, end: float) -> None:
+        """Spans an axis, between two positions in pixels, that holds every value above zero."""
         drawable = [value for value in values if value > 0 and math.isfinite(value)] or [1.0]
         self.ticks = log_ticks(min(drawable), max(drawable))
         self._start, self._end = start, end
         self._low, self._high = math.log10(self.ticks[0]), math.log10(self.ticks[-1])
 
     def at(self, value: float) -> float:
-        """The coordinate of a value; below the axis, that of its beginning."""
+        """Returns the coordinate of a value; below the axis, that of its beginning."""
         share = (math.log10(max(value, self.ticks[0])) - self._low) / (self._high - self._low)
         return self._start + share * (self._end - self._start)
 
@@ -171,12 +173,12 @@ class _LogAxis:
 
 
 def width(text: str, size: float = 13) -> float:
-    """About how wide a text is, in pixels."""
+    """Approximate width of a text, in pixels."""
     return sum(0.36 if letter in "ijl.,:;|'()[] ft" else 0.88 if letter in "mwMWµ→%" else 0.6 for letter in text) * size
 
 
 def clipped(text: str, room: float, size: float = 13) -> str:
-    """A text that fits into so many pixels, its end left out where it does not."""
+    """Returns a text that fits into so many pixels, its end left out where it does not."""
     if width(text, size) <= room:
         return text
     while text and width(f"{text}…", size) > room:
@@ -185,6 +187,7 @@ def clipped(text: str, room: float, size: float = 13) -> str:
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", kind: str = "", room: float | None = None) -> str:
+    """Returns the SVG of a text, clipped to the room it has, with the whole of it as a tooltip."""
     shown = text if room is None else clipped(text, room)
     whole = f"<title>{escape(text)}</title>" if shown != text else ""
     classed = f' class="{kind}"' if kind else ""
@@ -196,6 +199,7 @@ def _rule(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 
 def _marker(x: float, y: float, style: int) -> str:
+    """Returns the SVG of a point's marker; each style has a shape of its own."""
     shapes = (
         "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0",  # a disc
         "M0 -6L6 0L0 6L-6 0Z",  # a diamond
@@ -210,7 +214,7 @@ def _marker(x: float, y: float, style: int) -> str:
 
 
 def _style(name: str, others: Sequence[str]) -> int:
-    """A name's style: the same in every plot where we know it, else one that is free."""
+    """Returns a name's style: the same in every plot for names we know, else a free one."""
     if name in _STYLES_BY_NAME:
         return _STYLES_BY_NAME[name]
     unknown = [other for other in others if other not in _STYLES_BY_NAME]
@@ -218,6 +222,7 @@ def _style(name: str, others: Sequence[str]) -> int:
 
 
 def _svg(name: str, title: str, says: str, size: tuple[float, float], body: Iterable[str]) -> str:
+    """Returns a whole SVG document, with title and description for screen readers."""
     wide, high = size
     box = f'viewBox="0 0 {wide:.0f} {high:.0f}" width="{wide:.0f}" height="{high:.0f}"'
     labels = f'role="img" aria-labelledby="{name}-title {name}-desc"'
@@ -234,7 +239,7 @@ def _svg(name: str, title: str, says: str, size: tuple[float, float], body: Iter
 
 
 def _legend(names: Sequence[str], wide: float, top: float) -> tuple[list[str], float]:
-    """The legend in as many rows as it takes, and how high it is."""
+    """Returns the SVG of the legend, in as many rows as it takes, and its height."""
     drawn = []
     x, y = 16.0, top
     for name in names:
@@ -255,7 +260,10 @@ _WIDE = 900
 
 
 def line_chart(name: str, title: str, says: str, axes: tuple[str, str], panels: Sequence[Panel]) -> str:
-    """Lines over logarithmic axes, in panels side by side that share both; a band shows how far the rounds reach."""
+    """Returns the SVG of lines over logarithmic axes, in panels side by side that share both.
+
+    A band shows how far the rounds reach.
+    """
     points = [point for panel in panels for line in panel.lines for point in line.points]
     hidden = sum(1 for point in points if not _drawable(point))
     points = [point for point in points if _drawable(point)]
@@ -286,7 +294,7 @@ def _drawable(point: Point) -> bool:
 
 
 def _field(x_axis: _LogAxis, y_axis: _LogAxis, box: tuple[float, float, float, float], *, labels: bool) -> list[str]:
-    """The grid of a panel, and what stands at its ticks: as many as have room."""
+    """Returns the SVG of a panel's grid and of the labels of its ticks, as many as have room."""
     start, top, wide, height = box
     drawn = []
     free_from = -math.inf
@@ -308,6 +316,7 @@ def _field(x_axis: _LogAxis, y_axis: _LogAxis, box: tuple[float, float, float, f
 
 
 def _drawn_line(line: Line, style: int, x_axis: _LogAxis, y_axis: _LogAxis) -> list[str]:
+    """Returns the SVG of one line: band from least to most, medians and markers."""
     points = sorted(point for point in line.points if _drawable(point))
     places = [(x_axis.at(point.x), y_axis.at(point.y.median)) for point in points]
     drawn = []
@@ -330,7 +339,7 @@ def _path(places: Sequence[tuple[float, float]]) -> str:
 
 
 def bar_chart(name: str, title: str, says: str, axis: str, groups: Sequence[Group]) -> str:
-    """Bars from left to right from nought, in groups; a whisker shows how far the rounds reach."""
+    """Returns the SVG of horizontal bars from zero, in groups; a whisker shows how far the rounds reach."""
     bars = [bar for group in groups for bar in group.bars]
     names = [bar.name for bar in bars]
     part_names = list(dict.fromkeys(part.name for bar in bars for part in bar.parts if part.name))
@@ -363,6 +372,7 @@ def bar_chart(name: str, title: str, says: str, axis: str, groups: Sequence[Grou
 
 
 def _part_legend(names: Sequence[str], top: float) -> tuple[list[str], float]:
+    """Returns the SVG of a legend of the parts of bars, and the height at which it ends."""
     drawn = []
     x = 16.0
     for index, name in enumerate(names):
@@ -374,6 +384,7 @@ def _part_legend(names: Sequence[str], top: float) -> tuple[list[str], float]:
 
 
 def _drawn_bar(bar: Bar, style: int, place: tuple[float, float], scale: float, name_room: float) -> list[str]:
+    """Returns the SVG of one horizontal bar: name, parts, whisker and number."""
     start, y = place
     x = start
     drawn = [_text(start - 8, y + 13, bar.name, anchor="end", room=name_room)]
@@ -400,13 +411,17 @@ def _drawn_bar(bar: Bar, style: int, place: tuple[float, float], scale: float, n
 
 
 def plots(records: Sequence[Record]) -> list[Plot]:
-    """The plots of one run, in the order of the report; of what was not measured there is none."""
-    found = figures.figures(records)
+    """Returns the plots of one run, in the order of the report; none of what was not measured.
+
+    Resumable sessions are in the tables only, beside those of which they differ by a few per cent.
+    """
+    measured = figures.figures(records)
+    found = {cell: rounds for cell, rounds in measured.items() if cell.key.server != figures.RESUMABLE}
     return [*_cpu_plots(found), *_latency_plots(found), *_wire_plots(found), *_memory_plots(found)]
 
 
 def write(records: Sequence[Record], folder: Path) -> list[Path]:
-    """Write the plots of one run into a folder, which is made where it is missing; returns the files."""
+    """Writes the plots of one run into a folder, made if missing; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for plot in plots(records):
@@ -417,6 +432,7 @@ def write(records: Sequence[Record], folder: Path) -> list[Path]:
 
 
 def _cpu_plots(found: Figures) -> list[Plot]:
+    """Returns bar charts of CPU per relay with the most in flight, one per kind of message."""
     drawn = []
     everything = figures.keys(found, figures.CPU)
     for message in dict.fromkeys(key.message for key in everything):
@@ -430,6 +446,7 @@ def _cpu_plots(found: Figures) -> list[Plot]:
 
 
 def _memory_plots(found: Figures) -> list[Plot]:
+    """Returns the bar chart of memory per idle session with the most sessions; none if it was not measured."""
     everything = figures.keys(found, figures.MEMORY)
     if not everything:
         return []
@@ -439,10 +456,10 @@ def _memory_plots(found: Figures) -> list[Plot]:
     return [_bars_by_way(found, figures.MEMORY, keys, "memory", "sessions", title, "KiB per session")]
 
 
-# Seven parameters: the figures, and each word of the plot.
-def _bars_by_way(
+def _bars_by_way(  # prose: the figures, and each word of the plot
     found: Figures, measure: Measure, keys: Sequence[Key], name: str, section: str, title: str, axis: str
 ) -> Plot:
+    """Returns a bar chart of one measure, with a group of bars per pairing or protocol."""
     groups = []
     for way in dict.fromkeys(key.way for key in keys):
         bars = []
@@ -460,6 +477,10 @@ def _in_words(groups: Sequence[Group], unit: str) -> str:
 
 
 def _wire_plots(found: Figures) -> list[Plot]:
+    """Returns bar charts of the bytes on the wire per message, to the server and from it, one per kind of message.
+
+    Each shows the smallest amounts that were measured alone: one group of bars per way, one bar per server.
+    """
     drawn = []
     everything = figures.keys(found, figures.BYTES_TO)
     for message in dict.fromkeys(key.message for key in everything):
@@ -483,6 +504,7 @@ def _wire_plots(found: Figures) -> list[Plot]:
 
 
 def _latency_plots(found: Figures) -> list[Plot]:
+    """Returns charts of latency against rate, one per kind of message and pairing."""
     drawn = []
     everything = figures.keys(found, figures.P50, order=figures.by_way)
     shown = ((figures.P50, "50th percentile"), (figures.P99, "99th percentile"))

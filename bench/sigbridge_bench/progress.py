@@ -1,4 +1,4 @@
-"""How far a run is: a bar where somebody looks at a terminal, a line now and then elsewhere."""
+"""Progress of a run: a bar where somebody looks at a terminal, a line now and then elsewhere."""
 
 import shutil
 import sys
@@ -7,14 +7,14 @@ from typing import TextIO
 
 _BAR = 24
 _LINE_SECONDS = 10.0
-"""How often a line is printed where there is no terminal."""
+"""Time between two lines where there is no terminal."""
 
 
 class Progress:
     """So much is to be done; written to standard error."""
 
     def __init__(self, total: float, stream: TextIO | None = None) -> None:
-        """Begin; `total` is in any unit of which `step` is told."""
+        """Begins at nought; `total` is in the unit in which `step` counts."""
         self._stream = stream or sys.stderr
         self._total = total
         self._done = 0.0
@@ -23,7 +23,7 @@ class Progress:
         self._said_at = float("-inf")
 
     def say(self, text: str) -> None:
-        """What is going on now."""
+        """Shows how far the run is, and the text of what is going on now."""
         share = min(1.0, self._done / self._total) if self._total else 1.0
         if self._on_terminal:
             filled = round(share * _BAR)
@@ -39,7 +39,7 @@ class Progress:
         self._done += done
 
     def end(self) -> None:
-        """Leave the line to others."""
+        """Ends the line, so that others may print."""
         if self._on_terminal:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""What a run writes: one JSON object a line, each told apart by its `kind`.
+"""Records that a run writes: one JSON object a line, each told apart by its `kind`.
 
 A run begins with one `Run`; each measurement of each round follows as a record of its own, so that whoever reads the
 file makes the medians. Unless a name says otherwise, times are in seconds and sizes in bytes.
@@ -20,7 +20,7 @@ class Run(msgspec.Struct, tag_field="kind", tag="run", kw_only=True, frozen=True
     """A run begins: what is measured, with what, on which machine."""
 
     run: str
-    """When it began, ISO 8601 in UTC; what tells runs in one file apart."""
+    """Time at which it began, ISO 8601 in UTC; it tells runs in one file apart."""
     commit: str
     """The commit of the checkout, with `+` behind it where files differ; empty outside a checkout."""
     machine: dict[str, str]
@@ -28,15 +28,15 @@ class Run(msgspec.Struct, tag_field="kind", tag="run", kw_only=True, frozen=True
     versions: dict[str, str]
     """Of sigbridge, Python and each library or program that takes part."""
     options: dict[str, str | int | float | bool | None | list[str]]
-    """What the run was asked for."""
+    """Options that the run was given."""
     left_out: list[str]
-    """What could not be measured here, each with its reason."""
+    """Measurements that could not be made here, each with its reason."""
 
 
 class _Measured(msgspec.Struct, kw_only=True, frozen=True):
     run: str
     server: str
-    """`sigbridge`, `sigbridge-grpcio`, or a baseline's name."""
+    """`sigbridge`, `sigbridge-resumable`, `sigbridge-grpcio`, or a baseline's name."""
     round: int
 
 
@@ -94,7 +94,7 @@ class Sessions(_Measured, tag_field="kind", tag="sessions", kw_only=True, frozen
 
     protocol: Protocol
     headers: str = ""
-    """Whose client's headers begin a call of gRPC; empty for other protocols, and in older files."""
+    """Client whose headers begin a call of gRPC; empty for other protocols, and in older files."""
     sessions: int
     seconds: float
     server_cpu: float | None
@@ -103,6 +103,8 @@ class Sessions(_Measured, tag_field="kind", tag="sessions", kw_only=True, frozen
 
     Null where it cannot be seen, and for headers other than the usual ones: it does not depend on them.
     """
+    resume_cpu: float | None = None
+    """CPU seconds of the server for as many that were lost and came back; null where they are not resumable."""
 
 
 class Join(_Measured, tag_field="kind", tag="join", kw_only=True, frozen=True):
@@ -191,11 +193,14 @@ _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
 def append(path: Path, record: Record) -> None:
-    """Add a line to the file of a run."""
+    """Adds a line to the file of a run."""
     with path.open("ab") as file:
         file.write(msgspec.json.encode(record) + b"\n")
 
 
 def read(path: Path) -> list[Record]:
-    """Every record of a file; raises `msgspec.ValidationError` for a line that is none."""
+    """Returns every record of a file.
+
+    :raises msgspec.ValidationError: if a line is no record
+    """
     return [_decoder.decode(line) for line in path.read_bytes().splitlines() if line.strip()]

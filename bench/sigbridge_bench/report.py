@@ -1,11 +1,9 @@
-"""What a run says, as text for a terminal, as Markdown and as one page of HTML.
+"""Report on a run, as text for a terminal, as Markdown and as one page of HTML.
 
 All three show the same sections with the same tables: a section is made once, out of the records, and rendered thrice.
 What was not measured has no section.
 """
 
-import re
-import textwrap
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -16,7 +14,6 @@ from sigbridge_bench.figures import (
     CALL_MESSAGES,
     FLOOR,
     NOTHING,
-    OURS,
     TIMES,
     Cell,
     Figures,
@@ -34,21 +31,20 @@ from sigbridge_bench.figures import (
 )
 from sigbridge_bench.header_blocks import USUAL
 from sigbridge_bench.records import Record, Run
+from sigbridge_bench.rendering import (
+    PAGE_STYLE,
+    Table,
+    html_table,
+    html_text,
+    markdown_list,
+    markdown_table,
+    one_line,
+    terminal_table,
+    terminal_text,
+)
 
-WIDTH = 120
-"""Columns of a terminal that a table never exceeds."""
 BUSY = 0.85
 """From this share of one core on, a process counts as what limited a measurement."""
-
-
-class Table(NamedTuple):
-    """A table of a section."""
-
-    caption: str
-    head: Sequence[str]
-    words: int
-    """How many columns, from the first, hold words; the others hold figures."""
-    rows: Sequence[Sequence[str]]
 
 
 class Section(NamedTuple):
@@ -60,11 +56,14 @@ class Section(NamedTuple):
     """Paragraphs: what was measured, and how."""
     tables: Sequence[Table]
     found: str = ""
-    """What came of it, where tables do not say it."""
+    """Outcome, where tables do not say it."""
 
 
 def table(records: Sequence[Record]) -> str:
-    """The tables of one run for a terminal, of at most 120 columns; raises `ValueError` for several runs."""
+    """Returns the tables of one run for a terminal, of at most 120 columns.
+
+    :raises ValueError: if there are several runs
+    """
     run = heading(records)
     parts = [f"Run of {run.run or 'unknown date'}, commit {run.commit or 'unknown'}"]
     parts += [terminal_text(f"{name}: {value}") for name, value in _machine(run).items()]
@@ -80,15 +79,17 @@ def table(records: Sequence[Record]) -> str:
 
 
 def markdown(records: Sequence[Record], plots_folder: Path | None) -> str:
-    """One run as a page of Markdown; raises `ValueError` for several runs.
+    """Returns one run as a page of Markdown.
 
     Links to the plots in `plots_folder` are made for a page that lies beside that folder.
+
+    :raises ValueError: if there are several runs
     """
     run = heading(records)
     drawn = plots.plots(records) if plots_folder is not None else []
-    parts = [f"# {_TITLE}", _INTRODUCTION, "## What was measured", _markdown_list(_facts(run))]
+    parts = [f"# {_TITLE}", _INTRODUCTION, "## What was measured", markdown_list(_facts(run))]
     if run.left_out:
-        parts += ["Left out:", "\n".join(f"- {_one_line(text)}" for text in run.left_out)]
+        parts += ["Left out:", "\n".join(f"- {one_line(text)}" for text in run.left_out)]
     parts += ["## How to read it", _READING]
     for section in sections(records):
         parts += [f"## {section.title}", *section.says]
@@ -96,7 +97,7 @@ def markdown(records: Sequence[Record], plots_folder: Path | None) -> str:
             if plots_folder is not None and plot.section == section.name:
                 parts.append(f"![{plot.title}]({plots_folder.name}/{plot.name}.svg)")
         for each in section.tables:
-            parts += [*([f"**{each.caption}**"] if each.caption else []), _markdown_table(each)]
+            parts += [*([f"**{each.caption}**"] if each.caption else []), markdown_table(each)]
         if section.found:
             parts.append(section.found)
     parts += ["## How to repeat it", _REPEATING]
@@ -104,7 +105,10 @@ def markdown(records: Sequence[Record], plots_folder: Path | None) -> str:
 
 
 def html(records: Sequence[Record]) -> str:
-    """One run as one page of HTML that asks for nothing from elsewhere; raises `ValueError` for several runs."""
+    """Returns one run as one page of HTML, which loads nothing from elsewhere.
+
+    :raises ValueError: if there are several runs
+    """
     run = heading(records)
     drawn = plots.plots(records)
     shown = sections(records)
@@ -112,25 +116,25 @@ def html(records: Sequence[Record]) -> str:
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(run).items())
     left_out = "".join(f"<li>{escape(text)}</li>" for text in run.left_out)
     body = [
-        f"<header><h1>{_TITLE}</h1><p>{_html_text(_one_line(_INTRODUCTION))}</p></header>",
+        f"<header><h1>{_TITLE}</h1><p>{html_text(one_line(_INTRODUCTION))}</p></header>",
         f'<nav aria-label="Sections"><ul>{contents}</ul></nav>' if shown else "",
         f'<main><section id="run"><h2>What was measured</h2><dl>{facts}</dl>',
         f"<p>Left out:</p><ul>{left_out}</ul>" if left_out else "",
-        f"<h3>How to read it</h3><p>{_html_text(_one_line(_READING))}</p></section>",
+        f"<h3>How to read it</h3><p>{html_text(one_line(_READING))}</p></section>",
     ]
     for section in shown:
         body.append(f'<section id="{section.name}"><h2>{escape(section.title)}</h2>')
-        body += [f"<p>{_html_text(text)}</p>" for text in section.says]
+        body += [f"<p>{html_text(text)}</p>" for text in section.says]
         body += [
             f'<figure class="scroll" tabindex="0">{plot.svg}</figure>' for plot in drawn if plot.section == section.name
         ]
-        body += [_html_table(each) for each in section.tables]
-        body.append(f"<p>{_html_text(section.found)}</p></section>" if section.found else "</section>")
+        body += [html_table(each) for each in section.tables]
+        body.append(f"<p>{html_text(section.found)}</p></section>" if section.found else "</section>")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{_TITLE}, {escape(run.run)}</title>\n"
-        f"<style>\n{_PAGE_STYLE}\n{plots.STYLE}\n</style>\n</head>\n<body>\n"
+        f"<style>\n{PAGE_STYLE}\n{plots.STYLE}\n</style>\n</head>\n<body>\n"
         + "\n".join(part for part in body if part)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -142,35 +146,36 @@ _TITLE = "What signaling costs"
 
 _INTRODUCTION = """\
 Clients relay offers, answers and ICE candidates through sigbridge and, on the same machine with the same load, through
-baselines: relays as small as they can be, which check, limit and count nothing. `ws` and `grpc-js` are on Node,
-`websockets` and `grpc.aio` on Python's libraries of these names. `tcp` is the floor, whose protocol costs next to
-nothing; `peerjs` is PeerJS's own server, which relays and does not acknowledge."""
+baselines: minimal relays that check, limit and count nothing. `ws` and `grpc-js` run on Node, `websockets` and
+`grpc.aio` on the Python libraries of these names. `tcp` is the floor, with a protocol that costs almost nothing;
+`peerjs` is PeerJS's own server, which does not acknowledge."""
 
 _REPEATING = """\
-In a checkout, with a C compiler, Python, and Node for the baselines on it; otherwise the machine should be idle:
+In a checkout on an idle machine, with a C compiler, Python, and Node for its baselines:
 
 ```sh
 make bench                       # some minutes; figures go to bench-results.jsonl
-make bench BENCH_ARGS=--quick    # a first look
+make bench BENCH_ARGS=--quick    # a quick look
 make bench-report                # bench-report.html: this page with its plots, of the last run
 ```
 
-`sigbridge bench compare A.jsonl B.jsonl` says what changed between two runs, and whether that is more than noise. Only
-ratios within a run mean something on another machine."""
+`sigbridge bench compare A.jsonl B.jsonl` shows what changed between two runs, and if that is more than noise. On
+another machine only ratios within a run are comparable."""
 _READING = f"""\
-A figure is the median over the rounds, with the least and the most of them behind it in brackets; where no range
-stands, all rounds agree in the digits shown. The rounds of all servers are interleaved. A ratio is made round by round,
-and its median and range are shown: 0.50{TIMES} is half of the baseline. What could not be measured is shown as
+A figure is the median over the rounds, with their least and greatest in brackets; without a range all rounds agree in
+the digits shown. The rounds of all servers are interleaved. Ratios are computed round by round, and their median and
+range are shown: 0.50{TIMES} is half of the baseline. A missing figure is shown as
 {NOTHING}."""
 
 _RATIOS = """\
 Ratios are, from WebSocket to WebSocket, to `ws`; from gRPC to gRPC, to `grpc-js` for `sigbridge` and to `grpc.aio` for
-`sigbridge-grpcio`; of mixed pairings, to the mean of the same server's two unmixed ones."""
+`sigbridge-grpcio`; of mixed pairings, to the mean of the same server's two unmixed ones; for `sigbridge-resumable`,
+whose sessions are resumable, to the same row of `sigbridge`."""
 
 _SAYS = {
     "cpu": f"""\
-The CPU time of the server's process, by the kernel's account, for a message that is acknowledged to its sender and
-delivered to its receiver. Closed loop: every pair keeps so many messages in flight.
+The CPU time of the server's process, measured by the kernel, for a message that is acknowledged to its sender and
+delivered to its receiver. Closed loop: every pair keeps a fixed number of messages in flight.
 
 {_RATIOS}
 
@@ -178,31 +183,33 @@ delivered to its receiver. Closed loop: every pair keeps so many messages in fli
 {BUSY * 100:.0f} % on: where it is the load's, or neither, relays per second say little about the server; its CPU time
 does all the same.""",
     "latency": """\
-Open loop: messages leave at planned times, whatever became of earlier ones, and their latency counts from the planned
-time until the target has them. So a server that falls behind cannot hide it.
+Open loop: messages are sent at planned times, independent of earlier ones, and their latency is counted from the
+planned time until the target has them. So a server that falls behind cannot hide it.
 
-*Load late* is the most that the load was behind its own plan, in any round: where a latency is no larger, it may be
-the load's. *Missing* is the largest share of messages, in any round, that had not been delivered when the measurement
-ended; they count with the time that they had waited.""",
+*Load late* is the greatest delay of the load behind its own plan, in any round: a latency that is no larger may be the
+load's. *Missing* is the largest share of messages, in any round, that were not delivered when the measurement ended;
+they count with the time that they had waited.""",
     "ceiling": """\
-The highest rate tried at which the 99th percentile stayed below the limit, and the lowest at which it did not; the
-ceiling lies between. Without a second figure, no rate that the load can make was too high. Of a ratio, more is better
-here.""",
+The highest tried rate at which the 99th percentile stayed below the limit, and the lowest at which it did not; the
+ceiling is in between. Without a second figure, no rate that the load can produce was too high. Here a higher ratio is
+better.""",
     "wire": f"""\
 Bytes in the TCP streams of both sides, framing included: to the server the message, from it the delivery and the
 acknowledgement. A call is {CALL_MESSAGES} messages, set-up not counted; 1 kB is 1,000 bytes. Shown is the setting with
 fewest in flight: with more, a protocol may put several messages into one frame.""",
     "sessions": """\
-Sessions connect and announce, a room each, and stay idle. Memory is what the server's resident set grew by, over the
-number of sessions; 1 KiB is 1,024 bytes. Ratios are to the baseline of the same protocol: `ws`, `grpc-js`, and
-`grpc.aio` for `sigbridge-grpcio`.""",
+Sessions connect and announce, a room each, and stay idle. Memory is the growth of the server's resident set per
+session; 1 KiB is 1,024 bytes. Ratios are to the baseline of the same protocol: `ws`, `grpc-js`, and
+`grpc.aio` for `sigbridge-grpcio`. Those of `sigbridge-resumable` are then cut, and resume. Their
+ratios are to `sigbridge`, and a resume's to its set-up.""",
     "join": """\
-One peer joins a room full of sessions: from its announce until the last of them has heard of it.""",
+One peer joins a room full of sessions: the time from its announce until the last of them has the event.""",
     "storm": """\
-So many sessions connect and announce at once, a room each, as when a proxy restarts: until the last has its
-acknowledgement. A pair of the same protocol, which is there already, signals meanwhile, in an open loop.
+The given number of sessions connect and announce at once, a room each, as when a proxy restarts: the time until the
+last has its response. Meanwhile an existing pair of the same protocol signals in an open loop.
 
-The kernel drops those that find the queue of a listening socket full; these try again after a second, then three.""",
+The kernel drops connections for which the queue of a listening socket is full; these retry after a second, then
+three.""",
     "whole-call": """\
 From the first announce to the last candidate: both announce, offer, answer, eight candidates from each side. Ratios are
 those of CPU per relay.""",
@@ -215,12 +222,12 @@ that is joined above.""",
 Latency of pairs of one peer on each protocol, while somebody sends offers of 32 kB without end to two others, one on
 each protocol, that read them (*reading*) or nothing (*stalled*), or while there are no such two (*none*).""",
     "echo": """\
-The load against a bare echo in C: what it can do at most, and what it costs itself.""",
+The load against a bare echo in C: its greatest rate, and its own cost.""",
     "without-io": """\
-Hub and codecs alone, without sockets: decode, route, encode reply and event. The share is of the CPU per relay above,
-with most in flight; the rest is the event loop, the sockets and the kernel.""",
+Hub and codecs alone, without sockets: decode, route, encode response and event. The share is of the CPU per relay
+above, with most in flight; the rest is the event loop, the sockets and the kernel.""",
 }
-"""What each section measured, and how; a blank line between paragraphs."""
+"""Explanations of what each section measured, and how; a blank line between paragraphs."""
 
 _HEADERS = f"""\
 A call of gRPC begins with the headers of {USUAL}'s client, everywhere but where others are named; plain headers are
@@ -228,6 +235,7 @@ literals of the fields that are needed, which nothing compresses."""
 
 
 def _machine(run: Run) -> dict[str, str]:
+    """Returns the machine and the versions of a run, as texts."""
     return {
         "machine": ", ".join(f"{name} {value}" for name, value in run.machine.items()) or "not recorded",
         "versions": ", ".join(f"{name} {value}" for name, value in run.versions.items()) or "not recorded",
@@ -235,6 +243,7 @@ def _machine(run: Run) -> dict[str, str]:
 
 
 def _facts(run: Run) -> dict[str, str]:
+    """Returns the facts of a run by name: when, of which commit, where, with which options."""
     options = (f"{name} {_option(value)}" for name, value in run.options.items())
     return {
         "Began": run.run or "not recorded",
@@ -245,6 +254,7 @@ def _facts(run: Run) -> dict[str, str]:
 
 
 def _option(value: str | float | list[str] | None) -> str:
+    """Returns the value of an option as text: a flag is yes or no, and one that is not given is `NOTHING`."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):
@@ -258,7 +268,7 @@ def _option(value: str | float | list[str] | None) -> str:
 
 
 def sections(records: Sequence[Record]) -> list[Section]:
-    """The sections of one run; of what was not measured there is none."""
+    """Returns the sections of one run; none of what was not measured."""
     found = figures.figures(records)
     made = (
         _cpu(found),
@@ -290,7 +300,7 @@ def _amounts(head: str, *, at: int = 0) -> Column:
 
 
 def _value(found: Figures, measure: Measure, head: str | None = None, *, digits: int = 3) -> Column:
-    """A column of medians and ranges."""
+    """Returns a column of medians and ranges."""
 
     def cell(key: Key) -> str:
         of = spread(found, measure, key)
@@ -300,7 +310,7 @@ def _value(found: Figures, measure: Measure, head: str | None = None, *, digits:
 
 
 def _ratio(found: Figures, measure: Measure, head: str = "ratio to baseline") -> Column:
-    """A column of ratios to the baseline."""
+    """Returns a column of ratios to the baseline."""
 
     def cell(key: Key) -> str:
         rounds = ratio_in_report(found, Cell(measure, key)) if Cell(measure, key) in found else {}
@@ -310,7 +320,7 @@ def _ratio(found: Figures, measure: Measure, head: str = "ratio to baseline") ->
 
 
 def _share(found: Figures, measure: Measure, head: str) -> Column:
-    """A column of shares in percent, without their ranges."""
+    """Returns a column of shares in per cent, without their ranges."""
 
     def cell(key: Key) -> str:
         of = spread(found, measure, key)
@@ -320,13 +330,13 @@ def _share(found: Figures, measure: Measure, head: str) -> Column:
 
 
 def _section(name: str, title: str, tables: Sequence[Table], came_of_it: str = "") -> Section:
-    """A section with its words; of its tables those that have rows."""
-    says = [_one_line(text) for text in _SAYS[name].split("\n\n")]
-    return Section(name, title, says, [each for each in tables if each.rows], _one_line(came_of_it))
+    """Returns a section with its words; of its tables those that have rows."""
+    says = [one_line(text) for text in _SAYS[name].split("\n\n")]
+    return Section(name, title, says, [each for each in tables if each.rows], one_line(came_of_it))
 
 
 def _worst(found: Figures, measure: Measure) -> Callable[[Key], str]:
-    """The most of all rounds, alone."""
+    """Returns the function that shows the largest value of all rounds."""
 
     def cell(key: Key) -> str:
         of = spread(found, measure, key)
@@ -344,7 +354,7 @@ def _rows(caption: str, rows: Sequence[Key], words: Sequence[Column], values: Se
 def _by_message(
     found: Figures, measures: tuple[Measure, ...], words: Sequence[Column], values: Sequence[Column]
 ) -> list[Table]:
-    """A table for each message and each setting."""
+    """Returns a table of given columns for each message and setting."""
     everything = keys(found, *measures)
     made = []
     for message, amounts in dict.fromkeys((key.message, key.amounts) for key in everything):
@@ -358,7 +368,10 @@ def _message_text(message: str) -> str:
 
 
 def _cpu(found: Figures) -> Section:
+    """Returns the section on CPU per relay."""
+
     def limit(key: Key) -> str:
+        """Returns which of server and load was busy all the time, thus limited the figure."""
         server, load = (spread(found, measure, key) for measure in (figures.SERVER_BUSY, figures.LOAD_BUSY))
         busy = {"server": server.median if server else 0.0, "load": load.median if load else 0.0}
         most = max(busy, key=lambda name: busy[name])
@@ -379,6 +392,7 @@ def _cpu(found: Figures) -> Section:
 
 
 def _latency(found: Figures) -> Section:
+    """Returns the section on latency against rate."""
     everything = keys(found, figures.P50, order=figures.by_way)
     values = (
         _value(found, figures.P50, "p50", digits=2),
@@ -397,6 +411,7 @@ def _latency(found: Figures) -> Section:
 
 
 def _ceiling(found: Figures) -> Section:
+    """Returns the section on the highest rate that keeps latency below a limit."""
     everything = keys(found, figures.KEPT)
     made = []
     for message, amounts in dict.fromkeys((key.message, key.amounts) for key in everything):
@@ -412,7 +427,11 @@ def _ceiling(found: Figures) -> Section:
 
 
 def _wire(found: Figures) -> Section:
+    """Returns the section on bytes on the wire."""
+
     def per_call(measure: Measure) -> Callable[[Key], str]:
+        """Returns the function that computes a measure's cell for a whole call."""
+
         def cell(key: Key) -> str:
             of = spread(found, measure, key) if key.message == "call" else None
             return of.text(CALL_MESSAGES / 1e3, 4) if of else ""
@@ -436,12 +455,14 @@ def _wire(found: Figures) -> Section:
 
 
 def _sessions(found: Figures) -> Section:
+    """Returns the section on memory, set-up and resume of sessions."""
     memory = (_value(found, figures.MEMORY, "memory per session"), _ratio(found, figures.MEMORY))
     set_up = (
         _value(found, figures.SET_UPS, "set-ups"),
         _value(found, figures.SET_UP_CPU, "CPU per set-up"),
         _ratio(found, figures.SET_UP_CPU, "CPU, ratio to baseline"),
     )
+    resume = (_value(found, figures.RESUME_CPU, "CPU per resume"), _ratio(found, figures.RESUME_CPU, "in set-ups"))
     rows = keys(found, figures.SET_UPS, order=figures.by_protocol)
     words = (_amounts("sessions"), _PROTOCOL, _SERVER)
     with_headers = (_amounts("sessions"), _SESSION, _SERVER)
@@ -449,11 +470,13 @@ def _sessions(found: Figures) -> Section:
     tables = [
         _rows("Memory of an idle session", with_memory, words, memory),
         _rows("Setting one up", rows, with_headers, set_up),
+        _rows("Coming back", keys(found, figures.RESUME_CPU, order=figures.by_protocol), words, resume),
     ]
     return _section("sessions", "Sessions", tables, _HEADERS if any(key.message for key in rows) else "")
 
 
 def _join(found: Figures) -> Section:
+    """Returns the section on joining a full room."""
     values = (
         _value(found, figures.JOIN_TIME, "until the last one knows"),
         _ratio(found, figures.JOIN_TIME, "time ratio"),
@@ -465,6 +488,7 @@ def _join(found: Figures) -> Section:
 
 
 def _storm(found: Figures) -> Section:
+    """Returns the section on a storm of connections."""
     values = (
         _value(found, figures.STORM_TIME, "until the last one is in"),
         _value(found, figures.STORM_P50, "p50 of the pair"),
@@ -477,6 +501,7 @@ def _storm(found: Figures) -> Section:
 
 
 def _whole_call(found: Figures) -> Section:
+    """Returns the section on the time that a whole call takes."""
     values = (
         _value(found, figures.CALL_P50, "p50"),
         _ratio(found, figures.CALL_P50, "p50 ratio"),
@@ -488,9 +513,10 @@ def _whole_call(found: Figures) -> Section:
 
 
 def _ratio_to(found: Figures, measure: Measure, message: str) -> Column:
-    """A column of ratios to the same with another `message`."""
+    """Returns a column of ratios to the same key with another `message`."""
 
     def cell(key: Key) -> str:
+        """Returns the ratio of one figure to that of the same key with the other message."""
         others = found.get(Cell(measure, key._replace(message=message)), {})
         rounds = found[Cell(measure, key)]
         ratios = {at: value / others[at] for at, value in rounds.items() if others.get(at, 0) > 0}
@@ -500,6 +526,7 @@ def _ratio_to(found: Figures, measure: Measure, message: str) -> Column:
 
 
 def _disturbance(found: Figures) -> Section:
+    """Returns the section on latency beside a client that misbehaves."""
     values = (
         _value(found, figures.DISTURBED_P50, "p50"),
         _value(found, figures.DISTURBED_P99, "p99"),
@@ -511,6 +538,7 @@ def _disturbance(found: Figures) -> Section:
 
 
 def _stall(found: Figures) -> Section:
+    """Returns the section on latency beside peers that do not read."""
     values = (
         _value(found, figures.STALLED_P50, "p50"),
         _value(found, figures.STALLED_P99, "p99"),
@@ -523,6 +551,7 @@ def _stall(found: Figures) -> Section:
 
 
 def _echo(found: Figures) -> Section:
+    """Returns the section on how much the load itself can do."""
     rows = keys(found, figures.ECHOES)
     values = (_value(found, figures.ECHOES, "echoes"), _value(found, figures.ECHO_CPU))
     says = ""
@@ -544,9 +573,11 @@ with {number(relays[fastest])} ({way_text(fastest.way)}, {fastest.message},
 
 
 def _without_io(found: Figures) -> Section:
+    """Returns the section on CPU per relay without I/O."""
     with_io = keys(found, figures.CPU)
 
     def share(key: Key) -> str:
+        """Returns which share of the CPU per relay with I/O the one without it is."""
         same = [other for other in with_io if other._replace(amounts=()) == key]
         if not same:
             return ""
@@ -559,142 +590,3 @@ def _without_io(found: Figures) -> Section:
     rows = keys(found, figures.WITHOUT_IO)
     words = (("message", lambda key: key.message), _WAY, _SERVER)
     return _section("without-io", "Without I/O", [_rows("", rows, words, values)])
-
-
-# Rendering.
-
-
-def terminal_text(text: str) -> str:
-    """A paragraph in lines of at most 100 columns, without Markdown's marks."""
-    return "\n".join(textwrap.wrap(re.sub(r"[`*]", "", text), 100, subsequent_indent="  ", break_on_hyphens=False))
-
-
-def terminal_table(of: Table) -> str:
-    """A table in plain text, of at most 120 columns: what is too wide is broken into lines within its column."""
-    gap = 2
-    columns = [[head, *(row[at] for row in of.rows)] for at, head in enumerate(of.head)]
-    least = [max(len(word) for text in column for word in text.split() or [""]) for column in columns]
-    # Heads are broken first, to what their figures need; then whatever column is widest gives way.
-    body = [max([0, *map(len, column[1:])]) for column in columns]
-    widths = [max(needed, word, min(len(head), 14)) for needed, word, head in zip(body, least, of.head, strict=True)]
-    while sum(widths) + gap * (len(widths) - 1) > WIDTH:
-        breakable = [at for at in range(len(widths)) if widths[at] > least[at]]
-        # Words that are longer than the room for them are cut into pieces.
-        room = [at for at in breakable if widths[at] > body[at]] or breakable or list(range(len(widths)))
-        widths[max(room, key=lambda at: widths[at])] -= 1
-
-    def lines(cells: Sequence[str]) -> list[str]:
-        wrapped = [
-            textwrap.wrap(cell, width, break_on_hyphens=False) for cell, width in zip(cells, widths, strict=True)
-        ]
-        made = []
-        for at in range(max(map(len, wrapped))):
-            pieces = [cell[at] if at < len(cell) else "" for cell in wrapped]
-            made.append(
-                (" " * gap)
-                .join(
-                    piece.ljust(widths[column]) if column < of.words else piece.rjust(widths[column])
-                    for column, piece in enumerate(pieces)
-                )
-                .rstrip()
-            )
-        return made
-
-    ruled = (" " * gap).join("-" * width for width in widths)
-    shown = [*lines(of.head), ruled]
-    above: Sequence[str] = ()
-    for row in of.rows:
-        repeated = 0
-        while repeated < min(of.words - 1, len(above)) and row[repeated] == above[repeated]:
-            repeated += 1
-        shown += lines([*[""] * repeated, *row[repeated:]])
-        above = row
-    return "\n".join([*([of.caption] if of.caption else []), *shown])
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _markdown_list(facts: dict[str, str]) -> str:
-    return "\n".join(f"- {name}: {_one_line(value)}" for name, value in facts.items())
-
-
-def _markdown_table(of: Table) -> str:
-    def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(_one_line(cell).replace("|", r"\|") for cell in cells) + " |"
-
-    marks = ["---" if at < of.words else "---:" for at in range(len(of.head))]
-    return "\n".join([row(of.head), f"|{'|'.join(marks)}|", *(row(cells) for cells in of.rows)])
-
-
-def _html_text(text: str) -> str:
-    shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
-    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", shown)
-
-
-def _html_table(of: Table) -> str:
-    def cells(row: Sequence[str]) -> str:
-        made = []
-        for at, cell in enumerate(row):
-            if at < of.words:
-                made.append(f'<th scope="row">{escape(cell)}</th>')
-            else:
-                made.append(f"<td>{escape(cell)}</td>")
-        return "".join(made)
-
-    head = "".join(
-        f'<th scope="col"{"" if at < of.words else " class=figure"}>{escape(text)}</th>'
-        for at, text in enumerate(of.head)
-    )
-    rows = "\n".join(
-        f"<tr{' class=ours' if any(cell in OURS for cell in row[: of.words]) else ''}>{cells(row)}</tr>"
-        for row in of.rows
-    )
-    caption = f"<caption>{escape(of.caption)}</caption>" if of.caption else ""
-    label = escape(of.caption or ", ".join(of.head))
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>{caption}'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
-    )
-
-
-_PAGE_STYLE = f"""
-:root {{
-  color-scheme: light dark;
-  --ground: #ffffff; --ink: #1f2328; --quiet: #57606a; --rule: #d8dde3; --shade: #f4f6f8; --link: #0a58a8;
-}}
-@media (prefers-color-scheme: dark) {{
-  :root {{
-    --ground: #12161c; --ink: #e6e9ee; --quiet: #a3adb8; --rule: #343b45; --shade: #1b2129; --link: #7fbdf5;
-  }}
-}}
-* {{ box-sizing: border-box; }}
-body {{
-  margin: 0 auto; padding: 1.5rem clamp(1rem, 4vw, 3rem) 4rem; max-width: 74rem;
-  background: var(--ground); color: var(--ink); font: 1rem/1.55 {plots.FONT};
-}}
-h1 {{ font-size: 1.9rem; line-height: 1.2; margin: 0 0 .5rem; }}
-h2 {{ font-size: 1.35rem; margin: 2.75rem 0 .5rem; padding-top: .75rem; border-top: 1px solid var(--rule); }}
-h3 {{ font-size: 1.05rem; margin: 1.5rem 0 .25rem; }}
-p, dl, li {{ max-width: 46rem; }}
-a {{ color: var(--link); }}
-nav ul {{ display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; margin: 1rem 0 0; padding: 0; }}
-nav li {{ max-width: none; }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.25rem; }}
-dt {{ color: var(--quiet); }}
-dd {{ margin: 0; overflow-wrap: anywhere; }}
-code {{ font-size: .92em; }}
-figure {{ margin: 1.25rem 0; }}
-.scroll {{ overflow-x: auto; }}
-.scroll:focus-visible, a:focus-visible {{ outline: 2px solid var(--link); outline-offset: 2px; }}
-.plot {{ display: block; width: 100%; max-width: 60rem; height: auto; min-width: 40rem; }}
-table {{ border-collapse: collapse; margin: 1rem 0 1.5rem; font-size: .9rem; font-variant-numeric: tabular-nums; }}
-caption {{ text-align: left; font-weight: 600; padding: .25rem 0; }}
-th, td {{ padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); text-align: left; white-space: nowrap; }}
-thead th {{ color: var(--quiet); font-weight: 500; white-space: normal; vertical-align: bottom; }}
-tbody th {{ font-weight: 400; }}
-td, .figure {{ text-align: right; padding: .3rem 0 .3rem 1rem; }}
-.ours {{ background: var(--shade); }}
-@media (max-width: 34rem) {{ dl {{ grid-template-columns: 1fr; }} dd {{ margin-bottom: .5rem; }} }}
-""".strip()

@@ -138,7 +138,7 @@ class Bench:
     """Stands for the subjects that have no command."""
 
     def phases(self, names: Sequence[str]) -> list[Phase]:
-        """Returns the phases of these measurements, the echo before all; without those that have no cells here."""
+        """Returns the phases of the measurements asked for, the echo first; without those that have no cells here."""
         profile = self.profile
         relay = profile.messages * 7e-5 + 0.02
         tries = 8 * profile.ceiling_seconds
@@ -158,7 +158,10 @@ class Bench:
         return [phase for phase in phases if phase.cells and phase.name in ("echo", *names)]
 
     def records(self, phases: Sequence[Phase]) -> Iterator[Record]:
-        """Measures; yields each record as it is made. Raises LoadError where something goes wrong on the way."""
+        """Measures, and yields each record as it is made.
+
+        :raises LoadError: if a server or the load fails
+        """
         progress = Progress(sum(len(each.cells) * self.profile.rounds[each.name] * each.seconds for each in phases))
         try:
             for phase in phases:
@@ -167,6 +170,8 @@ class Bench:
             progress.end()
 
     def _records_of(self, phase: Phase, progress: Progress) -> Iterator[Record]:
+        """Yields the records of one phase, round by round, and tells how far it is."""
+
         def say(text: str) -> None:
             progress.say(f"{phase.name}: {text}")
 
@@ -181,14 +186,17 @@ class Bench:
     # Which cells there are.
 
     def _ways(self, subject: Subject) -> tuple[str, ...]:
-        """The pairings where a figure takes seconds: all of the first server's, of the others the unmixed ones."""
+        """Returns the pairings that are measured where a figure takes seconds.
+
+        These are all of the first server's, and of the others the unmixed ones.
+        """
         return tuple(way for way in subject.pairings if self._is_main(subject) or _is_unmixed(way))
 
     def _is_main(self, subject: Subject) -> bool:
         return subject.name == "sigbridge" or not subject.command
 
     def _talkers(self) -> list[Subject]:
-        return [subject for subject in self.subjects if not subject.offers_only]
+        return [subject for subject in self.subjects if not (subject.offers_only or subject.resumable)]
 
     def _without_io_cells(self) -> list[Cell]:
         ours = [subject for subject in self.subjects if subject.name == "sigbridge"][:1]
@@ -196,6 +204,7 @@ class Bench:
         return [Cell(subject, way, message) for subject in ours for way in ways for message in ("offer", "candidate")]
 
     def _cpu_cells(self) -> list[Cell]:
+        """Returns what is measured of CPU: each message, number in flight, server and pairing."""
         return [
             Cell(subject, way, message, in_flight)
             for message in ("offer", "candidate", "call")
@@ -206,6 +215,7 @@ class Bench:
         ]
 
     def _latency_cells(self) -> list[Cell]:
+        """Returns what is measured of latency: each rate, server and pairing."""
         return [
             Cell(subject, way, "call", rate)
             for rate in self.profile.rates
@@ -217,6 +227,7 @@ class Bench:
         return [Cell(subject, way, "call") for subject in self._talkers() for way in self._ways(subject)]
 
     def _session_cells(self) -> list[Cell]:
+        """Returns what is measured of sessions: each server, protocol and kind of headers."""
         return [
             Cell(subject, protocol, headers)
             for subject in self.subjects
@@ -227,12 +238,13 @@ class Bench:
         ]
 
     def _headers(self, subject: Subject, protocol: Protocol) -> tuple[Client | Literal[""], ...]:
-        """Returns the clients whose headers begin calls: all with the first server, and the usual one with others."""
+        """Returns the kinds of headers that begin calls: all for the first server, the usual one for others."""
         if protocol != "grpc":
             return ("",)
         return CLIENTS if self._is_main(subject) else (USUAL,)
 
     def _join_cells(self) -> list[Cell]:
+        """Returns what is measured of joining: each main server and protocol, and the floor."""
         return [
             Cell(subject, protocol)
             for subject in self.subjects
@@ -249,6 +261,7 @@ class Bench:
         return [Cell(subject, way) for subject in self._talkers() for way in self._ways(subject)]
 
     def _disturbed_cells(self) -> list[Cell]:
+        """Returns what is measured beside clients that misbehave: each server, pairing and kind of misbehaviour."""
         return [
             Cell(subject, way, by, self.profile.disturbed_rate)
             for subject in self.subjects
@@ -260,6 +273,10 @@ class Bench:
         ]
 
     def _stall_cells(self) -> list[Cell]:
+        """Returns what is measured beside peers that do not read.
+
+        It is each main server that speaks both protocols, with each kind of listeners.
+        """
         return [
             Cell(subject, "grpc-websocket", listeners, self.profile.disturbed_rate)
             for subject in self.subjects
@@ -273,13 +290,14 @@ class Bench:
         return {"run": self.run, "server": cell.subject.name, "round": number}
 
     def _start(self, stack: ExitStack, subject: Subject) -> Server:
+        """Starts a server until the stack ends, or returns the one that was already running."""
         if subject.command:
             return stack.enter_context(StartedServer(subject, self.cores.server))
         assert self.attached is not None
         return self.attached
 
     def _started(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> tuple[Load, dict[str, Server]]:
-        """Starts the load, and every server of these cells; returns it, and these by name."""
+        """Starts the load and every server of these cells; returns the load, and the servers by name."""
         servers: dict[str, Server] = {}
         for cell in cells:
             if cell.subject.name not in servers:
@@ -290,7 +308,7 @@ class Bench:
     def _connected(
         self, stack: ExitStack, cells: Sequence[Cell], say: Say
     ) -> tuple[Load, dict[str, Server], dict[tuple[str, str], Pairs]]:
-        """Starts the same, and connects pairs for each pairing of each server; returns these, too."""
+        """Starts load and servers, and connects pairs for each pairing of each server; returns all three."""
         load, servers = self._started(stack, cells, say)
         pairs: dict[tuple[str, str], Pairs] = {}
         for cell in cells:
@@ -304,7 +322,7 @@ class Bench:
     def _warmed(
         self, pairs: Mapping[tuple[str, str], Pairs], servers: Mapping[str, Server], cells: Sequence[Cell], say: Say
     ) -> None:
-        """Lets each pairing of each server relay enough that nothing of it is new."""
+        """Lets each pairing of each server relay messages, so that nothing is done for the first time later."""
         for cell in dict.fromkeys(cell._replace(setting=0.0) for cell in cells):
             say(f"warming up {cell}")
             with _naming(cell, servers[cell.subject.name]):
@@ -312,6 +330,7 @@ class Bench:
                     pairs[cell.subject.name, cell.way].run(_message(cell), in_flight, self.profile.warm_up // 2)
 
     def _echo(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        """Begins the measurement of how much the load itself can do."""
         _, servers, pairs = self._connected(stack, cells, say)
 
         def measure(cell: Cell, number: int) -> Record:
@@ -321,7 +340,10 @@ class Bench:
         return measure
 
     def _without_io(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        """Begins the measurement of the CPU per relay without I/O."""
+
         def measure(cell: Cell, number: int) -> Record:
+            """Measures one cell once."""
             message = cast(Literal["offer", "candidate"], cell.message)
             return measurements.without_io(
                 self.cores.server, self._mark(cell, number), cell.way, message, self.profile.without_io
@@ -336,7 +358,7 @@ class Bench:
         say: Say,
         take: Callable[[Cell, Pairs, Server, Mark], Record],
     ) -> Measure:
-        """Measures each cell between pairs that are connected and warm; `take` makes its record."""
+        """Connects and warms up pairs, and returns a measure that has `take` make a record between them."""
         _, servers, pairs = self._connected(stack, cells, say)
         self._warmed(pairs, servers, cells, say)
 
@@ -348,19 +370,26 @@ class Bench:
         return measure
 
     def _cpu(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        """Begins the measurement of CPU per relay."""
+
         def take(cell: Cell, pairs: Pairs, server: Server, mark: Mark) -> Record:
             return measurements.cpu(pairs, server, mark, _message(cell), int(cell.setting), self.profile.messages)
 
         return self._on_pairs(stack, cells, say, take)
 
     def _latency(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        """Begins the measurement of latency against rate."""
+
         def take(cell: Cell, pairs: Pairs, _: Server, mark: Mark) -> Record:
             return measurements.latency(pairs, mark, _message(cell), cell.setting, self.profile.pace_seconds)
 
         return self._on_pairs(stack, cells, say, take)
 
     def _ceiling(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        """Begins the search for the highest rate that keeps latency below a limit."""
+
         def take(cell: Cell, pairs: Pairs, _: Server, mark: Mark) -> Record:
+            """Measures one cell once."""
             return measurements.ceiling(
                 pairs,
                 mark,
@@ -374,6 +403,8 @@ class Bench:
         return self._on_pairs(stack, cells, say, take)
 
     def _sessions(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        """Begins the measurement of sessions, each at a new server."""
+
         # A process that has had sessions before has memory to spare for others.
         def take(cell: Cell, load: Load, server: Server, mark: Mark) -> Record:
             way, headers = cast(Protocol, cell.way), cast(Client, cell.message or USUAL)
@@ -382,6 +413,7 @@ class Bench:
         return self._on_new_servers(say, take)
 
     def _join(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        """Begins the measurement of joining a full room: starts servers, and fills a room of each."""
         load, servers = self._started(stack, cells, say)
         crowds: dict[Cell, Crowd] = {}
         for cell in cells:
@@ -397,6 +429,8 @@ class Bench:
         return measure
 
     def _storm(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        """Begins the measurement of a storm of connections, each at a new server."""
+
         # As after a restart: nothing is left of others.
         def take(cell: Cell, load: Load, server: Server, mark: Mark) -> Record:
             profile = self.profile
@@ -405,9 +439,10 @@ class Bench:
         return self._on_new_servers(say, take)
 
     def _on_new_servers(self, say: Say, take: Callable[[Cell, Load, Server, Mark], Record]) -> Measure:
-        """Measures each cell on a server that nobody has used, with a load of its own."""
+        """Returns a measure that starts a server and a load of its own for each cell."""
 
         def measure(cell: Cell, number: int) -> Record:
+            """Measures one cell once, at a server started for it."""
             with ExitStack() as own:
                 load, servers = self._started(own, [cell], say)
                 server = servers[cell.subject.name]
@@ -417,6 +452,7 @@ class Bench:
         return measure
 
     def _calls(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        """Begins the measurement of whole calls: starts servers, and warms up a pair at each."""
         load, servers = self._started(stack, cells, say)
         pairs: dict[Cell, Pairs] = {}
         for cell in cells:
@@ -433,6 +469,7 @@ class Bench:
         return measure
 
     def _disturbance(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        """Begins the measurement beside clients that misbehave: connects pairs, and fills rooms with the clients."""
         load, servers, pairs = self._connected(stack, cells, say)
         self._warmed(pairs, servers, cells, say)
         attackers: dict[str, Attackers] = {}
@@ -441,6 +478,7 @@ class Bench:
             attackers[name] = Attackers(load, server, self.profile.room)
 
         def measure(cell: Cell, number: int) -> Record:
+            """Measures one cell once."""
             server = servers[cell.subject.name]
             with _naming(cell, server):
                 return measurements.disturbance(
@@ -455,6 +493,7 @@ class Bench:
         return measure
 
     def _stall(self, stack: ExitStack, cells: Sequence[Cell], say: Say) -> Measure:
+        """Begins the measurement beside peers that do not read: starts servers, connects and warms up pairs."""
         load, servers = self._started(stack, cells, say)
         pairs: dict[str, Pairs] = {}
         for cell in dict.fromkeys(cell._replace(message="") for cell in cells):
@@ -466,6 +505,7 @@ class Bench:
                 pairs[server.name].run("call", 1, 2 * self.profile.warm_up)
 
         def measure(cell: Cell, number: int) -> Record:
+            """Measures one cell once."""
             server = servers[cell.subject.name]
             with _naming(cell, server):
                 return measurements.stall(
@@ -483,7 +523,7 @@ class Bench:
 
 @contextmanager
 def _naming(cell: Cell, server: Server) -> Iterator[None]:
-    """Names in a LoadError the cell to which it belongs, and says whether its server has ended."""
+    """Adds to a LoadError raised within the cell it belongs to, and whether its server has ended."""
     try:
         yield
     except LoadError as error:
@@ -503,7 +543,7 @@ def _message(cell: Cell) -> Message:
 def begin(
     bench: Bench, left_out: Sequence[str], options: Mapping[str, str | int | float | bool | None | list[str]]
 ) -> Run:
-    """Returns what stands at the head of a run's records."""
+    """Returns the heading of a run's records: when, of which commit, where, with which options."""
     return Run(
         run=bench.run,
         commit=commit(),

@@ -35,7 +35,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
 KINDS: Mapping[Protocol, Kind] = {"grpc": "grpc", "websocket": "ws", "tcp": "tcp"}
-"""How the load speaks each protocol."""
+"""Kind of connection by which the load speaks each protocol."""
 _LISTENING: Mapping[str, Protocol] = {"gRPC listening": "grpc", "WebSocket listening": "websocket"}
 
 
@@ -46,17 +46,19 @@ class Subject(NamedTuple):
     protocols: tuple[Protocol, ...]
     pairings: tuple[str, ...]
     command: tuple[str, ...] = ()
-    """How it is started; empty for one that runs already."""
+    """Command that starts it; empty for one that runs already."""
     environment: tuple[tuple[str, str], ...] = ()
     """Names and values."""
     kind: Kind | None = None
-    """How the load speaks to it, where its protocol does not say that."""
+    """Kind of connection by which the load speaks to it, where its protocol does not say that."""
     tokens: tuple[str, ...] = ()
     """API tokens that it lets in."""
+    resumable: bool = False
+    """True where its sessions ask to be resumable."""
 
     @property
     def offers_only(self) -> bool:
-        """Whether it relays offers and nothing else that the load says."""
+        """True where it relays offers and nothing else that the load says."""
         return self.kind == "peerjs"
 
 
@@ -67,7 +69,8 @@ def pairings(protocols: Sequence[Protocol]) -> tuple[str, ...]:
 
 # What can be started.
 
-NAMES = ("sigbridge", "sigbridge-grpcio", "tcp", "websockets", "grpc.aio", "ws", "grpc-js", "peerjs")
+OURS = ("sigbridge", "sigbridge-resumable", "sigbridge-grpcio")
+NAMES = (*OURS, "tcp", "websockets", "grpc.aio", "ws", "grpc-js", "peerjs")
 NODE_PACKAGES = {"ws": ("ws",), "grpc-js": ("@grpc/grpc-js", "@grpc/proto-loader"), "peerjs": ("peer",)}
 
 _LIMITS = (
@@ -79,7 +82,7 @@ _LIMITS = (
 
 
 def startable(names: Sequence[str]) -> tuple[list[Subject], list[str]]:
-    """The servers of these names that can be started here, and of each other one why not."""
+    """Returns the servers of these names that can be started here, and for each other one why not."""
     found: list[Subject] = []
     left_out: list[str] = []
     for name in names:
@@ -92,7 +95,8 @@ def startable(names: Sequence[str]) -> tuple[list[Subject], list[str]]:
 
 
 def _why_not(name: str) -> str:
-    if name in ("sigbridge", "sigbridge-grpcio"):
+    """Returns why a server cannot be started here; "" if it can."""
+    if name in OURS:
         return ""
     if not BASELINES.is_dir():
         return "baselines are in bench/baselines of a checkout, and this is none"
@@ -106,14 +110,16 @@ def _why_not(name: str) -> str:
 
 
 def node_version(package: str) -> str | None:
-    """The version of a package that is installed for the baselines on Node."""
+    """Returns the version of a package that is installed for the baselines on Node."""
     file = BASELINES / "node_modules" / package / "package.json"
     return str(json.loads(file.read_text(encoding="utf-8"))["version"]) if file.exists() else None
 
 
 def _subject(name: str) -> Subject:
+    """Returns how a server is started and what it can do, by its name."""
     if name.startswith("sigbridge"):
-        return sigbridge_subject(name, "native" if name == "sigbridge" else "grpcio")
+        subject = sigbridge_subject(name, "grpcio" if name == "sigbridge-grpcio" else "native")
+        return subject._replace(resumable=name == "sigbridge-resumable")
     program = {
         "tcp": "tcp_relay.py",
         "websockets": "websockets_relay.py",
@@ -144,7 +150,7 @@ _FROM_HERE = (sys.executable, "-m", "sigbridge_command", "serve")
 
 
 def sigbridge_subject(name: str, engine: str, command: tuple[str, ...] = _FROM_HERE) -> Subject:
-    """Our server with every feature on, which the command starts: that of this environment, if none is given."""
+    """Returns how Sigbridge's server is started with every feature on, by the command given or this environment's."""
     tokens = tuple(secrets.token_urlsafe(24) for _ in range(_TOKENS))
     protocols: tuple[Protocol, ...] = ("grpc", "websocket")
     # From WebSocket to WebSocket both are one and the same program.
@@ -170,7 +176,7 @@ def sigbridge_subject(name: str, engine: str, command: tuple[str, ...] = _FROM_H
 
 
 def bare_echo() -> Subject:
-    """The load's own echo, which speaks the protocol of the floor."""
+    """Returns the load's own echo, which speaks the protocol of the floor."""
     return Subject("echo", ("tcp",), ("tcp-tcp",), (str(build()), "--echo"))
 
 
@@ -185,26 +191,30 @@ class Server(AbstractContextManager["Server"]):
     pid: int | None
 
     def cpu(self) -> float | None:
-        """CPU seconds of its process so far, ended threads included; none where the process cannot be seen."""
+        """Returns CPU seconds of its process so far, ended threads included; none where the process cannot be seen."""
         # The process's CPU clock, as clock_getcpuclockid(3) makes it: nanoseconds, like schedstat of all its threads.
         return None if self.pid is None else time.clock_gettime((~self.pid << 3) | 2)
 
     def resident(self) -> int | None:
-        """Its resident set in bytes; none where the process cannot be seen."""
+        """Returns the bytes of its resident set; None if the process cannot be seen."""
         if self.pid is None:
             return None
         lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
         return int(next(line for line in lines if line.startswith("Rss:")).split()[1]) * 1024
 
     def ended(self) -> str:
-        """How it has ended by itself; empty while it runs, or where that cannot be seen."""
+        """Account of how it ended by itself; empty while it runs, or where that cannot be seen."""
         return ""
 
 
 class StartedServer(Server):
-    """A server of our own, on one core; ended with the context. Raises LoadError where it does not listen."""
+    """A server of our own, on one core; ended with the context."""
 
     def __init__(self, subject: Subject, core: int | None) -> None:
+        """Starts the server's process on a core, and waits until it listens.
+
+        :raises LoadError: if it does not listen in time
+        """
         self.name = subject.name
         # What it logs goes to a file: whoever measures it reads that only where it has failed.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _stop
@@ -221,7 +231,7 @@ class StartedServer(Server):
             raise
 
     def ended(self) -> str:
-        """How it has ended by itself."""
+        """Returns how the server ended by itself, with its last words; "" while it runs."""
         try:
             code = self._process.wait(0.5)
         except subprocess.TimeoutExpired:
@@ -236,6 +246,10 @@ class StartedServer(Server):
         self._stop()
 
     def _listening(self, subject: Subject) -> dict[Protocol, Endpoint]:
+        """Waits until the server has printed where it listens, and returns its endpoints by protocol.
+
+        :raises LoadError: if it ends, or has not printed all of them in time
+        """
         assert self._process.stdout is not None
         pipe = self._process.stdout.fileno()
         give_up = time.monotonic() + START_SECONDS
@@ -253,10 +267,11 @@ class StartedServer(Server):
                 if protocol is not None:
                     host, _, port = address.rpartition(":")
                     kind = subject.kind or KINDS[protocol]
-                    found[protocol] = Endpoint(kind, host, int(port), subject.tokens)
+                    found[protocol] = Endpoint(kind, host, int(port), subject.tokens, resumable=subject.resumable)
         return found
 
     def _stop(self) -> None:
+        """Ends the server's process, by force if it takes too long."""
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""What a relay costs without sockets: hub and codecs alone, by the functions that the wires call, all features on.
+"""Cost of a relay without sockets: hub and codecs alone, by the functions that the wires call, all features on.
 
 Runs as a process of its own, so that it can have the server's core and a heap of its own:
 `python -m sigbridge_bench.without_io PAIRING MESSAGE MESSAGES WARM_UP` prints CPU seconds.
@@ -29,9 +29,12 @@ Receive = Callable[[bytes, Instant], object]
 
 
 def measure(pairing: str, message: str, messages: int, warm_up: int) -> float:
-    """CPU seconds for so many relays: decoded, routed, reply and event encoded and taken out of their outboxes.
+    """Returns CPU seconds for so many relays, without I/O.
 
-    Raises ValueError where it is asked for what is no pairing or message.
+    Each is decoded, routed, its reply and event encoded and taken out of their outboxes.
+
+    :raises ValueError: if the pairing or the message does not exist.
+    :raises RuntimeError: if a message is not relayed, or a session ends.
     """
     hub = Hub(
         Settings(rate_per_second=1e6, rate_burst=10**6, auth_tokens=(_TOKEN,)),
@@ -58,6 +61,10 @@ def measure(pairing: str, message: str, messages: int, warm_up: int) -> float:
 
 
 def _relay(receive: Receive, data: bytes, replies: Outbox, events: Outbox, messages: int) -> None:
+    """Relays one message so many times, without I/O.
+
+    :raises RuntimeError: if one of them brings other than one response and one event.
+    """
     for _ in range(messages):
         receive(data, read_clock())
         if len(replies.take(_WRITE_BYTES)) != 1 or len(events.take(_WRITE_BYTES)) != 1:
@@ -65,7 +72,7 @@ def _relay(receive: Receive, data: bytes, replies: Outbox, events: Outbox, messa
 
 
 def _end(hub: Hub, protocol: str) -> tuple[Receive, Outbox]:
-    """A session: what its wire gives a message to, and its outbox."""
+    """Makes a session of one protocol; returns the function that receives its messages, and its outbox."""
     now = read_clock()
     identity = StaticTokens((_TOKEN,)).authenticate(Credentials(token=_TOKEN), now)
     caller = Caller(identity, "127.0.0.1")
