@@ -12,14 +12,26 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+import resuming_mutants  # noqa: F401 — adds its own
 import time_limits
 from mutants import mutated
-from sigbridge import Announce, Answer, Authenticate, Capabilities, Disconnect, IceCandidate, ListPeers, Offer
+from sigbridge import (
+    Announce,
+    Answer,
+    Authenticate,
+    Capabilities,
+    Disconnect,
+    GetIceServers,
+    IceCandidate,
+    ListPeers,
+    Offer,
+)
 from sigbridge import HealthCheck as AskHealth
 from sigbridge_bench.progress import Progress
 from sigbridge_compat.deferred import SelfCompletingDeferral
 from sigbridge_compat.identities import BAD_TOKEN, token_of
-from sigbridge_compat.scripts import CLIENTS, Close, Script, Send, play
+from sigbridge_compat.scripts import CLIENTS, Close, ComeBack, Interrupt, Lose, Repeat, Script, Send, play
+from sigbridge_compat.ways import DOTTED
 from sigbridge_compat.worlds import World, bare_hub, running_server, started_server
 
 FEW_SCRIPTS = 60
@@ -37,32 +49,48 @@ sdps = st.sampled_from(("v=0\r\n", "v=0\r\n", "\x00 é 👋 \u2028\n", "s=1", ""
 candidates = st.sampled_from(("", "candidate:1", "candidate:2 \u2028", "x" * 4097))
 offer_ids = st.sampled_from(("", "", "#1", "#1", "#2", "#3", "a_b_1", "x" * 1001))
 rooms = st.sampled_from(("0", "0", "0", "0", "1"))
-capabilities = st.builds(
-    Capabilities,
-    st.booleans(),
-    st.booleans(),
-    st.booleans(),
-    st.sampled_from(({}, {"screen_share": True}, {"n": 1.0, "l": [None, "é"]})),
-)
 
-requests = st.one_of(
-    st.builds(Offer, targets, sdps, st.sampled_from(("", "offer", "offer", "answer"))),
-    st.builds(Answer, targets, sdps, st.sampled_from(("", "answer", "pranswer", "offer")), offer_ids),
-    st.builds(
-        IceCandidate,
-        targets,
-        candidates,
-        st.sampled_from((None, "", "0")),
-        st.sampled_from((None, 0, 4294967295)),
-        st.sampled_from((None, "", "ufrag")),
-        offer_ids,
-    ),
-    st.builds(Disconnect, targets, offer_ids),
-    st.builds(Announce, targets, capabilities, st.sampled_from(({}, {"name": "é\x00"}, {"b": "1", "a": ""})), rooms),
-    st.builds(
-        ListPeers, st.sampled_from((None, "0", "1")), st.sampled_from((0, 1, 2)), st.sampled_from(("", "", "garbage"))
-    ),
-)
+
+def requests_of(extensions, last_index):
+    """Requests, with these extensions of capabilities and this last index of a media section."""
+    capabilities = st.builds(
+        Capabilities,
+        st.booleans(),
+        st.booleans(),
+        st.booleans(),
+        st.sampled_from(({}, {"screen_share": True}, *extensions)),
+    )
+    return st.one_of(
+        st.builds(Offer, targets, sdps, st.sampled_from(("", "offer", "offer", "answer"))),
+        st.builds(Answer, targets, sdps, st.sampled_from(("", "answer", "pranswer", "offer")), offer_ids),
+        st.builds(
+            IceCandidate,
+            targets,
+            candidates,
+            st.sampled_from((None, "", "0")),
+            st.sampled_from((None, 0, last_index)),
+            st.sampled_from((None, "", "ufrag")),
+            offer_ids,
+        ),
+        st.builds(Disconnect, targets, offer_ids),
+        st.builds(
+            Announce, targets, capabilities, st.sampled_from(({}, {"name": "é\x00"}, {"b": "1", "a": ""})), rooms
+        ),
+        st.builds(
+            ListPeers,
+            st.sampled_from((None, "0", "1")),
+            st.sampled_from((0, 1, 2)),
+            st.sampled_from(("", "", "garbage")),
+        ),
+    )
+
+
+REQUESTS = {
+    False: requests_of(({"n": 1.0, "l": [None, "é"]},), 4294967295),
+    # What is beyond this the dialect has no words for.
+    True: requests_of(({"é": True, "": True},), 65535),
+}
+"""Requests, by whether a client speaks the dotted dialect."""
 tokens = st.sampled_from(
     (
         # None ends a session: what follows would depend on who notices first. All may list, which proves what has come.
@@ -77,29 +105,87 @@ tokens = st.sampled_from(
     )
 )
 clients = st.integers(0, CLIENTS - 1)
-steps = st.one_of(
-    st.builds(lambda who, request: Send(who, (request,)), clients, requests),
-    st.builds(lambda who, several: Send(who, tuple(several)), clients, st.lists(requests, min_size=2, max_size=4)),
-    st.builds(lambda who: Send(who, (Disconnect(PEERS[who]),)), clients),
-    st.builds(lambda who: Send(who, (Announce(PEERS[who], room="0"),)), clients),
-    st.builds(lambda who: Send(who, (AskHealth(),)), clients),
-    st.builds(Close, clients),
+
+
+def steps_of(requests):
+    """Steps of clients that send these requests."""
+    return st.one_of(
+        st.builds(lambda who, request: Send(who, (request,)), clients, requests),
+        st.builds(lambda who, several: Send(who, tuple(several)), clients, st.lists(requests, min_size=2, max_size=4)),
+        st.builds(lambda who: Send(who, (Disconnect(PEERS[who]),)), clients),
+        st.builds(lambda who: Send(who, (Announce(PEERS[who], room="0"),)), clients),
+        st.builds(lambda who: Send(who, (AskHealth(),)), clients),
+        st.builds(Close, clients),
+    )
+
+
+def losing_steps_of(requests):
+    """Steps of clients that are resumable, lose their connections, come back and repeat requests."""
+    unseen = st.sampled_from((0, 0, 1, 2, 9, -1))
+    relays = requests.filter(lambda request: not isinstance(request, Announce | ListPeers))
+    return st.one_of(
+        st.builds(lambda who: Send(who, (Announce(PEERS[who], room="0", resumable=True),)), clients),
+        st.builds(
+            lambda who, as_whom, notices, asks: Send(
+                who,
+                (
+                    Disconnect(PEERS[who]),
+                    Announce(as_whom, room="0", resumable=True, notices=notices, ice_servers=asks),
+                ),
+            ),
+            clients,
+            peer_ids,
+            st.booleans(),
+            st.booleans(),
+        ),
+        st.builds(lambda who, more: Send(who, (GetIceServers(), *more)), clients, st.lists(requests, max_size=2)),
+        st.builds(Lose, clients),
+        st.builds(Lose, clients),
+        st.builds(ComeBack, clients, clients, unseen, st.sampled_from((True, True, False))),
+        st.builds(ComeBack, clients, clients),
+        st.builds(Repeat, clients, st.integers(0, 3), st.sampled_from((False, False, False, True))),
+        st.builds(Interrupt, clients, clients, st.lists(relays, min_size=1, max_size=4).map(tuple), st.integers(0, 8)),
+    )
+
+
+STEPS = {dotted: steps_of(requests) for dotted, requests in REQUESTS.items()}
+LOSING_STEPS = {dotted: losing_steps_of(requests) for dotted, requests in REQUESTS.items()}
+showing_tokens = st.one_of(
+    st.builds(lambda who, token: Send(who, (Authenticate(token),)), clients, tokens),
+    st.builds(lambda who, token: Send(who, (Authenticate(token), GetIceServers())), clients, tokens),
 )
-showing_tokens = st.builds(lambda who, token: Send(who, (Authenticate(token),)), clients, tokens)
 
 
-def scripts(*ways, tokens):
+def scripts(*ways, ours):
     """Scripts whose clients use these ways in, at random; most begin with everybody in one room.
 
-    With `tokens` some clients show these.
+    Where the server is one of `ours` some clients show tokens, and in half of the scripts they are resumable and lose
+    their connections.
     """
+    steps = STEPS[DOTTED in ways]
+    if not ours:
+        return scripts_of(ways, steps, resumable=False)
+    losing = st.one_of(steps, LOSING_STEPS[DOTTED in ways], LOSING_STEPS[DOTTED in ways], showing_tokens)
+    return st.one_of(
+        scripts_of(ways, st.one_of(steps, showing_tokens), resumable=False),
+        scripts_of(ways, losing, resumable=True, fewest=4),
+        scripts_of(ways, losing, resumable=True, fewest=4, token=token_of("one")),
+    )
+
+
+def scripts_of(ways, steps, *, resumable, fewest=1, token=""):
+    """Scripts of these steps; with a token, all clients show it before they announce themselves."""
+
+    def script(chosen, announced, more):
+        shown = (Send(who, (Authenticate(token),)) for who in range(CLIENTS if token else 0))
+        first = (Send(who, (Announce(PEERS[who], room="0", resumable=resumable),)) for who in range(announced))
+        return Script(chosen, (*shown, *first, *more))
+
     return st.builds(
-        lambda chosen, announced, more: Script(
-            chosen, (*(Send(who, (Announce(PEERS[who], room="0"),)) for who in range(announced)), *more)
-        ),
+        script,
         st.tuples(*(st.sampled_from(ways) for _ in range(CLIENTS))),
         st.sampled_from((0, 2, CLIENTS, CLIENTS)),
-        st.lists(st.one_of(steps, showing_tokens) if tokens else steps, min_size=1, max_size=16),
+        st.lists(steps, min_size=fewest, max_size=16),
     )
 
 
@@ -147,7 +233,7 @@ def on_the_scripts_loop(runner, context):
 
 @pytest.fixture
 def compare(request, runner, script_count, reference):
-    """Play scripts on a world and on the reference, and compare what arrived."""
+    """Plays scripts on a world and on the reference, and compares what arrived."""
     # Each test has scripts of its own.
     one_seed = zlib.crc32(f"{request.config.getoption('--seed')} {request.node.name}".encode())
     time_limits.allow(script_count * SCRIPT_SECONDS + SHRINKING_SECONDS)
@@ -161,8 +247,8 @@ def compare(request, runner, script_count, reference):
             database=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
         )
-        # A server that runs elsewhere knows no tokens of ours.
-        @given(scripts(*ways, tokens=world.hub is not None))
+        # A server that runs elsewhere knows no tokens of ours, and may hold nobody.
+        @given(scripts(*ways, ours=world.hub is not None))
         def same_transcripts(script):
             nonlocal arrived, played
             hubs = (reference.hub, world.hub) if world.hub is not None else (None, None)
@@ -194,6 +280,10 @@ def test_scripts_on_websocket(compare, script_server):
     compare(script_server, "websocket")
 
 
+def test_scripts_on_the_dotted_dialect(compare, script_server):
+    compare(script_server, DOTTED)
+
+
 def test_scripts_on_grpcs_other_engine(compare, script_server):
     if "grpcio" not in script_server.ways:
         pytest.skip("a server that runs already has one engine")
@@ -204,10 +294,15 @@ def test_scripts_on_all(compare, script_server):
     compare(script_server, *ways_of(script_server))
 
 
+def test_scripts_on_all_but_the_dotted_dialect(compare, script_server):
+    compare(script_server, *(way for way in ways_of(script_server) if way != DOTTED))
+
+
 def test_scripts_on_all_with_another_nodes_slowness(compare, script_deferred_server):
     compare(script_deferred_server, *ways_of(script_deferred_server))
 
 
+@pytest.mark.thorough
 def test_scripts_on_a_hub_with_another_nodes_slowness(compare, script_deferred_hub):
     compare(script_deferred_hub, *ways_of(script_deferred_hub))
 
@@ -250,12 +345,60 @@ EVERYTHING = Script(
 )
 def test_a_transcript_shows(runner, name):
     """A comparison that notices nothing would be equal for ever: a fault in one of the two must show."""
+    assert_a_fault_shows(runner, EVERYTHING, name)
 
+
+LOSSES = Script(
+    ("grpc", "websocket", "grpc", "websocket"),
+    (
+        *(Send(who, (Announce(PEERS[who], room="0", resumable=True),)) for who in range(3)),
+        Send(0, (Offer("b", "v=0"), IceCandidate("b", "c", None, 0))),
+        Lose(1),
+        Send(0, (IceCandidate("b", "d", None, 0),)),
+        Send(2, (IceCandidate("b", "e", None, 0),)),
+        Send(2, (ListPeers(),)),
+        ComeBack(1, by=0, unseen=1),
+        Repeat(0, 0),
+        Repeat(0, 1, otherwise=True),
+        Interrupt(0, 3, (IceCandidate("b", "f", None, 0), Offer("b", "v=1")), 1),
+        ComeBack(2, by=1),
+        Lose(2),
+        Send(3, (Announce("c", room="0"),)),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a number is skipped",
+        "what was missed comes in reverse",
+        "the last that was missed is forgotten",
+        "the last that was missed comes twice",
+        "an event is kept twice",
+        "a request that comes again is carried out again",
+        "an id is for any request",
+        "a remembered outcome is altered",
+        "a held peer is announced as left",
+        "a held peer defends its id against all",
+    ],
+)
+def test_a_transcript_shows_losses(runner, name):
+    """Likewise, faults of peers that outlive their sessions."""
+    assert_a_fault_shows(runner, LOSSES, name)
+
+
+def assert_a_fault_shows(runner, script, name):
     def transcript():
         world = bare_hub()
-        return runner.run(play(EVERYTHING, world.ways, hub=world.hub))
+        return runner.run(play(script, world.ways, hub=world.hub))
 
     expected = transcript()
     assert transcript() == expected
     with mutated(name):
-        assert transcript() != expected
+        try:
+            shown = transcript()
+        except AssertionError:
+            # What a client hands out is not what has arrived.
+            return
+    assert shown != expected

@@ -8,23 +8,24 @@ from sigbridge import (
     Answer,
     AnswerReceived,
     IceCandidateReceived,
+    OfferAnswered,
     OfferReceived,
     OfferRelayed,
     PeerDisconnected,
-    SignalingClient,
 )
 from sigbridge_compat.scenario import Meeting
+from sigbridge_compat.ways import DOTTED
 
 pytest.importorskip("aiortc", reason="the demo extra is not installed")
 
-from sigbridge_compat.rtc_peer import RtcPeer, stay_on_loopback
+from sigbridge_compat.rtc_peer import ObservedClient, RtcPeer, stay_on_loopback
 from sigbridge_compat.webrtc_call import GREETING, exchange_bytes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.mark.parametrize("world", ["server_world", "deferred_server_world", "hub_world"], indirect=True)
-@pytest.mark.parametrize("receiver", ["grpc", "websocket"])
+@pytest.mark.parametrize("receiver", ["grpc", "websocket", DOTTED])
 @pytest.mark.parametrize("sender", ["grpc", "websocket"])
 async def test_two_webrtc_peers_exchange_bytes(world, sender, receiver):
     seen = {"caller": [], "callee": []}
@@ -52,12 +53,28 @@ async def test_two_webrtc_peers_exchange_bytes(world, sender, receiver):
     assert PeerDisconnected not in heard_by_caller
 
 
-class SlowToAnswer(SignalingClient):
+@pytest.mark.parametrize("receiver", ["grpc", "websocket", DOTTED])
+@pytest.mark.parametrize("callee_id", ["callee", "remotemedia-server"])
+async def test_a_caller_in_the_dotted_dialect_exchanges_bytes(server_world, receiver, callee_id):
+    seen = []
+    async with Meeting(server_world.ways[DOTTED], server_world.ways[receiver], patience_seconds=30) as meet:
+        caller = await server_world.ways[DOTTED].connect()
+        callee = await server_world.ways[receiver].connect()
+        async with caller, callee:
+            await caller.announce("caller", room=meet.room)
+            await callee.announce(callee_id, room=meet.room)
+            there, back = await exchange_bytes(caller, callee, observe_caller=seen.append)
+    assert there == GREETING
+    assert back == GREETING[::-1]
+    answers = [type(message) for message in seen if isinstance(message, AnswerReceived | OfferAnswered)]
+    assert answers == [OfferAnswered if callee_id == "remotemedia-server" else AnswerReceived]
+
+
+class SlowToAnswer(ObservedClient):
     """A client whose first answer waits until it may go."""
 
     def __init__(self, client):
-        super().__init__()
-        self._client = client
+        super().__init__(client, lambda message: None)
         self.waits = asyncio.Event()
         self.may_go = asyncio.Event()
 
@@ -65,17 +82,7 @@ class SlowToAnswer(SignalingClient):
         if isinstance(request, Answer):
             self.waits.set()
             await self.may_go.wait()
-        return await self._client.call(request)
-
-    def events(self):
-        return self._client.events()
-
-    async def close(self):
-        await self._client.close()
-
-    @property
-    def closed(self):
-        return self._client.closed
+        return await super().call(request)
 
 
 @pytest.mark.parametrize("world", ["server_world", "deferred_server_world", "hub_world"], indirect=True)
@@ -100,7 +107,6 @@ async def test_a_call_opens_where_the_answer_to_the_one_before_comes_late(world,
                 await callee.waits.wait()
                 given_up.cancel()
                 await asyncio.gather(given_up, return_exceptions=True)
-                await caller.disconnect("callee")
                 calling = asyncio.create_task(alice.call("callee"))
                 await offered.get()
                 callee.may_go.set()

@@ -10,7 +10,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sigbridge import Event, Hub, Instant, SignalingError, errors
+from sigbridge import Hub, Instant, SignalingError, errors
+from sigbridge.messages import RelayedEvent
 from sigbridge.pending import Pending
 from sigbridge.session import ProtocolName
 from sigbridge_net.clock import read_clock
@@ -24,25 +25,26 @@ class Waiting:
     room: str
     peer_id: str
     do: Callable[[], None]
-    answer: Pending[None]
+    outcome: Pending[None]
 
 
 class Deferral:
     """A `Directory` and a `Bus` for one hub, which must be attached before the first request."""
 
     def __init__(self) -> None:
+        """Begins with nothing deferred."""
         self.waiting: list[Waiting] = []
-        """What has been asked and not been completed, the oldest first."""
+        """Requests that have been made and not been completed, the oldest first."""
         self.owned: set[tuple[str, str]] = set()
         """The peer ids that are given away, with their rooms."""
         self._hub: Hub | None = None
 
     def attach(self, hub: Hub) -> None:
-        """Say to whom relays are delivered."""
+        """Says to whom relays are delivered."""
         self._hub = hub
 
     def claim(self, room: str, peer_id: str, now: Instant) -> Pending[None]:
-        """Ask for a peer id; see `Directory.claim`."""
+        """Defers a claim of a peer ID; see `Directory.claim`."""
 
         def do() -> None:
             if (room, peer_id) in self.owned:
@@ -52,13 +54,13 @@ class Deferral:
         return self._later("claim", room, peer_id, do)
 
     def release(self, room: str, peer_id: str) -> None:
-        """Give a peer id back; see `Directory.release`."""
+        """Gives a peer id back; see `Directory.release`."""
         self.owned.discard((room, peer_id))
 
     def relay(
-        self, room: str, to_peer_id: str, event: Event, from_protocol: ProtocolName, now: Instant
+        self, room: str, to_peer_id: str, event: RelayedEvent, from_protocol: ProtocolName, now: Instant
     ) -> Pending[None]:
-        """Send an event to a peer; see `Bus.relay`."""
+        """Defers the relay of an event; see `Bus.relay`."""
 
         def do() -> None:
             if self._hub is None:
@@ -68,19 +70,19 @@ class Deferral:
         return self._later("relay", room, to_peer_id, do)
 
     def complete(self, index: int = 0, *, now: Instant | None = None) -> None:
-        """Complete one thing that waits."""
+        """Completes one of the deferred steps."""
         one = self.waiting.pop(index)
         outcome: None | SignalingError = None
         try:
             one.do()
         except SignalingError as error:
             outcome = error
-        one.answer.resolve(outcome, now or read_clock())
+        one.outcome.resolve(outcome, now or read_clock())
 
     def _later(self, what: str, room: str, peer_id: str, do: Callable[[], None]) -> Pending[None]:
-        answer: Pending[None] = Pending()
-        self.waiting.append(Waiting(what, room, peer_id, do, answer))
-        return answer
+        outcome: Pending[None] = Pending()
+        self.waiting.append(Waiting(what, room, peer_id, do, outcome))
+        return outcome
 
 
 class SelfCompletingDeferral(Deferral):
@@ -91,16 +93,18 @@ class SelfCompletingDeferral(Deferral):
         self._random = random.Random(seed)
 
     def later(self, do: Callable[[], None]) -> None:
-        """Do something else, by the same chance."""
+        """Does something else, by the same chance."""
         self._later("something else", "", "", do)
 
     def _later(self, what: str, room: str, peer_id: str, do: Callable[[], None]) -> Pending[None]:
-        answer = super()._later(what, room, peer_id, do)
+        """Defers a step as the base class does, and has the loop complete one of those that wait."""
+        outcome = super()._later(what, room, peer_id, do)
         # One step is under way for each thing that waits, so that nothing waits for ever.
         asyncio.get_running_loop().call_soon(self._step)
-        return answer
+        return outcome
 
     def _step(self) -> None:
+        """Completes one of the deferred steps at random, or puts that off by a turn of the loop."""
         if self._random.random() < 0.5:
             asyncio.get_running_loop().call_soon(self._step)
         else:

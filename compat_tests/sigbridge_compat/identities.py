@@ -17,7 +17,7 @@ BAD_TOKEN = "nobody's token"
 
 
 class _Description(msgspec.Struct, forbid_unknown_fields=True):
-    """What a token says; the members of `Identity`, and `expires_in` seconds."""
+    """Content of a token: the members of `Identity`, and `expires_in` seconds."""
 
     subject: str
     peer_ids: list[str] | None
@@ -34,7 +34,7 @@ def token_of(
     rights: Iterable[str] = ALL_RIGHTS,
     expires_in: float | None = None,
 ) -> str:
-    """A token that proves this identity to `DescribedIdentities`; peer ids and rooms are patterns."""
+    """Returns a token that proves an identity to `DescribedIdentities`; peer IDs and rooms are patterns."""
     return msgspec.json.encode(
         _Description(
             subject,
@@ -58,7 +58,12 @@ class DescribedIdentities:
         self._known: set[str] = set()
 
     def authenticate(self, credentials: Credentials, now: Instant) -> Identity | Pending[Identity]:
-        """See `Authenticator`."""
+        """Returns the identity that the token describes, in a later turn if it is shown for the first time.
+
+        ANYBODY for none.
+
+        :raises SignalingError: UNAUTHENTICATED if it describes none
+        """
         token = credentials.token
         if token is None:
             return ANYBODY
@@ -67,6 +72,7 @@ class DescribedIdentities:
         identity: Pending[Identity] = Pending()
 
         def look() -> None:
+            """Resolves the pending identity with what the token describes, or with a refusal."""
             try:
                 proven = _described(token, now)
                 self._known.add(token)
@@ -79,6 +85,10 @@ class DescribedIdentities:
 
 
 def _described(token: str, now: Instant) -> Identity:
+    """Returns the identity that a token describes in JSON.
+
+    :raises SignalingError: UNAUTHENTICATED if it describes none
+    """
     try:
         said = msgspec.json.decode(token, type=_Description)
     except msgspec.MsgspecError:

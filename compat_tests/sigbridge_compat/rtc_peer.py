@@ -1,41 +1,26 @@
-"""A real WebRTC peer (aiortc) that negotiates through any signaling client.
+"""A real WebRTC peer (aiortc) with one data channel, over any signaling client.
 
-Rule 1: it sees the signaling server only through `SignalingClient`, so it cannot learn the protocol. Rule 2: candidates
-are trickled: they are taken out of the SDP and sent as `ice_candidate` messages, the empty one last. Rule 3: nothing
-leaves the machine: no STUN server is asked, and under `stay_on_loopback` only 127.0.0.1 is a candidate. Rule 4: what
-it says of a call says the call's offer, and what is said of another offer than the one of its call it does not hear.
+Rule 1: it sees the signaling server only through `SignalingClient`, so it cannot learn the protocol. Rule 2: it
+negotiates nothing itself: its calls are those of `sigbridge_client.webrtc`. Rule 3: nothing leaves the machine: no STUN
+server is asked, and under `stay_on_loopback` only 127.0.0.1 is a candidate.
 
 Needs the `demo` extra (aiortc, aioice).
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeAlias
 
 import aioice.ice
-from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
-from aiortc.sdp import SessionDescription, candidate_from_sdp, candidate_to_sdp
+from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection
 
-from sigbridge import (
-    Answer,
-    AnswerReceived,
-    Disconnect,
-    Event,
-    IceCandidate,
-    IceCandidateReceived,
-    Offer,
-    OfferReceived,
-    OfferRelayed,
-    PeerDisconnected,
-    PeerLeft,
-    Reply,
-    Request,
-    SigbridgeError,
-    SignalingClient,
-    SignalingError,
-)
+from sigbridge import ConnectionClosed, ConnectionEvent, Event, GetIceServers, Reply, Request, SignalingClient
+from sigbridge.client import ClientEvent
+from sigbridge_client.webrtc import Call, CallEnded, Calls, EndReason
+
+__all__ = ["CHANNEL_LABEL", "CallEnded", "ObservedClient", "Observer", "RtcCall", "RtcPeer", "stay_on_loopback"]
 
 CHANNEL_LABEL = "sigbridge"
 
@@ -45,7 +30,7 @@ Observer: TypeAlias = Callable[[Request | Reply | Event], None]
 
 @contextmanager
 def stay_on_loopback() -> Iterator[None]:
-    """Make 127.0.0.1 the only host candidate, in this process, for as long as the block runs."""
+    """Makes 127.0.0.1 the only host candidate, in this process, for as long as the block runs."""
     before = aioice.ice.get_host_addresses
     aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
     try:
@@ -54,94 +39,109 @@ def stay_on_loopback() -> Iterator[None]:
         aioice.ice.get_host_addresses = before
 
 
-class CallEnded(SigbridgeError):
-    """The call is over: one of the two hung up, left, or lost the connection."""
+class ObservedClient(SignalingClient):
+    """A client that shows what passes; the question for ICE servers is none of a call's messages."""
+
+    def __init__(self, client: SignalingClient, observe: Observer) -> None:
+        super().__init__()
+        self._client = client
+        self._observe = observe
+
+    @property
+    def peer_id(self) -> str:
+        """The client's."""
+        return self._client.peer_id
+
+    @property
+    def closed(self) -> ConnectionClosed | None:
+        """The client's."""
+        return self._client.closed
+
+    async def call(self, request: Request) -> Reply:
+        """Sends a request as the client does."""
+        if isinstance(request, GetIceServers):
+            return await self._client.call(request)
+        self._observe(request)
+        reply = await self._client.call(request)
+        self._observe(reply)
+        return reply
+
+    async def events(self) -> AsyncIterator[ClientEvent]:
+        """Events of the client."""
+        async for event in self._client.events():
+            if not isinstance(event, ConnectionEvent):
+                self._observe(event)
+            yield event
+
+    async def close(self) -> None:
+        """Closes the client."""
+        await self._client.close()
 
 
 class RtcCall:
-    """One WebRTC connection to one other peer, with one data channel."""
+    """One call with another peer, with one data channel, which the caller makes."""
 
-    def __init__(self, remote_peer_id: str, offer_id: str = "") -> None:
-        self.remote_peer_id = remote_peer_id
-        self.offer_id = ""
-        """The offer that began it; empty until the server has taken it."""
-        self._has_begun = asyncio.Event()
-        if offer_id:
-            self.begin(offer_id)
-        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        self._channel: RTCDataChannel | None = None
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.remote_peer_id = call.peer_id
         self._opened: asyncio.Future[RTCDataChannel] = asyncio.get_running_loop().create_future()
         self._received: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._closing: asyncio.Future[None] | None = None
-        self.connection.on("datachannel", self._use)
-        self.connection.on("connectionstatechange", self._on_state)
+        self._ending = asyncio.create_task(self._end())
 
     async def opened(self) -> None:
-        """Wait until bytes can be sent; CallEnded where the call ends before."""
+        """Waits until bytes can be sent.
+
+        :raises CallEnded: if the call ends before.
+        """
         # The future is everybody's: one caller's cancellation must not cancel it for the others.
         await asyncio.shield(self._opened)
 
     async def send(self, data: bytes) -> None:
-        """Send bytes over the data channel, once it is open."""
+        """Sends bytes over the data channel, once it is open.
+
+        :raises CallEnded: if the call ends before.
+        """
         channel = await asyncio.shield(self._opened)
         channel.send(data)
 
     async def receive(self) -> bytes:
-        """The next bytes from the other peer; CallEnded where the call ends first."""
+        """Returns the next bytes from the other peer.
+
+        :raises CallEnded: if the call ends first.
+        """
         data = await self._received.get()
         if data is None:
             self._received.put_nowait(None)
-            raise CallEnded(self.remote_peer_id)
+            raise CallEnded(self.remote_peer_id, await self.call.ended())
         return data
 
-    async def close(self) -> None:
-        """End the WebRTC connection, without telling the other peer by signaling. A second end waits for the first."""
-        self._on_end()
-        self._has_begun.set()
-        if self._closing is None:
-            self._closing = asyncio.ensure_future(self.connection.close())
-        # aiortc does not survive that somebody who waits for its close is cancelled.
-        await asyncio.shield(self._closing)
-
-    def begin(self, offer_id: str) -> None:
-        """Say which offer began it."""
-        self.offer_id = offer_id
-        self._has_begun.set()
-
-    async def has(self, offer_id: str) -> bool:
-        """Returns whether a message that says this offer is of this call, as one that says none is."""
-        if not offer_id:
-            return True
-        # The server's word comes first, but whoever asked for it may not have had its turn yet.
-        await self._has_begun.wait()
-        return offer_id == self.offer_id
-
-    def create_channel(self) -> None:
-        """Make the data channel, at the side that calls, before the offer is made."""
-        self._use(self.connection.createDataChannel(CHANNEL_LABEL))
+    def make_connection(self, configuration: RTCConfiguration) -> RTCPeerConnection:
+        """Returns a new connection for the call: it makes the data channel if this peer calls, and awaits it if not."""
+        connection = RTCPeerConnection(configuration)
+        if self.call.is_incoming:
+            connection.on("datachannel", self._use)
+        else:
+            self._use(connection.createDataChannel(CHANNEL_LABEL))
+        return connection
 
     def _use(self, channel: RTCDataChannel) -> None:
-        self._channel = channel
         channel.on("message", self._on_message)
         if channel.readyState == "open":
-            self._on_open()
+            self._on_open(channel)
         else:
-            channel.on("open", self._on_open)
+            channel.on("open", lambda: self._on_open(channel))
 
-    def _on_open(self) -> None:
-        if self._channel is not None and not self._opened.done():
-            self._opened.set_result(self._channel)
+    def _on_open(self, channel: RTCDataChannel) -> None:
+        if not self._opened.done():
+            self._opened.set_result(channel)
 
     def _on_message(self, data: bytes | str) -> None:
         self._received.put_nowait(data.encode() if isinstance(data, str) else data)
 
-    def _on_state(self) -> None:
-        if self.connection.connectionState in ("failed", "closed"):
-            self._on_end()
-
-    def _on_end(self) -> None:
+    async def _end(self) -> None:
+        reason = await self.call.ended()
         if not self._opened.done():
-            self._opened.set_exception(CallEnded(self.remote_peer_id))
+            self._opened.set_exception(CallEnded(self.remote_peer_id, reason))
             # Read once here, so that a call which nobody waits for does not warn about it.
             self._opened.exception()
         self._received.put_nowait(None)
@@ -150,170 +150,67 @@ class RtcCall:
 class RtcPeer:
     """An announced signaling client that makes and takes calls. Use it as an async context manager.
 
-    It reads the client's events itself; `observe` sees all of them, and all requests and replies.
+    It reads the client's events itself; `observe` sees all of them, and all requests and replies of calls. Connections
+    are made with what `configure` makes of the configuration that the calls have.
     """
 
-    def __init__(self, client: SignalingClient, *, observe: Observer | None = None) -> None:
+    def __init__(
+        self,
+        client: SignalingClient,
+        *,
+        observe: Observer | None = None,
+        configure: Callable[[RTCConfiguration], RTCConfiguration] | None = None,
+    ) -> None:
         self.client = client
-        self._observe: Observer = observe or (lambda message: None)
-        self._calls: dict[str, RtcCall] = {}
-        self._incoming: asyncio.Queue[RtcCall] = asyncio.Queue()
-        self._listener: asyncio.Task[None] | None = None
+        self._configure = configure
+        self._calls = Calls(ObservedClient(client, observe or (lambda message: None)), self._build)
+        self._incoming = aiter(self._calls)
+        self._talks: dict[Call, RtcCall] = {}
 
     async def __aenter__(self) -> Self:
-        self._listener = asyncio.create_task(self._listen())
+        await self._calls.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self._calls.close()
 
     async def call(self, to_peer_id: str) -> RtcCall:
-        """Call a peer and wait until the data channel is open.
+        """Calls a peer and waits until the data channel is open.
 
-        Raises SignalingError where the server refuses the offer, CallEnded where the other side hangs up.
+        :raises CallEnded: if the call ends before.
         """
-        call = self._calls[to_peer_id] = RtcCall(to_peer_id)
-        call.create_channel()
-        connection = call.connection
+        talk = self._talk(self._calls.call(to_peer_id))
         try:
-            await connection.setLocalDescription(await connection.createOffer())
-            sdp, candidates = _without_candidates(connection.localDescription.sdp)
-            reply = await self._request(Offer(to_peer_id, sdp, "offer"))
-            if isinstance(reply, OfferRelayed):
-                call.begin(reply.offer_id)
-            await self._trickle(call, candidates)
-            await call.opened()
-        except BaseException:
-            self._calls.pop(to_peer_id, None)
-            await call.close()
+            await talk.opened()
+        except asyncio.CancelledError:
+            await talk.call.hang_up()
             raise
-        return call
+        return talk
 
     async def answer_calls(self) -> RtcCall:
-        """Wait for the next call to this peer, which is answered already, and for its data channel to open."""
-        call = await self._next_incoming()
-        await call.opened()
-        return call
+        """Waits for the next call to this peer whose data channel opens, and returns it.
+
+        A call that is hung up on before is left out: its caller may call again.
+
+        :raises CallEnded: if the client is closed before.
+        """
+        async for call in self._incoming:
+            talk = self._talk(call)
+            with suppress(CallEnded):
+                await talk.opened()
+                return talk
+        raise CallEnded("", EndReason.CLOSED)
 
     async def hang_up(self, call: RtcCall) -> None:
-        """End a call and tell the other peer."""
-        self._calls.pop(call.remote_peer_id, None)
-        await call.close()
-        await self._request(Disconnect(call.remote_peer_id, call.offer_id))
+        """Ends a call and tells the other peer."""
+        await call.call.hang_up()
 
-    async def close(self) -> None:
-        """End all calls and stop reading events; the client stays open."""
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
-            self._listener = None
-        while self._calls:
-            _, call = self._calls.popitem()
-            await call.close()
+    def _build(self, configuration: RTCConfiguration, call: Call) -> RTCPeerConnection:
+        return self._talk(call).make_connection(self._configure(configuration) if self._configure else configuration)
 
-    async def _next_incoming(self) -> RtcCall:
-        """Wait for the next incoming call; raises what ended the listener where that happens first."""
-        if self._listener is None:
-            raise RuntimeError("RtcPeer is used as an async context manager")
-        getter = asyncio.ensure_future(self._incoming.get())
-        try:
-            await asyncio.wait((getter, self._listener), return_when=asyncio.FIRST_COMPLETED)
-            if getter.done():
-                return getter.result()
-            self._listener.result()
-            raise CallEnded("the signaling connection has ended")
-        finally:
-            getter.cancel()
-
-    async def _listen(self) -> None:
-        async for event in self.client.events():
-            self._observe(event)
-            match event:
-                case OfferReceived():
-                    await self._take_call(event)
-                case AnswerReceived(from_peer_id=peer_id, sdp=sdp, type=type_):
-                    if (call := self._calls.get(peer_id)) is not None:
-                        await call.connection.setRemoteDescription(RTCSessionDescription(sdp, type_))
-                case IceCandidateReceived(from_peer_id=peer_id, offer_id=offer_id):
-                    if (call := self._calls.get(peer_id)) is not None and await call.has(offer_id):
-                        await _add_candidate(call, event)
-                case PeerDisconnected(peer_id=peer_id, offer_id=offer_id):
-                    if (call := self._calls.get(peer_id)) is not None and await call.has(offer_id):
-                        await self._end(call)
-                case PeerLeft(peer_id=peer_id):
-                    if (call := self._calls.get(peer_id)) is not None:
-                        await self._end(call)
-
-    async def _end(self, call: RtcCall) -> None:
-        await call.close()
-        self._calls.pop(call.remote_peer_id, None)
-
-    async def _take_call(self, offer: OfferReceived) -> None:
-        from_peer_id = offer.from_peer_id
-        if (before := self._calls.get(from_peer_id)) is not None:
-            await before.close()
-        call = self._calls[from_peer_id] = RtcCall(from_peer_id, offer.offer_id)
-        connection = call.connection
-        await connection.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
-        await connection.setLocalDescription(await connection.createAnswer())
-        sdp, candidates = _without_candidates(connection.localDescription.sdp)
-        try:
-            await self._request(Answer(from_peer_id, sdp, "answer", offer.offer_id))
-            await self._trickle(call, candidates)
-        except SignalingError:
-            # The caller has gone or hung up in the meantime, which is no reason to stop taking calls.
-            del self._calls[from_peer_id]
-            await call.close()
-            return
-        self._incoming.put_nowait(call)
-
-    async def _trickle(self, call: RtcCall, candidates: list[IceCandidate]) -> None:
-        for candidate in candidates:
-            await self._request(
-                IceCandidate(
-                    call.remote_peer_id,
-                    candidate.candidate,
-                    candidate.sdp_mid,
-                    candidate.sdp_mline_index,
-                    candidate.username_fragment,
-                    call.offer_id,
-                )
-            )
-        await self._request(IceCandidate(call.remote_peer_id, "", offer_id=call.offer_id))
-
-    async def _request(self, request: Request) -> Reply:
-        self._observe(request)
-        reply = await self.client.call(request)
-        self._observe(reply)
-        return reply
-
-
-def _without_candidates(sdp: str) -> tuple[str, list[IceCandidate]]:
-    """Take the candidates out of an SDP; they come back as requests that name nobody yet."""
-    candidates = [
-        IceCandidate(
-            "",
-            "candidate:" + candidate_to_sdp(candidate),
-            media.rtp.muxId,
-            index,
-            media.ice.usernameFragment if media.ice is not None else None,
-        )
-        for index, media in enumerate(SessionDescription.parse(sdp).media)
-        for candidate in media.ice_candidates
-    ]
-    lines = [
-        line for line in sdp.splitlines(keepends=True) if not line.startswith(("a=candidate:", "a=end-of-candidates"))
-    ]
-    return "".join(lines), candidates
-
-
-async def _add_candidate(call: RtcCall, event: IceCandidateReceived) -> None:
-    if not event.candidate:
-        await call.connection.addIceCandidate(None)
-        return
-    candidate = candidate_from_sdp(event.candidate.removeprefix("candidate:"))
-    candidate.sdpMid = event.sdp_mid
-    candidate.sdpMLineIndex = event.sdp_mline_index
-    await call.connection.addIceCandidate(candidate)
+    def _talk(self, call: Call) -> RtcCall:
+        if call not in self._talks:
+            self._talks[call] = RtcCall(call)
+        return self._talks[call]

@@ -10,6 +10,9 @@ from sigbridge.session import ProtocolName
 from sigbridge_compat.hub_client import HubClient
 from sigbridge_net.client_session import ClientSession
 
+DOTTED = "dotted"
+"""The way in by the dotted dialect."""
+
 
 @dataclass(frozen=True)
 class WayIn:
@@ -25,25 +28,35 @@ def way_to_hub(
     *,
     name: str = "hub",
     authenticator: Authenticator = ALLOW_ALL,
+    takes_control: bool = False,
 ) -> WayIn:
-    """The reference: no protocol at all. `protocol` is only what the hub's counters call it.
+    """Returns the way into a hub of this process without any protocol: the reference.
 
-    `authenticator` judges the tokens that are shown in sessions.
+    `protocol` is only the name in the hub's counters. `authenticator` judges the tokens shown in sessions;
+    `takes_control` says whether these are told what only sessions of the dotted dialect are.
     """
 
     async def connect() -> ClientSession:
-        return HubClient(hub, protocol=protocol, authenticator=authenticator)
+        return HubClient(hub, protocol=protocol, authenticator=authenticator, takes_control=takes_control)
 
     return WayIn(name, connect)
 
 
 def way_by_url(name: str, url: str, **access: Any) -> WayIn:
-    """A protocol's client, chosen by the URL's scheme; `access` is what `sigbridge_client.connect` is told besides."""
+    """Returns a way in by the client of one protocol, chosen by the URL's scheme.
+
+    `access` is passed on to `sigbridge_client.connect`.
+    """
 
     async def connect() -> ClientSession:
+        """Connects a client that neither resumes nor pings.
+
+        :raises TypeError: if the client cannot be recorded
+        """
         from sigbridge_client import connect as connect_to
 
-        client = await connect_to(url, **access)
+        # Only the replies to what a scenario has asked are to come, however long that takes.
+        client = await connect_to(url, resume=False, keepalive_seconds=0, **access)
         if not isinstance(client, ClientSession):
             raise TypeError(f"{type(client).__name__} is no ClientSession: its arrivals cannot be recorded")
         return client
@@ -52,7 +65,7 @@ def way_by_url(name: str, url: str, **access: Any) -> WayIn:
 
 
 def pairings(ways: Iterable[WayIn], peers: int) -> list[tuple[WayIn, WayIn]]:
-    """Every (sender, receiver) pairing; where a scenario has one peer only, each way in once."""
+    """Returns every (sender, receiver) pairing; for a scenario of one peer, each way in once."""
     known = list(ways)
     if peers == 1:
         return [(way, way) for way in known]

@@ -21,10 +21,11 @@ async def exchange_bytes(
     observe_callee: Observer | None = None,
     timeout_seconds: float = 30.0,
 ) -> tuple[bytes, bytes]:
-    """Let the announced `caller` call the announced `callee`, send bytes both ways and hang up.
+    """Lets the announced `caller` call the announced `callee`, sends bytes both ways and hangs up.
 
-    Returns what the callee and what the caller received: `GREETING`, and `GREETING` backwards. Raises TimeoutError
-    where that takes longer than `timeout_seconds`.
+    Returns what the callee and what the caller received: `GREETING`, and `GREETING` backwards.
+
+    :raises TimeoutError: if that takes longer than `timeout_seconds`.
     """
     with stay_on_loopback():
         async with (
@@ -38,4 +39,6 @@ async def exchange_bytes(
             await incoming.send(there[::-1])
             back = await outgoing.receive()
             await alice.hang_up(outgoing)
+            # Else the callee may hang up, too, before it has heard of it.
+            await incoming.call.ended()
             return there, back

@@ -14,6 +14,7 @@ from sigbridge import (
     Relayed,
     SignalingError,
 )
+from sigbridge_compat.deviations import OFFER_ID_DROPPED
 from sigbridge_compat.recorder import Recorder, expect
 from sigbridge_compat.scenario import Meeting, scenario
 from sigbridge_compat.scenarios.refusals import relays_to, wrong
@@ -22,18 +23,18 @@ MOST_BYTES = 1000
 
 
 def over(offer_id: str) -> SignalingError:
-    """The refusal of an answer that comes too late."""
+    """Returns the refusal of an answer that comes too late."""
     return SignalingError(Code.FAILED_PRECONDITION, f"Offer {offer_id} is over", offer_id=offer_id)
 
 
 async def _offered(caller: Recorder, callee: Recorder) -> str:
-    """Let one call the other, who has heard of it; returns the offer's id."""
+    """Lets one call the other, who has heard of it; returns the offer's id."""
     reply = await caller.call(Offer(callee.peer_id, "v=0"))
     expect(await callee.heard(), [OfferReceived(caller.peer_id, reply.offer_id, "v=0", "offer")])
     return str(reply.offer_id)
 
 
-@scenario(peers=2)
+@scenario(peers=2, proves=(OFFER_ID_DROPPED,))
 async def what_a_message_says_of_its_offer_arrives(meet: Meeting) -> None:
     """Answers, candidates and hang-ups may say an offer, which arrives as it was sent; without it nothing arrives."""
     alice, bob = await meet.pair()

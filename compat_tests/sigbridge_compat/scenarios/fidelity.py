@@ -11,10 +11,23 @@ from sigbridge import (
     IceCandidateReceived,
     Offer,
     OfferReceived,
+    PeerInfo,
     PeerJoined,
     Settings,
 )
 from sigbridge.messages import NO_CAPABILITIES
+from sigbridge_compat.deviations import (
+    EMPTY_FOR_ABSENT,
+    FRAGMENT_DROPPED,
+    LIST_OF_CAPABILITIES,
+    NO_BOOLEANS,
+    NO_CAPABILITIES_LISTED,
+    NO_CAPABILITIES_TOLD,
+    NO_EXTENSIONS,
+    NO_MEDIA_SECTION,
+    NO_METADATA,
+    NO_METADATA_LISTED,
+)
 from sigbridge_compat.recorder import expect
 from sigbridge_compat.scenario import Meeting, scenario
 
@@ -37,7 +50,7 @@ TEXTS = (
     '{"sdp": null}',
     "x" * 70_000,
 )
-"""What careless code changes: line ends, blanks, NUL, controls, code points outside the BMP, escapes."""
+"""Texts that careless code changes: line ends, blanks, NUL, controls, code points outside the BMP, escapes."""
 
 
 @scenario(peers=2)
@@ -53,7 +66,7 @@ async def sdp_arrives_to_the_byte(meet: Meeting) -> None:
         )
 
 
-@scenario(peers=2)
+@scenario(peers=2, proves=(FRAGMENT_DROPPED,))
 async def candidates_arrive_to_the_byte(meet: Meeting) -> None:
     """Candidates, mids and username fragments are opaque text too."""
     alice, bob = await meet.pair()
@@ -63,7 +76,7 @@ async def candidates_arrive_to_the_byte(meet: Meeting) -> None:
             expect(await bob.heard(), [IceCandidateReceived("alice", text, text, 0, text)])
 
 
-@scenario(peers=2)
+@scenario(peers=2, proves=(EMPTY_FOR_ABSENT, NO_MEDIA_SECTION, FRAGMENT_DROPPED))
 async def absent_zero_and_empty_stay_three_things(meet: Meeting) -> None:
     """An absent field stays absent, `0` stays `0` and the empty string stays one, in every combination but one.
 
@@ -72,11 +85,20 @@ async def absent_zero_and_empty_stay_three_things(meet: Meeting) -> None:
     """
     alice, bob = await meet.pair()
     for candidate, mid, index, fragment in product(
-        ("candidate", ""), (None, "", "0", "audio"), (None, 0, 1, 4294967295), (None, "", "k0pD")
+        ("candidate", ""), (None, "", "0", "audio"), (None, 0, 1, 65535), (None, "", "k0pD")
     ):
         await alice.call(IceCandidate("bob", candidate, mid, index, fragment))
         arrives = 0 if candidate and (mid, index) == (None, None) else index
         expect(await bob.heard(), [IceCandidateReceived("alice", candidate, mid, arrives, fragment)])
+
+
+@scenario(peers=2)
+async def indices_of_32_bits_are_kept(meet: Meeting) -> None:
+    """An index of a media section may be any whole number of 32 bits."""
+    alice, bob = await meet.pair()
+    for index in (65536, 2**31, 2**32 - 1):
+        await alice.call(IceCandidate("bob", "candidate", None, index))
+        expect(await bob.heard(), [IceCandidateReceived("alice", "candidate", None, index)])
 
 
 @scenario(peers=2)
@@ -97,7 +119,7 @@ async def a_text_at_its_limit_passes(meet: Meeting) -> None:
         )
 
 
-@scenario(peers=2)
+@scenario(peers=2, proves=(NO_CAPABILITIES_TOLD, NO_CAPABILITIES_LISTED, NO_BOOLEANS, LIST_OF_CAPABILITIES))
 async def every_capability_is_kept(meet: Meeting) -> None:
     """Each of the three booleans is kept by itself, in events and in lists."""
     watcher = await meet.receiver("watcher")
@@ -109,7 +131,32 @@ async def every_capability_is_kept(meet: Meeting) -> None:
         expect((await watcher.fence()).peers[-1].capabilities, capabilities)
 
 
-@scenario(peers=2)
+@scenario(peers=2, proves=(NO_EXTENSIONS, NO_CAPABILITIES_TOLD, NO_CAPABILITIES_LISTED))
+async def extensions_that_are_true_are_kept(meet: Meeting) -> None:
+    """Extensions of capabilities that are true arrive by their names, in the order in which they were given."""
+    await _names_are_kept(meet, "screen_share", "", "Audio", "é 👋 \u2028 \x00", "__proto__", "AV1", "a")
+
+
+@scenario(peers=2, proves=(NO_EXTENSIONS, NO_CAPABILITIES_TOLD, NO_CAPABILITIES_LISTED))
+async def extensions_named_like_numbers_keep_their_order(meet: Meeting) -> None:
+    """A name that is a number has no other place in that order than any other name."""
+    await _names_are_kept(meet, "b", "1", "a", "0")
+
+
+async def _names_are_kept(meet: Meeting, *names: str) -> None:
+    """Plays that extensions of such names arrive unchanged and in order, in the event and in the list."""
+    capabilities = Capabilities(False, True, True, dict.fromkeys(names, True))
+    await meet.sender("alice", capabilities=capabilities)
+    bob = await meet.receiver("bob")
+    heard = await bob.heard()
+    expect(heard, [PeerJoined("alice", capabilities, {})])
+    listed = (await bob.fence()).peers[0].capabilities
+    expect(listed, capabilities)
+    for told in (listed, *(event.capabilities for event in heard if isinstance(event, PeerJoined))):
+        expect(list(told.extensions), list(names))
+
+
+@scenario(peers=2, proves=(NO_EXTENSIONS, NO_CAPABILITIES_TOLD, NO_CAPABILITIES_LISTED))
 async def extensions_are_kept(meet: Meeting) -> None:
     """Every JSON value in the extensions of capabilities arrives with its type."""
     extensions: dict[str, Any] = {
@@ -120,13 +167,22 @@ async def extensions_are_kept(meet: Meeting) -> None:
         "nested": {"a": {"b": {"c": []}}, "empty": {}},
         "zero": 0,
         "negative": -1,
-        "large": 2**53 + 1,
         "fraction": 0.1,
-        "one point zero": 1.0,
         "text": 'Grüße 👋 \u2028 \x00 " \\',
         "": "an empty name",
         "Audio": "another case is another name",
     }
+    await _extensions_are_kept(meet, extensions)
+
+
+@scenario(peers=2, proves=(NO_EXTENSIONS, NO_CAPABILITIES_TOLD, NO_CAPABILITIES_LISTED))
+async def numbers_that_no_float_holds_are_kept(meet: Meeting) -> None:
+    """Whole numbers beyond 53 bits arrive to the last digit, and one that is written as a fraction stays one."""
+    await _extensions_are_kept(meet, {"large": 2**53 + 1, "larger": 2**63, "one point zero": 1.0})
+
+
+async def _extensions_are_kept(meet: Meeting, extensions: dict[str, Any]) -> None:
+    """Plays that a peer's extensions arrive unchanged in the event and in the list."""
     capabilities = Capabilities(True, False, True, extensions)
     await meet.sender("alice", capabilities=capabilities)
     bob = await meet.receiver("bob")
@@ -134,7 +190,7 @@ async def extensions_are_kept(meet: Meeting) -> None:
     expect((await bob.fence()).peers[0].capabilities, capabilities)
 
 
-@scenario(peers=2)
+@scenario(peers=2, proves=(NO_METADATA, NO_METADATA_LISTED))
 async def metadata_is_kept(meet: Meeting) -> None:
     """Strings in metadata arrive as they were announced, in events of both directions and in lists."""
     metadata = {
@@ -150,7 +206,15 @@ async def metadata_is_kept(meet: Meeting) -> None:
     bob = await meet.receiver("bob", metadata=metadata)
     expect(await bob.heard(), [PeerJoined("alice", NO_CAPABILITIES, metadata)])
     expect(await alice.heard(), [PeerJoined("bob", NO_CAPABILITIES, metadata)])
-    expect([peer.metadata for peer in (await bob.fence()).peers], [metadata, metadata])
+    peers = (await bob.fence()).peers
+    moments = {peer.peer_id: peer.connected_at for peer in peers}
+    expect(
+        list(peers),
+        [
+            PeerInfo(peer_id, NO_CAPABILITIES, "available", metadata, moments.get(peer_id, 0))
+            for peer_id in ("alice", "bob")
+        ],
+    )
 
 
 @scenario(peers=2)

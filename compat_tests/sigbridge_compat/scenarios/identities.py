@@ -31,23 +31,23 @@ SUBJECT_MISMATCH = SignalingError(Code.PERMISSION_DENIED, "Subject mismatch")
 
 
 def right_missing(right: str) -> SignalingError:
-    """The refusal of who lacks a right."""
+    """Returns the refusal of who lacks a right."""
     return SignalingError(Code.PERMISSION_DENIED, f"Right missing: {right}", right=right)
 
 
 def joined(peer_id: str) -> PeerJoined:
-    """The event of a peer that announced nothing but its id."""
+    """Returns the event of a peer that announced nothing but its id."""
     return PeerJoined(peer_id, NO_CAPABILITIES, {})
 
 
 async def shows(guest: Recorder, token: str, subject: str) -> None:
-    """Show a token that proves this subject, without an end."""
+    """Shows a token that proves this subject, without an end."""
     expect(await guest.call(Authenticate(token)), Authenticated(subject, None))
 
 
 @scenario(peers=2, identities=True)
 async def who_may_not_relay_is_refused_and_may_do_all_else(meet: Meeting) -> None:
-    """Who may not relay is refused relays and hang-ups; announcing, listing, receiving and leaving go on."""
+    """A session that may not relay is refused relays and hang-ups; announcing, listing, receiving and leaving go on."""
     bob = await meet.receiver("bob")
     alice = await meet.sender()
     await shows(alice, token_of("alice", rights=("announce", "list")), "alice")

@@ -11,11 +11,23 @@ from sigbridge import (
     PeerList,
     errors,
 )
+from sigbridge_compat.deviations import (
+    NO_CAPABILITIES_LISTED,
+    NO_COUNT,
+    NO_LIST_BEFORE_ANNOUNCE,
+    NO_METADATA_LISTED,
+    NO_ROOMS,
+    NO_STATE_LISTED,
+    NO_TIME_LISTED,
+    PEER_ORDER,
+)
 from sigbridge_compat.recorder import expect, expect_that
 from sigbridge_compat.scenario import Meeting, scenario
 
 
-@scenario(peers=2)
+@scenario(
+    peers=2, proves=(PEER_ORDER, NO_METADATA_LISTED, NO_CAPABILITIES_LISTED, NO_STATE_LISTED, NO_TIME_LISTED, NO_COUNT)
+)
 async def a_list_shows_the_room(meet: Meeting) -> None:
     """A list shows the caller's room, itself included, in the order of joining, with all fields of each peer."""
     capabilities = Capabilities(True, False, True, {"screen_share": True})
@@ -24,10 +36,9 @@ async def a_list_shows_the_room(meet: Meeting) -> None:
     for caller in (alice, bob):
         page = await caller.call(ListPeers())
         moments = [peer.connected_at for peer in page.peers]
-        expect_that(
-            all(type(moment) is int and moment > 1_600_000_000 for moment in moments), f"Unix seconds: {moments}"
-        )
-        expect_that(moments == sorted(moments), f"in the order of joining: {moments}")
+        in_seconds = all(type(moment) is int and moment > 1_600_000_000 for moment in moments)
+        expect_that(in_seconds, "connected_at is in Unix seconds", moments)
+        expect_that(moments == sorted(moments), "connected_at rises in the order of joining", moments)
         expect(
             page,
             PeerList(
@@ -40,9 +51,9 @@ async def a_list_shows_the_room(meet: Meeting) -> None:
         )
 
 
-@scenario(peers=2)
+@scenario(peers=2, proves=(NO_ROOMS, NO_LIST_BEFORE_ANNOUNCE))
 async def a_room_can_be_listed_before_announcing(meet: Meeting) -> None:
-    """Who has not announced may list any room; an empty one is no error."""
+    """A session that has not announced may list any room; an empty one is no error."""
     await meet.sender("alice")
     guest = await meet.receiver()
     page = await guest.call(ListPeers(meet.room))
@@ -50,7 +61,7 @@ async def a_room_can_be_listed_before_announcing(meet: Meeting) -> None:
     expect(await guest.call(ListPeers(meet.room + "-nobody")), PeerList((), 0))
 
 
-@scenario(peers=2)
+@scenario(peers=2, proves=(NO_ROOMS,))
 async def a_peer_lists_its_own_room_only(meet: Meeting) -> None:
     """An announced peer may name its own room, and is refused any other, the default room included."""
     alice, _bob = await meet.pair()
@@ -58,10 +69,10 @@ async def a_peer_lists_its_own_room_only(meet: Meeting) -> None:
     for room in ("", meet.room + "-other"):
         error = await alice.refused(ListPeers(room))
         expect(error, errors.room_mismatch())
-        expect_that(error.message.startswith("Room mismatch"), error.message)
+        expect_that(error.message.startswith("Room mismatch"), "the error says Room mismatch", error.message)
 
 
-@scenario(peers=2)
+@scenario(peers=2, proves=(NO_ROOMS,))
 async def who_left_lists_like_a_stranger(meet: Meeting) -> None:
     """A session that has left its room may list any room again, like one that never announced."""
     alice, _bob = await meet.pair()
@@ -84,7 +95,7 @@ async def a_list_comes_in_pages(meet: Meeting) -> None:
                 expect(page.count, 5)
                 found += [peer.peer_id for peer in page.peers]
                 token = page.next_page_token
-                expect_that(bool(token) == (len(found) < 5), f"a token exactly where there is more: {found} {token!r}")
+                expect_that(bool(token) == (len(found) < 5), "a token exactly where there is more", (found, token))
                 if not token:
                     break
                 expect(len(page.peers), size)
@@ -125,12 +136,14 @@ async def health_tells_how_the_server_is(meet: Meeting) -> None:
     await alice.call(Offer("bob", "v=0"))
     for caller in (alice, await meet.receiver()):
         health = await caller.call(HealthCheck())
-        expect_that(isinstance(health, Health), repr(health))
+        expect_that(isinstance(health, Health), "health_check says health", health)
         expect(health.status, "healthy")
-        expect_that(type(health.uptime_seconds) is int and health.uptime_seconds >= 0, repr(health))
-        expect_that(health.connected_peers >= 2, repr(health))
+        uptime = health.uptime_seconds
+        expect_that(type(uptime) is int and uptime >= 0, "the uptime is in whole seconds", health)
+        expect_that(health.connected_peers >= 2, "health counts the connected peers", health)
         metrics = health.metrics
-        expect_that({"pending_offers", "sessions", "rooms"} <= metrics.keys(), repr(metrics))
-        expect_that(metrics["pending_offers"] >= 1, repr(metrics))
-        expect_that(metrics["rooms"] >= 1, repr(metrics))
-        expect_that(sum(metrics["sessions"].values()) >= 2, repr(metrics))
+        known = {"pending_offers", "sessions", "rooms"} <= metrics.keys()
+        expect_that(known, "health has metrics of pending offers, sessions and rooms", metrics)
+        expect_that(metrics["pending_offers"] >= 1, "health counts pending offers", metrics)
+        expect_that(metrics["rooms"] >= 1, "health counts rooms", metrics)
+        expect_that(sum(metrics["sessions"].values()) >= 2, "health counts sessions", metrics)
