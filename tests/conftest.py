@@ -1,4 +1,4 @@
-"""What every test relies on of the process that it runs in."""
+"""State of the process that every test relies on."""
 
 import signal
 
@@ -17,7 +17,13 @@ pytest.register_assert_rewrite(
     "waiting",
     "processes",
     "server_process",
+    "proxy",
+    "proxy_clients",
+    "proxy_features",
     "stage",
+    "result_calls",
+    "turn_allocations",
+    "turn_server",
 )
 
 # A run that a shell has put into the background ignores SIGINT, and so would every process that a test starts.

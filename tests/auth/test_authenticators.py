@@ -433,6 +433,7 @@ def test_without_anybody_who_looks_it_is_refused_at_once(rotating):
     assert {rotating.refusal(newer(sub=f"s{number}")) for number in range(MAX_WRONG + 5)} == {"unauthenticated"}
 
 
+@pytest.mark.thorough
 def test_only_so_many_wait(rotating):
     waiting = 0
     for host in range(10):

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from sigbridge.addresses import AddressSet
 from sigbridge_auth.guessing import MAX_ADDRESSES, MAX_CHECKS_PER_SECOND, MAX_KEPT, MAX_WRONG, Guesses
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
@@ -141,3 +142,12 @@ def test_of_one_address_a_few_are_kept_whatever_it_shows(guesses):
     assert guesses.wait(HERE, SOON + 5) == math.ceil((SOON + 4.979 + 60 - SOON - 5) * 1000) + 1
     assert guesses.wait(HERE, SOON + 66) == 0
     assert known.wrong == {}
+
+
+def test_a_proxy_whose_clients_cannot_be_told_apart_guesses_nothing():
+    guesses = Guesses(AddressSet(["10.0.0.0/8"]))
+    assert guess(guesses, range(100), "10.0.0.1") == [0] * 100
+    guesses.count_vain("10.0.0.1", 1000, SOON)
+    assert guesses.take_checks("10.0.0.1", digest(1), 1000, SOON, unknown=True) == 0
+    assert len(guesses) == 0
+    assert guess(guesses, range(21), HERE)[-1] > 0

@@ -1,4 +1,4 @@
-"""What is loaded at the start: a server that takes no JWTs does not wait for the libraries that check them."""
+"""Modules that are loaded at the start: a server that takes no JWTs does not wait for the libraries that check them."""
 
 import subprocess
 import sys

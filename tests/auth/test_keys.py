@@ -42,7 +42,7 @@ def algorithms(found: keys.Keys) -> set[str]:
 
 
 def refusal(files: dict[str, str]) -> str:
-    """What is said of a file that is no good; asserts that it is one line, which names the variable and the file."""
+    """Error text for a file that is no good; asserts that it is one line, which names the variable and the file."""
     with pytest.raises(SettingError) as caught:
         read_keys(jwt_settings(files))
     text = str(caught.value)
@@ -247,15 +247,15 @@ def test_a_file_that_is_not_there_is_refused(tmp_path, field):
         (signer("RS256").private.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()), "private"),
         (signer("EdDSA").private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), "private"),
         (signer("ES256").private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")), "private"),
-        (signer("ES256").pem[:-5], "a block of it has no end"),
-        (signer("EdDSA").pem + signer("ES256").pem[:80], "a block of it has no end"),
+        (signer("ES256").pem[:-5], "a block has no end"),
+        (signer("EdDSA").pem + signer("ES256").pem[:80], "a block has no end"),
         (signer("EdDSA").pem + signer("ES256").pem.replace(b"MFkw", b"AFkw"), "key 2 cannot be read"),
         (b"-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----\n", "key 1 cannot be read"),
-        (b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n", "block 1 is no public key"),
+        (b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n", "block 1 is not a public key"),
         (public_pem(public_rsa(2047)), "key 1 is RSA of 2047 bits, and 2048 are the least"),
         (signer("EdDSA").pem + public_pem(public_rsa(1024)), "key 2 is RSA of 1024 bits"),
-        (signer("ES256K").pem, "key 1 is of a kind that signs no JWTs"),
-        (public_pem(x25519.X25519PrivateKey.generate().public_key()), "key 1 is of a kind that signs no JWTs"),
+        (signer("ES256K").pem, "key 1 is of a kind that cannot sign JWTs"),
+        (public_pem(x25519.X25519PrivateKey.generate().public_key()), "key 1 is of a kind that cannot sign JWTs"),
     ],
     ids=_why_alone,
 )  # fmt: skip
@@ -296,10 +296,10 @@ ED = signer("EdDSA").jwk()
         (EC | {"crv": "P-384"}, "key 2 cannot be read"),
         (ED | {"x": "AAAA"}, "key 2 cannot be read"),
         (ED | {"x": None}, "key 2 cannot be read"),
-        (EC | {"kid": 5}, "the kid of key 2 is no text"),
-        (EC | {"kid": ["a"]}, "the kid of key 2 is no text"),
-        ([], "key 2 is no object"),
-        (None, "key 2 is no object"),
+        (EC | {"kid": 5}, "the kid of key 2 is not a string"),
+        (EC | {"kid": ["a"]}, "the kid of key 2 is not a string"),
+        ([], "key 2 is not an object"),
+        (None, "key 2 is not an object"),
     ],
 )
 def test_a_jwk_set_is_refused_as_a_whole(tmp_path, jwk, why):
@@ -309,17 +309,17 @@ def test_a_jwk_set_is_refused_as_a_whole(tmp_path, jwk, why):
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "it is no JSON"),
-        (b"{", "it is no JSON"),
-        (b"\xff", "it is no JSON"),
-        (b"NaN", "it is no JSON"),
-        (b"[" * 100_000, "it is no JSON"),
-        (b'{"keys":[],"keys":[]}', "it is no JSON"),
-        (signer("ES256").pem, "it is no JSON"),
-        (b"[]", "it is no object that holds a list, keys"),
-        (b"{}", "it is no object that holds a list, keys"),
-        (b'{"keys":{}}', "it is no object that holds a list, keys"),
-        (json.dumps(EC).encode(), "it is no object that holds a list, keys"),
+        (b"", "it is not JSON"),
+        (b"{", "it is not JSON"),
+        (b"\xff", "it is not JSON"),
+        (b"NaN", "it is not JSON"),
+        (b"[" * 100_000, "it is not JSON"),
+        (b'{"keys":[],"keys":[]}', "it is not JSON"),
+        (signer("ES256").pem, "it is not JSON"),
+        (b"[]", "it is not an object with a list named keys"),
+        (b"{}", "it is not an object with a list named keys"),
+        (b'{"keys":{}}', "it is not an object with a list named keys"),
+        (json.dumps(EC).encode(), "it is not an object with a list named keys"),
         (b'{"keys":[]}', "it holds no key"),
     ],
     ids=_why_alone,

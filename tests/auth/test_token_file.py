@@ -135,13 +135,13 @@ def test_nothing_of_a_token_is_in_memory_or_in_a_text(written):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("token", "no JSON object, or one in which a member stands twice"),
-        (f'["{CANARY}"]', "no JSON object, or one in which a member stands twice"),
-        (f'{{"token": "{CANARY}"', "no JSON object, or one in which a member stands twice"),
-        (f'{{"token": "{CANARY}", "token": "{CANARY}"}}', "no JSON object, or one in which a member stands twice"),
-        ('{"token": "x", "expires": NaN}', "no JSON object, or one in which a member stands twice"),
-        ("[" * 100_000, "no JSON object, or one in which a member stands twice"),
-        ('{"token": "x", "expires": ' + "9" * 5000 + "}", "no JSON object, or one in which a member stands twice"),
+        ("token", "not a JSON object, or one with a duplicate member"),
+        (f'["{CANARY}"]', "not a JSON object, or one with a duplicate member"),
+        (f'{{"token": "{CANARY}"', "not a JSON object, or one with a duplicate member"),
+        (f'{{"token": "{CANARY}", "token": "{CANARY}"}}', "not a JSON object, or one with a duplicate member"),
+        ('{"token": "x", "expires": NaN}', "not a JSON object, or one with a duplicate member"),
+        ("[" * 100_000, "not a JSON object, or one with a duplicate member"),
+        ('{"token": "x", "expires": ' + "9" * 5000 + "}", "not a JSON object, or one with a duplicate member"),
         (f'{{"{CANARY}": {{"subject": "a"}}}}', None),
         ('{"token": "x", "peer_id": "a"}', None),
         ('{"subject": "a"}', "expected either token or token_sha256"),
@@ -234,7 +234,7 @@ def test_a_token_stands_once_however_it_is_written(written):
 
 
 def test_what_is_no_text_or_too_much_or_not_there(written, tmp_path):
-    assert wrong(written(b'{"token": "\xff"}')) == "is no text in UTF-8"
+    assert wrong(written(b'{"token": "\xff"}')) == "is not UTF-8 text"
     assert wrong(written(b"#" * (MAX_FILE_BYTES + 1))) == f"is larger than {MAX_FILE_BYTES} bytes"
     assert wrong(str(tmp_path / "none")) == "cannot be read (No such file or directory)"
     assert wrong(str(tmp_path)) == "cannot be read (Is a directory)"

@@ -30,7 +30,7 @@ SIGNALING = {
 
 
 def command_of(program: str) -> list[str]:
-    """How a baseline is started; skips the test where it runs on Node and Node or its packages are missing."""
+    """Command that starts a baseline; skips the test where it runs on Node and Node or its packages are missing."""
     if program.endswith(".py"):
         return [sys.executable, str(BASELINES / program)]
     node = shutil.which("node")

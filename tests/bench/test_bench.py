@@ -1,33 +1,24 @@
 """The benchmark measures: that its figures come out and are of what they say is checked here, not how large they are."""
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
-import socketserver
-import struct
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
 import time_limits
-from http2_bytes import HEADERS, PREFACE
 from processes import said_by, sigbridge
-from sigbridge import Settings
-from sigbridge_bench import measurements, records
-from sigbridge_bench.header_blocks import CLIENTS, header_block
-from sigbridge_bench.load import Answer, Endpoint, Load, LoadError, build
-from sigbridge_bench.measurements import LIMIT_SECONDS, Crowd, Pairs
-from sigbridge_bench.payloads import CANDIDATE, OFFER, Encoded, hello, relay
-from sigbridge_bench.progress import Progress
+from sigbridge_bench import records
+from sigbridge_bench.header_blocks import CLIENTS
+from sigbridge_bench.load import LoadError, build
+from sigbridge_bench.payloads import CANDIDATE, OFFER
 from sigbridge_bench.run import MEASUREMENTS
-from sigbridge_bench.servers import NODE_PACKAGES, AttachedServer, StartedServer, startable
-from sigbridge_server.server import Server
+from sigbridge_bench.servers import NODE_PACKAGES, StartedServer, startable
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="the load needs a C compiler: gcc and libc6-dev"
@@ -63,7 +54,8 @@ def whole_run(tmp_path_factory):
     build()
     file = tmp_path_factory.mktemp("run") / "results.jsonl"
     time_limits.allow(RUN_SECONDS + TIME_LIMIT_SECONDS)
-    words = (*LITTLE, "--servers", "sigbridge,sigbridge-grpcio,tcp,ws", "--output", file)
+    servers = "sigbridge,sigbridge-resumable,sigbridge-grpcio,tcp,ws"
+    words = (*LITTLE, "--servers", servers, "--output", file)
     done = bench(*words, seconds=RUN_SECONDS, PATH="/nowhere", TERM="dumb")
     assert done.returncode == 0, done.stderr
     return file, done
@@ -104,10 +96,10 @@ def test_a_run_says_with_what_and_where_it_ran_and_what_is_left_out(whole_run):
 
 def test_every_pairing_and_message_has_its_cpu_time_and_its_bytes(whole_run):
     found = of(whole_run[0], records.Cpu)
-    assert ways(found, "sigbridge") == PAIRINGS
+    assert ways(found, "sigbridge") == ways(found, "sigbridge-resumable") == PAIRINGS
     assert ways(found, "sigbridge-grpcio") == GRPCIO
     assert ways(found, "tcp") == ["tcp-tcp"]
-    assert len(found) == (4 + 3 + 1) * 3 * 2
+    assert len(found) == (4 + 4 + 3 + 1) * 3 * 2
     for record in found:
         # Two pairs send as many each, and whole calls only.
         assert record.messages == {"offer": 64, "candidate": 64, "call": 72}[record.message]
@@ -137,7 +129,10 @@ def test_every_other_measurement_is_there(whole_run):
         *(("sigbridge", "grpc", client) for client in CLIENTS),
         ("sigbridge", "websocket", ""),
         ("sigbridge-grpcio", "grpc", "grpcio"),
+        ("sigbridge-resumable", "grpc", "grpcio"),
+        ("sigbridge-resumable", "websocket", ""),
     }
+    assert all((record.resume_cpu is not None) is (record.server == "sigbridge-resumable") for record in sessions)
     # The kernel tells what a running process has used when that next waits, or a clock ticks: of so few it may be nothing.
     assert all(record.sessions == 6 and record.server_cpu >= 0 for record in sessions)
     assert all((record.memory is not None) is (record.headers in ("", "grpcio")) for record in sessions)
@@ -261,20 +256,6 @@ def test_a_compiler_that_cannot_be_read_is_said(tmp_path):
 # A server that runs already.
 
 
-@pytest.fixture
-async def serve():
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(**settings):
-            addresses = dict.fromkeys(("grpc_bind_address", "ws_bind_address", "http_bind_address"), "127.0.0.1:0")
-            server = Server(Settings(**addresses, **settings))
-            await server.start()
-            stack.push_async_callback(server.stop, grace_seconds=0.5)
-            return server
-
-        yield start
-
-
 def process(*arguments, **environ):
     return sigbridge(*arguments, env=environment(**environ), limit_seconds=TIME_LIMIT_SECONDS)
 
@@ -376,7 +357,7 @@ def children_of(pid):
 
 
 def is_there(pid):
-    """Whether a process runs; one that has ended and that nobody has asked about does not."""
+    """Returns True for a process that runs; one that has ended and that nobody has asked about does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -418,315 +399,3 @@ def test_baselines_that_are_not_here_are_named_with_the_reason(monkeypatch, tmp_
     assert all("packages are not installed" in text for text in startable([*NODE_PACKAGES])[1])
     monkeypatch.setattr("sigbridge_bench.servers.BASELINES", tmp_path / "nowhere")
     assert all("this is none" in text for text in startable(["tcp", "websockets", "grpc.aio", *NODE_PACKAGES])[1])
-
-
-# The load looks at what arrives.
-
-
-class FakeRelay(socketserver.BaseRequestHandler):
-    """A relay of the kind tcp that does wrong what its class says."""
-
-    peers: dict[str, "FakeRelay"]
-
-    def handle(self):
-        stream = self.request.makefile("rb")
-        while size := stream.read(4):
-            kind, _, rest = (payload := stream.read(struct.unpack(">I", size)[0]))[:1], b"", payload[1:]
-            name, _, body = rest.partition(b"\n")
-            if kind == b"H":
-                self.peers[name.decode()] = self
-                self.say(b"A")
-            else:
-                self.relay(self.peers[name.decode()], body)
-
-    def say(self, payload):
-        self.request.sendall(struct.pack(">I", len(payload)) + payload)
-
-    def relay(self, target, body):
-        target.say(b"E" + body)
-        self.say(b"A")
-
-
-class Truncates(FakeRelay):
-    def relay(self, target, body):
-        super().relay(target, body[:-2])
-
-
-class TellsTwice(FakeRelay):
-    def relay(self, target, body):
-        target.say(b"E" + body)
-        super().relay(target, body)
-
-
-class TellsTheSender(FakeRelay):
-    def relay(self, target, body):
-        super().relay(self, body)
-
-
-class SaysNothing(FakeRelay):
-    def relay(self, target, body):
-        self.say(b"")
-
-
-class Leaves(FakeRelay):
-    def relay(self, target, body):
-        self.request.shutdown(2)
-
-
-@pytest.fixture
-def fake():
-    """Serve by such a class; a server as the measurements see it."""
-    with contextlib.ExitStack() as stack:
-
-        def start(kind):
-            class Server(socketserver.ThreadingTCPServer):
-                daemon_threads = True
-                block_on_close = False
-
-                def handle_error(self, request, client_address):
-                    """A load that has found a fault is gone, and the handler's connection with it."""
-
-            kind.peers = {}
-            server = stack.enter_context(Server(("127.0.0.1", 0), kind))
-            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-            stack.callback(server.shutdown)
-            return AttachedServer("fake", {"tcp": Endpoint("tcp", *server.server_address)}, None)
-
-        yield start
-
-
-def relayed(server, message="offer"):
-    with Load() as load:
-        pairs = Pairs(load, server, "tcp-tcp", 1)
-        pairs.connect()
-        return pairs.run(message, 1, 5)
-
-
-def test_a_relay_that_does_right_is_believed(fake):
-    answer = relayed(fake(FakeRelay))
-    assert answer.messages == 5
-    assert answer.bytes_from_server == 5 * (5 + len(OFFER) + 5)
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        (Truncates, f"got a relayed message of {len(OFFER) - 1} bytes only"),
-        (TellsTwice, "got a message that nobody sent"),
-        (TellsTheSender, "got a message that nobody sent"),
-        (SaysNothing, "got something that is neither reply nor event"),
-        (Leaves, "was lost: the server closed it"),
-    ],
-)
-def test_a_relay_that_does_wrong_is_caught(kind, said, fake):
-    with pytest.raises(LoadError, match=said):
-        relayed(fake(kind))
-
-
-@pytest.fixture(scope="module")
-def ours():
-    (subject,), _ = startable(["sigbridge"])
-    with StartedServer(subject, None) as server:
-        yield server
-
-
-@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
-def test_an_error_is_no_acknowledgement(protocol, ours):
-    endpoint = ours.endpoints[protocol]
-    with Load() as load:
-        ends = tuple(load.open(endpoint, hello(endpoint.kind, f"{name}-{protocol}", "errors")) for name in ("a", "b"))
-        load.setup(ends[0], 2)
-        lane = load.lane(ends, (endpoint.kind,) * 2, [(0, relay(endpoint.kind, "offer", "nobody"))])
-        with pytest.raises(LoadError, match="the server refused what connection 0 asked for, with code 5;"):
-            load.run(lane, 1, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("protocol", "said"),
-    [("grpc", "the server ended the call"), ("websocket", "the WebSocket was refused: HTTP/1.1 401")],
-)
-def test_the_load_says_who_is_not_let_in(protocol, said, ours):
-    endpoint = ours.endpoints[protocol]._replace(tokens=("crow",))
-    with Load() as load:
-        load.open(endpoint, hello(endpoint.kind, "crow", ""))
-        with pytest.raises(LoadError, match=said):
-            load.setup(0, 1)
-
-
-@pytest.mark.parametrize("client", CLIENTS)
-def test_every_clients_headers_and_every_token_are_let_in(client, ours):
-    endpoint = ours.endpoints["grpc"]._replace(client=client)
-    assert len(set(endpoint.tokens)) == len(endpoint.tokens) > 100
-    with Load() as load:
-        for number in range(len(endpoint.tokens)):
-            load.open(endpoint, hello("grpc", f"{client}-{number}", f"{client}-{number}"))
-        load.setup(0, len(endpoint.tokens))
-
-
-def test_a_server_that_ends_is_told_from_one_that_refuses():
-    (subject,), _ = startable(["sigbridge"])
-    with StartedServer(subject, None) as server, Load() as load:
-        pairs = Pairs(load, server, "grpc-websocket", 2)
-        pairs.connect()
-        assert server.ended() == ""
-        os.kill(server.pid, signal.SIGKILL)
-        assert server.ended().startswith("it ended with exit code -9")
-        with pytest.raises(LoadError, match=r"connection . was lost"):
-            pairs.run("offer", 1, 10)
-
-
-@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
-def test_everybody_hears_of_each_that_joins(protocol, ours):
-    with Load() as load:
-        crowd = Crowd(load, ours, protocol, 10)
-        for number in range(3):
-            joined = crowd.join({"run": "", "server": "sigbridge", "round": number})
-            assert joined.sessions == 10
-            assert joined.seconds > 0
-
-
-@pytest.fixture
-def heard(fake):
-    """An endpoint of a gRPC server that hears a connection's first words and leaves; and the header blocks it heard."""
-    blocks = []
-
-    class Listens(socketserver.BaseRequestHandler):
-        def handle(self):
-            stream = self.request.makefile("rb")
-            assert stream.read(len(PREFACE)) == PREFACE
-            while True:
-                size, kind = int.from_bytes(stream.read(3), "big"), stream.read(6)[0]
-                payload = stream.read(size)
-                if kind == HEADERS:
-                    blocks.append(payload)
-                    return
-
-    return fake(Listens).endpoints["tcp"]._replace(kind="grpc"), blocks
-
-
-@pytest.mark.parametrize("client", [None, *CLIENTS])
-def test_calls_begin_with_the_headers_of_a_client_and_show_tokens_in_turn(client, heard):
-    endpoint, blocks = heard
-    endpoint = endpoint._replace(tokens=("a", "b"), **({"client": client} if client else {}))
-    for number in range(3):
-        with Load() as load:
-            for _ in range(3):
-                load.open(endpoint, b"hello")
-            with pytest.raises(LoadError, match="the server closed it"):
-                load.setup(number, 1)
-    expected = [header_block(client or "grpcio", f"127.0.0.1:{endpoint.port}", token) for token in ("a", "b", "a")]
-    assert blocks == expected
-
-
-def test_what_a_server_says_cannot_break_the_loads_answer(fake):
-    class SpeaksNonsense(socketserver.BaseRequestHandler):
-        def handle(self):
-            self.request.recv(4096)
-            self.request.sendall(b'\xff"\\\n{}\x00abcdef\r\n\r\n')
-
-    endpoint = fake(SpeaksNonsense).endpoints["tcp"]._replace(kind="ws")
-    with Load() as load:
-        load.open(endpoint, b"{}")
-        with pytest.raises(LoadError, match="the WebSocket was refused: "):
-            load.setup(0, 1)
-
-
-@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
-async def test_a_call_waits_for_its_ids_until_those_before_it_are_gone(protocol, serve):
-    server = await serve(rate_per_second=0)
-    port = {"grpc": server.grpc_port, "websocket": server.websocket_port}[protocol]
-    endpoint = Endpoint({"grpc": "grpc", "websocket": "ws"}[protocol], "127.0.0.1", port)
-    with Load() as before, Load() as load:
-        before.open(endpoint, hello(endpoint.kind, "a", "r"), "a")
-        await asyncio.to_thread(before.setup, 0, 1)
-        ends = tuple(load.open(endpoint, hello(endpoint.kind, name, "r"), name) for name in ("a", "b"))
-        lane = load.lane(ends, (endpoint.kind,) * 2, [(0, relay(endpoint.kind, "offer", "b"))])
-        calling = asyncio.create_task(asyncio.to_thread(load.calls, lane, 1, 3, [1]))
-        async with asyncio.timeout(TIME_LIMIT_SECONDS):
-            while not server.hub.counters.requests[protocol, "announce", "ALREADY_EXISTS"]:
-                await asyncio.sleep(0.01)
-            await asyncio.to_thread(before.close, 0, 1)
-            assert (await calling).p50 > 0
-
-
-def test_a_message_is_at_least_as_long_as_what_it_relays():
-    for kind in ("grpc", "ws", "tcp", "peerjs"):
-        made = relay(kind, "offer", "bob")
-        assert isinstance(made, Encoded)
-        assert made.least == len(OFFER) < len(made.data)
-
-
-# The search for the ceiling.
-
-
-class PretendedPairs:
-    """Pairs of a server whose latency leaves the limit at a rate; and a load that is late from another one on."""
-
-    pairing = "grpc-grpc"
-
-    def __init__(self, highest, *, load=1e9, hiccups=()):
-        self.highest = highest
-        self.load = load
-        self.hiccups = list(hiccups)
-        self.rates = []
-
-    def pace(self, message, rate, seconds):
-        self.rates.append(rate)
-        slow = rate > self.highest or rate > self.load or len(self.rates) - 1 in self.hiccups
-        p99 = LIMIT_SECONDS * (2 if slow else 0.5)
-        late = 2 * LIMIT_SECONDS if rate > self.load else 0.0
-        common = {"seconds": 1, "load_cpu": 0, "bytes_to_server": 0, "bytes_from_server": 0}
-        return msgspec.convert({**common, "p99": p99, "load_behind": late}, Answer)
-
-
-def ceiling_of(pairs):
-    mark = {"run": "", "server": "sigbridge", "round": 0}
-    found = measurements.ceiling(pairs, mark, "call", first=1000, most=64000, bisections=3, seconds=1)
-    return found.kept, found.left
-
-
-def test_the_ceiling_lies_between_two_rates_that_were_tried():
-    assert ceiling_of(PretendedPairs(10300)) == (10000, 11000)
-    assert ceiling_of(PretendedPairs(700)) == (625, 750)
-
-
-def test_one_hiccup_is_no_ceiling():
-    assert ceiling_of(PretendedPairs(10300, hiccups=[1, 2, 6])) == (10000, 11000)
-
-
-def test_where_the_load_is_the_limit_no_rate_was_too_high():
-    assert ceiling_of(PretendedPairs(1e9, load=20000)) == (16000, None)
-    assert ceiling_of(PretendedPairs(1e9)) == (64000, None)
-
-
-# Progress.
-
-
-class Terminal:
-    def __init__(self, *, tty):
-        self.text = ""
-        self.tty = tty
-
-    def isatty(self):
-        return self.tty
-
-    def write(self, text):
-        self.text += text
-
-    def flush(self):
-        pass
-
-
-def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere():
-    for tty in (True, False):
-        stream = Terminal(tty=tty)
-        progress = Progress(4, stream)
-        progress.say("first")
-        progress.step(1)
-        progress.say("second")
-        progress.end()
-        if tty:
-            assert "[######..................]  25%  second" in stream.text
-            assert "\n" not in stream.text
-        else:
-            assert stream.text.split() == ["0%", "0", "s", "first"]

@@ -1,4 +1,4 @@
-"""What is said of two runs: a true change is found, noise is not called one, and too few rounds are said to be that."""
+"""Verdicts on two runs: a true change is found, noise is not called one, and too few rounds are said to be that."""
 
 import itertools
 import random

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -55,6 +56,11 @@ def test_what_is_set_is_set_for_one_build_and_replaces_the_benchmarks_own():
     assert {name: b[name] for name in variables["B"]} == variables["B"]
     assert a["SIGNALING_LOG_LEVEL"] == "info"
     assert b.keys() - a.keys() == {"SIGNALING_MAX_MESSAGE_BYTES", "EMPTY"}
+
+
+def test_the_sessions_of_one_build_may_be_resumable():
+    subjects = replace(comparison(), resumable=["B"])
+    assert [subjects.subject(name, 0).resumable for name in ("A", "B")] == [False, True]
 
 
 def test_sessions_show_the_tokens_that_are_given_and_a_build_may_know_them_by_something_else():
@@ -130,10 +136,12 @@ LITTLE = ("--generations", "2", "--rounds", "2", "--messages", "40", "--sessions
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("/nowhere", HERE), "/nowhere is no environment with sigbridge: it has no bin/sigbridge"),
-        ((HERE, "/nowhere"), "/nowhere is no environment with sigbridge"),
+        (("/nowhere", HERE), "/nowhere is not an environment with sigbridge: it has no bin/sigbridge"),
+        ((HERE, "/nowhere"), "/nowhere is not an environment with sigbridge"),
         ((HERE, HERE, "--only", "relays,speed"), "--only is 'relays,speed': expected some of relays, setup, memory"),
         ((HERE, HERE, "--pairings", "grpc"), "--pairings is 'grpc': expected some of grpc-grpc,"),
+        ((HERE, HERE, "--only", "returns"), "--only is 'returns': expected some of relays, setup, memory"),
+        ((HERE, HERE, "--resumable", "bc"), "--resumable is 'bc': expected a, b or ab"),
         ((HERE, HERE, "--engine", "steam"), "--engine is 'steam': expected one of native, grpcio"),
         ((HERE, HERE, "--engine", "native,grpcio"), "expected one of native, grpcio"),
         ((HERE, HERE, "--engine", "grpcio", "--pairings", "websocket-websocket"), "expected some of grpc-grpc,"),
@@ -231,6 +239,21 @@ def test_grpcio_is_compared_and_what_is_measured_is_chosen():
     assert done.stdout.count("gRPC → WebSocket") == 4
     assert "gRPC → gRPC" not in done.stdout
     assert "set up" not in done.stdout
+
+
+@needs_compiler
+def test_resumable_sessions_are_compared_with_others_of_the_same_build(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    done = pair(HERE, HERE, *LITTLE, "--resumable", "b", "--json", file)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "resumable" not in lines[0]
+    assert lines[1].endswith("; its sessions are resumable")
+    assert "server CPU per session lost and set up again, or resumed, µs" in lines
+    head, *figures = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
+    assert head["resumable"] == ["B"]
+    assert [figure["way"] for figure in figures if figure["what"] == "returns"] == ["grpc", "websocket"]
+    assert len(figures) == 16 + 12 + 2 + 2
 
 
 @needs_compiler

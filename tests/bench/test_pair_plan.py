@@ -18,9 +18,10 @@ def test_a_plan_has_a_figure_for_every_pairing_message_and_burst():
 
 
 def test_sessions_are_opened_only_for_what_is_asked_for():
-    openings = {only: Plan(only=(only,)) for only in ("relays", "setup", "memory")}
-    assert [len(plan.kept) for plan in openings.values()] == [0, 0, 2]
-    assert [len(plan.closed) for plan in openings.values()] == [0, 6, 0]
+    openings = {only: Plan(only=(only,)) for only in ("relays", "setup", "memory", "returns")}
+    assert [len(plan.kept) for plan in openings.values()] == [0, 0, 2, 0]
+    assert [len(plan.closed) for plan in openings.values()] == [0, 6, 0, 0]
+    assert [len(plan.returning) for plan in openings.values()] == [0, 0, 0, 2]
     assert Plan().connections == 2 * 8 * 1500
     assert Plan().most_at_once == 2 * 3 * 1500
 

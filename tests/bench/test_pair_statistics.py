@@ -40,6 +40,7 @@ def test_what_differs_between_generations_widens_the_interval():
     assert estimate(made(2, pairs=100, between=0.05)).half_width > 4 * even.half_width
 
 
+@pytest.mark.thorough
 def test_the_interval_holds_the_truth_nine_times_of_ten():
     for generations, pairs in ((16, 8), (4, 4)):
         of = [

@@ -1,4 +1,4 @@
-"""What a report says of a run: its figures stand where they belong, on every kind of page, and its plots can be read."""
+"""Report on a run: its figures stand where they belong, on every kind of page, and its plots can be read."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from sigbridge_bench import figures, plots, report
+from sigbridge_bench import figures, plots, rendering, report
 from sigbridge_bench.figures import RANGE, TIMES, Cell, Key, Spread, number
 from sigbridge_bench.records import (
     Ceiling,
@@ -262,6 +262,23 @@ def test_a_mixed_pairing_is_compared_with_our_own_in_a_report_and_with_the_basel
     assert figures.ratio_between_runs(found, cell) == pytest.approx({0: 75 / 100})
 
 
+def test_resumable_sessions_are_compared_with_the_same_row_of_the_others_and_a_resume_with_its_set_up() -> None:
+    set_up = {"run": RUN, "round": 0, "protocol": "websocket", "sessions": 10, "seconds": 1.0, "memory": None}
+    found = figures.figures(
+        [
+            cpu("sigbridge", "grpc-websocket", 50),
+            cpu("sigbridge-resumable", "grpc-websocket", 60),
+            Sessions(server="sigbridge", server_cpu=0.2, **set_up),
+            Sessions(server="sigbridge-resumable", server_cpu=0.25, resume_cpu=0.3, **set_up),
+        ]
+    )
+    cell = Cell(figures.CPU, Key("grpc-websocket", "offer", (8, 4), "sigbridge-resumable"))
+    resume = Cell(figures.RESUME_CPU, Key("websocket", "", (10,), "sigbridge-resumable"))
+    for ratio in (figures.ratio_in_report, figures.ratio_between_runs):
+        assert ratio(found, cell) == pytest.approx({0: 60 / 50})
+        assert ratio(found, resume) == pytest.approx({0: 0.3 / 0.2})
+
+
 # Pages.
 
 
@@ -366,7 +383,7 @@ def test_no_line_for_a_terminal_is_too_long_and_none_is_empty_at_its_end(rounds:
         cpu("a-server-with-a-name-that-takes-most-of-the-room-there-is-" * 3, "grpc-websocket", 12.3),
     ]
     lines = report.table(records).splitlines()
-    assert max(map(len, lines)) <= report.WIDTH
+    assert max(map(len, lines)) <= rendering.WIDTH
     assert all(line == line.rstrip() for line in lines)
 
 

@@ -5,102 +5,44 @@ With TLS its calls come over HTTP/2, which the address offers, and its WebSocket
 
 import asyncio
 import base64
-import functools
-import http.server
-import json
-import os
-import queue
 import re
-import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from browsing import NEEDS_CHROMIUM, Origin, origin_of, results_in
 from certificates import Authority
-from sigbridge import IceCandidateReceived, Settings, SignalingClient, SignalingError
+from sigbridge import (
+    Answer,
+    Control,
+    ControlReceived,
+    IceCandidateReceived,
+    Reply,
+    Request,
+    Settings,
+    SignalingClient,
+    SignalingError,
+)
 from sigbridge.auth import Credentials
 from sigbridge_client import connect
+from sigbridge_compat.rtc_peer import ObservedClient, RtcPeer, stay_on_loopback
 from sigbridge_net.clock import read_clock
 from sigbridge_server.server import Server
+from waiting import until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PAGE = Path(__file__).with_name("page.html")
-TIME_LIMIT_SECONDS = 110
+CALLING_PAGE = "call.html"
 BROWSERS_CANDIDATE = "candidate:1 1 udp 1 127.0.0.1 9 typ host"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: tools/install_test_tools.py installs it")
-
-
-class Origin(http.server.ThreadingHTTPServer):
-    """Serves the page, and keeps what the page posts back."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), functools.partial(_Handler, directory=str(PAGE.parent)))
-        self.results: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def __str__(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    server: Origin
-
-    def do_POST(self) -> None:
-        self.server.results.put(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Requests are not logged."""
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    """An origin of its own, that serves the page."""
-    with Origin() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    """An origin of its own, that serves the pages of this folder."""
+    with origin_of(Path(__file__).parent) as server:
         yield server
-        server.shutdown()
-        thread.join()
-
-
-async def results_in(
-    origin: Origin,
-    address: str,
-    profile: Path,
-    query: str = "",
-    *,
-    secure: bool = False,
-    look: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """What the page posted when it was opened: the browser stays open until then, however slow the machine is.
-
-    Then, before it is closed, `look` is called.
-    """
-    assert CHROMIUM is not None
-    browser = await asyncio.create_subprocess_exec(
-        CHROMIUM,
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-        *("--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"),
-        # Nobody has signed the certificates of tests that it would trust.
-        *(("--ignore-certificate-errors",) if secure else ()),
-        *("--remote-debugging-port=0", f"{origin}/{PAGE.name}?address={address}{'&secure' * secure}{query}"),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        results = await asyncio.to_thread(origin.results.get, timeout=TIME_LIMIT_SECONDS)
-        look()
-        return results
-    finally:
-        os.killpg(browser.pid, signal.SIGKILL)
-        await browser.wait()
 
 
 async def answer_a_candidate(peer: SignalingClient) -> IceCandidateReceived:
@@ -241,3 +183,111 @@ async def test_a_page_reads_why_its_websocket_was_refused(
         assert re.fullmatch(expected[1], refusal["reason"])
     assert server.hub.counters.refusals["websocket", expected[1].split()[0]] >= 2
     assert server.hub.counters.disconnects.total() == 0
+
+
+# A real call, by a page that does as deployed ones do.
+
+
+class AfterItsCandidates(ObservedClient):
+    """A client whose answers wait until the page has sent a candidate."""
+
+    def __init__(self, client: SignalingClient, server: Server) -> None:
+        super().__init__(client, lambda message: None)
+        self._server = server
+
+    async def call(self, request: Request) -> Reply:
+        if isinstance(request, Answer):
+            counters = self._server.hub.counters
+            await until(lambda: counters.requests["websocket", "ice_candidate", "ok"])
+        return await super().call(request)
+
+
+class Called(RtcPeer):
+    """The answerer: it answers when the page has sent a candidate, sends back what the page says, and hears its control."""
+
+    def __init__(self, client: SignalingClient, server: Server) -> None:
+        super().__init__(AfterItsCandidates(client, server), observe=self._look)
+        self.control: list[ControlReceived] = []
+        self.says: set[asyncio.Task[Any]] = set()
+
+    def _look(self, message: Any) -> None:
+        if isinstance(message, ControlReceived):
+            self.control.append(message)
+            event = Control("event", {"to": message.from_peer_id, "subscribed": message.params["topics"]})
+            self.says.add(asyncio.create_task(self.client.call(event)))
+
+    async def echo(self) -> None:
+        """Answers the page's call, and sends back what it says first."""
+        call = await self.answer_calls()
+        await call.send(await call.receive())
+
+
+async def called_by_a_page(
+    origin: Origin, tmp_path: Path, *, engine: str = "native", dialect: str = "", query: str = ""
+) -> tuple[dict[str, Any], Called]:
+    """Results posted by a page that calls a peer, which came by gRPC, or over WebSocket in a dialect; and that peer."""
+    server = Server(
+        Settings(
+            grpc_bind_address="127.0.0.1:0",
+            ws_bind_address="127.0.0.1:0",
+            http_bind_address="off",
+            grpc_engine=engine,
+            allowed_origins=(str(origin),),
+        )
+    )
+    await server.start()
+    address = f"127.0.0.1:{server.websocket_port}"
+    came_by = (
+        connect(f"ws://{address}", dialect=dialect) if dialect else connect(f"grpc://127.0.0.1:{server.grpc_port}")
+    )
+    try:
+        with stay_on_loopback():
+            async with await came_by as client, Called(client, server) as answerer:
+                await client.announce("remotemedia-server")
+                echoing = asyncio.create_task(answerer.echo())
+                try:
+                    return await results_in(origin, address, tmp_path, query, page=CALLING_PAGE), answerer
+                finally:
+                    echoing.cancel()
+                    await asyncio.gather(echoing, *answerer.says, return_exceptions=True)
+    finally:
+        await server.stop()
+
+
+def check_call(results: dict[str, Any]) -> None:
+    """The page has talked to the answerer, whose answer was the result of its offer, after its first candidates."""
+    assert "error" not in results, results
+    assert "candidate" not in results, results
+    assert results["answer"] == {
+        "type": "answer",
+        "sdp": "v=0",
+        "from": "remotemedia-server",
+        "to": "calculator-client",
+    }
+    assert results["before"][:3] == ["peer.announce", "peer.offer", "peer.ice_candidate"]
+    assert "peer.answer" not in results["methods"]
+    assert results["echoed"] == "10 + 20"
+    assert results["ice"] in ("connected", "completed")
+    assert results["connection"] == "connected"
+
+
+@pytest.mark.parametrize(("engine", "query"), [("native", ""), ("native", "&bare"), ("grpcio", "")])
+async def test_a_deployed_page_calls_a_peer_on_grpc(origin: Origin, tmp_path: Path, engine: str, query: str) -> None:
+    results, _ = await called_by_a_page(origin, tmp_path, engine=engine, query=query)
+    check_call(results)
+
+
+@pytest.mark.parametrize("query", ["&control", "&control&bare"])
+async def test_a_deployed_page_subscribes_to_a_peer_of_its_dialect(origin: Origin, tmp_path: Path, query: str) -> None:
+    results, answerer = await called_by_a_page(origin, tmp_path, dialect="dotted", query=query)
+    check_call(results)
+    assert results["subscribed"] == {"success": True}
+    assert answerer.control == [ControlReceived("subscribe", "calculator-client", {"topics": ["all"]})]
+    assert results["control"] == {"to": "calculator-client", "subscribed": ["all"], "from": "remotemedia-server"}
+
+
+async def test_a_page_that_subscribes_to_a_peer_on_grpc_is_refused(origin: Origin, tmp_path: Path) -> None:
+    results, _ = await called_by_a_page(origin, tmp_path, query="&control")
+    assert results["answer"]["from"] == "remotemedia-server"
+    assert results["error"] == "Peer not found: remotemedia-server"
+    assert "echoed" not in results

@@ -11,12 +11,14 @@ import websockets.asyncio.client
 
 from certificates import Authority
 from served import servers
-from sigbridge import Authenticated, ConnectionClosed, SignalingError
+from sigbridge import Authenticated, ConnectionClosed, OfferAnswered, OfferReceived, SignalingError
 from sigbridge.auth import Identity
 from sigbridge.errors import invalid_params, unauthenticated
-from sigbridge_client import UrlError, connect
+from sigbridge_client import DIALECTS, DialectError, UrlError, connect
+from sigbridge_command import command
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_net.errors import AccessError
+from sigbridge_websocket import client as websocket_client
 from waiting import TIME_LIMIT_SECONDS
 
 TOKEN = "s3cret"
@@ -68,8 +70,45 @@ def files(tmp_path_factory):
     ],
 )
 async def test_what_is_no_signaling_url(text):
-    with pytest.raises(UrlError, match="is no signaling URL: expected one of grpc://HOST:PORT"):
+    with pytest.raises(UrlError, match="is not a signaling URL: expected one of grpc://HOST:PORT"):
         await connect(text)
+
+
+@pytest.mark.parametrize(
+    ("address", "dialect", "why"),
+    [
+        ("grpc://127.0.0.1:1", "dotted", "is one of JSON-RPC over WebSocket: expected ws:// or wss://"),
+        ("grpcs+unix:/path", "dotted", "is one of JSON-RPC over WebSocket"),
+        ("ws://127.0.0.1:1", "comma", "'comma' is not a dialect: expected one of plain, dotted"),
+        ("grpc://127.0.0.1:1", "", "'' is not a dialect"),
+    ],
+)
+async def test_a_dialect_that_is_none_of_the_protocol(address, dialect, why):
+    with pytest.raises(DialectError, match=why):
+        await connect(address, dialect=dialect)
+
+
+async def test_a_session_of_the_dotted_dialect(serve):
+    server = await serve()
+    # Of a resumable peer every answer is an event.
+    async with (
+        asyncio.timeout(TIME_LIMIT_SECONDS),
+        await connect(url(server, "websocket"), resume=False, dialect="dotted") as client,
+    ):
+        assert (await client.announce("a")).peers_count == 0
+        with pytest.raises(SignalingError, match="Peer not found"):
+            await client.offer("remotemedia-server", "v=0")
+        async with await connect(url(server, "grpc")) as answerer:
+            await answerer.announce("remotemedia-server")
+            calling = asyncio.create_task(client.offer("remotemedia-server", "v=0"))
+            async for event in answerer.events():
+                if isinstance(event, OfferReceived):
+                    await answerer.answer("a", "v=0 answer")
+                    break
+            assert await calling == OfferAnswered("v=0 answer", "remotemedia-server", "a")
+            await client.disconnect("remotemedia-server", reason="done")
+    assert server.hub.counters.dialects == {"dotted": 1}
+    assert list(DIALECTS) == list(websocket_client.DIALECTS) == list(command.DIALECTS)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -109,7 +148,7 @@ async def test_a_function_is_asked_for_the_token_and_again_where_the_first_is_re
             assert list(given) == []
         given = iter((None,))
         opened = await serve()
-        async with await connect(url(opened, protocol), token=lambda: next(given)) as client:
+        async with await connect(url(opened, protocol), resume=False, token=lambda: next(given)) as client:
             assert client._renewal is None
 
 

@@ -1,4 +1,4 @@
-"""What a client says where TLS and its absence do not meet, at servers of both engines and at others."""
+"""Errors that a client raises where TLS and its absence do not meet, at servers of both engines and at others."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from sigbridge_net.reaching import tls_hint, unix_path
 from waiting import TIME_LIMIT_SECONDS
 
 ENDLESS = 1000.0
-"""What fails is told at once: no time limit of the server plays a part."""
+"""Time limit of a server that is to play no part: what fails is told at once."""
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +106,12 @@ async def test_the_command_reaches_a_unix_socket(start, tmp_path):
 
 
 @contextlib.asynccontextmanager
-async def answering(answer):
+async def answering(response):
     """A server that answers the first bytes of whoever connects, and closes."""
 
     async def handle(reader, writer):
         await reader.read(1)
-        writer.write(answer)
+        writer.write(response)
         writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
@@ -120,7 +120,7 @@ async def answering(answer):
 
 
 @pytest.mark.parametrize(
-    ("answer", "secure", "says"),
+    ("response", "secure", "says"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", True, "the server speaks no TLS there; ws:// was probably meant"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", False, ""),
@@ -130,8 +130,8 @@ async def answering(answer):
         (b"", False, ""),
     ],
 )
-async def test_what_a_server_answers_to_tls_tells(answer, secure, says):
-    async with answering(answer) as target:
+async def test_what_a_server_answers_to_tls_tells(response, secure, says):
+    async with answering(response) as target:
         assert await tls_hint("wss" if secure else "ws", target, secure=secure) == says
 
 

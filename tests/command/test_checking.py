@@ -1,5 +1,8 @@
 """`sigbridge check` as a process: a table, and an exit code that a pipeline can rely on."""
 
+import json
+import re
+
 import pytest
 
 from processes import clean_environment, said_by, sigbridge
@@ -43,14 +46,21 @@ async def test_one_protocol_alone(serve):
 
 
 async def test_what_does_not_hold_fails(serve):
-    # Without its roster a server keeps fewer promises.
-    server = await serve(replay_roster=False)
+    # Without its roster, and with a smaller limit, a server keeps fewer promises.
+    server = await serve(replay_roster=False, max_sdp_bytes=1000)
     code, out, errors = await check(*addresses(server)[2:])
     assert code == 1
     assert "FAILED" in out
-    assert ", websocket-websocket:\n" in errors
+    assert re.search(r"^\d+ passed, \d+ differ, \d+ failed$", out, flags=re.MULTILINE)
+    assert re.search(r"^ +\d+ scenarios  no peer_joined for the peers that are there already$", out, flags=re.MULTILINE)
+    assert "sdp_arrives_to_the_byte, websocket-websocket:\n  refused where nothing may be: sdp is too large" in errors
     assert "Traceback" not in errors
-    assert not out.splitlines()[-1].endswith(" 0 failed")
+
+
+async def test_ours_matches_and_says_so_in_json(serve):
+    server = await serve()
+    code, out, errors = await check(*addresses(server), "--json", "--dialect", "plain")
+    assert (code, json.loads(out), errors) == (0, {"verdict": "matches", "differences": []}, "")
 
 
 @pytest.mark.parametrize(
@@ -58,18 +68,25 @@ async def test_what_does_not_hold_fails(serve):
     [
         ((), "sigbridge: neither --grpc nor --ws is given: expected at least one address to check\n"),
         (("--ws", "ws://127.0.0.1:1", "--only", "nothing"), "sigbridge: --only is 'nothing': expected one of "),
+        (
+            ("--ws", "ws://127.0.0.1:1", "--patience", "nan"),
+            "sigbridge: argument --patience: 'nan': expected a number of ",
+        ),
+        (("--grpc", "127.0.0.1:1", "--dialect", "dotted"), "sigbridge: --dialect is given without --ws: "),
+        (("--ws", "ws://127.0.0.1:1", "--token-file", "/no/such/file"), "sigbridge: "),
         # Its tokens would prove nobody to a server that somebody runs.
         (("--ws", "ws://127.0.0.1:1", "--only", OF_OUR_TOKENS), f"sigbridge: --only is '{OF_OUR_TOKENS}': expected "),
     ],
 )
 async def test_a_mistake_is_one_line(arguments, text):
     code, out, errors = await check(*arguments)
-    assert (code, out) == (1, "")
+    # Not 1, which says that the server differs.
+    assert (code, out) == (2, "")
     assert errors.startswith(text)
     assert errors.count("\n") == 1
 
 
 async def test_no_server_is_a_failure():
     code, _, errors = await check("--ws", "ws://127.0.0.1:1", "--only", NAME)
-    assert code == 1
+    assert code == 2
     assert "Traceback" not in errors

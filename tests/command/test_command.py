@@ -153,7 +153,7 @@ async def test_a_signal_ends_an_idle_server(running, number):
 
 
 async def test_a_signal_tells_both_protocols(running):
-    clients = [await connect(running.grpc), await connect(running.ws)]
+    clients = [await connect(running.grpc, resume=False), await connect(running.ws, resume=False)]
     for count, client in enumerate(clients):
         await client.announce(str(count))
     running.process.send_signal(signal.SIGTERM)
@@ -176,7 +176,7 @@ async def stall(server: Running) -> list:
     await loop.sock_connect(sock, ("127.0.0.1", server.ports["WebSocket"]))
     payload = b'{"jsonrpc":"2.0","method":"announce","params":{"peer_id":"stalled"},"id":0}'
     await loop.sock_sendall(sock, HANDSHAKE + b"\x81" + bytes([0x80 | len(payload)]) + bytes(4) + payload)
-    sender = await connect(server.ws)
+    sender = await connect(server.ws, resume=False)
     await sender.announce("sender")
     stopped = await asyncio.create_subprocess_exec(
         sys.executable, "-c", STOPPED, server.grpc, stdout=asyncio.subprocess.PIPE
@@ -195,7 +195,7 @@ STOPPED = """
 import asyncio, sys
 from sigbridge_client import connect
 async def main():
-    client = await connect(sys.argv[1])
+    client = await connect(sys.argv[1], resume=False)
     await client.announce("stopped")
     print("here", flush=True)
     async for event in client.events(): pass
@@ -229,7 +229,7 @@ async def test_a_signal_ends_a_server_with_stalled_clients(run, signals):
 
 
 async def test_a_signal_ends_a_busy_server(running):
-    clients = [await connect(running.ws), await connect(running.grpc)]
+    clients = [await connect(running.ws, resume=False), await connect(running.grpc, resume=False)]
     for count, client in enumerate(clients):
         await client.announce(str(count))
 
@@ -341,8 +341,8 @@ async def test_tls_on_both_ports(run, certificate):
     await server.ready()
     trusted = cert.read_bytes()
     clients = [
-        await connect(server.grpc.replace("grpc:", "grpcs:"), root_certificates=trusted),
-        await connect(server.ws.replace("ws:", "wss:"), root_certificates=trusted),
+        await connect(server.grpc.replace("grpc:", "grpcs:"), resume=False, root_certificates=trusted),
+        await connect(server.ws.replace("ws:", "wss:"), resume=False, root_certificates=trusted),
     ]
     for count, client in enumerate(clients):
         await client.announce(str(count))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from page_commands import ROOT, commands, shell
 from sigbridge_command import command, demo
 from sigbridge_command.demo_flow import Report, drawn, heading
 from waiting import TIME_LIMIT_SECONDS
@@ -26,7 +27,7 @@ class Mark:
     def __init__(self):
         self.word = f"SIGBRIDGE_TEST_MARK={secrets.token_hex(8)}"
         name, _, value = self.word.partition("=")
-        self.environment = os.environ | {name: value}
+        self.environment = os.environ | {name: value, "CI": "true"}
 
     def bearers(self) -> list[int]:
         found = []
@@ -48,7 +49,7 @@ def mark():
 
 
 def ended_within(process_fds: list[int], seconds: float) -> bool:
-    """Whether all of these processes (pidfds) end in time."""
+    """Returns True if all of these processes (pidfds) end in time."""
     left = set(process_fds)
     poll = select.poll()
     for process_fd in left:
@@ -97,6 +98,15 @@ def test_bytes_come_through_on_every_pairing(pairing, mark):
     assert mark.bearers() == []
 
 
+async def test_the_readme_s_commands_start_it():
+    demos = [line for line in commands(ROOT / "README.md") if "demo" in line]
+    assert demos == ["make demo PAIRING=browser-grpc", "make demo"]
+    # The other one is for tests that have a browser.
+    async with shell(demos[1]) as running:
+        assert await running.ended() == 0, running.stderr
+    assert "gRPC and WebSocket: 256 bytes came through each way" in running.stdout
+
+
 def test_it_goes_on_where_nobody_reads_what_it_prints(mark):
     command_line = [*COMMAND, "websocket-websocket"]
     with subprocess.Popen(
@@ -113,10 +123,11 @@ def test_it_goes_on_where_nobody_reads_what_it_prints(mark):
             running.kill()
 
 
+@pytest.mark.parametrize("pairing", ["grpc-websocket", "browser-grpc"])
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_no_process_outlives_the_demo(number, exit_code, mark):
+def test_no_process_outlives_the_demo(number, exit_code, pairing, mark):
     with subprocess.Popen(
-        [*COMMAND, "grpc-websocket"],
+        [*COMMAND, pairing],
         env=mark.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -126,6 +137,9 @@ def test_no_process_outlives_the_demo(number, exit_code, mark):
         try:
             assert running.stdout is not None
             assert "server: gRPC on 127.0.0.1:" in running.stdout.readline()
+            if pairing == "browser-grpc":
+                while "announce backend" not in running.stdout.readline():
+                    pass
             process_fds = [os.pidfd_open(process_id) for process_id in mark.bearers()]
             assert len(process_fds) >= 2
             running.send_signal(number)
@@ -143,7 +157,7 @@ def test_processes_are_started_without_a_fork_that_runs_handlers():
     # Those of gRPC, where a process has used it, end the new process now and then.
     forks = []
     os.register_at_fork(before=lambda: forks.append(os.getpid()))
-    child = demo._Server("server")
+    child = demo.ServerChild("server")
 
     async def start():
         async with child.running(sys.executable, "-c", "import os; print(os.getppid())"):
@@ -160,20 +174,20 @@ def test_without_aiortc_it_says_what_to_install(monkeypatch, capsys):
 
 
 def test_a_server_that_does_not_start_is_told_with_its_last_words(monkeypatch, capsys):
-    monkeypatch.setattr(demo, "_SERVE", (sys.executable, "-c", "import sys; sys.exit('no port is free')"))
+    monkeypatch.setattr(demo, "SERVE", (sys.executable, "-c", "import sys; sys.exit('no port is free')"))
     assert demo.run_demo(("grpc", "websocket")) == 1
     assert capsys.readouterr().err == "sigbridge demo: the server ended with exit code 1\n  no port is free\n"
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_without_end(monkeypatch, capsys):
-    monkeypatch.setattr(demo, "_SERVE", (sys.executable, "-c", "import signal; signal.pause()"))
+    monkeypatch.setattr(demo, "SERVE", (sys.executable, "-c", "import signal; signal.pause()"))
     assert demo.run_demo(("grpc", "websocket"), time_limit_seconds=0.2) == 1
     assert capsys.readouterr().err == "sigbridge demo: no bytes came through within 0.2 s\n"
 
 
 def test_a_peer_that_fails_ends_the_demo(monkeypatch, capsys):
     listening = "import signal; print('gRPC listening on 127.0.0.1:9'); print('WebSocket listening on 127.0.0.1:9'"
-    monkeypatch.setattr(demo, "_SERVE", (sys.executable, "-c", listening + ", flush=True); signal.pause()"))
+    monkeypatch.setattr(demo, "SERVE", (sys.executable, "-c", listening + ", flush=True); signal.pause()"))
     assert demo.run_demo(("websocket", "websocket")) == 1
     error = capsys.readouterr().err
     assert error.startswith("sigbridge demo: the call")

@@ -108,7 +108,7 @@ def ended_well(server):
     out, errors = server.said()
     assert server.process.returncode == 0, errors
     assert out == ""
-    assert "stopped before it began" in errors
+    assert "stopped before the start" in errors
     assert "Traceback" not in errors
 
 

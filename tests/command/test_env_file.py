@@ -38,9 +38,9 @@ def test_what_is_no_such_file_is_named(file, content):
 
 @pytest.mark.parametrize(("text", "line"), [("A: b\n", 1), ("A=1\n# x\nB = 'two\n", 3), ("A=1\nnot so\n=x\n", 2)])
 def test_a_line_that_is_none_is_named(file, text, line):
-    """What stands there may have been meant to close a door."""
+    """Such a line may have been meant to close a door."""
     file.write_text(text)
-    with pytest.raises(UsageError, match=f"expected a file of NAME=VALUE lines, and line {line} is none$"):
+    with pytest.raises(UsageError, match=f"expected a file of NAME=VALUE lines, and line {line} is not$"):
         variables_of(str(file))
 
 

@@ -26,7 +26,7 @@ for at, fd in enumerate(away):
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(given)), LISTEN_FDNAMES=sys.argv[2])
 os.execv(sys.argv[3], sys.argv[3:])
 """
-"""What systemd does between fork and exec."""
+"""Program that does what systemd does between fork and exec."""
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ async def test_what_is_named_replaces_the_address_of_its_protocol(tmp_path):
                         await client.announce("alice")
             code, _, errors = await asyncio.to_thread(ended, process)
         assert code == 0
-        (line,) = [line for line in errors.splitlines() if "whose name is none of ours" in line]
+        (line,) = [line for line in errors.splitlines() if "inherited descriptor of unknown name" in line]
         assert "descriptor=5" in line
         assert "fdname='strange'" in line
         assert (tmp_path / "ws").is_socket(), "the file is systemd's"
@@ -120,7 +120,7 @@ def test_a_descriptor_that_does_not_listen_ends_the_start():
     with socket.socket() as sock, activated([sock], "ws") as process:
         out, errors = process.communicate(timeout=TIME_LIMIT_SECONDS)
     assert (process.returncode, out) == (1, "")
-    assert errors == "sigbridge: the descriptor 3 is no socket that listens (LISTEN_FDNAMES)\n"
+    assert errors == "sigbridge: the descriptor 3 is not a listening socket (LISTEN_FDNAMES)\n"
 
 
 def variables(pid=None, count="1", names="ws"):
@@ -147,7 +147,7 @@ def test_a_descriptor_without_a_name_is_said(caplog):
 def test_what_is_no_socket_ends_the_start():
     reader, writer = os.pipe()
     try:
-        with pytest.raises(ListenError, match=f"the descriptor {reader}, named ws, is no socket: .*LISTEN_FDNAMES"):
+        with pytest.raises(ListenError, match=f"the descriptor {reader}, named ws, is not a socket: .*LISTEN_FDNAMES"):
             inherited_sockets(variables(), first=reader)
     finally:
         os.close(reader)

@@ -13,11 +13,14 @@ import jwt
 import pytest
 
 from certificates import Authority
+from lossy_proxy import LossyProxy
+from older_servers import answering_grpc, answering_websocket, scripted_grpc, scripted_websocket
 from processes import clean_environment, said_by, sigbridge
 from served import servers
 from sigbridge import Capabilities
 from sigbridge_client import connect
 from sigbridge_command import command
+from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 
 TOKEN = "s3cret-canary"
 SECRET = b"a secret of the test, of more than 32 bytes"
@@ -82,6 +85,46 @@ async def test_peers_are_json_where_nobody_looks_and_a_table_on_a_terminal(serve
         assert json.loads(shown.splitlines()[0])["peer_id"] == "alice"
 
 
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+async def test_a_server_that_leaves_out_what_is_not_needed(protocol):
+    joined = pb.SignalingNotification(peer_joined=pb.PeerJoinedNotification(peer_id="bob"))
+    serving = (
+        scripted_grpc(
+            answering_grpc(
+                {
+                    "list_peers": [
+                        pb.SignalingResponse(peer_list=pb.PeerListResponse(peers=[pb.PeerInfo(peer_id="alice")]))
+                    ],
+                    "announce": [
+                        pb.SignalingResponse(ack=pb.AckResponse()),
+                        pb.SignalingResponse(notification=joined),
+                    ],
+                }
+            )
+        )
+        if protocol == "grpc"
+        else scripted_websocket(
+            answering_websocket(
+                {
+                    "list_peers": [{"result": {"peers": [{"peer_id": "alice", "connected_at": 10**15}]}}],
+                    "announce": [{"result": {}}, {"method": "peer_joined", "params": {"peer_id": "bob"}}],
+                }
+            )
+        )
+    )
+    async with serving as where:
+        code, out, errors = await run("peers", where)
+        assert (code, errors) == (0, "")
+        peer = json.loads(out)
+        assert (peer["peer_id"], peer["state"], peer["metadata"]) == ("alice", "unspecified", {})
+        assert not any(peer["capabilities"].values())
+        code, shown = await run_on_a_tty("peers", where)
+        assert (code, shown.splitlines()[1].split()) == (0, ["alice", "unspecified", "-", "-"])
+        async with sigbridge("listen", where, "--peer-id", "watcher", env=clean_environment()) as process:
+            event = json.loads(await process.stdout.readline())
+            assert (event["event"], event["peer_id"], event["metadata"]) == ("peer_joined", "bob", {})
+
+
 async def test_more_peers_than_one_page_holds(serve):
     server = await serve(max_page_peers=2)
     async with contextlib.AsyncExitStack() as stack:
@@ -111,7 +154,6 @@ async def test_more_peers_than_one_page_holds(serve):
         ("peers", "ws://127.0.0.1:1", "--token-file", sys.executable),
         ("peers", "grpc://127.0.0.1:1", "--token-file", __file__),
         ("peers", "wss://127.0.0.1:1", "--ca", sys.executable),
-        ("check", "--ws", "ws://127.0.0.1:1", "--token-file", "/no/such/file"),
     ],
 )
 async def test_a_mistake_is_one_line_and_exit_code_1(arguments):
@@ -143,7 +185,7 @@ async def test_tokens_come_from_a_file_or_the_environment(serve, tmp_path, proto
             "sigbridge: connection closed: unauthenticated: show a token that the server knows, by --token-file or SIGBRIDGE_TOKEN\n",
         )
     code, _, errors = await run("check", *(("--grpc", where[7:]) if protocol == "grpc" else ("--ws", where)))
-    assert (code, errors.count("\n")) == (1, 1)
+    assert (code, errors.count("\n")) == (2, 1)
     assert "by --token-file or SIGBRIDGE_TOKEN" in errors
 
 
@@ -184,7 +226,7 @@ PAIR = "--cert is '{0}' and --key is '{1}': expected a certificate and its key i
     [
         (["--token-file"], ["nope"], TOKEN_FILE + "No such file or directory)"),
         (["--token-file"], ["folder"], TOKEN_FILE + "Is a directory)"),
-        (["--token-file"], ["binary"], TOKEN_FILE + "no text in UTF-8)"),
+        (["--token-file"], ["binary"], TOKEN_FILE + "not UTF-8 text)"),
         (["--token-file"], ["empty"], TOKEN_FILE + "it is empty)"),
         (["--token-file"], ["lines"], "--token-file is '{0}': the API token holds what no header can carry"),
         (["--ca"], ["nope"], CA + "No such file or directory)"),
@@ -240,6 +282,36 @@ async def test_listen_prints_events_as_they_come_and_says_why_it_ends(serve, pro
         assert await process.wait() == 1
 
 
+async def test_peers_and_listen_speak_the_dotted_dialect(serve):
+    server = await serve()
+    where = url(server, "websocket")
+    async with sigbridge(
+        "listen", where, "--peer-id", "watcher", "--dialect", "dotted", env=clean_environment()
+    ) as process:
+        async with await connect(where, dialect="dotted") as alice:
+            while server.hub.peer_count == 0:
+                await asyncio.sleep(0.01)
+            await alice.announce("alice", capabilities=Capabilities(extensions={"screen_share": True}))
+            code, out, errors = await run("peers", where, "--dialect", "dotted")
+            assert (code, errors) == (0, "")
+            assert json.loads(out.splitlines()[1])["capabilities"]["screen_share"] is True
+            await alice.disconnect("watcher", reason="busy")
+            await alice.disconnect("alice", reason="gone home")
+        events = [json.loads(await process.stdout.readline()) for _ in range(3)]
+        assert events[1:] == [
+            {"event": "peer_disconnected", "peer_id": "alice", "reason": "busy"},
+            {"event": "peer_left", "peer_id": "alice", "reason": "gone home"},
+        ]
+    assert server.hub.counters.dialects == {"dotted": 3}
+
+
+def test_grpc_has_no_dialects(capsys):
+    assert command.main(["peers", "grpc://127.0.0.1:1", "--dialect", "dotted"]) == 1
+    assert capsys.readouterr().err == (
+        "sigbridge: --dialect is dotted: the dotted dialect is one of JSON-RPC over WebSocket: expected ws:// or wss://\n"
+    )
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "websocket"])
 async def test_listen_shows_the_token_that_was_put_into_its_file_before_the_old_one_ends(serve, tmp_path, protocol):
     # A session lives long beyond its token here, so that a busy machine ends none.
@@ -257,6 +329,50 @@ async def test_listen_shows_the_token_that_was_put_into_its_file_before_the_old_
         while session.identity.expires_at != end:
             assert session.end_reason is None
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+async def test_listen_says_something_as_often_as_it_is_told(serve, protocol):
+    server = await serve()
+    arguments = ("--peer-id", "watcher", "--keepalive", "0.01")
+    async with sigbridge("listen", url(server, protocol), *arguments, env=clean_environment()):
+        while server.hub.peer_count == 0:
+            await asyncio.sleep(0.01)
+        (session,) = server.hub._sessions.values()
+        while session.request_count < 4:
+            assert session.end_reason is None
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+@pytest.mark.parametrize(
+    ("window_seconds", "outcome"),
+    [(30.0, {"event": "resumed"}), (0.0, {"event": "session_lost", "peer_id": "watcher", "other_peers": []})],
+)
+async def test_listen_comes_back_where_it_is_to_and_says_so(serve, protocol, window_seconds, outcome):
+    server = await serve(resume_window_seconds=window_seconds)
+    async with LossyProxy({"server": server.grpc_port if protocol == "grpc" else server.websocket_port}) as proxy:
+        where = f"{'grpc' if protocol == 'grpc' else 'ws'}://127.0.0.1:{proxy.ports['server']}"
+        async with sigbridge("listen", where, "--peer-id", "watcher", "--resume", env=clean_environment()) as process:
+            while server.hub.peer_count == 0:
+                await asyncio.sleep(0.01)
+            proxy.link.reset()
+            lost, back = [json.loads(await process.stdout.readline()) for _ in range(2)]
+            assert (lost["event"], lost["reason"]) == ("reconnecting", "connection_lost")
+            assert back == outcome
+            async with await connect(url(server, "websocket")) as alice:
+                await alice.announce("alice")
+                assert json.loads(await process.stdout.readline())["event"] == "peer_joined"
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 130
+            assert await process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("seconds", ["-1", "inf", "nan", "soon"])
+def test_what_is_no_time_of_a_sign_of_life(capsys, seconds):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["listen", "ws://127.0.0.1:1", "--peer-id", "a", f"--keepalive={seconds}"])
+    assert f"argument --keepalive: '{seconds}': expected a number of seconds, 0 or more" in capsys.readouterr().err
 
 
 async def test_listen_ends_by_an_interrupt(serve):

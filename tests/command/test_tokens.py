@@ -186,7 +186,7 @@ def test_a_wrong_option_is_one_line_with_a_hint(options, line, fails, secrets_fi
 def test_a_right_that_there_is_not_is_told_with_those_that_there_are(run, secrets_file):
     code, out, errors = run("token", "create", "--key-file", secrets_file, "--subject", "a", "--right", "all")
     assert (code, out) == (2, "")
-    assert "'all' is none of announce, list, relay, none; see" in errors
+    assert "'all' is not one of announce, list, relay, none; see" in errors
 
 
 def test_settings_of_a_configuration_file_judge_a_token(run, tmp_path):
@@ -197,7 +197,7 @@ def test_settings_of_a_configuration_file_judge_a_token(run, tmp_path):
         assert run("token", "check", "--config", str(config), "--token-file", str(token))[0] == expected
     config.write_text("WHATEVER = 1\n")
     code, out, errors = run("token", "check", "--config", str(config), "--token-file", str(token))
-    assert (code, out, errors) == (2, "", f"sigbridge: --config is {str(config)!r}: no settings: WHATEVER\n")
+    assert (code, out, errors) == (2, "", f"sigbridge: --config is {str(config)!r}: unknown settings: WHATEVER\n")
 
 
 def test_no_rights_at_all(run, secrets_file):
@@ -220,9 +220,9 @@ def test_a_key_that_signs_nothing_is_one_line_with_a_hint(what, fails, tmp_path,
         ),
         "curve": (
             lambda: pem(ec.generate_private_key(ec.SECP256K1())),
-            "is of a kind that signs no JWTs: expected RSA",
+            "is of a kind that cannot sign JWTs: expected RSA",
         ),
-        "kind": (lambda: pem(X25519PrivateKey.generate()), "is of a kind that signs no JWTs"),
+        "kind": (lambda: pem(X25519PrivateKey.generate()), "is of a kind that cannot sign JWTs"),
         "encrypted": (encrypted, "is encrypted: expected a private key without a password"),
         "broken": (lambda: b"-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n", "cannot be read"),
         "short": (lambda: b"canary\n", "begins with a secret of 6 bytes: expected 32 or more"),
@@ -320,7 +320,7 @@ def test_a_shared_token_is_nobody_s_and_may_do_all_but_what_is_reserved(run, mon
     assert out.splitlines() == [
         "good",
         "  source    GRPC_AUTH_TOKENS",
-        "  subject   nobody in particular",
+        "  subject   none",
         "  peer ids  any but kiosk-*, admin",
         "  rooms     any",
         "  rights    announce, list, relay",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from result_calls import ResultCall
 from sigbridge import Answer, IceCandidate, Offer
 from stage import Stage
 
@@ -14,6 +15,11 @@ def make_stage():
 @pytest.fixture
 def stage():
     return Stage()
+
+
+@pytest.fixture
+def call(stage):
+    return ResultCall(stage)
 
 
 @pytest.fixture

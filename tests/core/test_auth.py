@@ -303,7 +303,7 @@ def test_an_authenticator_that_fails_is_logged_without_what_it_says(caplog):
     assert refused.value.__cause__ is None
     (record,) = caplog.records
     text = JsonFormatter().format(record)
-    assert "credentials could not be looked at" in text
+    assert "checking credentials failed" in text
     assert "ValueError" in text
     assert "in authenticate" in text
     assert "canary" not in text

@@ -1,4 +1,4 @@
-"""What every client has in common: requests by their methods, and replies of the right kind."""
+"""Behaviour that all clients have in common: requests by their methods, and replies of the right kind."""
 
 import pytest
 
@@ -125,7 +125,7 @@ async def test_it_knows_its_id_after_a_successful_announce_only():
 
 async def test_a_reply_of_another_kind_is_a_fault():
     client = CannedClient({Offer: Relayed("b")})
-    with pytest.raises(TypeError, match="answered Relayed where OfferRelayed was due"):
+    with pytest.raises(TypeError, match="replied Relayed where OfferRelayed was due"):
         await client.offer("b", "v=0")
 
 

@@ -65,7 +65,10 @@ def test_a_protocol_is_seen_from_when_it_is_known():
     assert list(counters.sessions) == ["grpc", "quic"]
     every = {(protocol, reason): 0 for protocol in ("grpc", "quic") for reason in REFUSAL_REASONS}
     assert dict(counters.refusals) == {
-        **{("tcp", word): 0 for word in ("connections", "descriptors", "tls_on_plain", "plain_on_tls", "tls")},
+        **{
+            ("tcp", word): 0
+            for word in ("connections", "descriptors", "tls_on_plain", "plain_on_tls", "tls", "proxy_header")
+        },
         **every,
     }
     assert REFUSAL_REASONS == ("unauthenticated", "throttled", "held_off", "origin", "draining", "memory", "sessions")

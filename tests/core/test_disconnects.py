@@ -25,6 +25,7 @@ def test_who_should_come_back():
     assert {reason.word for reason in DisconnectReason if reason.reconnect is False} == {
         "not_utf8",
         "protocol_error",
+        "replaced",
         "revoked",
     }
     assert DisconnectReason.CLIENT_LEFT.reconnect is None

@@ -354,11 +354,11 @@ def test_who_goes_while_a_claim_is_pending_makes_room(make_stage, deferral):
     stage = make_stage(directory=deferral, max_sessions=1)
     alice = stage.open()
     alice.do(Announce("alice"))
-    assert stage.hub._announcing.claiming == {("", "alice")}
+    assert stage.hub._parts.announcing.claiming == {("", "alice")}
     alice.close()
     assert stage.open().session.open
     deferral.complete(now=stage.now)
-    assert stage.hub._announcing.claiming == set()
+    assert stage.hub._parts.announcing.claiming == set()
     assert stage.hub.peer_count == 0
 
 
@@ -383,7 +383,7 @@ class BrokenDirectory:
 def test_a_directory_that_raises_takes_no_id_and_keeps_nobody(make_stage, caplog):
     stage = make_stage(directory=BrokenDirectory())
     assert stage.open().refused(Announce("alice")) == errors.internal_error()
-    assert stage.hub._announcing.claiming == set()
+    assert stage.hub._parts.announcing.claiming == set()
     alice, bob = stage.open("alice"), stage.open("bob")
     alice.took()
     stage.hub.end(bob.session, DisconnectReason.MAX_AGE, stage.now)
@@ -391,7 +391,7 @@ def test_a_directory_that_raises_takes_no_id_and_keeps_nobody(make_stage, caplog
     assert alice.heard() == [PeerLeft("bob")]
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
         "announce failed",
-        "an id could not be given back",
+        "an id could not be released",
     ]
 
 

@@ -19,6 +19,13 @@ TEXTS = [
     (errors.already_announced("a"), Code.ALREADY_EXISTS, "Peer a already announced", {"peer_id": "a"}),
     (errors.peer_not_found("a"), Code.NOT_FOUND, "Peer not found: a", {"peer_id": "a"}),
     (errors.peer_unavailable("a"), Code.UNAVAILABLE, "Peer unavailable: a", {"peer_id": "a"}),
+    (errors.no_answer_in_time("a"), Code.DEADLINE_EXCEEDED, "No answer in time", {"peer_id": "a"}),
+    (
+        errors.sender_mismatch("a"),
+        Code.PERMISSION_DENIED,
+        "Peer ID mismatch: this session may not send as a",
+        {"peer_id": "a"},
+    ),
     (errors.internal_error(), Code.INTERNAL, "Internal error", {}),
 ]
 
@@ -51,6 +58,16 @@ def test_a_long_method_name_is_cut():
     error = errors.method_not_found("x" * 10_000)
     assert error.message == "Method not found: " + "x" * 128 + "…"
     assert errors.method_not_found("y" * 128).message == "Method not found: " + "y" * 128
+
+
+def test_dialects_know_two_refusals_by_their_class():
+    assert type(errors.not_announced()) is errors.NotAnnounced
+    assert type(errors.already_announced("a")) is errors.AlreadyAnnounced
+    assert errors.not_announced() == SignalingError(Code.FAILED_PRECONDITION, "Not announced: call announce first")
+
+
+def test_a_long_id_of_another_sender_is_cut():
+    assert errors.sender_mismatch("x" * 10_000).extra == {"peer_id": "x" * 256 + "…"}
 
 
 def test_equality_is_of_all_that_is_said():

@@ -17,7 +17,7 @@ from sigbridge import (
     errors,
 )
 from sigbridge.auth import ANYBODY, Identity
-from sigbridge.floods import MAX_REFUSALS, FloodCount, FloodCounts, Held
+from sigbridge.floods import MAX_REFUSALS, FloodCount, FloodCounts, HeldOff
 from sigbridge.session import Caller
 
 HERE = "192.0.2.1"
@@ -105,7 +105,7 @@ def test_connections_are_counted_apart_and_forgotten():
 # Who is kept out.
 
 
-def held(who: Held, name: str, address: str, now: float) -> int:
+def held(who: HeldOff, name: str, address: str, now: float) -> int:
     """The milliseconds for which somebody is held off; 0: not at all."""
     refused: SignalingError | None = None
     try:
@@ -120,7 +120,7 @@ def held(who: Held, name: str, address: str, now: float) -> int:
 
 
 def test_an_identity_is_held_off_for_a_while():
-    who = Held(5.0)
+    who = HeldOff(5.0)
     assert who.hold("mallory", HERE, 100.0)
     assert held(who, "mallory", HERE, 100.0) == 5001
     assert held(who, "mallory", "192.0.2.9", 104.9995) == 1
@@ -130,7 +130,7 @@ def test_an_identity_is_held_off_for_a_while():
 
 
 def test_an_address_is_held_off_where_there_is_no_identity():
-    who = Held(5.0)
+    who = HeldOff(5.0)
     assert who.hold("", "2001:db8::1", 100.0)
     assert who.hold("", "::ffff:192.0.2.1", 100.0)
     assert held(who, "", "2001:db8::2", 100.0) == 5001, "a /64 is one client's"
@@ -142,14 +142,14 @@ def test_an_address_is_held_off_where_there_is_no_identity():
 
 @pytest.mark.parametrize(("seconds", "name", "address"), [(0.0, "mallory", HERE), (5.0, "", "")])
 def test_nobody_is_held_off(seconds, name, address):
-    who = Held(seconds)
+    who = HeldOff(seconds)
     assert not who.hold(name, address, 100.0)
     assert held(who, name, address, 100.0) == 0
     assert not who.until
 
 
 def test_who_floods_again_is_held_off_longer():
-    who = Held(5.0)
+    who = HeldOff(5.0)
     who.hold("mallory", HERE, 100.0)
     who.hold("other", HERE, 101.0)
     who.hold("mallory", HERE, 103.0)
@@ -161,7 +161,7 @@ def test_who_floods_again_is_held_off_longer():
 
 
 def test_the_oldest_is_let_in_where_too_many_are_held_off():
-    who = Held(5.0, max_held=3)
+    who = HeldOff(5.0, max_held=3)
     for number in range(5):
         who.hold(str(number), HERE, 100.0 + number / 10)
     assert [held(who, str(number), HERE, 100.5) > 0 for number in range(5)] == [False, False, True, True, True]
@@ -244,7 +244,7 @@ def test_who_waits_as_long_as_told_is_never_ended(strict):
             refused += 1
             strict.wait(outcome.extra["retry_after_ms"] / 1000)
     assert strict.now.monotonic - 1000 > 10
-    assert (alice.session.open, strict.hub._held.until) == (True, {})
+    assert (alice.session.open, strict.hub._parts.held_off.until) == (True, {})
 
 
 def test_who_waits_while_others_of_the_address_flood_is_never_ended(strict):
@@ -313,10 +313,10 @@ def test_without_an_identity_the_address_is_held_off_and_identities_behind_it_ar
     assert refused.value.word == "held_off"
     strict.open(identity=ALICE, remote=HERE)
     strict.open(remote="192.0.2.9")
-    assert len(strict.hub._held.until) == 1
+    assert len(strict.hub._parts.held_off.until) == 1
     strict.wait(5.0)
     strict.expire()
-    assert not strict.hub._held.until
+    assert not strict.hub._parts.held_off.until
     strict.open(remote=HERE)
 
 

@@ -31,7 +31,7 @@ def at(seconds: float) -> Instant:
 
 
 def taken(limiter: RateLimiter, now: float, holder: str = "h", kind: str = "offer") -> int:
-    """How many requests are let through at once."""
+    """Number of requests that are let through at once."""
     count = 0
     try:
         while count < 10_000:
@@ -221,8 +221,8 @@ def test_reconnecting_does_not_refill():
     codes = []
     for _ in range(4):
         session = open_session(hub)
-        answer = outcome_of(hub, session, ListPeers(), at(0))
-        codes.append(answer.code if isinstance(answer, SignalingError) else None)
+        response = outcome_of(hub, session, ListPeers(), at(0))
+        codes.append(response.code if isinstance(response, SignalingError) else None)
         hub.end(session, DisconnectReason.CLIENT_LEFT, at(0))
     assert codes == [None, None, Code.RESOURCE_EXHAUSTED, Code.RESOURCE_EXHAUSTED]
     assert not isinstance(outcome_of(hub, open_session(hub, remote="192.0.2.2"), ListPeers(), at(0)), SignalingError)
@@ -254,11 +254,11 @@ def test_what_is_no_request_is_limited_too():
     hub = make_hub(rate_per_second=1, rate_burst=2)
     session = open_session(hub)
     fault = errors.malformed_request()
-    answers = []
+    responses = []
     for _ in range(3):
-        hub.respond(session, "unknown", fault, answers, at(0), sink=Recorder())
-    assert answers[:2] == [fault, fault]
-    assert answers[2].message.startswith("Too many unknown requests")
+        hub.respond(session, "unknown", fault, responses, at(0), sink=Recorder())
+    assert responses[:2] == [fault, fault]
+    assert responses[2].message.startswith("Too many unknown requests")
     assert hub.counters.requests["websocket", "unknown", "INVALID_ARGUMENT"] == 2
     assert hub.counters.requests["websocket", "unknown", "RESOURCE_EXHAUSTED"] == 1
 
@@ -287,10 +287,10 @@ def test_the_hub_forgets_full_buckets():
 def test_a_conference_that_joins_at_once_from_one_address_never_meets_the_default():
     hub = make_hub()
     sessions = [open_session(hub) for _ in range(20)]
-    answers = [outcome_of(hub, session, Announce(f"p{number}"), at(0)) for number, session in enumerate(sessions)]
+    responses = [outcome_of(hub, session, Announce(f"p{number}"), at(0)) for number, session in enumerate(sessions)]
     for number, session in enumerate(sessions):
-        answers += [outcome_of(hub, session, Offer(f"p{other}", "v=0"), at(0)) for other in range(number)]
-    assert not [answer for answer in answers if isinstance(answer, SignalingError)]
+        responses += [outcome_of(hub, session, Offer(f"p{other}", "v=0"), at(0)) for other in range(number)]
+    assert not [response for response in responses if isinstance(response, SignalingError)]
 
 
 def filled(hub: Hub, count: int, size: int) -> None:
@@ -327,8 +327,8 @@ def test_a_short_listing_takes_one_token():
     hub = make_hub(rate_per_second=1, rate_burst=20)
     filled(hub, 33, 16_000)
     session = open_session(hub)
-    answers = [outcome_of(hub, session, ListPeers(page_size=1), at(0)) for _ in range(21)]
-    assert [isinstance(answer, SignalingError) for answer in answers] == [False] * 20 + [True]
+    responses = [outcome_of(hub, session, ListPeers(page_size=1), at(0)) for _ in range(21)]
+    assert [isinstance(response, SignalingError) for response in responses] == [False] * 20 + [True]
 
 
 def test_a_listing_that_is_refused_takes_one_token():
@@ -342,8 +342,8 @@ def test_a_listing_that_is_refused_takes_one_token():
 def test_the_largest_room_comes_back_at_once_and_no_roster_of_it_is_charged():
     hub = make_hub(rate_per_second=1, rate_burst=40, rate_kib_per_token=1, max_room_peers=40)
     sessions = [open_session(hub) for _ in range(41)]
-    answers = [outcome_of(hub, one, Announce(f"p{number}"), at(0)) for number, one in enumerate(sessions[:40])]
-    assert not [answer for answer in answers if isinstance(answer, SignalingError)]
+    responses = [outcome_of(hub, one, Announce(f"p{number}"), at(0)) for number, one in enumerate(sessions[:40])]
+    assert not [response for response in responses if isinstance(response, SignalingError)]
     assert outcome_of(hub, sessions[40], Announce("more"), at(0)).code is Code.RESOURCE_EXHAUSTED
 
 

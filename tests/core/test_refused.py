@@ -1,4 +1,4 @@
-"""Who is not let in: one count and one line each, and few lines of many."""
+"""Clients that are not let in: one count and one line each, and few lines of many."""
 
 import logging
 
@@ -78,6 +78,7 @@ def test_a_detail_is_for_the_log_alone():
     assert "canary" not in f"{refused.value!r} {refused.value} {refused.value.data()}"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("addresses", "at_once", "later"), [(1, 1, 1), (10_000, 100, 1)])
 def test_a_flood_of_refusals_is_few_lines(addresses, at_once, later, caplog):
     counters, gathering = Counters(), Gathering()

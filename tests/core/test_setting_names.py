@@ -80,8 +80,9 @@ def test_what_kubernetes_sets_for_a_service_is_not_told(service):
     assert unknown_variables(environ) == {}
 
 
+@pytest.mark.thorough
 def test_the_list_of_grpcs_variables_is_that_of_the_installed_library():
-    """What its binary names by itself, and what its Python reads; a name that is none of these is no variable of it."""
+    """Its variables are those that its binary names by itself and those that its Python reads, and no others."""
     package = Path(importlib.util.find_spec("grpc").origin).parent
     (binary,) = package.glob("_cython/cygrpc*.so")
     named = set(re.findall(rb"(?<![A-Za-z0-9_])GRPC_[A-Z0-9_]+(?![A-Za-z0-9_])", binary.read_bytes()))
@@ -104,9 +105,9 @@ def test_strict_settings_refuse_all_of_them_in_one_line_without_a_value():
     with pytest.raises(SettingError) as refused:
         Settings.from_environment(environ | {"SIGNALING_STRICT_SETTINGS": "true"})
     assert str(refused.value) == (
-        "SIGNALING_STRICT_SETTINGS is true, and these are no settings: GRPC_AUTH_TOKEN (meant: GRPC_AUTH_TOKENS), "
+        "SIGNALING_STRICT_SETTINGS is true, and there are unknown settings: GRPC_AUTH_TOKEN (meant: GRPC_AUTH_TOKENS), "
         "'GRPC_X\\nY', WS_BIND_ADRESS (meant: WS_BIND_ADDRESS)"
     )
-    with pytest.raises(SettingError, match="these are no settings"):
+    with pytest.raises(SettingError, match="there are unknown settings"):
         Settings.from_environment(environ, below={"strict_settings": True})
     assert Settings.from_environment({"SIGNALING_STRICT_SETTINGS": "true", "GRPC_TRACE": "x"}).strict_settings

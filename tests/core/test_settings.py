@@ -78,34 +78,63 @@ def test_every_setting_has_one_subject_in_a_file_of_its_own():
         (
             {"SIGNALING_CERTIFICATE_IS_ENOUGH": "true", "GRPC_AUTH_TOKENS": "x"},
             (
-                "SIGNALING_TLS_CLIENT_CA_FILE is empty: SIGNALING_CERTIFICATE_IS_ENOUGH is true, and no client shows a "
-                "certificate that is not asked for"
+                "SIGNALING_TLS_CLIENT_CA_FILE is empty: SIGNALING_CERTIFICATE_IS_ENOUGH is true and needs client "
+                "certificates"
             ),
         ),
         (
             {"SIGNALING_TLS_SUBJECT_PEER_ID": "true"},
             (
-                "SIGNALING_TLS_CLIENT_CA_FILE is empty: SIGNALING_TLS_SUBJECT_PEER_ID is true, and no client shows a "
-                "certificate that is not asked for"
+                "SIGNALING_TLS_CLIENT_CA_FILE is empty: SIGNALING_TLS_SUBJECT_PEER_ID is true and needs client "
+                "certificates"
             ),
         ),
         (
             {"SIGNALING_JWT_ISSUER": "https://idp", "GRPC_AUTH_TOKENS": "x"},
             (
-                "SIGNALING_JWT_ISSUER is set, and no JWT can be checked: expected keys too, by SIGNALING_JWT_KEY_FILE, "
-                "SIGNALING_JWT_JWKS_FILE or SIGNALING_JWT_HMAC_SECRET_FILE"
+                "SIGNALING_JWT_ISSUER is set without keys of JWTs: expected one of SIGNALING_JWT_KEY_FILE, "
+                "SIGNALING_JWT_JWKS_FILE or SIGNALING_JWT_HMAC_SECRET_FILE too"
             ),
         ),
         (
             {"SIGNALING_JWT_AUDIENCE": "signaling"},
             (
-                "SIGNALING_JWT_AUDIENCE is set, and no JWT can be checked: expected keys too, by SIGNALING_JWT_KEY_FILE, "
-                "SIGNALING_JWT_JWKS_FILE or SIGNALING_JWT_HMAC_SECRET_FILE"
+                "SIGNALING_JWT_AUDIENCE is set without keys of JWTs: expected one of SIGNALING_JWT_KEY_FILE, "
+                "SIGNALING_JWT_JWKS_FILE or SIGNALING_JWT_HMAC_SECRET_FILE too"
             ),
         ),
         (
             {"SIGNALING_LOG_LEVEL": "loud"},
             "SIGNALING_LOG_LEVEL is 'loud': expected debug, info, warning or error",
+        ),
+        (
+            {"SIGNALING_CLIENT_ADDRESS_FROM": "X-Real-IP", "SIGNALING_TRUSTED_PROXIES": "192.0.2.1"},
+            ("SIGNALING_CLIENT_ADDRESS_FROM is 'X-Real-IP': expected none, x-forwarded-for, forwarded or proxy"),
+        ),
+        (
+            {"SIGNALING_CLIENT_ADDRESS_FROM": "forwarded"},
+            (
+                "SIGNALING_CLIENT_ADDRESS_FROM is 'forwarded', and SIGNALING_TRUSTED_PROXIES is not set: expected the "
+                "proxies that may state a client's address"
+            ),
+        ),
+        (
+            {"SIGNALING_TRUSTED_PROXIES": "192.0.2.1, proxy"},
+            (
+                "SIGNALING_TRUSTED_PROXIES holds 'proxy' ('proxy' does not appear to be an IPv4 or IPv6 network): "
+                "expected addresses, networks such as 10.0.0.0/8, or unix"
+            ),
+        ),
+        (
+            {
+                "SIGNALING_CLIENT_ADDRESS_FROM": "proxy",
+                "SIGNALING_TRUSTED_PROXIES": "unix",
+                "GRPC_ENGINE": "grpcio",
+            },
+            (
+                "SIGNALING_CLIENT_ADDRESS_FROM is 'proxy': expected GRPC_ENGINE=native, or x-forwarded-for or "
+                "forwarded, since the library of GRPC_ENGINE=grpcio does not read the PROXY protocol"
+            ),
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the hub tells a tracer, and when."""
+"""Calls of the hub to a tracer, and their times."""
 
 from contextlib import contextmanager
 

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
-import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,12 +17,12 @@ from websockets.asyncio.client import connect as websocket_connect
 
 from certificates import Authority
 from processes import Process, clean_environment
+from proxy import program_path
 from server_process import ServerProcess
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from waiting import TIME_LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / ".cache" / "tools" / "bin"
 
 
 @pytest.fixture
@@ -55,12 +53,12 @@ def run() -> Iterator[Callable[..., Process]]:
         program.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tool() -> Callable[[str], str]:
     """The path of a foreign program; skips the test where it is missing."""
 
     def find(name: str) -> str:
-        path = shutil.which(name, path=f"{TOOLS}:{os.environ.get('PATH', '')}:/usr/sbin")
+        path = program_path(name)
         if path is None:
             pytest.skip(f"{name} is not installed: python3 tools/install_test_tools.py")
         return path

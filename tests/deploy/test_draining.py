@@ -1,4 +1,4 @@
-"""What those who watch a server see while it drains: readyz, the standard health service, and the clients."""
+"""A server that drains, as those see it who watch it: readyz, the standard health service, and the clients."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ def engine(request):
 
 
 async def statuses(watching):
-    """What a watcher is told until the stream ends."""
+    """Statuses that a watcher is told until the stream ends."""
     seen = []
     with contextlib.suppress(grpc.aio.AioRpcError):
         while (answer := await watching.read()) is not grpc.aio.EOF:

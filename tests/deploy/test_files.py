@@ -1,4 +1,4 @@
-"""What needs a container engine, a cluster or systemd is parsed here, and held against the server's own settings."""
+"""Files for a container engine, a cluster or systemd, parsed and held against the server's own settings."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def seconds(text: str) -> float:
 
 
 def fixed_version(image: str) -> bool:
-    """Whether an image is named with a version that says at least major and minor."""
+    """Returns True for an image that is named with a version of at least major and minor."""
     return re.search(r":v?\d+\.\d+", image) is not None
 
 
@@ -88,7 +88,7 @@ class Dockerfile:
             self.stages[-1].append((word, rest.strip()))
 
     def last(self, word: str) -> list[str]:
-        """What the final stage says with an instruction."""
+        """Arguments of this instruction in the final stage."""
         return [rest for instruction, rest in self.stages[-1] if instruction == word]
 
 
@@ -338,7 +338,7 @@ def test_the_tokens_come_from_the_secret(manifest, tmp_path):
     pod = manifest("deployment")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     (file,) = (Path(entry["value"]) for entry in container["env"] if entry["name"] == "SIGNALING_TOKENS_FILE")
-    (mount,) = container["volumeMounts"]
+    (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "tokens")
     # A subPath is a file that stays what it was when the pod began.
     assert mount == {"name": "tokens", "mountPath": str(file.parent), "readOnly": True}
     (volume,) = (volume for volume in pod["volumes"] if volume["name"] == mount["name"])
@@ -350,6 +350,21 @@ def test_the_tokens_come_from_the_secret(manifest, tmp_path):
     # Its own group may read it, and nobody else.
     assert volume["secret"]["defaultMode"] == 0o440
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+
+
+def test_the_secret_of_a_turn_server_may_be_there(manifest):
+    """A pod starts without it; with it, what the file's comments set is where it lies, and read again when replaced."""
+    pod = manifest("deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "turn")
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "turn")
+    assert volume["secret"] == {"secretName": "sigbridge-turn", "optional": True, "defaultMode": 0o440}
+    text = (ROOT / "deploy" / "kubernetes" / "deployment.yaml").read_text()
+    (path,) = re.findall(r"# - name: SIGNALING_TURN_SECRET_FILE\n *#   value: (.*)", text)
+    (urls,) = re.findall(r"# - name: SIGNALING_TURN_URLS\n *#   value: (.*)", text)
+    assert mount == {"name": "turn", "mountPath": str(Path(path).parent), "readOnly": True}
+    settings = Settings.from_environment({"SIGNALING_TURN_URLS": urls, "SIGNALING_TURN_SECRET_FILE": path})
+    assert len(settings.turn_urls) == 2
 
 
 def test_the_probes_ask_the_standard_health_service(manifest):

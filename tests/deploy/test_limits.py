@@ -115,10 +115,10 @@ async def test_a_server_that_is_short_of_memory_lets_nobody_in_and_stays_ready(s
     assert "GRPC_MAX_MEMORY_MB" in refusal.value.details()
     with pytest.raises(Exception, match="HTTP 503"):
         await clients.websocket(server.ws)
-    answer = await channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/HealthCheck")(
+    response = await channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/HealthCheck")(
         b"", timeout=TIME_LIMIT_SECONDS
     )
-    assert b"degraded" in answer
+    assert b"degraded" in response
     health = await health_pb2_grpc.HealthStub(channel).Check(
         health_pb2.HealthCheckRequest(), timeout=TIME_LIMIT_SECONDS
     )

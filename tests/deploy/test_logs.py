@@ -1,4 +1,4 @@
-"""What a server logs, and what it never does: tokens, a line for each message, lines that clients made up."""
+"""Logs of a server, and what never stands in them: tokens, a line for each message, lines that clients made up."""
 
 import asyncio
 import base64
@@ -51,7 +51,7 @@ async def test_a_token_is_in_no_log_at_any_level_and_on_no_page(json_logging, se
     await a_call(server, clients, token=CANARY)
     encoded = base64.urlsafe_b64encode(CANARY.encode()).rstrip(b"=").decode()
     browser = await clients.websocket(server.ws, subprotocols=["jsonrpc", f"bearer.{encoded}"])
-    answers = [json.dumps(await browser.ask("no-such-method")), json.dumps(await browser.ask("health_check"))]
+    responses = [json.dumps(await browser.ask("no-such-method")), json.dumps(await browser.ask("health_check"))]
     # Shown where it does not count, too.
     for shown in (f"Basic {CANARY}", f"Bearer {CANARY} {CANARY}", f"Bearer {CANARY}-and-more"):
         channel = await clients.channel(server.grpc)
@@ -59,21 +59,21 @@ async def test_a_token_is_in_no_log_at_any_level_and_on_no_page(json_logging, se
             call = channel.unary_unary(f"/remotemedia.v1.webrtc.WebRtcSignaling/{path}")(
                 b"\xff", metadata=[("authorization", shown)]
             )
-            answers.append(str(await call.details()))
+            responses.append(str(await call.details()))
         with pytest.raises(Exception, match="HTTP 401") as refusal:
             await clients.websocket(server.ws, additional_headers={"Authorization": shown})
-        answers.append(str(refusal.value.response))
+        responses.append(str(refusal.value.response))
         # A page is told by a close frame.
         page = await clients.websocket(
             server.ws, origin="https://example.org", subprotocols=["jsonrpc", f"bearer.{encoded}x"]
         )
         with contextlib.suppress(ConnectionClosed):
-            answers.append(str(await page.connection.recv()))
+            responses.append(str(await page.connection.recv()))
         assert page.connection.close_code == 4401
-        answers.append(f"{page.connection.close_reason} {page.connection.response}")
-    answers += [server.page(path)[1] for path in ("/metrics", "/healthz", "/readyz", f"/{CANARY}")]
+        responses.append(f"{page.connection.close_reason} {page.connection.response}")
+    responses += [server.page(path)[1] for path in ("/metrics", "/healthz", "/readyz", f"/{CANARY}")]
     await asyncio.to_thread(server.stop)
-    said = "".join((*server.stdout, *server.stderr, *answers))
+    said = "".join((*server.stdout, *server.stderr, *responses))
     assert "session started" in said
     assert CANARY not in said
     assert encoded not in said
@@ -116,29 +116,29 @@ async def test_nor_is_a_jwt_a_token_of_a_file_or_one_that_a_session_shows(
         PYTHONASYNCIODEBUG="1",
         **engine,
     )
-    answers = []
+    responses = []
     channel = await clients.channel(server.grpc)
     for token in (*good, *bad):
         call = channel.unary_unary("/remotemedia.v1.webrtc.WebRtcSignaling/GetPeers")(
             b"", metadata=[("authorization", f"Bearer {token}")]
         )
-        answers.append(f"{await call.code()} {await call.details()} {await call.trailing_metadata()}")
+        responses.append(f"{await call.code()} {await call.details()} {await call.trailing_metadata()}")
         over_websocket = await clients.websocket(server.ws, token=good[0])
         over_grpc = await clients.grpc(server.grpc, token=good[0])
-        answers.append(json.dumps(await over_websocket.ask("authenticate", token=token)))
-        answers.append(json.dumps(await over_grpc.ask(authenticate={"token": token})))
+        responses.append(json.dumps(await over_websocket.ask("authenticate", token=token)))
+        responses.append(json.dumps(await over_grpc.ask(authenticate={"token": token})))
         await over_websocket.connection.close()
         over_grpc.call.cancel()
         if token in bad:
             with pytest.raises(Exception, match=r"HTTP 4(01|29)") as refusal:
                 await clients.websocket(server.ws, token=token)
-            answers.append(f"{refusal.value.response.headers} {refusal.value.response.body}")
+            responses.append(f"{refusal.value.response.headers} {refusal.value.response.body}")
     # A file that is no good is complained of, and a line of it is not shown.
     (tmp_path / "tokens").write_text(f'{{"token": "{CANARY}", "{CANARY}": 1}}\n')
     await asyncio.to_thread(wait_until, lambda: server.said("files are not read again"), "the complaint")
-    answers += [server.page(path)[1] for path in ("/metrics", "/healthz", "/readyz")]
+    responses += [server.page(path)[1] for path in ("/metrics", "/healthz", "/readyz")]
     await asyncio.to_thread(server.stop)
-    said = "".join((*server.stdout, *server.stderr, *answers))
+    said = "".join((*server.stdout, *server.stderr, *responses))
     assert len(server.said("client refused")) >= len(bad)
     assert CANARY not in said
     for token in (*good, *bad):

@@ -14,7 +14,7 @@ import yaml
 
 from certificates import Authority
 from sigbridge import DisconnectReason
-from sigbridge.counters import TCP_REFUSALS
+from sigbridge.counters import HELD_ENDS, RESUMES_OF_KNOWN, TAKEOVERS, TCP_REFUSALS
 from sigbridge.disconnects import REFUSALS
 from waiting import wait_until
 
@@ -98,9 +98,9 @@ def prometheus(run, tool, tmp_path, fetch_json):
         )
 
         def ask(path, **parameters):
-            answer = fetch_json(f"http://127.0.0.1:{port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
-            assert answer["status"] == "success"
-            return answer["data"]
+            response = fetch_json(f"http://127.0.0.1:{port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
+            assert response["status"] == "success"
+            return response["data"]
 
         def ready():
             assert running.running, running.stderr
@@ -123,23 +123,25 @@ async def test_prometheus_scrapes_it_and_every_query_of_the_dashboard_returns_se
     await some_traffic(server, clients, "first")
     assert server.metrics()["grpc_webrtc_signaling_peers_total"] == 4
 
-    def answer(query):
+    def response(query):
         return ask("query", query=query)["result"]
 
     # A rate is seen where a series has grown since it was seen first.
     ended = 'sigbridge_disconnects_total{protocol="grpc"}'
-    await asyncio.to_thread(wait_until, lambda: answer(f"{ended} == 1"), "Prometheus has seen the first half")
+    await asyncio.to_thread(wait_until, lambda: response(f"{ended} == 1"), "Prometheus has seen the first half")
     await some_traffic(server, clients, "second")
-    await asyncio.to_thread(wait_until, lambda: answer(f"rate({ended}[1m]) > 0"), "Prometheus has seen the second half")
+    await asyncio.to_thread(
+        wait_until, lambda: response(f"rate({ended}[1m]) > 0"), "Prometheus has seen the second half"
+    )
     for parameters in queries():
         (query,) = parameters.values
         with subtests.test(msg=parameters.id, query=query):
-            series = answer(query)
+            series = response(query)
             assert series
             assert all(sample["value"][1] != "NaN" for sample in series)
 
-    assert answer("sum(grpc_webrtc_signaling_peers_total)")[0]["value"][1] == "8"
-    relays = answer("sum by (from_protocol, to_protocol) (sigbridge_relays_total)")
+    assert response("sum(grpc_webrtc_signaling_peers_total)")[0]["value"][1] == "8"
+    relays = response("sum by (from_protocol, to_protocol) (sigbridge_relays_total)")
     assert len(relays) == 4
     rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
     assert len(rules) == len(yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"])
@@ -241,6 +243,8 @@ def test_the_alerts_and_the_page_know_the_words_that_there_are():
     for rule in yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"]:
         for _, values in re.findall(r'reason(=~?)"([^"]+)"', rule["expr"]):
             assert set(values.split("|")) <= words, rule["alert"]
+        for _, values in re.findall(r'\bend(=~?)"([^"]+)"', rule["expr"]):
+            assert set(values.split("|")) <= set(HELD_ENDS), rule["alert"]
     page = PAGE.read_text(encoding="utf-8")
-    for word in (*REFUSALS, *of_tcp):
+    for word in (*REFUSALS, *of_tcp, *HELD_ENDS, *RESUMES_OF_KNOWN, *TAKEOVERS):
         assert f"`{word}`" in page, word

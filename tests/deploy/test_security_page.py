@@ -35,6 +35,7 @@ def block(language, word):
 SHARED = block("sh", "GRPC_AUTH_TOKENS=")
 TLS = block("sh", "SIGNALING_TLS_CERT_FILE=")
 RATES = block("sh", "SIGNALING_RATE_PER_SEC=")
+PROXIES = block("sh", "SIGNALING_TRUSTED_PROXIES=")
 BY_JWT = block("sh", "SIGNALING_JWT_JWKS_FILE=")
 ANONYMOUS = block("sh", "SIGNALING_ANONYMOUS_RIGHTS=")
 ENTRY = block("sh", "token entry")
@@ -48,7 +49,8 @@ PROGRAM = block("python", "connect")
 
 
 def test_every_block_is_tested_here():
-    tested = [SHARED, TLS, RATES, BY_JWT, ANONYMOUS, ENTRY, CERTIFICATES, CREATE, SAID, LINES, TABLES, CLAIMS, PROGRAM]
+    tested = [SHARED, TLS, RATES, PROXIES, BY_JWT, ANONYMOUS, ENTRY, CERTIFICATES, CREATE, SAID, LINES, TABLES, CLAIMS]
+    tested.append(PROGRAM)
     assert sorted(text for language, text in BLOCKS if language != "mermaid") == sorted(tested)
 
 
@@ -114,6 +116,16 @@ async def refusal_of(client, peer_id, room=""):
     with pytest.raises(SignalingError) as refused:
         await client.announce(peer_id, room=room)
     return refused.value.message.partition(":")[0]
+
+
+async def test_proxies_are_trusted_and_others_let_in(serve, shell):
+    shown = shell(PROXIES.replace("sigbridge serve", "sigbridge settings"))
+    for variable in PROXIES.split()[:2]:
+        assert f"\n{variable}  (default " in shown
+    urls = await asyncio.to_thread(serve, PROXIES)
+    for url in urls.values():
+        async with await connect(url) as client, asyncio.timeout(TIME_LIMIT_SECONDS):
+            await client.announce("anybody")
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "websocket"])

@@ -55,7 +55,7 @@ class Doors:
         self._channel = None
 
     async def grpc(self, *shown):
-        """How a unary call ends: its code, its details, and its trailers."""
+        """End of a unary call: its code, its details, and its trailers."""
         if self._channel is None:
             self._channel = await self._clients.channel(self._server.grpc)
         metadata = [("authorization", value) for value in shown]
@@ -64,7 +64,7 @@ class Doors:
         return code.name, details, dict(await call.trailing_metadata() or ())
 
     async def websocket(self, *shown):
-        """How a handshake ends: its status, its body and its headers."""
+        """End of a handshake: its status, its body and its headers."""
         try:
             session = await self._clients.websocket(
                 self._server.ws, additional_headers=[("Authorization", value) for value in shown]
@@ -362,7 +362,7 @@ async def test_else_a_certificate_and_a_token_are_both_needed(serve, engine, sou
     [
         ({"SIGNALING_TOKENS_FILE": "/nowhere/tokens"}, "SIGNALING_TOKENS_FILE is '/nowhere/tokens': cannot be read"),
         ({"SIGNALING_TLS_SUBJECT_PEER_ID": "true"}, "SIGNALING_TLS_CLIENT_CA_FILE is empty: "),
-        ({"SIGNALING_JWT_AUDIENCE": "signaling"}, "SIGNALING_JWT_AUDIENCE is set, and no JWT can be checked: "),
+        ({"SIGNALING_JWT_AUDIENCE": "signaling"}, "SIGNALING_JWT_AUDIENCE is set without keys of JWTs: "),
     ],
 )
 def test_what_cannot_work_refuses_the_start(settings, said, serve):
@@ -379,7 +379,7 @@ def test_a_start_says_what_lets_in_more_than_somebody_may_have_meant(serve, sour
     for name in ("SIGNALING_JWT_ISSUER", "SIGNALING_JWT_AUDIENCE"):
         server = serve(**{key: value for key, value in sources.items() if key != name})
         server.stop()
-        (line,) = server.said("JWTs that are signed for other services count here")
+        (line,) = server.said("JWTs signed for other services are accepted")
         assert name in line
     server = serve(**sources)
     server.stop()

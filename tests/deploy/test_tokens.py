@@ -1,4 +1,4 @@
-"""Who is let in: tokens, their two places on WebSocket, what asks for none, and origins of web pages."""
+"""Admission of clients: tokens, their two places on WebSocket, what asks for none, and origins of web pages."""
 
 import asyncio
 import base64
@@ -37,7 +37,7 @@ def server(serve, request):
 
 
 async def status_of(channel, method, metadata=()):
-    """How a call that carries one message ends: its code and details."""
+    """End of a call that carries one message: its code and details."""
     # The message leaves with the headers: grpc.aio calls it an internal error where a call ends before a later write.
     if method in ("Signal", REFLECTION):
         call = channel.unary_stream(method if method == REFLECTION else f"{SERVICE}/{method}")(b"", metadata=metadata)
@@ -78,7 +78,7 @@ def no_session_was_made(server):
 
 
 async def raw_handshake(port, *headers):
-    """What the server says to a handshake of raw bytes."""
+    """Head of the server's response to a handshake of raw bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = [b"GET / HTTP/1.1", b"Host: x", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13"]
     lines += [b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *headers]

@@ -95,7 +95,7 @@ async def hosted(host_it: HostIt) -> Hosted:
 
 
 class Gate:
-    """Where the node `test.wait` waits."""
+    """Gate at which the node `test.wait` waits."""
 
     def __init__(self) -> None:
         self.arrived = threading.Semaphore(0)

@@ -36,7 +36,7 @@ def program(word: str) -> str:
 
 
 def names(word: str) -> dict[str, Any]:
-    """What a program of the page defines."""
+    """Names that a program of the page defines."""
     defined: dict[str, Any] = {}
     exec(compile(program(word), str(PAGE), "exec"), defined)
     return defined
@@ -69,8 +69,8 @@ async def test_the_whole_server_runs_and_ends(tmp_path):
             with pytest.raises(ConnectionClosed):
                 await connect(f"grpc://{target}")
             async with (
-                await connect(f"grpc://{target}", token="dev-token") as alice,
-                await connect(f"grpc://{target}", token="dev-token") as bob,
+                await connect(f"grpc://{target}", resume=False, token="dev-token") as alice,
+                await connect(f"grpc://{target}", resume=False, token="dev-token") as bob,
             ):
                 await alice.announce("alice")
                 await bob.announce("bob")
@@ -103,7 +103,7 @@ async def test_options_and_interceptors_of_the_host_are_kept():
         # Of two options with one name the first counts, which is the host's: one byte is too little for any reply.
         with pytest.raises(ConnectionClosed):
             await connect(f"grpc://127.0.0.1:{port}")
-        async with await connect(f"grpc://127.0.0.1:{port}", token="token") as alice:
+        async with await connect(f"grpc://127.0.0.1:{port}", resume=False, token="token") as alice:
             with pytest.raises((ConnectionClosed, SignalingError)):
                 await alice.announce("alice")
         assert set(seen) == {"/remotemedia.v1.webrtc.WebRtcSignaling/Signal"}

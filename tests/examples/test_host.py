@@ -397,7 +397,7 @@ async def test_a_drain_lets_calls_end_and_tells_streams_sessions_and_watchers(ho
     health: Any = health_pb2_grpc.HealthStub(hosted.channel())
     watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE_NAMES[0]))
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-    alice = await connect(f"grpc://{hosted.target}")
+    alice = await connect(f"grpc://{hosted.target}", resume=False)
     await alice.announce("alice")
     idle = await hosted.stream(PASS)
     busy = await hosted.stream(WAIT)

@@ -1,4 +1,4 @@
-"""What a host keeps when signaling is mounted beside its own: health, reflection, other hubs, its own faults."""
+"""Parts that a host keeps when signaling is mounted beside them: health, reflection, other hubs, its own faults."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -86,7 +86,7 @@ async def test_two_hubs_of_one_process_know_nothing_of_each_other():
 async def test_one_hub_may_be_mounted_twice_and_either_timer_is_enough():
     hub = Hub(Settings(announce_timeout_seconds=0.2), read_clock())
     async with serving(hub=hub) as (first, _), serving(hub=hub) as (second, _):
-        silent = await connect(f"grpc://{first}")
+        silent = await connect(f"grpc://{first}", resume=False)
         async with await connect(f"grpc://{second}") as alice:
             await alice.announce("alice")
             assert [event async for event in silent.events()] == []
@@ -105,7 +105,7 @@ async def test_a_hub_that_is_only_asked_forgets_its_callers():
 
 
 async def test_of_two_hubs_on_one_server_the_first_counts():
-    """Nobody says so, which is why the page does."""
+    """The library does not say so, which is why the page does."""
     later = Hub(Settings(), read_clock())
     async with (
         serving(lambda server: add_signaling(server, later)) as (target, _),

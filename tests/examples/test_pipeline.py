@@ -27,7 +27,7 @@ def pipeline(*nodes: tuple, connections: tuple[str, ...] = (), name: str = "") -
 
 
 def only(kind: str, item: Data, **params) -> Data:
-    """What a single node makes of an item."""
+    """Result of a single node for an item."""
     return pipeline(("node", kind, params)).run(item)["node"]
 
 

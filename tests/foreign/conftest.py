@@ -170,7 +170,7 @@ class ForeignCall:
                 return event
 
     async def end(self) -> dict[str, Any]:
-        """How the call ends, whatever comes before."""
+        """Returns the end of the call, whatever comes before."""
         async with asyncio.timeout(TIME_LIMIT_SECONDS):
             while "code" not in (said := await self.said.get()):
                 pass
@@ -231,7 +231,7 @@ class Client:
         return call
 
     async def unary(self, method: str, request: Any = None, **more: Any) -> dict[str, Any]:
-        """How a unary call ends, with its response where there is one."""
+        """Returns the end of a unary call, with its response where there is one."""
         call_id = str(len(self._calls))
         call = self._calls[call_id] = ForeignCall(self, call_id)
         self.tell("unary", id=call_id, method=method, request=request or {}, **more)
@@ -247,7 +247,7 @@ class Client:
 
 
 def command_of(name: str) -> list[str]:
-    """How a client is started; skips the test where it is not built, or of other sources."""
+    """Command that starts a client; skips the test where it is not built, or of other sources."""
     if name in ("grpcio", "grpcio-aio"):
         script = {"grpcio": "client_sync.py", "grpcio-aio": "client_aio.py"}[name]
         return [sys.executable, str(CLIENT_SOURCES / "python" / script)]
@@ -354,7 +354,7 @@ def grpcurl() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 class Built:
-    """Where the built programs are; called with a step, it skips the test where that is not built."""
+    """Folder of the built programs; called with a step, it skips the test where that is not built."""
 
     bin: Path = installer.BIN
 

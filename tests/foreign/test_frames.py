@@ -57,21 +57,21 @@ class Frame:
     messages: list[Message] = field(default_factory=list)
     """Those that end with this frame."""
     message_bytes: int = 0
-    """How long they are, with what gRPC puts before each."""
+    """Length of those messages, with what gRPC puts before each."""
 
     def of_the_call(self) -> bool:
         return self.kind not in OF_THE_CONNECTION
 
 
 class Capture:
-    """What passes between a server's port and its clients, as tshark reads it while it passes."""
+    """Frames between a server's port and its clients, as tshark reads them while they pass."""
 
     def __init__(self, port: int, process: asyncio.subprocess.Process) -> None:
         self._port = port
         self._process = process
         self.frames: list[Frame] = []
         self.faults: list[str] = []
-        """What tshark finds malformed or unusual, of HTTP/2 and above."""
+        """Faults that tshark finds, malformed or unusual, of HTTP/2 and above."""
         self._finished: set[tuple[int, str]] = set()
         self._said = b""
         self._changed = asyncio.Event()
@@ -316,7 +316,7 @@ async def test_one_call_on_each_engine(captured):
 
 
 def assert_well_kept(frames: list[Frame]) -> None:
-    """What HTTP/2 and gRPC ask of both sides of a call that goes well."""
+    """Asserts all that HTTP/2 and gRPC ask of both sides of a call that goes well."""
     for connection in (0, 1):
         of_it = [frame for frame in frames if frame.connection == connection]
         for sender in ("client", "server"):
@@ -338,7 +338,7 @@ def assert_well_kept(frames: list[Frame]) -> None:
 
 
 def stream_of(frames: list[Frame], connection: int, sender: str) -> list[Frame]:
-    """What one side of a call has sent."""
+    """Frames that one side of a call has sent."""
     return [one for one in frames if (one.connection, one.sender) == (connection, sender) and one.of_the_call()]
 
 
@@ -354,7 +354,7 @@ def kind_of(message: Message) -> str:
 
 
 def content_of(frames: list[Frame], connection: int, sender: str) -> list[Any]:
-    """What both engines' streams have in common: kinds, flags and messages, and the headers of requests."""
+    """Content that both engines' streams have in common: kinds, flags and messages, and the headers of requests."""
     content: list[Any] = []
     for frame in stream_of(frames, connection, sender):
         if frame.kind == "DATA":
@@ -373,7 +373,7 @@ def timeless(value: Any) -> Any:
 
 
 def edges_of(frames: list[Frame]) -> dict[str, str]:
-    """What an engine sends beside the content of its streams, as the document's table says it."""
+    """Frames that an engine sends beside the content of its streams, as the document's table says it."""
     sent = [frame for frame in frames if frame.sender == "server"]
     edges: dict[str, set[str]] = {}
 
@@ -413,7 +413,7 @@ def tables_of_document() -> list[list[list[str]]]:
 
 
 async def test_a_malformed_frame_is_a_fault(capture, serve):
-    """What the tests above rely on: were a frame not as HTTP/2 has it, they would know."""
+    """The tests above rely on this: were a frame not as HTTP/2 has it, they would know."""
     port = serve("native").grpc
     seen = await capture(port)
     _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -463,7 +463,7 @@ async def test_keepalive_of_every_client_is_accepted(capture, serve, start_clien
 
 
 def answered_pings(frames: list[Frame], connection: int) -> int:
-    """How many pings of a client the server has answered, but for those by which a library measures: after data."""
+    """Number of a client's pings that the server has answered, but for those by which a library measures after data."""
     answered, data_at = 0, 0.0
     for frame in frames:
         if frame.connection != connection:

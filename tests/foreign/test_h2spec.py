@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sigbridge.instant import Instant
+from sigbridge.instant import NEVER, Instant
 from sigbridge.settings import Settings
 from sigbridge_http2.connection import Connection
 from sigbridge_http2.events import DataReceived, RequestReceived, TrailersReceived
@@ -80,7 +80,7 @@ class HelloWire:
     def connection_lost(self, now: Instant) -> None:
         self.finished = True
 
-    def drain(self, now: Instant) -> None:
+    def drain(self, now: Instant, grace_seconds: float = NEVER) -> None:
         self.finished = True
 
     def reading(self) -> bool:

@@ -132,7 +132,7 @@ class Play:
             self.wire.receive(data[start : start + piece], self.now)
 
     def take(self, most: int, times: int) -> None:
-        """What a carrier does until there is nothing, or until its socket is full."""
+        """Takes output as a carrier does, until there is nothing, or until its socket is full."""
         for _ in range(times):
             output = self.wire.take_output(most, self.now)
             assert len(output) <= 1
@@ -161,8 +161,8 @@ class Play:
         assert set(wire._turn.resting) <= calls
         long = wire._long
         assert set(long._withheld) <= set(long.calls) <= calls
-        let_in = sum(call.let_in for call in long.calls)
-        assert long._let_in == let_in <= long_messages.UNFINISHED_BYTES + SETTINGS.max_message_bytes
+        early = sum(call.credited_early_bytes for call in long.calls)
+        assert long._credited_early_bytes == early <= long_messages.UNFINISHED_BYTES + SETTINGS.max_message_bytes
         messages = [call.unfinished for call in calls if call.unfinished is not None]
         partial = 0 if wire._partial is None else wire._partial.kept
         assert wire._door.unfinished.kept == sum(message.kept for message in messages) + partial
@@ -192,7 +192,7 @@ def play(data: bytes) -> None:
     """Take the bytes for instructions, with bounds so small that these reach them."""
     with (
         patch.multiple(long_messages, LONG_MESSAGE_BYTES=8, UNFINISHED_BYTES=40),
-        patch.multiple(turns, INFLATED_BYTES=20, HELD_BACK_CALLS=1),
+        patch.multiple(turns, INFLATED_BYTES=20, MAX_RESUMED_CALLS_PER_TURN=1),
     ):
         _play(data)
 

@@ -20,6 +20,7 @@ from sigbridge_http2.events import DataReceived, RequestReceived, StreamReset, T
 from sigbridge_http2.floods import MAX_UNWRITTEN_BYTES
 from sigbridge_http2.streams import (
     CLOSED,
+    DISMISSED,
     HALF_CLOSED_LOCAL,
     HALF_CLOSED_REMOTE,
     OPEN,
@@ -100,6 +101,10 @@ class Play:
             case 3:
                 server.send_trailers(stream_id, [(b"a", b"b")], at_once=choice > 200)
                 assert choice <= 200 or server.unsent(stream_id) == 0
+            case 4 if choice > 120:
+                server.dismiss(stream_id, self.now)
+                if server._streams.state_of(stream_id) == DISMISSED:
+                    self.asking.discard(stream_id)
             case 4:
                 server.reset(stream_id, ErrorCode.CANCEL)
             case 5 if stream_id in self.untaken:
@@ -132,13 +137,18 @@ class Play:
             assert stream.state in (OPEN, HALF_CLOSED_LOCAL, HALF_CLOSED_REMOTE)
             assert 0 <= stream.receivable <= RECEIVE_WINDOW_BYTES
             assert stream.taken >= 0
-            assert stream.untaken >= self.untaken.get(stream_id, 0) >= 0
+            assert stream.unacknowledged_bytes >= self.untaken.get(stream_id, 0) >= 0
             assert stream.send_window + server._windows.initial <= MAX_WINDOW_BYTES
             assert bool(stream.unsent) == (stream in blocked)
             assert stream.body_left == UNKNOWN_LENGTH or stream.body_left >= 0
         assert all(server._active.get(stream.id) is stream for stream in blocked)
+        dismissed = server._streams.dismissed
+        assert len(dismissed) <= MAX_STREAMS // 2
+        assert not dismissed.keys() & server._active.keys()
+        assert [one.reset_at for one in dismissed.values()] == sorted(one.reset_at for one in dismissed.values())
+        assert all(one.receivable >= 0 for one in dismissed.values())
         window = server._receive_window
-        untaken = sum(stream.untaken for stream in server._active.values())
+        untaken = sum(stream.unacknowledged_bytes for stream in server._active.values())
         if not server.broken:
             assert window.left + window.taken + untaken == connection_window_bytes(MAX_STREAMS)
         assert 0 <= window.taken < CREDIT_BYTES or server.broken
@@ -213,6 +223,8 @@ def play(data: bytes) -> None:  # noqa: C901 - one turn for each thing that can 
                 it.send(choice, stream_id, length)
             case 12:
                 it.now += choice
+                it.server.reset_due(it.now)
+                assert it.server.resets_due > it.now
                 it.receive(_frame(1, 5, stream_id, _BLOCKS[choice % len(_BLOCKS) if choice > 200 else -1]), piece)
             case _:
                 if choice < 16:

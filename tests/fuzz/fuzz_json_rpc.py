@@ -22,7 +22,7 @@ import msgspec
 from clock import NOW
 from instructions import instructions
 from logged_errors import objecting
-from sigbridge import share
+from sigbridge import Instant, share
 from sigbridge.share import FRESH
 from sigbridge_compat.deferred import Deferral
 from three_sessions import SETTINGS, ThreeSessions
@@ -37,6 +37,8 @@ _TIGHT = dataclasses.replace(
     outbox_max_bytes=1000,
     max_batch_response_bytes=400,
 )
+_ANSWERED_IN_RESULTS = dataclasses.replace(_USUAL, answer_in_result=("bob",))
+"""Offers of the dotted dialect to Bob are replied to when he answers."""
 _NOBODY = object()
 """A place for responses that are due to nobody."""
 
@@ -58,13 +60,16 @@ _VALUES = (
     b"4294967295", b"4294967296", b"18446744073709551616", b"9" * 30, b"1e400", b"[]", b"{}", b"[1]", b'{"a":1}', b'"2.0"',
     b'"\\ud800"', b'"\\u0000"', b'"\\n"', '"é😀"'.encode(), b'"\xff"', b'"\x00"', b'"' + b"x" * 201 + b'"', b'"' + b"y" * 257 + b'"',
     b"[" * 33 + b"]" * 33, b'{"a":' * 32 + b"1" + b"}" * 32, b'{"a":' * 33 + b"1" + b"}" * 33, b"NaN", b"Infinity", b"01", b".5", b"",
+    b'["audio","x","x"]', b'["audio",1]', b"65535", b"65536",
     b'{"audio":1}', b'{"audio":true,"x":[1]}', b'{"client":"\\u00e9"}', b'"YWZ0ZXI6MQ"', b"[" * 2000,
 )  # fmt: skip
 _NAMES = (
     b'"jsonrpc"', b'"method"', b'"params"', b'"id"', b'"traceparent"', b'"result"', b'"error"', b'"peer_id"', b'"to_peer_id"', b'"sdp"',
+    b'"to"', b'"from"', b'"user_data"', b'"sdp_m_line_index"', b'"sdpMLineIndex"', b'"reason"',
     b'"type"', b'"room"', b'"metadata"', b'"capabilities"', b'"page_size"', b'"call"', b'"self"', b'"params.x"', b'"\\u0069d"', b'""', b"1",
 )  # fmt: skip
 _RELAY = ((b'"to_peer_id"', b'"bob"'), (b'"sdp"', b'"v=0"'))
+_DOTTED_RELAY = ((b'"to"', b'"bob"'), (b'"sdp"', b'"v=0"'))
 _ANNOUNCE = ((b'"peer_id"', b'"carol"'), (b'"capabilities"', b'{"audio":true}'), (b'"metadata"', b"{}"))
 _METHODS: tuple[tuple[bytes, tuple[tuple[bytes, bytes], ...]], ...] = (
     (b'"offer"', _RELAY),
@@ -88,7 +93,29 @@ _METHODS: tuple[tuple[bytes, tuple[tuple[bytes, bytes], ...]], ...] = (
     # Ids of the first offers of a hub whose time stands still.
     (b'"answer"', ((b'"to_peer_id"', b'"alice"'), (b'"sdp"', b'"v=0"'), (b'"offer_id"', b'"alice_bob_1700000000000"'))),
     (b'"disconnect"', ((b'"peer_id"', b'"bob"'), (b'"offer_id"', b'"alice_bob_1700000000001"'))),
+    # The dotted dialect.
+    (b'"peer.offer"', _DOTTED_RELAY),
+    (b'"peer.offer"', (*_DOTTED_RELAY, (b'"from"', b'"alice"'))),
+    (b'"peer.answer"', ((b'"to"', b'"alice"'), (b'"sdp"', b'"v=0"'))),
+    (b'"peer.answer"', ((b'"to"', b'"alice"'), (b'"sdp"', b'"v=0"'), (b'"offer_id"', b'"alice_bob_1700000000000"'))),
+    (b'"peer.ice_candidate"', ((b'"to"', b'"bob"'), (b'"candidate"', b'"c"'), (b'"sdp_m_line_index"', b"0"))),
+    (b'"peer.ice_candidate"', ((b'"to_peer_id"', b'"bob"'), (b'"to"', b"null"), (b'"sdp_m_line_index"', b"1"), (b'"sdpMLineIndex"', b"1"))),
+    (b'"peer.announce"', ((b'"peer_id"', b'"carol"'), (b'"capabilities"', b'["audio","x"]'), (b'"user_data"', b'{"a":1}'))),
+    (b'"peer.announce"', ((b'"peer_id"', b'"carol"'), (b'"user_data"', b'{"a":1}'), (b'"metadata"', b'{"a":1}'))),
+    (b'"peer.disconnect"', ((b'"peer_id"', b'"bob"'), (b'"reason"', b'"busy"'))),
+    (b'"peer.disconnect"', ((b'"peer_id"', b'"alice"'), (b'"reason"', b'"bye"'))),
+    (b'"peer.list"', ((b'"page_size"', b"1"),)),
+    (b'"server.info"', ()),
+    (b'"control.subscribe"', ((b'"a"', b"[1]"),)),
+    (b'"control.event"', ((b'"to"', b'"alice"'), (b'"a"', b"[1]"))),
+    (b'"control."', ()),
+    (b'"peer.foo"', ()),
+    (b'"offer"', _DOTTED_RELAY),
 )  # fmt: skip
+_DOTTED = {
+    *(f"peer.{name}" for name in ("announce", "offer", "answer", "ice_candidate", "disconnect", "list")),
+    "server.info",
+}
 
 
 class Source:
@@ -187,11 +214,16 @@ def _id_due(request: Any) -> Any:
     if type(request_id) not in (str, int, type(None)):
         return None
     valid = (
-        request.get("jsonrpc") == "2.0"
+        request.get("jsonrpc", "2.0" if _is_dotted(request.get("method")) else None) == "2.0"
         and isinstance(request.get("method"), str)
         and isinstance(request.get("params", {}), dict | list)
     )
     return _NOBODY if valid and "id" not in request else request_id
+
+
+def _is_dotted(method: Any) -> bool:
+    """Returns True for a dotted name, which may come without `jsonrpc`."""
+    return isinstance(method, str) and (method in _DOTTED or method.startswith("control."))
 
 
 def _ids_in(texts: list[bytes]) -> list[Any]:
@@ -219,7 +251,8 @@ def _response_id(response: Any) -> Any:
 def play(data: bytes) -> None:
     """Takes the bytes for one text, or for instructions that write some; the first says which, and to what hubs."""
     first = data[0] if data else 0
-    settings = _TIGHT if first & 2 else _USUAL
+    late = bool(first & 16)
+    settings = _TIGHT if first & 2 else _ANSWERED_IN_RESULTS if late else _USUAL
     with objecting(), patch.multiple(share, EVENTS_PER_TURN=24):
         worlds = []
         for _ in range(2):
@@ -236,7 +269,7 @@ def play(data: bytes) -> None:
                     it.pass_turn()
                 else:
                     it.say((0, 0, 2, 1)[choice & 3], _text(kind, length, payload))
-        it.end()
+        it.end(late=late)
 
 
 class Play:
@@ -288,6 +321,13 @@ class Play:
         self.compare()
         return rested
 
+    def let_time_pass(self, seconds: float) -> None:
+        """Lets offers end whose answers have not come, and their callers be told."""
+        then = Instant(NOW.monotonic + seconds, NOW.unix + seconds)
+        for world in (self.fast, self.general):
+            world.hub.expire(then)
+        self.compare()
+
     def compare(self) -> None:
         """Asserts that both hubs have said, counted and kept the same."""
         outcome = self.fast.outcome()
@@ -295,14 +335,17 @@ class Play:
         for said, texts in zip(self.said, outcome[0], strict=True):
             said.extend(_ids_in(texts))
 
-    def end(self) -> None:
-        """Asserts that every request was answered by its id, and nothing else."""
+    def end(self, *, late: bool) -> None:
+        """Asserts that every request was answered by its id, and nothing else; in any order, where replies come late."""
         while self.complete(0) or self.pass_turn():
             pass
+        if late:
+            self.let_time_pass(40.0)
         for session, said, due in zip(self.fast.sessions, self.said, self.due, strict=True):
             assert not session.awaiting
             if session.open:
-                assert repr(said) == repr(due), (said, due)
+                order = (lambda ids: sorted(map(repr, ids))) if late else repr
+                assert order(said) == order(due), (said, due)
 
 
 if __name__ == "__main__":

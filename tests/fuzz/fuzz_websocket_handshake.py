@@ -1,4 +1,4 @@
-"""Feeds WebSocket's opening handshake requests that nobody meant: what reads it directly must agree with the library.
+"""Feeds WebSocket's opening handshake requests that nobody meant: the fast path must agree with the library.
 
 `python tests/fuzz/fuzz_websocket_handshake.py -max_total_time=60` fuzzes with atheris; `play` is one run of any input.
 """

@@ -35,6 +35,9 @@ each_fuzzer = pytest.mark.parametrize("fuzzer", list(map(_load, FUZZERS)), ids=l
 def test_what_is_kept(fuzzer: ModuleType) -> None:
     inputs = kept_inputs(fuzzer.__name__)
     assert inputs
+    if settings().max_examples < settings.get_profile("sigbridge").max_examples:
+        # `make test-fast` plays some; every other run plays all.
+        inputs = random.sample(inputs, len(inputs) // 4)
     for path in inputs:
         try:
             fuzzer.play(path.read_bytes())

@@ -1,14 +1,18 @@
 """The client against a real server, and against one that is not there, ends it, or speaks nonsense."""
 
 import asyncio
+import contextlib
+import gc
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 
+from http2_bytes import DATA, END_HEADERS, HEADERS, PREFACE, block, frame, reset, settings
+from lossy_proxy import LossyProxy
 from sigbridge import (
     Announced,
     AnswerReceived,
@@ -27,9 +31,12 @@ from sigbridge_grpc.client import GrpcSignalingClient, get_peers
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
-from waiting import until
+from waiting import TIME_LIMIT_SECONDS, until
 
 Serve = Callable[..., Awaitable[Any]]
+
+RESPONSE_HEADERS = block((b":status", b"200"), (b"content-type", b"application/grpc"))
+INTERNAL_ERROR = 2
 
 
 async def test_everything_that_peers_say_to_each_other(serve: Serve) -> None:
@@ -167,6 +174,36 @@ async def test_a_server_that_vanishes(serve: Serve) -> None:
     await client.close()
 
 
+async def test_a_proxy_that_resets_what_its_server_did_not_end() -> None:
+    ends: list[asyncio.StreamWriter] = []
+
+    async def reset_calls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readexactly(len(PREFACE))
+            writer.write(settings())
+            while True:
+                head = await reader.readexactly(9)
+                await reader.readexactly(int.from_bytes(head[:3], "big"))
+                kind, stream_id = head[3], int.from_bytes(head[5:9], "big")
+                if kind == HEADERS:
+                    writer.write(frame(HEADERS, END_HEADERS, stream_id, RESPONSE_HEADERS))
+                elif kind == DATA:
+                    writer.write(reset(stream_id, INTERNAL_ERROR))
+
+    async with await asyncio.start_server(reset_calls, "127.0.0.1", 0) as proxy:
+        target = f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        client = await GrpcSignalingClient.connect(target)
+        for call in (client.announce("a"), get_peers(target)):
+            with pytest.raises(ConnectionClosed) as lost:
+                await call
+            assert (lost.value.reason, lost.value.reconnect) == ("connection_lost", True)
+        await client.close()
+        for end in ends:
+            end.close()
+            await end.wait_closed()
+
+
 async def test_closing_in_the_midst_of_a_request(serve: Serve) -> None:
     served = await serve()
     client = await GrpcSignalingClient.connect(served.target)
@@ -217,3 +254,103 @@ async def test_a_server_that_never_ends_the_stream(monkeypatch: pytest.MonkeyPat
         assert client.closed.reason == "client_left"
     finally:
         await server.stop(0)
+
+
+# What a client leaves behind: a channel lives, and holds or seeks its connection, as long as there is a call of it.
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Lets objects in circles live, as those do for long that a program holds on to."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def calls_of_the_library() -> int:
+    return sum(type(one).__name__ == "_AioCall" for one in gc.get_objects())
+
+
+@contextlib.asynccontextmanager
+async def shut_door() -> AsyncIterator[str]:
+    """A target at which whoever connects is reset."""
+    async with LossyProxy({"grpc": 1}) as proxy:
+        proxy.open.clear()
+        yield f"127.0.0.1:{proxy.ports['grpc']}"
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("own_connection", [False, True])
+async def test_who_could_not_connect_does_not_go_on_trying(own_connection: bool) -> None:
+    async with shut_door() as target:
+        with pytest.raises(ConnectionClosed) as closed:
+            await GrpcSignalingClient.connect(target, own_connection=own_connection)
+        await until(lambda: not calls_of_the_library())
+        assert closed.value.reconnect is True
+        with pytest.raises(ConnectionClosed):
+            await get_peers(target)
+        await until(lambda: not calls_of_the_library())
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("gives_up", [False, True])
+async def test_who_is_not_answered_does_not_go_on_trying(
+    gives_up: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT_SECONDS", 1000.0 if gives_up else 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connecting = asyncio.create_task(GrpcSignalingClient.connect(f"127.0.0.1:{silent.getsockname()[1]}"))
+        if gives_up:
+            await until(calls_of_the_library)
+            connecting.cancel()
+        with pytest.raises((ConnectionClosed, asyncio.CancelledError)):
+            await connecting
+        await until(lambda: not calls_of_the_library())
+    gc.collect()
+    # No task of the library's has failed.
+    assert caplog.messages == []
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("own_connection", [False, True])
+async def test_a_client_that_is_closed_keeps_no_connection(serve: Serve, own_connection: bool) -> None:
+    served = await serve()
+    async with LossyProxy({"grpc": int(served.target.rpartition(":")[2])}) as proxy:
+        target = f"127.0.0.1:{proxy.ports['grpc']}"
+        client = await GrpcSignalingClient.connect(target, own_connection=own_connection)
+        await client.health()
+        await client.close()
+        assert proxy.link is not None
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            await proxy.link.over.wait()
+        await client.close()
+    assert client.closed is not None
+
+
+@pytest.mark.parametrize("name", ["_initializer", "_call_response"])
+async def test_a_call_is_forgotten_at_the_end_of_the_librarys_task(name):
+    class Call:
+        """A call of the library, as far as its letting go is concerned."""
+
+    async def ask() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            states.append(call._cython_call)
+
+    states: list[str] = []
+    call: Any = Call()
+    call._cython_call = "state"
+    task = asyncio.create_task(ask())
+    setattr(call, name, task)
+    await asyncio.sleep(0)
+    client_module._let_go(call)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await until(lambda: not hasattr(call, "_cython_call"))
+    assert states == ["state"]
+    # Once it is over, nothing is waited for.
+    call._cython_call = "state"
+    client_module._let_go(call)
+    assert not hasattr(call, "_cython_call")

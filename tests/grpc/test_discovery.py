@@ -70,7 +70,7 @@ async def reflect(channel: grpc.aio.Channel, name: str, *requests: Any) -> list[
         reflection_pb2.ServerReflectionRequest.SerializeToString,
         reflection_pb2.ServerReflectionResponse.FromString,
     )(sent())
-    return [answer async for answer in call]
+    return [response async for response in call]
 
 
 @pytest.mark.parametrize("service", ["", SERVICE_NAME])
@@ -141,8 +141,8 @@ async def test_not_serving_is_final() -> None:
 
 @pytest.mark.parametrize("name", REFLECTION_SERVICE_NAMES)
 async def test_reflection_lists_the_services_under_both_of_its_names(channel: grpc.aio.Channel, name: str) -> None:
-    (answer,) = await reflect(channel, name, reflection_pb2.ServerReflectionRequest(list_services=""))
-    assert {one.name for one in answer.list_services_response.service} == {
+    (response,) = await reflect(channel, name, reflection_pb2.ServerReflectionRequest(list_services=""))
+    assert {one.name for one in response.list_services_response.service} == {
         SERVICE_NAME,
         HEALTH_SERVICE_NAME,
         *REFLECTION_SERVICE_NAMES,
@@ -180,7 +180,7 @@ async def test_every_service_that_is_listed_can_be_described(channel: grpc.aio.C
     described = await reflect(
         channel, name, *(reflection_pb2.ServerReflectionRequest(file_containing_symbol=one) for one in names)
     )
-    assert [one for one, answer in zip(names, described, strict=True) if answer.HasField("error_response")] == []
+    assert [one for one, response in zip(names, described, strict=True) if response.HasField("error_response")] == []
 
 
 async def test_a_host_lists_its_own_services() -> None:
@@ -193,9 +193,9 @@ async def test_a_host_lists_its_own_services() -> None:
             asyncio.timeout(TIME_LIMIT_SECONDS),
             grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
-            (answer,) = await reflect(
+            (response,) = await reflect(
                 channel, REFLECTION_SERVICE_NAMES[0], reflection_pb2.ServerReflectionRequest(list_services="")
             )
-            assert "a.Service" in {one.name for one in answer.list_services_response.service}
+            assert "a.Service" in {one.name for one in response.list_services_response.service}
     finally:
         await server.stop(0)

@@ -36,7 +36,7 @@ def head(**more: bytes | None) -> RequestHead:
     """The usual headers, with others: `_` stands for a hyphen, and a colon begins what HTTP/2 has itself."""
     changed = {name.replace("_", "-").encode(): value for name, value in more.items()}
     fields = {**FIELDS, **{(b":" + name if b":" + name in FIELDS else name): value for name, value in changed.items()}}
-    return RequestHead([(name, value) for name, value in fields.items() if value is not None])
+    return RequestHead([(name, value) for name, value in fields.items() if value is not None], CLIENT)
 
 
 def door(*tokens: str, **options: bool) -> Door:
@@ -46,9 +46,9 @@ def door(*tokens: str, **options: bool) -> Door:
 
 def admitted(request: RequestHead, *tokens: str) -> Admission:
     asked = door(*tokens)
-    identity = asked.identify(request, CLIENT, NOW)
+    identity = asked.identify(request, NOW)
     assert isinstance(identity, Identity)
-    return asked.admit(identity, request, CLIENT)
+    return asked.admit(identity, request)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,14 @@ def test_a_number_is_read_and_nothing_else_is_changed(encoding: ProtobufEncoding
 
 
 @ENCODINGS
+def test_a_relay_that_is_encoded_with_its_number_is_as_one_that_gets_it_later(encoding: ProtobufEncoding) -> None:
+    event = OfferReceived("a", "a_b_1", "x" * 200, "offer")
+    for number in NUMBERS[1:]:
+        later = encoding.number_event(encoding.encode_relay(event, "b"), number)
+        assert encoding.encode_numbered_relay(event, "b", number) == later
+
+
+@ENCODINGS
 def test_a_client_that_knows_no_number_reads_the_event(encoding: ProtobufEncoding) -> None:
     frame = encoding.encode_event(OfferReceived("a", "a_b_1", "v=0\r\n\0é👋", "offer"))
     response = pb.SignalingResponse.FromString(message_of(encoding, encoding.number_event(frame, 300)))

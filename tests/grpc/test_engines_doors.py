@@ -1,4 +1,4 @@
-"""Who is refused, or looked up, at the doors of a whole server: the same on both protocols and with both engines."""
+"""Refusals and look-ups at the doors of a whole server: the same on both protocols and with both engines."""
 
 import asyncio
 import http.client

@@ -9,7 +9,7 @@ import grpc.aio
 import pytest
 
 from channels import BIG_SDP
-from sigbridge import DisconnectReason
+from sigbridge import DisconnectReason, Instant
 from sigbridge_compat.identities import DescribedIdentities, token_of
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
@@ -53,6 +53,26 @@ async def test_who_never_announces_is_sent_away(start: Start) -> None:
     code, _, trailers = await call.end()
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert trailers == {"signaling-disconnect": "announce_timeout", "signaling-reconnect": "yes"}
+
+
+async def test_who_sends_nothing_itself_is_sent_away(start: Start) -> None:
+    served = await start(silent_client_seconds=80, announce_timeout_seconds=1e6, send_deadline_seconds=1e6)
+    silent, speaking = await served.call(), await served.call()
+    await silent.announce("silent")
+    await speaking.send("0", list_peers=pb.ListPeersRequest())
+    assert (await speaking.receive()).request_id == "0"
+    began = read_clock()
+    for seconds in range(0, 110, 10):
+        # The hub's own looks, at the time of the machine, are not due meanwhile.
+        served.hub.expire(Instant(began.monotonic + seconds, began.unix + seconds))
+        if seconds < 80:
+            assert served.hub.session_count == 2
+        await speaking.send(str(seconds), list_peers=pb.ListPeersRequest())
+        assert (await speaking.receive()).request_id == str(seconds)
+    code, details, trailers = await silent.end()
+    assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "Session ended: keepalive_timeout")
+    assert trailers == {"signaling-disconnect": "keepalive_timeout", "signaling-reconnect": "yes"}
+    assert served.hub.session_count == 1
 
 
 async def test_the_end_follows_what_was_queued(start: Start) -> None:

@@ -106,7 +106,7 @@ async def test_a_deadline_of_the_client(start: Start) -> None:
     assert ended_grpc(served.hub) == {"connection_lost": 1}
 
 
-async def test_nothing_is_read_while_an_answer_is_awaited(start: Start) -> None:
+async def test_nothing_is_read_while_a_response_is_awaited(start: Start) -> None:
     directory = Elsewhere()
     served = await start(directory=directory)
     call, other = await served.call(), await served.call()
@@ -121,7 +121,7 @@ async def test_nothing_is_read_while_an_answer_is_awaited(start: Start) -> None:
     assert [(await call.receive()).request_id for _ in range(2)] == ["1", "2"]
 
 
-async def test_a_session_may_end_while_an_answer_is_awaited(start: Start) -> None:
+async def test_a_session_may_end_while_a_response_is_awaited(start: Start) -> None:
     directory = Elsewhere()
     served = await start(directory=directory)
     call = await served.call()
@@ -149,8 +149,8 @@ async def test_a_crowded_session_is_not_read_from(start: Start) -> None:
     taken = session.request_count
     await served.unary(f"/{SERVICE_NAME}/GetPeers", b"")
     assert session.request_count == taken < total
-    answers = [await call.receive() for _ in range(total)]
-    assert {answer.error.message for answer in answers} == {"No request provided"}
+    responses = [await call.receive() for _ in range(total)]
+    assert {response.error.message for response in responses} == {"No request provided"}
     await flooding
 
 

@@ -23,30 +23,36 @@ LIST_RESPONSE = "1 peers repeated PeerInfo, 2 count uint32, 3 next_page_token st
 CONTRACT = {
     "SignalingRequest": "1 request_id string, 10 announce AnnounceRequest, 11 offer OfferRequest, "
     "12 answer AnswerRequest, 13 ice_candidate IceCandidateRequest, 14 disconnect DisconnectRequest, "
-    "15 list_peers ListPeersRequest, 16 authenticate AuthenticateRequest",
-    "AnnounceRequest": "1 peer_id string, 2 capabilities PeerCapabilities, 3 metadata map<string,string>, 4 room string",
+    "15 list_peers ListPeersRequest, 16 authenticate AuthenticateRequest, 17 get_ice_servers GetIceServersRequest",
+    "AnnounceRequest": "1 peer_id string, 2 capabilities PeerCapabilities, 3 metadata map<string,string>, "
+    "4 room string, 5 resumable bool, 6 resume_token string, 7 last_seq uint64, 8 ice_servers bool, 9 notices bool",
     "OfferRequest": SDP_REQUEST,
     "AnswerRequest": f"{SDP_REQUEST}, 4 offer_id string",
     "IceCandidateRequest": f"1 to_peer_id string, {CANDIDATE}",
     "DisconnectRequest": "1 peer_id string, 2 offer_id string",
     "ListPeersRequest": LIST_REQUEST,
     "AuthenticateRequest": "1 token string",
+    "GetIceServersRequest": "",
     "GetPeersRequest": LIST_REQUEST,
     "HealthCheckRequest": "",
-    "SignalingResponse": "1 request_id string, 10 ack AckResponse, 11 peer_list PeerListResponse, "
+    "SignalingResponse": "1 request_id string, 2 seq uint64, 10 ack AckResponse, 11 peer_list PeerListResponse, "
     "12 notification SignalingNotification, 13 error ErrorResponse",
     "AckResponse": "1 message string, 2 data string",
     "PeerListResponse": LIST_RESPONSE,
     "GetPeersResponse": LIST_RESPONSE,
     "SignalingNotification": "1 peer_joined PeerJoinedNotification, 2 peer_left PeerLeftNotification, "
     "3 offer OfferNotification, 4 answer AnswerNotification, 5 ice_candidate IceCandidateNotification, "
-    "6 peer_disconnected PeerDisconnectedNotification",
+    "6 peer_disconnected PeerDisconnectedNotification, 7 server_notice ServerNoticeNotification, "
+    "8 ice_servers IceServersNotification",
     "PeerJoinedNotification": "1 peer_id string, 2 capabilities PeerCapabilities, 3 metadata map<string,string>",
     "PeerLeftNotification": "1 peer_id string",
     "PeerDisconnectedNotification": "1 peer_id string, 2 offer_id string",
     "OfferNotification": "1 from_peer_id string, 2 offer_id string, 3 sdp string, 4 type string",
     "AnswerNotification": "1 from_peer_id string, 2 sdp string, 3 type string, 4 offer_id string",
     "IceCandidateNotification": f"1 from_peer_id string, {CANDIDATE}",
+    "ServerNoticeNotification": "1 kind string, 2 message string, 3 reconnect_after_ms uint32, "
+    "4 deadline_unix_ms uint64, 5 data string",
+    "IceServersNotification": "1 servers string, 2 expires_unix_ms uint64",
     "ErrorResponse": "1 code uint32, 2 message string, 3 details string",
     "HealthCheckResponse": "1 status string, 2 uptime_seconds uint64, 3 connected_peers uint32, 4 metrics string",
     "PeerInfo": "1 peer_id string, 2 capabilities PeerCapabilities, 3 state PeerState, "
@@ -54,9 +60,9 @@ CONTRACT = {
     "PeerCapabilities": "1 audio bool, 2 video bool, 3 data bool, 4 extensions string",
 }
 ONEOFS = {
-    "SignalingRequest": ("request", 7),
+    "SignalingRequest": ("request", 8),
     "SignalingResponse": ("response", 4),
-    "SignalingNotification": ("notification", 6),
+    "SignalingNotification": ("notification", 8),
 }
 SCALARS = {
     FieldDescriptor.TYPE_STRING: "string",

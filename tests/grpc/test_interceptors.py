@@ -1,4 +1,4 @@
-"""What stands before every method: tokens, the time limit of unary calls, and whom a call is made for."""
+"""Interceptors before every method: tokens, the time limit of unary calls, and the client a call is made for."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -122,8 +122,8 @@ class Host(Channels):
         return b"".join(messages)
 
     async def unary_call(self, method: str, message: bytes = b"", metadata: Any = (), **how: Any) -> bytes:
-        answer: bytes = await self.channel(**how).unary_unary(method, None, None)(message, metadata=metadata)
-        return answer
+        response: bytes = await self.channel(**how).unary_unary(method, None, None)(message, metadata=metadata)
+        return response
 
     async def stop(self) -> None:
         self.never.set()
@@ -172,7 +172,7 @@ async def stream(host: Host, method: str, metadata: Any = (), messages: tuple[by
             yield message
 
     call: Any = host.channel().stream_stream(method, None, None)(sent(), metadata=metadata)
-    return [answer async for answer in call]
+    return [response async for response in call]
 
 
 async def refused_stream(host: Host, method: str) -> tuple[grpc.StatusCode, str]:
@@ -242,8 +242,8 @@ async def test_with_a_token_every_kind_of_method_is_reached(start: Start) -> Non
     assert await stream(host, "/test.Host/ClientStream", BEARER, (b"a", b"b")) == [b"ab"]
     assert await host.unary_call(f"/{SERVICE_NAME}/GetPeers", b"", BEARER) == b""
     announce = pb.SignalingRequest(request_id="1", announce=pb.AnnounceRequest(peer_id="a")).SerializeToString()
-    (answer,) = await stream(host, f"/{SERVICE_NAME}/Signal", BEARER, (announce,))
-    assert pb.SignalingResponse.FromString(answer).WhichOneof("response") == "ack"
+    (response,) = await stream(host, f"/{SERVICE_NAME}/Signal", BEARER, (announce,))
+    assert pb.SignalingResponse.FromString(response).WhichOneof("response") == "ack"
     code, _ = await refused(host.unary_call("/test.Host/Nothing", b"", BEARER))
     assert code is grpc.StatusCode.UNIMPLEMENTED
 
@@ -252,18 +252,20 @@ async def test_health_asks_nobody(start: Start) -> None:
     host = await start()
     for service in ("", SERVICE_NAME):
         question = health_pb2.HealthCheckRequest(service=service).SerializeToString()
-        answer = health_pb2.HealthCheckResponse.FromString(
+        response = health_pb2.HealthCheckResponse.FromString(
             await host.unary_call("/grpc.health.v1.Health/Check", question)
         )
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert response.status == health_pb2.HealthCheckResponse.SERVING
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 async def test_reflection_is_open_where_a_setting_says_so(start: Start, version: str) -> None:
     host = await start(reflection_requires_auth=False)
     question = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
-    (answer,) = await stream(host, f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo", (), (question,))
-    listed = reflection_pb2.ServerReflectionResponse.FromString(answer).list_services_response.service
+    (response,) = await stream(
+        host, f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo", (), (question,)
+    )
+    listed = reflection_pb2.ServerReflectionResponse.FromString(response).list_services_response.service
     assert SERVICE_NAME in {one.name for one in listed}
     assert await refused(host.unary_call("/test.Host/Unary")) == (UNAUTHENTICATED, NO_TOKEN)
 
@@ -353,8 +355,8 @@ async def test_rights_follow_the_token_into_the_session(start: Start) -> None:
         pb.SignalingRequest(request_id=name, announce=pb.AnnounceRequest(peer_id=name)).SerializeToString()
         for name in ("bob", "alice")
     )
-    answers = await stream(host, f"/{SERVICE_NAME}/Signal", (("authorization", "alice"),), requests)
-    first, second = map(pb.SignalingResponse.FromString, answers)
+    responses = await stream(host, f"/{SERVICE_NAME}/Signal", (("authorization", "alice"),), requests)
+    first, second = map(pb.SignalingResponse.FromString, responses)
     assert (first.error.code, first.error.message) == (
         7,
         "Peer ID mismatch: these credentials may not announce bob",
@@ -374,12 +376,12 @@ async def test_limits_count_against_the_token_s_owner(start: Start) -> None:
 
 async def test_what_is_no_protobuf_is_limited_on_unary_calls_too(start: Start) -> None:
     host = await start(Named(), rate_per_second=0.001, rate_burst=2)
-    answers = [
+    responses = [
         await refused(host.unary_call(f"/{SERVICE_NAME}/{method}", b"\xff", (("authorization", "alice"),)))
         for method in ("GetPeers", "HealthCheck")
         for _ in range(3)
     ]
-    codes = [code for code, _ in answers]
+    codes = [code for code, _ in responses]
     malformed, too_many = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED
     assert codes == [malformed, malformed, too_many] * 2
 

@@ -12,6 +12,7 @@ from sigbridge import Hub, Instant, Settings
 from sigbridge.auth import Identity
 from sigbridge.disconnects import DisconnectReason
 from sigbridge.errors import Code, SignalingError
+from sigbridge.instant import NEVER
 from sigbridge.outbox import CROWDED_MESSAGES
 from sigbridge.session import Caller
 from sigbridge.share import Share
@@ -49,6 +50,9 @@ class FakeCall:
 
     def hold(self, size: int) -> None:
         pass
+
+    def last_heard(self) -> float:
+        return -NEVER
 
 
 @pytest.fixture
@@ -224,9 +228,9 @@ def test_reflection_answers_every_kind_of_question(begin: Any) -> None:
         request = reflection_pb2.ServerReflectionRequest(host="h", **question)
         method.receive(request.SerializeToString(), NOW)
         (frame,) = method.outbox.take(10**6)
-        answer = reflection_pb2.ServerReflectionResponse.FromString(frame[5:])
-        assert (answer.valid_host, answer.original_request) == ("h", request)
-        return answer
+        response = reflection_pb2.ServerReflectionResponse.FromString(frame[5:])
+        assert (response.valid_host, response.original_request) == ("h", request)
+        return response
 
     assert len(ask(list_services="").list_services_response.service) == 4
     assert ask(file_by_filename="webrtc_signaling.proto").file_descriptor_response.file_descriptor_proto

@@ -35,8 +35,8 @@ async def test_half_close_is_leaving(serve: Serve) -> None:
         await call.send(str(number), list_peers=pb.ListPeersRequest())
     await call.send("a", announce=pb.AnnounceRequest(peer_id="a"))
     await call.raw.done_writing()
-    answers = [await call.receive() for _ in range(202)]
-    assert [answer.request_id for answer in answers] == [*map(str, range(200)), "a", ""]
+    responses = [await call.receive() for _ in range(202)]
+    assert [response.request_id for response in responses] == [*map(str, range(200)), "a", ""]
     code, _, trailers = await call.end()
     assert (code, trailers) == (grpc.StatusCode.OK, {"signaling-disconnect": "client_left"})
     assert (await other.receive()).notification.peer_joined.peer_id == "a"
@@ -206,7 +206,7 @@ async def test_a_fault_while_writing_or_answering_says_no_more(
 
 
 @pytest.mark.parametrize("how", ["cancel", "drain"])
-async def test_a_session_may_end_while_an_answer_is_awaited(serve: Serve, how: str) -> None:
+async def test_a_session_may_end_while_a_response_is_awaited(serve: Serve, how: str) -> None:
     directory = Elsewhere()
     served = await serve(Hub(Settings(), read_clock(), directory=directory))
     call = await served.call()
@@ -239,8 +239,8 @@ async def test_a_crowded_session_is_not_read_from(serve: Serve) -> None:
     assert page.count == 0
     assert session.request_count == taken < total
     assert len(session.outbox) <= CROWDED_MESSAGES
-    answers = [await call.receive() for _ in range(total)]
-    assert {answer.error.message for answer in answers} == {"No request provided"}
+    responses = [await call.receive() for _ in range(total)]
+    assert {response.error.message for response in responses} == {"No request provided"}
     await flooding
 
 

@@ -92,7 +92,7 @@ REQUESTS = st.one_of(
 
 
 def read_by_the_library(data: bytes) -> tuple[str, Request] | None:
-    """What the general path makes of these bytes; `None` where it refuses them."""
+    """Id and request that the general path makes of these bytes; `None` where it refuses them."""
     try:
         message = pb.SignalingRequest.FromString(data)
         return message.request_id, translate.request_from_proto(message)

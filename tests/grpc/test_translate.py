@@ -16,7 +16,9 @@ from sigbridge import (
     Authenticate,
     Authenticated,
     Capabilities,
+    Claimed,
     Code,
+    Control,
     Disconnect,
     Disconnected,
     Event,
@@ -26,6 +28,7 @@ from sigbridge import (
     IceCandidateReceived,
     ListPeers,
     Offer,
+    OfferForAnswer,
     OfferReceived,
     OfferRelayed,
     PeerDisconnected,
@@ -44,6 +47,7 @@ from sigbridge_grpc import translate
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+TYPE = st.sampled_from(("offer", "answer", "pranswer"))
 UINT32 = st.integers(0, 2**32 - 1)
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
@@ -65,13 +69,13 @@ REQUESTS: st.SearchStrategy[Request] = st.one_of(
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(PeerJoined, TEXT, CAPABILITIES, METADATA),
     st.builds(PeerLeft, TEXT),
-    st.builds(OfferReceived, TEXT, TEXT, TEXT, TEXT),
-    st.builds(AnswerReceived, TEXT, TEXT, TEXT, TEXT),
+    st.builds(OfferReceived, TEXT, TEXT, TEXT, TYPE),
+    st.builds(AnswerReceived, TEXT, TEXT, TYPE, TEXT),
     st.builds(IceCandidateReceived, *CANDIDATE),
     st.builds(PeerDisconnected, TEXT, TEXT),
 )
 PEER_INFO = st.builds(PeerInfo, TEXT, CAPABILITIES, st.just("available"), METADATA, st.integers(0, 2**63))
-PAGES = st.builds(PeerList, st.lists(PEER_INFO, max_size=3).map(tuple), UINT32, TEXT)
+PAGES = st.builds(PeerList, st.lists(PEER_INFO, max_size=3).map(tuple), st.integers(3, 2**32 - 1), TEXT)
 RESPONDING: st.SearchStrategy[tuple[Request, Reply]] = st.one_of(
     st.tuples(st.just(Announce("a")), st.builds(Announced, TEXT, UINT32, st.lists(TEXT).map(tuple))),
     st.tuples(st.just(Offer("a", "s")), st.builds(OfferRelayed, TEXT, TEXT)),
@@ -83,7 +87,7 @@ RESPONDING: st.SearchStrategy[tuple[Request, Reply]] = st.one_of(
 )
 REFUSALS = st.builds(
     lambda code, message, extra: SignalingError(code, message, **extra),
-    st.sampled_from(Code),
+    st.sampled_from(Code).filter(bool),
     TEXT,
     st.dictionaries(st.sampled_from(["field", "limit", "value", "peer_id"]), TEXT | UINT32),
 )
@@ -234,11 +238,21 @@ def test_a_health_check_is_not_sent_on_a_stream() -> None:
         translate.request_to_proto(HealthCheck(), "1")
 
 
+def test_what_the_dotted_dialect_has_alone_is_not_said() -> None:
+    for request_ in (Control("x", {}), Claimed("a", Offer("b", "s"))):
+        with pytest.raises(SignalingError, match="is one of the dotted dialect"):
+            translate.request_to_proto(request_, "1")
+    message = translate.request_to_proto(OfferForAnswer("b", "s"), "1")
+    assert message == translate.request_to_proto(Offer("b", "s"), "1")
+
+
 def test_a_client_bears_a_server_that_is_newer_or_odd() -> None:
+    none = pb.ErrorResponse(message="?")
+    assert translate.error_from_proto(none) == SignalingError(Code.INTERNAL, "?")
     odd = pb.ErrorResponse(code=2, message="?", details="no json")
     assert translate.error_from_proto(odd) == SignalingError(Code.INTERNAL, "?")
     hostile = pb.ErrorResponse(code=5, message="m", details='{"message":1,"self":2,"code":3,"field":"f"}')
     assert translate.error_from_proto(hostile) == SignalingError(Code.NOT_FOUND, "m", field="f")
     assert translate.event_from_proto(pb.SignalingNotification()) is None
-    with pytest.raises(ValueError, match="answered"):
+    with pytest.raises(ValueError, match="replied"):
         translate.reply_from_proto(pb.SignalingResponse(), Offer("a", "s"))

@@ -2,7 +2,7 @@
 
 from sigbridge_grpc.call import Agenda, StreamCall
 from sigbridge_grpc.framing import Deframer
-from sigbridge_grpc.turns import HELD_BACK_CALLS, INFLATED_BYTES, TurnBudget
+from sigbridge_grpc.turns import INFLATED_BYTES, MAX_RESUMED_CALLS_PER_TURN, TurnBudget
 
 
 def calls(count: int) -> tuple[Agenda, list[StreamCall]]:
@@ -19,15 +19,15 @@ def agenda_of(agenda: Agenda) -> list[int]:
 
 
 def test_some_calls_go_on_and_the_rest_in_the_next_turn() -> None:
-    agenda, all_of_them = calls(HELD_BACK_CALLS + 3)
+    agenda, all_of_them = calls(MAX_RESUMED_CALLS_PER_TURN + 3)
     turn = TurnBudget()
-    assert [turn.may_resume(call) for call in all_of_them] == [True] * HELD_BACK_CALLS + [False] * 3
-    assert list(turn.resting) == all_of_them[HELD_BACK_CALLS:]
+    assert [turn.may_resume(call) for call in all_of_them] == [True] * MAX_RESUMED_CALLS_PER_TURN + [False] * 3
+    assert list(turn.resting) == all_of_them[MAX_RESUMED_CALLS_PER_TURN:]
     assert turn.was_used
     turn.begin()
     turn.wake_resting(agenda)
     assert (turn.was_used, turn.resting) == (False, {})
-    waiting = [call.stream_id for call in all_of_them[HELD_BACK_CALLS:]]
+    waiting = [call.stream_id for call in all_of_them[MAX_RESUMED_CALLS_PER_TURN:]]
     # The first may have spent the last turn.
     assert agenda_of(agenda) == [waiting[1], waiting[2], waiting[0]]
 

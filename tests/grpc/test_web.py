@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2
 
 from clock import Clock
 from later import ALICE, Later
-from lines import Line
+from lines import ADDRESS, Line
 from page_origins import IDS, LISTS, TABLE
 from rights import FORBIDDEN, OnlyLobby
 from sigbridge import Hub, Instant, Settings
@@ -48,13 +48,13 @@ def request(path: str, body: bytes, headers: Mapping[str, str]) -> HttpRequest:
 
 
 def preflight(web: GrpcWeb, headers: Mapping[str, str]) -> Page:
-    page = web.answer(HttpRequest("OPTIONS", HEALTH, headers, b"", CLIENT), NOW)
+    page = web.respond(HttpRequest("OPTIONS", HEALTH, headers, b"", CLIENT), NOW)
     assert isinstance(page, Page)
     return page
 
 
 def ask(web: GrpcWeb, path: str = HEALTH, body: bytes = framed(b""), headers: Mapping[str, str] = BINARY) -> Page:
-    response = web.answer(request(path, body, headers), NOW)
+    response = web.respond(request(path, body, headers), NOW)
     assert isinstance(response, Page)
     return response
 
@@ -211,19 +211,19 @@ def test_a_client_that_is_no_page_gets_no_cors_headers() -> None:
 def awaited(door: Later, path: str = HEALTH, **settings: int) -> tuple[Pending[Page], list[Page]]:
     known = Settings(**settings)  # type: ignore[arg-type]
     web = GrpcWeb(SignalingService(Hub(known, NOW)), HealthBoard(), known, authenticator=door)
-    response = web.answer(request(path, framed(b""), {**BINARY, "authorization": "Bearer token"}), NOW)
+    response = web.respond(request(path, framed(b""), {**BINARY, "authorization": "Bearer token"}), NOW)
     assert isinstance(response, Pending)
-    answers: list[Page] = []
-    response.then(lambda outcome, _: answers.append(cast(Page, outcome)))
-    return response, answers
+    served: list[Page] = []
+    response.then(lambda outcome, _: served.append(cast(Page, outcome)))
+    return response, served
 
 
-def test_an_answer_waits_until_it_is_known_who_asks() -> None:
+def test_a_response_waits_until_it_is_known_who_asks() -> None:
     door = Later()
-    _, answers = awaited(door)
-    assert (answers, [shown.token for shown in door.shown]) == ([], ["token"])
+    _, served = awaited(door)
+    assert (served, [shown.token for shown in door.shown]) == ([], ["token"])
     door.decide(ALICE, NOW)
-    message, trailers = read(answers[0].body)
+    message, trailers = read(served[0].body)
     assert message is not None
     assert trailers == {"grpc-status": "0"}
 
@@ -231,9 +231,9 @@ def test_an_answer_waits_until_it_is_known_who_asks() -> None:
 @pytest.mark.parametrize("path", [HEALTH, "/a/b"])
 def test_who_is_refused_later_is_told_so_and_nothing_else(path: str) -> None:
     door = Later()
-    _, answers = awaited(door, path)
+    _, served = awaited(door, path)
     door.decide(throttled(1500), NOW)
-    message, trailers = read(answers[0].body)
+    message, trailers = read(served[0].body)
     assert (message, trailers["grpc-status"]) == (None, "8")
     assert trailers["signaling-disconnect"] == "throttled"
     assert trailers["signaling-retry-after-ms"] == "1500"
@@ -241,21 +241,21 @@ def test_who_is_refused_later_is_told_so_and_nothing_else(path: str) -> None:
 
 def test_what_is_wrong_with_a_call_is_found_when_it_is_known_who_asks() -> None:
     door = Later()
-    _, answers = awaited(door, "/a/b")
+    _, served = awaited(door, "/a/b")
     door.decide(ALICE, NOW)
-    assert read(answers[0].body)[1]["grpc-status"] == "12"
+    assert read(served[0].body)[1]["grpc-status"] == "12"
 
 
-def test_a_fault_of_a_call_that_has_waited_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_a_call_that_has_waited_is_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
     door = Later()
     web = GrpcWeb(SignalingService(Hub(Settings(), NOW)), HealthBoard(), Settings(), authenticator=door)
     monkeypatch.setitem(web._methods, HEALTH, lambda *_: 1 / 0)
-    response = web.answer(request(HEALTH, framed(b""), BINARY), NOW)
+    response = web.respond(request(HEALTH, framed(b""), BINARY), NOW)
     assert isinstance(response, Pending)
-    answers: list[Any] = []
-    response.then(lambda outcome, _: answers.append(outcome))
+    served: list[Any] = []
+    response.then(lambda outcome, _: served.append(outcome))
     door.decide(ALICE, NOW)
-    assert read(answers[0].body) == (None, {"grpc-status": "13", "grpc-message": "Internal error"})
+    assert read(served[0].body) == (None, {"grpc-status": "13", "grpc-message": "Internal error"})
 
 
 def test_origins_are_those_of_the_moment() -> None:
@@ -275,14 +275,15 @@ class WebLine(Line):
 
     wire: HttpWire
 
-    def __init__(self, web: GrpcWeb, clock: Clock) -> None:
-        super().__init__(http_wires(Site({}, web), Settings()), clock)
+    def __init__(self, web: GrpcWeb, clock: Clock, **settings: Any) -> None:
+        super().__init__(http_wires(Site({}, web), Settings(**settings)), clock)
 
-    def ask(self) -> tuple[str, str]:
+    def ask(self, *headers: str) -> tuple[str, str]:
         """Asks for the peers of a room; returns its status and message."""
         self.output = b""
         question = framed(b"")
         head = f"POST {PEERS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc-web\r\n"
+        head += "".join(f"{header}\r\n" for header in headers)
         self.feed(f"{head}content-length: {len(question)}\r\n\r\n".encode() + question)
         _, trailers = read(self.output.partition(b"\r\n\r\n")[2])
         return trailers["grpc-status"], trailers.get("grpc-message", "")
@@ -297,7 +298,7 @@ def test_calls_that_keep_coming_over_the_rate_end_their_connection() -> None:
         status, message = line.ask()
         clock.advance(0.025)
     assert 2.0 <= clock.now.monotonic - begun <= 3.0
-    assert (status, message.partition(" ")[0]) == ("8", "Too"), "the last one has its answer"
+    assert (status, message.partition(" ")[0]) == ("8", "Too"), "the last one has its response"
     assert b"\r\nconnection: close\r\n" in line.output.lower()
     again = WebLine(web, clock)
     assert again.ask() == ("8", f"Held off after flooding: try again in {5001 - 25} ms")
@@ -313,4 +314,18 @@ def test_calls_that_wait_as_long_as_told_end_nothing() -> None:
         if line.ask()[0] == "8":
             clock.advance(1.001)
     assert clock.now.monotonic > 1000 + 10
+    assert not line.wire.finished
+
+
+def test_who_floods_through_a_proxy_is_held_off_and_its_connection_goes_on() -> None:
+    clock = Clock()
+    behind = {"client_address_from": "x-forwarded-for", "trusted_proxies": (ADDRESS,)}
+    line = WebLine(make_web(rate_per_second=1, rate_burst=10), clock, **behind)
+    begun = clock.now.monotonic
+    while clock.now.monotonic < begun + 4:
+        line.ask("x-forwarded-for: 203.0.113.1")
+        clock.advance(0.025)
+    assert line.ask("x-forwarded-for: 203.0.113.1")[1].startswith("Held off after flooding")
+    assert line.ask("x-forwarded-for: 203.0.113.2") == ("0", "")
+    assert line.ask() == ("0", "")
     assert not line.wire.finished

@@ -98,7 +98,7 @@ def test_what_windows_let_out_and_nobody_takes_counts(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("most", [5000, 65536])
-def test_who_reads_gets_every_answer(clock: Clock, most: int) -> None:
+def test_who_reads_gets_every_response(clock: Clock, most: int) -> None:
     server = full_server(clock)
     line = server.line(most=most)
     streams = ask(line, 60)
@@ -106,10 +106,10 @@ def test_who_reads_gets_every_answer(clock: Clock, most: int) -> None:
     most_held = 0
     while line.push(line.http2.data_to_send()) or line.pull():
         most_held = max(most_held, held(line))
-        ended += [stream for stream in streams if line.answers[stream].ended and stream not in ended]
+        ended += [stream for stream in streams if line.outcomes[stream].ended and stream not in ended]
     # Two are carried out in a turn, and which of these leaves first does not matter.
     assert [sorted(pair) for pair in batched(ended)] == batched(streams)
-    assert {line.answers[stream].status for stream in streams} == {0}
+    assert {line.outcomes[stream].status for stream in streams} == {0}
     assert most_held <= BOUND + PAGE
     everything_is_given_back(line)
     nothing_is_left(line)
@@ -150,7 +150,7 @@ def test_who_waits_and_ends_is_never_carried_out(clock: Clock, how: str) -> None
         line.expire()
     line.pump()
     if how != "cancelled":
-        assert {line.answers[stream].status for stream in waiting} == {4}
+        assert {line.outcomes[stream].status for stream in waiting} == {4}
     assert line.wire._backlog.waiting == {}
     # There is room again.
     for stream in streams[:before]:
@@ -241,15 +241,15 @@ def test_reflection_and_health_wait_as_well(clock: Clock) -> None:
     line.pump()
     one = max(call.held for call in line.wire._calls.values())
     assert 20_000 <= held(line) <= 20_000 + one
-    assert [line.answers[check].status for check in checks] == [None] * 5
+    assert [line.outcomes[check].status for check in checks] == [None] * 5
     for stream in streams:
         line.http2.reset_stream(stream, 8)
     line.pump()
-    assert [line.answers[check].status for check in checks] == [0] * 5
+    assert [line.outcomes[check].status for check in checks] == [0] * 5
     everything_is_given_back(line)
 
 
-def test_a_reflection_call_goes_on_when_its_answers_are_read(clock: Clock) -> None:
+def test_a_reflection_call_goes_on_when_its_responses_are_read(clock: Clock) -> None:
     server = make_server(clock, max_unary_bytes=5_000)
     line = server.line()
     stream = line.open(REFLECT)
@@ -258,7 +258,7 @@ def test_a_reflection_call_goes_on_when_its_answers_are_read(clock: Clock) -> No
         line.http2.send_data(stream, framed(question.SerializeToString()))
     line.http2.end_stream(stream)
     line.pump()
-    assert (len(line.answers[stream].messages), line.answers[stream].status) == (100, 0)
+    assert (len(line.outcomes[stream].messages), line.outcomes[stream].status) == (100, 0)
     everything_is_given_back(line)
     nothing_is_left(line)
 

@@ -19,7 +19,7 @@ from sigbridge_grpc.service import SERVICE_NAME
 def test_a_session_from_its_first_word_to_its_last(server: WiredServer) -> None:
     line = server.line()
     call = line.session()
-    assert call.answer.headers == {
+    assert call.outcome.headers == {
         ":status": "200",
         "content-type": "application/grpc",
         "grpc-accept-encoding": "identity,gzip",
@@ -27,8 +27,8 @@ def test_a_session_from_its_first_word_to_its_last(server: WiredServer) -> None:
     (reply,) = call.send("1", announce=pb.AnnounceRequest(peer_id="a"))
     assert (reply.request_id, json.loads(reply.ack.data)["peers_count"]) == ("1", 0)
     call.half_close()
-    assert (call.answer.status, call.answer.trailers["signaling-disconnect"]) == (0, "client_left")
-    assert (call.answer.ended, call.answer.reset) == (True, None)
+    assert (call.outcome.status, call.outcome.trailers["signaling-disconnect"]) == (0, "client_left")
+    assert (call.outcome.ended, call.outcome.reset) == (True, None)
     assert ended(server) == {"client_left": 1}
     nothing_is_left(line)
 
@@ -40,8 +40,8 @@ def test_peers_on_one_connection_and_on_others(server: WiredServer) -> None:
     a.send("1", offer=pb.OfferRequest(to_peer_id="c", sdp="s"))
     a.send("2", offer=pb.OfferRequest(to_peer_id="b", sdp="s"))
     second.pump()
-    assert b.answer.responses[-1].notification.offer.from_peer_id == "a"
-    assert c.answer.responses[-1].notification.offer.from_peer_id == "a"
+    assert b.outcome.responses[-1].notification.offer.from_peer_id == "a"
+    assert c.outcome.responses[-1].notification.offer.from_peer_id == "a"
 
 
 @pytest.mark.parametrize("most", [1, 9, 100, 65536])
@@ -53,8 +53,8 @@ def test_any_fragmentation_says_the_same(clock: Clock, piece: int, most: int) ->
         call.send(str(number), list_peers=pb.ListPeersRequest())
     call.send_bytes(framed(b"\xff"))
     call.half_close()
-    assert [answer.request_id for answer in call.answer.responses] == ["announce", "0", "1", "2", ""]
-    assert call.answer.status == 0
+    assert [outcome.request_id for outcome in call.outcome.responses] == ["announce", "0", "1", "2", ""]
+    assert call.outcome.status == 0
     assert line.call("/no/Method").status == 12
     assert line.call(GET_PEERS, b"").status == 0
 
@@ -83,31 +83,31 @@ def test_bytes_in_every_split(cuts: list[int], most: int, window: int, frame: in
         line.push(data[:cut])
         data = data[cut:]
     line.push(data)
-    answer = line.answers[stream_id]
+    outcome = line.outcomes[stream_id]
     while True:
         moved = line.pull()
-        unread = len(answer.body) - getattr(answer, "read", 0)
+        unread = len(outcome.body) - getattr(outcome, "read", 0)
         if unread:
             line.http2.acknowledge_received_data(unread, stream_id)
-            answer.read = len(answer.body)  # type: ignore[attr-defined]
+            outcome.read = len(outcome.body)  # type: ignore[attr-defined]
         if not line.push(line.http2.data_to_send()) and not moved:
             break
-    assert [one.request_id for one in answer.responses] == ["a", *(str(number) * 90 for number in range(12))]
-    assert (answer.status, answer.order[0], answer.order[-1], answer.reset) == (0, "headers", "trailers", None)
+    assert [one.request_id for one in outcome.responses] == ["a", *(str(number) * 90 for number in range(12))]
+    assert (outcome.status, outcome.order[0], outcome.order[-1], outcome.reset) == (0, "headers", "trailers", None)
     nothing_is_left(line)
 
 
 @pytest.mark.parametrize(("path", "code"), [("/no.Such/Method", 12), (f"/{SERVICE_NAME}/Nothing", 12), ("/", 12)])
 def test_what_is_not_there_is_unimplemented(server: WiredServer, path: str, code: int) -> None:
-    answer = server.line().call(path, b"")
-    assert (answer.status, answer.message, answer.order) == (code, f"Method not found: {path}", ["headers"])
+    outcome = server.line().call(path, b"")
+    assert (outcome.status, outcome.message, outcome.order) == (code, f"Method not found: {path}", ["headers"])
 
 
 def test_a_status_message_is_percent_encoded(server: WiredServer) -> None:
-    answer = server.line().call("/50%/\xe9", b"")
-    assert answer.headers["grpc-message"].isascii()
-    assert "%25" in answer.headers["grpc-message"]
-    assert answer.message.startswith("Method not found: /50%/")
+    outcome = server.line().call("/50%/\xe9", b"")
+    assert outcome.headers["grpc-message"].isascii()
+    assert "%25" in outcome.headers["grpc-message"]
+    assert outcome.message.startswith("Method not found: /50%/")
 
 
 # Unary calls, health, reflection.
@@ -135,7 +135,7 @@ def test_a_unary_call_that_never_asks_ends(clock: Clock) -> None:
     clock.advance(3)
     line.expire()
     line.pump()
-    assert line.answers[stream_id].status == 4
+    assert line.outcomes[stream_id].status == 4
     nothing_is_left(line)
 
 
@@ -153,10 +153,11 @@ def test_watchers_are_told_and_let_go(server: WiredServer) -> None:
     server.board.not_serving()
     line.wire.drain(line.clock.now)
     line.pump()
-    answer = line.answers[streams[-1]]
-    told = [health_pb2.HealthCheckResponse.FromString(message).status for message in answer.messages]
+    outcome = line.outcomes[streams[-1]]
+    told = [health_pb2.HealthCheckResponse.FromString(message).status for message in outcome.messages]
     assert told == [health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING]
-    assert (answer.status, server.board.watchers) == (14, set())
+    assert (outcome.status, server.board.watchers) == (14, set())
+    line.outlast_dismissals()
     assert line.wire.finished
 
 
@@ -165,9 +166,9 @@ def test_reflection_knows_every_service_that_it_lists(server: WiredServer) -> No
     kind = reflection_pb2.ServerReflectionRequest
 
     def ask(**question: str) -> reflection_pb2.ServerReflectionResponse:
-        answer = line.call(REFLECT, kind(**question).SerializeToString())
-        assert answer.status == 0
-        return reflection_pb2.ServerReflectionResponse.FromString(answer.messages[0])
+        outcome = line.call(REFLECT, kind(**question).SerializeToString())
+        assert outcome.status == 0
+        return reflection_pb2.ServerReflectionResponse.FromString(outcome.messages[0])
 
     names = [service.name for service in ask(list_services="*").list_services_response.service]
     assert SERVICE_NAME in names
@@ -196,8 +197,8 @@ def test_a_method_that_raises_ends_its_call_alone(
         call = line.session()
         if what != "open":
             call.send("1", list_peers=pb.ListPeersRequest())
-        assert (call.answer.status, call.answer.message) == (13, "Internal error")
-        trailers = call.answer.trailers or call.answer.headers
+        assert (call.outcome.status, call.outcome.message) == (13, "Internal error")
+        trailers = call.outcome.trailers or call.outcome.headers
         assert (trailers["signaling-disconnect"], trailers["signaling-reconnect"]) == ("internal_error", "yes")
     assert "canary" in caplog.text
     assert other.send("2", list_peers=pb.ListPeersRequest())[-1].request_id == "2"
@@ -209,7 +210,7 @@ def test_a_unary_method_that_raises(
 ) -> None:
     line = server.line()
     monkeypatch.setattr(server.hub, "query", lambda *_, **__: 1 / 0)
-    answer = line.call(GET_PEERS, b"")
-    assert (answer.status, answer.message) == (13, "Internal error")
+    outcome = line.call(GET_PEERS, b"")
+    assert (outcome.status, outcome.message) == (13, "Internal error")
     assert "ZeroDivisionError" in caplog.text
     assert line.call(CHECK, b"").status == 0

@@ -1,4 +1,4 @@
-"""The gRPC wire: deadlines, calls that are cancelled, and calls whose answer is awaited."""
+"""The gRPC wire: deadlines, calls that are cancelled, and calls whose response is awaited."""
 
 import pytest
 
@@ -16,11 +16,11 @@ def test_a_deadline_of_a_session(server: WiredServer, clock: Clock) -> None:
     clock.advance(1.4)
     line.expire()
     line.pump()
-    assert line.answers[stream_id].status is None
+    assert line.outcomes[stream_id].status is None
     clock.advance(0.1)
     line.expire()
     line.pump()
-    assert line.answers[stream_id].status == 4
+    assert line.outcomes[stream_id].status == 4
     assert ended(server) == {"connection_lost": 1}
     nothing_is_left(line)
 
@@ -44,9 +44,9 @@ def test_a_deadline_that_passes_while_trailers_wait(server: WiredServer, clock: 
         line.expire()
         line.pull()
     # What was said to it did not arrive, so its half-close does not end in OK.
-    answer = line.answers[stream_id]
-    assert (answer.status, answer.reset) == (8, None)
-    assert answer.trailers["signaling-disconnect"] == "slow_consumer"
+    outcome = line.outcomes[stream_id]
+    assert (outcome.status, outcome.reset) == (8, None)
+    assert outcome.trailers["signaling-disconnect"] == "slow_consumer"
     nothing_is_left(line)
 
 
@@ -54,7 +54,7 @@ def test_a_cancelled_session_is_lost(server: WiredServer) -> None:
     line = server.line()
     other = line.session("other")
     line.session("a").cancel()
-    assert other.answer.responses[-1].notification.peer_left.peer_id == "a"
+    assert other.outcome.responses[-1].notification.peer_left.peer_id == "a"
     assert ended(server) == {"connection_lost": 1}
 
 
@@ -75,7 +75,7 @@ def test_a_call_that_is_cancelled_in_the_same_breath(server: WiredServer, path: 
 
 
 @pytest.mark.parametrize("how", ["answer", "cancel", "half_close", "lost"])
-def test_nothing_is_read_while_an_answer_is_awaited(clock: Clock, how: str) -> None:
+def test_nothing_is_read_while_a_response_is_awaited(clock: Clock, how: str) -> None:
     directory = Elsewhere()
     server = make_server(clock, directory=directory)
     line = server.line()
@@ -92,7 +92,7 @@ def test_nothing_is_read_while_an_answer_is_awaited(clock: Clock, how: str) -> N
         line.wire.connection_lost(clock.now)
     directory.asked[0].resolve(None, clock.now)
     line.pump()
-    answered = [one.request_id for one in call.answer.responses]
+    answered = [one.request_id for one in call.outcome.responses]
     assert answered == (["1", "2"] if how in ("answer", "half_close") else [])
     assert server.hub.peer_count == (1 if how == "answer" else 0)
-    assert call.answer.status == (0 if how == "half_close" else None)
+    assert call.outcome.status == (0 if how == "half_close" else None)

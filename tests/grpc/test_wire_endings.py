@@ -14,8 +14,8 @@ from sigbridge_net.wire import Client
 
 
 @pytest.mark.parametrize("most", [*range(1, 40), 100, 1000, 65536])
-def test_trailers_come_before_any_reset(server: WiredServer, most: int) -> None:
-    """However the output is cut, a client that has not ended its own side gets data, trailers, and only then a reset."""
+def test_trailers_come_long_before_any_reset(server: WiredServer, most: int) -> None:
+    """However the output is cut, a client that has not ended its own side gets data, trailers, and later a reset."""
     line = server.line(most=most)
     call = line.session("a")
     for number in range(5):
@@ -24,11 +24,14 @@ def test_trailers_come_before_any_reset(server: WiredServer, most: int) -> None:
     server.hub.end(session, DisconnectReason.PROTOCOL_ERROR, line.clock.now)
     refused = line.open("/no/Method")
     line.pump()
-    assert len(call.answer.responses) == 6
-    assert call.answer.trailers["signaling-disconnect"] == "protocol_error"
-    assert (call.answer.order[-2:], call.answer.reset) == (["trailers", "reset"], 0)
-    assert (line.answers[refused].status, line.answers[refused].order) == (12, ["headers", "reset"])
+    assert len(call.outcome.responses) == 6
+    assert call.outcome.trailers["signaling-disconnect"] == "protocol_error"
+    assert call.outcome.order[-2:] == ["data", "trailers"]
+    assert (line.outcomes[refused].status, line.outcomes[refused].order) == (12, ["headers"])
     nothing_is_left(line)
+    line.outlast_dismissals()
+    assert (call.outcome.order[-2:], call.outcome.reset) == (["trailers", "reset"], 0)
+    assert (line.outcomes[refused].order, line.outcomes[refused].reset) == (["headers", "reset"], 0)
 
 
 # The connection's own end.
@@ -43,7 +46,7 @@ def test_draining_in_two_steps(server: WiredServer) -> None:
     assert not line.wire.finished
     call.half_close()
     assert [last for last, _, _ in line.goaways] == [2**31 - 1, call.stream_id]
-    assert (call.answer.status, line.wire.finished) == (0, True)
+    assert (call.outcome.status, line.wire.finished) == (0, True)
 
 
 def test_a_drain_with_open_calls(server: WiredServer, clock: Clock) -> None:
@@ -56,12 +59,14 @@ def test_a_drain_with_open_calls(server: WiredServer, clock: Clock) -> None:
     line.wire.drain(clock.now)
     line.pump()
     for call in calls:
-        assert (call.answer.status, call.answer.trailers["signaling-disconnect"]) == (14, "draining")
-    assert [line.answers[one].status for one in (watch, ask, reflect)] == [14, None, 14]
+        assert (call.outcome.status, call.outcome.trailers["signaling-disconnect"]) == (14, "draining")
+    assert [line.outcomes[one].status for one in (watch, ask, reflect)] == [14, None, 14]
     line.http2.send_data(ask, framed(b""))
     line.http2.end_stream(ask)
     line.pump()
-    assert line.answers[ask].status == 0
+    assert line.outcomes[ask].status == 0
+    assert not line.wire.finished
+    line.outlast_dismissals()
     assert line.wire.finished
 
 
@@ -75,8 +80,8 @@ def test_a_call_after_the_drain_has_begun(server: WiredServer, clock: Clock) -> 
     line.wire.drain(clock.now)
     line.push(data)
     line.pull()
-    answer = line.answers[stream_id]
-    assert (answer.status, answer.headers["signaling-disconnect"]) == (14, "draining")
+    outcome = line.outcomes[stream_id]
+    assert (outcome.status, outcome.headers["signaling-disconnect"]) == (14, "draining")
 
 
 def test_age_and_its_jitter(clock: Clock) -> None:
@@ -94,12 +99,14 @@ def test_age_and_its_jitter(clock: Clock) -> None:
     clock.advance(110)
     line.wire.expire(clock.now)
     line.pump()
-    assert (call.answer.status, len(line.goaways)) == (None, 1)
+    assert (call.outcome.status, len(line.goaways)) == (None, 1)
     clock.advance(7)
     line.wire.expire(clock.now)
     line.pump()
-    assert (call.answer.status, call.answer.trailers["signaling-disconnect"]) == (14, "max_age")
-    assert line.answers[watch].status == 14
+    assert (call.outcome.status, call.outcome.trailers["signaling-disconnect"]) == (14, "max_age")
+    assert line.outcomes[watch].status == 14
+    assert (len(line.goaways), line.wire.finished) == (2, False)
+    line.outlast_dismissals()
     assert (len(line.goaways), line.wire.finished) == (2, True)
 
 
@@ -165,7 +172,7 @@ def test_a_silent_client_is_pinged_and_then_gone(clock: Clock) -> None:
     ],
     ids=["window updates", "empty frames", "pongs", "unknown frames"],
 )
-def test_a_client_that_talks_and_needs_no_answer_is_pinged(clock: Clock, said: bytes) -> None:
+def test_a_client_that_talks_and_needs_no_response_is_pinged(clock: Clock, said: bytes) -> None:
     """Else a proxy between would cut it, since the server uses nothing of the connection."""
     server = make_server(clock, ping_interval_seconds=10, ping_timeout_seconds=5)
     line = server.line()
@@ -229,7 +236,7 @@ def test_a_client_that_says_goodbye_and_has_no_calls(server: WiredServer) -> Non
     line.pump()
     assert not line.wire.finished
     call.half_close()
-    assert call.answer.status == 0
+    assert call.outcome.status == 0
     assert line.wire.finished
 
 

@@ -94,11 +94,11 @@ def test_more_streams_than_allowed_are_refused(server: WiredServer, monkeypatch:
     calls = [line.session() for _ in range(5)]
     stream_id = line.open(SIGNAL)
     line.pump()
-    assert line.answers[stream_id].headers == {}
+    assert line.outcomes[stream_id].headers == {}
     assert server.hub.session_count == 5
     calls[0].cancel()
     line.pump()
-    assert line.answers[stream_id].headers[":status"] == "200"
+    assert line.outcomes[stream_id].headers[":status"] == "200"
 
 
 def test_garbage_ends_the_connection_after_what_came_before(server: WiredServer) -> None:
@@ -110,7 +110,7 @@ def test_garbage_ends_the_connection_after_what_came_before(server: WiredServer)
     line.pump()
     assert line.wire.finished
     assert ended(server) == {"protocol_error": 1}
-    assert call.answer.status is None
+    assert call.outcome.status is None
 
 
 def test_empty_fragments_without_end(server: WiredServer) -> None:

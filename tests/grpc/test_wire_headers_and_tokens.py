@@ -22,15 +22,15 @@ def test_content_types_of_grpc(server: WiredServer, content_type: bytes) -> None
 @pytest.mark.parametrize("content_type", [None, b"", b"text/html", b"application/grpc-web", b"application/grpcx"])
 def test_what_is_no_grpc_is_an_unsupported_media_type(server: WiredServer, content_type: bytes | None) -> None:
     line = server.line()
-    answer = line.call(GET_PEERS, b"", content_type=content_type)
-    assert (answer.headers[":status"], answer.status) == ("415", None)
+    outcome = line.call(GET_PEERS, b"", content_type=content_type)
+    assert (outcome.headers[":status"], outcome.status) == ("415", None)
     assert line.call(GET_PEERS, b"").status == 0
 
 
 @pytest.mark.parametrize("method", [b"GET", b"PUT", b"OPTIONS"])
 def test_other_methods_of_http_are_not_allowed(server: WiredServer, method: bytes) -> None:
-    answer = server.line().call(GET_PEERS, b"", method=method)
-    assert (answer.headers[":status"], answer.headers["allow"]) == ("405", "POST")
+    outcome = server.line().call(GET_PEERS, b"", method=method)
+    assert (outcome.headers[":status"], outcome.headers["allow"]) == ("405", "POST")
 
 
 def test_a_request_without_trailers_is_refused(server: WiredServer) -> None:
@@ -55,8 +55,8 @@ def test_the_limit_of_headers_is_exact_and_costs_one_call(server: WiredServer, b
     fixed = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", GET_PEERS.encode()), (b":authority", b"server")]
     fixed += [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
     used = sum(len(name) + len(value) + 32 for name, value in fixed)
-    answer = line.call(GET_PEERS, b"", headers=[(b"x", b"v" * (MAX_HEADER_BYTES - used - 33 + beyond))])
-    assert answer.status == code
+    outcome = line.call(GET_PEERS, b"", headers=[(b"x", b"v" * (MAX_HEADER_BYTES - used - 33 + beyond))])
+    assert outcome.status == code
     assert other.send("2", list_peers=pb.ListPeersRequest())[-1].request_id == "2"
 
 
@@ -124,8 +124,8 @@ def test_an_authenticator_that_fails_tells_nothing(server: WiredServer, caplog: 
 
     line = server.line()
     line.wire._door._authenticator = Broken()  # type: ignore[assignment]
-    answer = line.call(GET_PEERS, b"")
-    assert (answer.status, answer.message) == (13, "Internal error")
+    outcome = line.call(GET_PEERS, b"")
+    assert (outcome.status, outcome.message) == (13, "Internal error")
     assert "canary" in caplog.text
-    assert "canary" not in str(answer.headers)
+    assert "canary" not in str(outcome.headers)
     assert line.call(CHECK, b"").status == 0

@@ -43,11 +43,11 @@ def test_messages_without_an_end_add_up_to_a_bound(server: WiredServer) -> None:
     other = line.session("other")
     assert other.send("o", list_peers=pb.ListPeersRequest())[-1].request_id == "o"
     other.send_bytes(long_message(60_000))
-    assert other.answer.responses[-1].error.message.startswith("Invalid params: peer_id")
+    assert other.outcome.responses[-1].error.message.startswith("Invalid params: peer_id")
     # And where the clients are honest, each message comes to its end.
     for call in calls:
         call.send_bytes(message[-1:])
-    assert [len(call.answer.responses) for call in calls] == [1] * 100
+    assert [len(call.outcome.responses) for call in calls] == [1] * 100
     assert server.hub.session_count == 101
     for call in (*calls, other):
         call.half_close()
@@ -83,21 +83,21 @@ def test_a_message_that_keeps_others_waiting_has_its_time(clock: Clock) -> None:
     clock.advance(30 + limit / 8000 - 0.1)
     line.expire()
     line.pump()
-    assert stalled.answer.status is None
+    assert stalled.outcome.status is None
     clock.advance(0.2)
     assert line.wire.due <= clock.now.monotonic
     line.expire()
     line.pump()
-    assert stalled.answer.status == 4
-    assert stalled.answer.trailers["signaling-disconnect"] == "message_timeout"
+    assert stalled.outcome.status == 4
+    assert stalled.outcome.trailers["signaling-disconnect"] == "message_timeout"
     # Those that came in the first time are over with it; those that waited have all their time.
-    withheld = [call for call in waiting if call.answer.status is None]
+    withheld = [call for call in waiting if call.outcome.status is None]
     assert withheld
     clock.advance(30)
     line.expire()
     for call in withheld:
         call.send_bytes(message[-1:])
-        assert len(call.answer.responses) == 1
+        assert len(call.outcome.responses) == 1
 
 
 def test_long_messages_take_turns(server: WiredServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,11 +108,11 @@ def test_long_messages_take_turns(server: WiredServer, monkeypatch: pytest.Monke
     first, second = line.session(), line.session()
     first.send_bytes(message[:-1])
     second.send_bytes(message)
-    assert second.answer.responses == []
+    assert second.outcome.responses == []
     first.send_bytes(message[-1:] + message[:-1])
-    assert (len(first.answer.responses), len(second.answer.responses)) == (1, 1)
+    assert (len(first.outcome.responses), len(second.outcome.responses)) == (1, 1)
     first.send_bytes(message[-1:])
-    assert len(first.answer.responses) == 2
+    assert len(first.outcome.responses) == 2
     first.half_close()
     second.half_close()
     nothing_is_left(line)
@@ -136,11 +136,11 @@ def test_whatever_is_sent_in_whatever_pieces_arrives(
             if who < len(calls) and bodies[who]:
                 calls[who].send_bytes(bodies[who][:size])
                 bodies[who] = bodies[who][size:]
-                assert line.wire._long._let_in <= room + 150_000
+                assert line.wire._long._credited_early_bytes <= room + 150_000
         for call, body in zip(calls, bodies, strict=True):
             if body:
                 call.send_bytes(body)
-        assert [len(call.answer.responses) for call in calls] == [len(several) for several in sizes]
+        assert [len(call.outcome.responses) for call in calls] == [len(several) for several in sizes]
         for call in calls:
             call.half_close()
         nothing_is_left(line)

@@ -1,4 +1,4 @@
-"""Requests over HTTP/2 that are no gRPC: the answers of HTTP/1.1, on streams between those of calls."""
+"""Requests over HTTP/2 that are no gRPC: the responses of HTTP/1.1, on streams between those of calls."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import h11
 import pytest
 
 from clock import Clock
-from grpc_lines import CHECK, GET_PEERS, SIGNAL, Answer, GrpcLine, make_server, nothing_is_left
+from grpc_lines import CHECK, GET_PEERS, SIGNAL, CallOutcome, GrpcLine, make_server, nothing_is_left
 from lines import ADDRESS, Line
 from sigbridge import Hub, Instant, Settings, SignalingError
 from sigbridge.errors import Code
@@ -39,7 +39,7 @@ class Service:
     def turned_away(self, client: Client) -> None:
         self.turned.append(client)
 
-    def answer(self, request: HttpRequest, now: Instant) -> Page | Pending[Page]:
+    def respond(self, request: HttpRequest, now: Instant) -> Page | Pending[Page]:
         self.asked.append(request)
         if request.path == "/broken":
             raise RuntimeError("secret")
@@ -73,7 +73,7 @@ def places(clock: Clock) -> Places:
     return Places(clock)
 
 
-def ask(line: GrpcLine, path: str, *body: bytes, method: bytes = b"GET", headers: Any = ()) -> Answer:
+def ask(line: GrpcLine, path: str, *body: bytes, method: bytes = b"GET", headers: Any = ()) -> CallOutcome:
     """A request as a browser or curl sends it."""
     stream_id = begin(line, path, method=method, headers=headers, end=not body)
     for part in body:
@@ -81,35 +81,35 @@ def ask(line: GrpcLine, path: str, *body: bytes, method: bytes = b"GET", headers
     if body:
         line.http2.end_stream(stream_id)
     line.pump()
-    return line.answers[stream_id]
+    return line.outcomes[stream_id]
 
 
 def begin(line: GrpcLine, path: str, *, method: bytes = b"POST", headers: Any = (), end: bool = False) -> int:
     return line.open(path, *headers, method=method, te=None, content_type=None, end=end)
 
 
-def status(answer: Answer) -> int:
-    return int(answer.headers[":status"])
+def status(outcome: CallOutcome) -> int:
+    return int(outcome.headers[":status"])
 
 
 def test_a_page(places: Places) -> None:
     line = places.line()
-    answer = ask(line, "/healthz")
-    assert answer.headers == {
+    outcome = ask(line, "/healthz")
+    assert outcome.headers == {
         ":status": "200",
         "content-type": "text/plain; charset=utf-8",
         "content-length": "6",
         "cache-control": "no-store",
     }
-    assert (answer.body, answer.ended or answer.order[-1] == "data", answer.trailers) == (b"alive\n", True, {})
+    assert (outcome.body, outcome.ended or outcome.order[-1] == "data", outcome.trailers) == (b"alive\n", True, {})
     nothing_is_left(line)
 
 
 @pytest.mark.parametrize("end", [True, False])
 def test_a_body_that_no_page_wants_is_read_and_forgotten(places: Places, end: bool) -> None:
     line = places.line()
-    answer = ask(line, "/healthz", *[] if end else [b"hello"])
-    assert (status(answer), answer.body) == (200, b"alive\n")
+    outcome = ask(line, "/healthz", *[] if end else [b"hello"])
+    assert (status(outcome), outcome.body) == (200, b"alive\n")
     nothing_is_left(line)
 
 
@@ -130,9 +130,9 @@ def test_a_body_that_no_page_wants_is_read_and_forgotten(places: Places, end: bo
 )
 def test_paths(places: Places, path: str, method: bytes, expected: int, allow: str | None) -> None:
     line = places.line()
-    answer = ask(line, path, method=method)
-    assert (status(answer), answer.headers.get("allow")) == (expected, allow)
-    assert answer.ended or answer.body
+    outcome = ask(line, path, method=method)
+    assert (status(outcome), outcome.headers.get("allow")) == (expected, allow)
+    assert outcome.ended or outcome.body
     nothing_is_left(line)
 
 
@@ -147,8 +147,8 @@ def test_head_is_get_without_the_body(places: Places, path: str) -> None:
 
 def test_a_service_is_asked_as_over_http1(places: Places) -> None:
     line = places.line()
-    answer = ask(line, "/echo?q", b"hel", b"lo", method=b"PUT", headers=[(b"a", b"1"), (b"a", b"2"), (b"b", b"\xff")])
-    assert (status(answer), answer.body, answer.headers["x"]) == (200, b"hello", "y")
+    outcome = ask(line, "/echo?q", b"hel", b"lo", method=b"PUT", headers=[(b"a", b"1"), (b"a", b"2"), (b"b", b"\xff")])
+    assert (status(outcome), outcome.body, outcome.headers["x"]) == (200, b"hello", "y")
     (request,) = places.service.asked
     assert (request.method, request.path, request.body) == ("PUT", "/echo", b"hello")
     assert request.headers == {"a": "1, 2", "b": "\xff"}
@@ -157,8 +157,8 @@ def test_a_service_is_asked_as_over_http1(places: Places) -> None:
 
 def test_a_fault_of_ours_ends_one_request(places: Places, caplog: pytest.LogCaptureFixture) -> None:
     line = places.line()
-    answer = ask(line, "/broken")
-    assert (status(answer), answer.body) == (500, b"bad request\n")
+    outcome = ask(line, "/broken")
+    assert (status(outcome), outcome.body) == (500, b"bad request\n")
     assert status(ask(line, "/healthz")) == 200
     assert [record.message for record in caplog.records] == ["a method failed"]
     nothing_is_left(line)
@@ -170,7 +170,7 @@ def test_pages_and_calls_share_a_connection(places: Places) -> None:
     assert status(ask(line, "/healthz")) == 200
     assert line.call(CHECK, b"").status == 0
     session.send("2", list_peers=pb.ListPeersRequest())
-    assert session.answer.responses[-1].request_id == "2"
+    assert session.outcome.responses[-1].request_id == "2"
 
 
 def test_without_a_site_everything_else_is_refused(clock: Clock) -> None:
@@ -184,8 +184,8 @@ def test_without_a_site_everything_else_is_refused(clock: Clock) -> None:
 
 def test_a_body_longer_than_a_window_is_let_in(places: Places) -> None:
     line = places.line()
-    answer = ask(line, "/echo", *[b"x" * 1000] * (MOST // 1000), method=b"POST")
-    assert (status(answer), answer.body) == (200, b"x" * MOST)
+    outcome = ask(line, "/echo", *[b"x" * 1000] * (MOST // 1000), method=b"POST")
+    assert (status(outcome), outcome.body) == (200, b"x" * MOST)
     nothing_is_left(line)
 
 
@@ -198,12 +198,14 @@ def test_one_that_is_too_long_is_refused(places: Places, says: bool) -> None:
         for _ in range(MOST // 1000 + 1):
             line.http2.send_data(stream_id, b"x" * 1000)
             line.pump()
-    answer = line.answers[stream_id]
-    assert (status(answer), answer.body) == (413, b"bad request\n")
+    outcome = line.outcomes[stream_id]
+    assert (status(outcome), outcome.body) == (413, b"bad request\n")
     assert places.service.asked == []
-    # The client need not send the rest.
-    assert answer.reset == 0
     assert status(ask(line, "/healthz")) == 200
+    assert outcome.reset is None
+    # The client need not send the rest.
+    line.outlast_dismissals()
+    assert outcome.reset == 0
     nothing_is_left(line)
 
 
@@ -224,8 +226,8 @@ def test_a_client_that_waits_to_be_told_to_go_on_is_told(places: Places) -> None
 
 def test_who_has_no_body_is_not_told(places: Places) -> None:
     line = places.line()
-    answer = ask(line, "/healthz", headers=[(b"expect", b"100-continue")])
-    assert (status(answer), answer.order.count("headers")) == (200, 1)
+    outcome = ask(line, "/healthz", headers=[(b"expect", b"100-continue")])
+    assert (status(outcome), outcome.order.count("headers")) == (200, 1)
 
 
 def test_a_body_that_does_not_become_whole_is_given_up(clock: Clock) -> None:
@@ -239,8 +241,8 @@ def test_a_body_that_does_not_become_whole_is_given_up(clock: Clock) -> None:
     clock.advance(3)
     line.expire()
     line.pump()
-    answer = line.answers[stream_id]
-    assert (status(answer), answer.body) == (408, b"bad request\n")
+    outcome = line.outcomes[stream_id]
+    assert (status(outcome), outcome.body) == (408, b"bad request\n")
     nothing_is_left(line)
 
 
@@ -251,7 +253,7 @@ def test_so_is_one_that_does_not_begin(clock: Clock) -> None:
     clock.advance(Settings().max_timeout_seconds)
     line.expire()
     line.pump()
-    assert status(line.answers[stream_id]) == 408
+    assert status(line.outcomes[stream_id]) == 408
     nothing_is_left(line)
 
 
@@ -268,38 +270,38 @@ def test_bodies_count_with_all_that_is_not_whole(clock: Clock) -> None:
     for line in lines:
         line.expire()
         line.pump()
-    answers = [line.answers[stream_id] for line, stream_id in zip(lines, streams, strict=True)]
+    outcomes = [line.outcomes[stream_id] for line, stream_id in zip(lines, streams, strict=True)]
     # Without room one gives way; the other one has had its time.
-    assert sorted(status(answer) for answer in answers) == [408, 503]
+    assert sorted(status(outcome) for outcome in outcomes) == [408, 503]
 
 
 # Answers that come later.
 
 
-def test_an_answer_may_come_later(places: Places) -> None:
+def test_a_response_may_come_later(places: Places) -> None:
     line = places.line()
-    answer = ask(line, "/later")
-    assert answer.order == []
+    outcome = ask(line, "/later")
+    assert outcome.order == []
     woken = line.woken
     places.service.later[0].resolve(Page(200, b"at last"), places.clock.now)
     assert line.woken > woken
     line.pump()
-    assert (status(answer), answer.body) == (200, b"at last")
+    assert (status(outcome), outcome.body) == (200, b"at last")
     nothing_is_left(line)
 
 
 def test_or_be_that_there_is_none(places: Places) -> None:
     line = places.line()
-    answer = ask(line, "/later")
+    outcome = ask(line, "/later")
     places.service.later[0].resolve(SignalingError(Code.UNAVAILABLE, "no"), places.clock.now)
     line.pump()
-    assert (status(answer), answer.body) == (503, b"try again later\n")
+    assert (status(outcome), outcome.body) == (503, b"try again later\n")
 
 
 @pytest.mark.parametrize("how", ["reset", "lost", "late", "drain"])
 def test_a_request_that_ends_while_it_waits(places: Places, how: str) -> None:
     line = places.line()
-    answer = ask(line, "/later")
+    outcome = ask(line, "/later")
     if how == "reset":
         line.http2.reset_stream(1, 8)
         line.pump()
@@ -312,7 +314,7 @@ def test_a_request_that_ends_while_it_waits(places: Places, how: str) -> None:
     else:
         line.wire.drain(places.clock.now)
         line.pump()
-    assert (status(answer) if answer.headers else 0) == {"late": 503, "drain": 503}.get(how, 0)
+    assert (status(outcome) if outcome.headers else 0) == {"late": 503, "drain": 503}.get(how, 0)
     assert [client.address for client in places.service.turned] == ([ADDRESS] if how == "drain" else [])
     nothing_is_left(line)
     said = line.output
@@ -325,17 +327,17 @@ def test_a_request_that_ends_while_it_waits(places: Places, how: str) -> None:
 # Clients that ask and do not read.
 
 
-def test_answers_that_nobody_reads_are_bounded(clock: Clock) -> None:
+def test_responses_that_nobody_reads_are_bounded(clock: Clock) -> None:
     places = Places(clock, max_unary_bytes=2_000_000)
     made: list[None] = []
     places.site._pages = {"/large": lambda: made.append(None) or Page(200, places.large)}  # type: ignore[func-returns-value]
     line = places.line(window=0)
-    answers = [line.answers[begin(line, "/large", method=b"GET", end=True)] for _ in range(100)]
+    outcomes = [line.outcomes[begin(line, "/large", method=b"GET", end=True)] for _ in range(100)]
     line.pump()
     assert len(made) == 2
-    # No window holds headers up, nor an answer without a body.
-    assert [status(answer) for answer in answers[:2]] == [200, 200]
-    assert sum(line.wire._http2.unsent(stream_id) for stream_id in line.answers) <= 2 * (
+    # No window holds headers up, nor a response without a body.
+    assert [status(outcome) for outcome in outcomes[:2]] == [200, 200]
+    assert sum(line.wire._http2.unsent(stream_id) for stream_id in line.outcomes) <= 2 * (
         SEND_AHEAD_BYTES + len(places.large)
     )
     line.expire()
@@ -344,8 +346,8 @@ def test_answers_that_nobody_reads_are_bounded(clock: Clock) -> None:
         line.expire()
         line.pump()
     # Who does not read is cut; what waited behind has had its time as well.
-    assert [answer.reset for answer in answers[:2]] == [8, 8]
-    assert {status(answer) for answer in answers[2:] if answer.headers} <= {408}
+    assert [outcome.reset for outcome in outcomes[:2]] == [8, 8]
+    assert {status(outcome) for outcome in outcomes[2:] if outcome.headers} <= {408}
     nothing_is_left(line)
 
 
@@ -353,16 +355,16 @@ def test_a_window_that_opens_lets_the_rest_out(places: Places) -> None:
     line = places.line(window=1000)
     stream_id = begin(line, "/large", method=b"GET", end=True)
     line.pump()
-    answer = line.answers[stream_id]
-    assert len(answer.body) == 1000
+    outcome = line.outcomes[stream_id]
+    assert len(outcome.body) == 1000
     acknowledged = 0
-    while len(answer.body) < len(places.large):
-        read = len(answer.body)
+    while len(outcome.body) < len(places.large):
+        read = len(outcome.body)
         line.http2.acknowledge_received_data(read - acknowledged, stream_id)
         acknowledged = read
         line.pump()
-        assert len(answer.body) > read
-    assert answer.body == places.large
+        assert len(outcome.body) > read
+    assert outcome.body == places.large
     nothing_is_left(line)
 
 
@@ -374,11 +376,11 @@ def test_requests_of_one_chunk_are_answered_a_few_in_each_turn(places: Places, p
     line.push(line.http2.data_to_send())
     first = line.wire.take_output(65536, places.clock.now)
     line.hear(b"".join(first))
-    answered = sum(bool(answer.headers) for answer in line.answers.values())
+    answered = sum(bool(outcome.headers) for outcome in line.outcomes.values())
     assert 0 < answered < 50
     line.output += b"".join(first)
     line.pump()
-    assert all(answer.headers for answer in line.answers.values())
+    assert all(outcome.headers for outcome in line.outcomes.values())
 
 
 # The same over both versions.
@@ -427,7 +429,7 @@ def web_requests() -> list[tuple[str, str, list[tuple[str, str]], bytes]]:
 
 @pytest.mark.parametrize("request_of_both", web_requests(), ids=lambda one: f"{one[0]} {one[1].rpartition('/')[2]}")
 @pytest.mark.parametrize("fast", [True, False])
-def test_both_versions_of_http_give_the_same_answer(
+def test_both_versions_of_http_give_the_same_response(
     clock: Clock, request_of_both: tuple[str, str, Any, bytes], fast: bool
 ) -> None:
     method, path, headers, body = request_of_both
@@ -438,10 +440,10 @@ def test_both_versions_of_http_give_the_same_answer(
     line.fast = fast
     fields = [(name.encode(), value.encode()) for name, value in headers]
     sized = [*headers, ("content-length", str(len(body)))] if body else headers
-    answer = ask(line, path, *[body] if body else [], method=method.encode(), headers=fields)
+    outcome = ask(line, path, *[body] if body else [], method=method.encode(), headers=fields)
     status_, said, page = http1_answer(http_wires(site, settings), clock, method, path, sized, body)
-    assert (str(status_), page) == (answer.headers.pop(":status"), answer.body)
-    assert said == answer.headers
+    assert (str(status_), page) == (outcome.headers.pop(":status"), outcome.body)
+    assert said == outcome.headers
     nothing_is_left(line)
 
 
@@ -460,8 +462,8 @@ def test_questions_of_grpc_web_that_keep_coming_over_the_rate_end_their_connecti
     line = make_server(clock, site=Site({}, GrpcWeb(SignalingService(hub), HealthBoard(), settings))).line()
     begun = clock.now.monotonic
     while not line.goaways and clock.now.monotonic < begun + 5:
-        answer = ask(line, GET_PEERS, framed(b""), method=b"POST", headers=[(b"content-type", WEB)])
+        outcome = ask(line, GET_PEERS, framed(b""), method=b"POST", headers=[(b"content-type", WEB)])
         clock.advance(0.025)
     assert 2.0 <= clock.now.monotonic - begun <= 3.0
-    assert b"grpc-status: 8\r\n" in answer.body, "the last one has its answer"
+    assert b"grpc-status: 8\r\n" in outcome.body, "the last one has its response"
     assert line.goaways[0][2] == b"flooding"

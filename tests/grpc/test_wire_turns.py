@@ -124,7 +124,7 @@ def test_what_is_told_to_many_goes_on_in_later_turns(server: WiredServer, crowd:
         assert len(one.events) == 40
         each_comes_before_it_goes(one)
     for stream_id in streams:
-        ids = [one.request_id for one in line.answers[stream_id].responses if one.request_id]
+        ids = [one.request_id for one in line.outcomes[stream_id].responses if one.request_id]
         assert ids == [str(number) for number in range(40 // sessions)]
 
 
@@ -136,7 +136,7 @@ def test_others_have_their_turn_between(server: WiredServer, crowd: list[Hearer]
     done = requests(server)
     other.send("1", offer=pb.OfferRequest(to_peer_id="p0", sdp="v=0"))
     assert requests(server) == done + 1
-    assert other.answer.responses[-1].request_id == "1"
+    assert other.outcome.responses[-1].request_id == "1"
     crowd[0].hears()
     assert crowd[0].events[-1][0] == "offer"
     assert done < 20
@@ -170,7 +170,7 @@ def test_who_half_closes_behind_its_calls_is_answered_first(
     streams = say_all(line, sessions, half_close=True)
     line.pump()
     assert requests(server) == 40
-    assert [line.answers[stream_id].status for stream_id in streams] == [0] * sessions
+    assert [line.outcomes[stream_id].status for stream_id in streams] == [0] * sessions
     nothing_is_left(line)
 
 
@@ -199,7 +199,7 @@ def test_listings_are_taken_a_share_at_a_time(server: WiredServer, crowd: list[H
         assert requests(server) - done <= 1 + EVENTS_PER_TURN // CROWD
         done = requests(server)
     line.pump()
-    assert [one.request_id for one in call.answer.responses if one.HasField("peer_list")] == list(map(str, range(20)))
+    assert [one.request_id for one in call.outcome.responses if one.HasField("peer_list")] == list(map(str, range(20)))
 
 
 def test_a_share_is_each_turns_anew(server: WiredServer, crowd: list[Hearer]) -> None:
@@ -225,4 +225,4 @@ def test_a_share_that_one_request_has_used_up_is_fresh_in_the_next_turn(server: 
         # A carrier asks for this first.
         assert line.wire.fast_output(1 << 20, clock.now) is None
         flush(line)
-        assert (len(call.answer.responses), line.wire.share.state) == (number, FRESH)
+        assert (len(call.outcome.responses), line.wire.share.state) == (number, FRESH)

@@ -44,11 +44,11 @@ def test_a_message_that_comes_byte_by_byte_has_its_time(patient: WiredServer, si
     for at in range(len(message)):
         call.send_bytes(message[at : at + 1])
         wait(line, 0.5)
-        if call.answer.status is not None:
+        if call.outcome.status is not None:
             break
-    assert call.answer.status == 4
-    assert call.answer.trailers["signaling-disconnect"] == "message_timeout"
-    assert call.answer.trailers["signaling-reconnect"] == "yes"
+    assert call.outcome.status == 4
+    assert call.outcome.trailers["signaling-disconnect"] == "message_timeout"
+    assert call.outcome.trailers["signaling-reconnect"] == "yes"
     assert 30 + size / 8000 <= line.clock.now.monotonic - began <= 32 + size / 8000
     assert ended(patient)["message_timeout"] == 1
     # Nobody else notices.
@@ -64,10 +64,10 @@ def test_a_question_without_a_session_has_its_time(clock: Clock, path: str) -> N
     line.http2.send_data(stream_id, framed(b"x" * 100)[:50])
     line.pump()
     wait(line, 29)
-    assert line.answers[stream_id].status is None
+    assert line.outcomes[stream_id].status is None
     wait(line, 2)
-    assert line.answers[stream_id].status == 4
-    assert line.answers[stream_id].message == "The message did not become whole in time"
+    assert line.outcomes[stream_id].status == 4
+    assert line.outcomes[stream_id].message == "The message did not become whole in time"
     nothing_is_left(line)
 
 
@@ -78,21 +78,21 @@ def test_a_compressed_message_has_its_time_by_what_comes(clock: Clock) -> None:
     line.http2.send_data(stream_id, (struct.pack("!BI", 1, len(body)) + body)[:-1])
     line.pump()
     wait(line, 31)
-    assert line.answers[stream_id].status == 4
+    assert line.outcomes[stream_id].status == 4
 
 
 def test_a_client_whose_messages_are_always_cut_stays(patient: WiredServer) -> None:
     """The rest of each piece is the beginning of another message."""
     line = patient.line()
     call = line.session("alice")
-    before = len(call.answer.responses)
+    before = len(call.outcome.responses)
     data, cut = LIST * 100, len(LIST) // 2
     call.send_bytes(data[:cut])
     for start in range(cut, len(data), len(LIST)):
         wait(line, 1)
         call.send_bytes(data[start : start + len(LIST)])
-    assert len(call.answer.responses) == before + 100
-    assert call.answer.status is None
+    assert len(call.outcome.responses) == before + 100
+    assert call.outcome.status is None
 
 
 def test_time_in_which_its_method_is_not_ready_does_not_count(clock: Clock) -> None:
@@ -106,7 +106,7 @@ def test_time_in_which_its_method_is_not_ready_does_not_count(clock: Clock) -> N
     call.send_bytes(LIST[9:10])
     wait(line, 500)
     wait(line, 20)
-    assert call.answer.status is None
+    assert call.outcome.status is None
     (kept,) = line.wire._calls.values()
     assert kept.held_back
     # All of it is read at last.
@@ -130,13 +130,13 @@ def test_time_in_which_it_waits_for_another_of_its_connection_does_not_count(
     first.send_bytes(message[:-1])
     second.send_bytes(message[:-1])
     wait(line, 54)
-    assert (first.answer.status, second.answer.status) == (None, None)
+    assert (first.outcome.status, second.outcome.status) == (None, None)
     wait(line, 2)
-    assert (first.answer.status, second.answer.status) == (4, None)
+    assert (first.outcome.status, second.outcome.status) == (4, None)
     wait(line, 54)
-    assert second.answer.status is None
+    assert second.outcome.status is None
     wait(line, 2)
-    assert second.answer.status == 4
+    assert second.outcome.status == 4
     nothing_is_left(line)
 
 
@@ -153,7 +153,7 @@ def test_a_frame_that_comes_byte_by_byte_has_its_time(patient: WiredServer, call
         wait(line, 0.5)
         if line.wire.finished or line.wire.aborted:
             break
-    assert [call.answer.trailers["signaling-disconnect"] for call in sessions] == ["message_timeout"] * calls
+    assert [call.outcome.trailers["signaling-disconnect"] for call in sessions] == ["message_timeout"] * calls
     assert line.wire.finished
     assert line.clock.now.monotonic <= 1000 + 5 + 33
     line.wire.connection_lost(line.clock.now)
@@ -172,8 +172,8 @@ def test_frames_that_are_always_cut_end_nothing(patient: WiredServer) -> None:
         line.push(frames[start : start + len(frame)])
         line.pump()
     assert line.wire._partial is None
-    assert call.answer.status is None
-    assert len(call.answer.responses) == 101
+    assert call.outcome.status is None
+    assert len(call.outcome.responses) == 101
 
 
 @pytest.mark.parametrize("how", ["cancel", "lost", "half_close", "eof", "drain"])
@@ -234,12 +234,12 @@ def test_above_the_bound_nothing_more_is_let_in_of_the_largest(bounded: WiredSer
     # Small ones go on.
     small = (line or bounded.line()).session()
     small.send_bytes(message_of(60_000))
-    assert len(small.answer.responses) == 1
+    assert len(small.outcome.responses) == 1
     # When another leaves there is room: what the client had not been let send comes by itself.
     other.cancel()
     large.line.pump()
     large.send_bytes(rest[150_000:])
-    assert len(large.answer.responses) == 1
+    assert len(large.outcome.responses) == 1
     assert kept(bounded) == 0
 
 
@@ -253,13 +253,13 @@ def test_without_room_the_largest_ends_as_overload(bounded: WiredServer, togethe
     calls[0].line.clock.advance(29.9)
     for one in lines:
         wait(one, 0)
-    assert [call.answer.status for call in calls] == [None] * 4
+    assert [call.outcome.status for call in calls] == [None] * 4
     calls[0].line.clock.advance(0.2)
     for one in lines:
         wait(one, 0)
-    assert [call.answer.status for call in calls] == [None, 8, None, None]
-    assert calls[1].answer.trailers["signaling-disconnect"] == "overload"
-    assert calls[1].answer.trailers["signaling-reconnect"] == "yes"
+    assert [call.outcome.status for call in calls] == [None, 8, None, None]
+    assert calls[1].outcome.trailers["signaling-disconnect"] == "overload"
+    assert calls[1].outcome.trailers["signaling-reconnect"] == "yes"
     assert ended(bounded)["overload"] == 1
     assert kept(bounded) == 600_000
 
@@ -274,4 +274,4 @@ def test_many_that_hold_half_a_message_are_bounded(bounded: WiredServer) -> None
         call.line.pump()
     # Those that went on had a window each.
     assert kept(bounded) <= 1_250_000 + 65_536
-    assert {call.answer.status for call in calls} == {None, 8}
+    assert {call.outcome.status for call in calls} == {None, 8}

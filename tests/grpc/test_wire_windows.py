@@ -15,7 +15,7 @@ from sigbridge_grpc.exchange import SEND_AHEAD_BYTES
 from sigbridge_grpc.framing import framed
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.status import code_of
-from sigbridge_grpc.turns import HELD_BACK_CALLS
+from sigbridge_grpc.turns import MAX_RESUMED_CALLS_PER_TURN
 from sigbridge_grpc.wire import GrpcWire
 from sigbridge_http2.connection import Connection
 from sigbridge_http2.frames import reset_frame, window_update_frame
@@ -42,7 +42,7 @@ def test_calls_that_were_held_back_go_on_a_few_in_a_turn(clock: Clock, touched_b
     server = make_server(clock, directory=directory)
     line = server.line(most=1 << 20)
     calls = [line.session(f"p{number}") for number in range(100)]
-    # Of one peer: a hundred in each of thousands of answers would take seconds.
+    # Of one peer: a hundred in each of thousands of responses would take seconds.
     question = pb.SignalingRequest(list_peers=pb.ListPeersRequest(page_size=1)).SerializeToString()
     for call in calls:
         call.send_bytes(framed(question) * 60)
@@ -63,7 +63,7 @@ def test_calls_that_were_held_back_go_on_a_few_in_a_turn(clock: Clock, touched_b
         if line.woken == woken:
             break
     assert sum(turns) == 100 * (60 if touched_by == "window" else 61)
-    assert max(turns) <= HELD_BACK_CALLS * 64
+    assert max(turns) <= MAX_RESUMED_CALLS_PER_TURN * 64
 
 
 def test_a_client_that_never_reads_is_freed_at_the_deadline(clock: Clock) -> None:
@@ -74,19 +74,20 @@ def test_a_client_that_never_reads_is_freed_at_the_deadline(clock: Clock) -> Non
     for number in range(60):
         sender.send(str(number), offer=pb.OfferRequest(to_peer_id="stalled", sdp="x" * 100_000))
         stalled_line.pump()
-    assert sender.answer.responses[-1].error.code == 14
+    assert sender.outcome.responses[-1].error.code == 14
     unsent = stalled_line.wire._http2.unsent(1)
     assert unsent < 2 * SEND_AHEAD_BYTES + 110_000
     clock.advance(5.1)
     stalled_line.expire()
     stalled_line.pump()
-    answer = stalled_line.answers[1]
+    outcome = stalled_line.outcomes[1]
     # In the middle of a message, at which the window closed.
-    assert len(answer.body) == 100
-    assert (answer.status, answer.message) == (8, "Session ended: slow_consumer")
-    assert answer.trailers["signaling-disconnect"] == "slow_consumer"
-    assert answer.trailers["signaling-reconnect"] == "yes"
-    assert (answer.order[-2:], answer.reset) == (["trailers", "reset"], 0)
+    assert len(outcome.body) == 100
+    assert (outcome.status, outcome.message) == (8, "Session ended: slow_consumer")
+    assert outcome.trailers["signaling-disconnect"] == "slow_consumer"
+    assert outcome.trailers["signaling-reconnect"] == "yes"
+    # The connection ends next, and clients would lose the trailers of a stream that they count as open.
+    assert (outcome.order[-2:], outcome.reset) == (["trailers", "reset"], 0)
     assert [code for _, code, _ in stalled_line.goaways] == [0]
     assert stalled_line.wire.finished
     clock.advance(1)
@@ -101,15 +102,15 @@ def test_only_the_stream_that_is_not_read_is_ended(clock: Clock) -> None:
     stalled, sender = line.session("stalled"), line.session("sender")
     for number in range(60):
         sender.send(str(number), offer=pb.OfferRequest(to_peer_id="stalled", sdp="x" * 100_000))
-        line.http2.acknowledge_received_data(len(sender.answer.body) - getattr(sender, "read", 0), sender.stream_id)
-        sender.read = len(sender.answer.body)  # type: ignore[attr-defined]
+        line.http2.acknowledge_received_data(len(sender.outcome.body) - getattr(sender, "read", 0), sender.stream_id)
+        sender.read = len(sender.outcome.body)  # type: ignore[attr-defined]
         line.pump()
     for _ in range(12):
         clock.advance(0.5)
         line.expire()
         line.pump()
-    assert (stalled.answer.status, stalled.answer.trailers["signaling-disconnect"]) == (8, "slow_consumer")
-    assert (sender.answer.status, sender.answer.reset) == (None, None)
+    assert (stalled.outcome.status, stalled.outcome.trailers["signaling-disconnect"]) == (8, "slow_consumer")
+    assert (sender.outcome.status, sender.outcome.reset) == (None, None)
     assert line.goaways == []
     assert not line.wire.finished
 
@@ -124,7 +125,7 @@ def test_last_words_behind_a_closed_window(clock: Clock, reason: DisconnectReaso
     (session,) = server.hub._sessions.values()
     server.hub.end(session, reason, clock.now)
     line.pump()
-    assert call.answer.status is None
+    assert call.outcome.status is None
     for _ in range(20):
         clock.advance(0.25)
         if reads:
@@ -133,10 +134,10 @@ def test_last_words_behind_a_closed_window(clock: Clock, reason: DisconnectReaso
         line.pump()
         line.expire()
     line.pump()
-    assert call.answer.status == code_of(reason)
-    assert call.answer.trailers["signaling-disconnect"] == reason.word
-    assert (call.answer.order[-2:], call.answer.reset) == (["trailers", "reset"], 0)
-    assert len(call.answer.body) > 10 if reads else len(call.answer.body) == 10
+    assert call.outcome.status == code_of(reason)
+    assert call.outcome.trailers["signaling-disconnect"] == reason.word
+    assert (call.outcome.order[-2:], call.outcome.reset) == (["trailers", "reset"], 0)
+    assert len(call.outcome.body) > 10 if reads else len(call.outcome.body) == 10
     nothing_is_left(line)
 
 
@@ -150,11 +151,11 @@ def test_a_client_that_does_not_read_is_told_before_the_grace_of_a_shutdown_ends
     line.wire.drain(clock.now)
     line.pump()
     for _ in range(5):
-        assert call.answer.status is None
+        assert call.outcome.status is None
         clock.advance(0.5)
         line.expire()
         line.pump()
-    assert (call.answer.status, call.answer.trailers["signaling-disconnect"]) == (14, "draining")
+    assert (call.outcome.status, call.outcome.trailers["signaling-disconnect"]) == (14, "draining")
     assert line.wire.finished
 
 
@@ -174,14 +175,14 @@ def test_what_was_dropped_does_not_end_in_ok(clock: Clock, windows: str) -> None
         line.expire()
         line.pump()
     word = {"closed": "slow_consumer", "open": "client_left"}[windows]
-    assert session.answer.trailers["signaling-disconnect"] == word
+    assert session.outcome.trailers["signaling-disconnect"] == word
     # No list was longer than the window: there is nobody left in the room.
-    assert line.answers[question].status == 0
-    assert session.answer.status == (8 if windows == "closed" else 0)
+    assert line.outcomes[question].status == 0
+    assert session.outcome.status == (8 if windows == "closed" else 0)
     nothing_is_left(line)
 
 
-def test_an_answer_has_the_time_that_a_slow_link_needs(clock: Clock) -> None:
+def test_a_response_has_the_time_that_a_slow_link_needs(clock: Clock) -> None:
     server = make_server(clock, close_timeout_seconds=4, send_deadline_seconds=10)
     room = server.line()
     for number in range(8):
@@ -193,21 +194,21 @@ def test_an_answer_has_the_time_that_a_slow_link_needs(clock: Clock) -> None:
         line.http2.end_stream(stream_id)
     line.pump()
     seconds = read = 0
-    while line.answers[slow].status is None:
+    while line.outcomes[slow].status is None:
         clock.advance(1)
         seconds += 1
-        line.http2.acknowledge_received_data(len(line.answers[slow].body) - read, slow)
-        read = len(line.answers[slow].body)
+        line.http2.acknowledge_received_data(len(line.outcomes[slow].body) - read, slow)
+        read = len(line.outcomes[slow].body)
         line.pump()
         line.expire()
-    assert line.answers[slow].status == 0
+    assert line.outcomes[slow].status == 0
     assert seconds > 10
     # The other one has as long, and then is told why not all of it has come.
     for _ in range(20):
         clock.advance(1)
         line.expire()
         line.pump()
-    assert (line.answers[stopped].status, line.answers[stopped].trailers["signaling-disconnect"]) == (
+    assert (line.outcomes[stopped].status, line.outcomes[stopped].trailers["signaling-disconnect"]) == (
         8,
         "slow_consumer",
     )
@@ -230,9 +231,9 @@ def test_a_call_without_a_session_that_is_not_read_is_told_why(clock: Clock, pat
         clock.advance(0.5)
         line.expire()
         line.pump()
-    answer = line.answers[stream_id]
-    assert len(answer.body) == 10
-    assert (answer.status, answer.trailers["signaling-disconnect"]) == (8, "slow_consumer")
+    outcome = line.outcomes[stream_id]
+    assert len(outcome.body) == 10
+    assert (outcome.status, outcome.trailers["signaling-disconnect"]) == (8, "slow_consumer")
     nothing_is_left(line)
 
 
@@ -240,10 +241,10 @@ def test_a_window_that_settings_open(server: WiredServer) -> None:
     line = server.line(window=0)
     call = line.session("a")
     call.half_close()
-    assert call.answer.body == b""
+    assert call.outcome.body == b""
     line.http2.update_settings({ngh2.Setting.INITIAL_WINDOW_SIZE: 100_000})
     line.pump()
-    assert (len(call.answer.responses), call.answer.status) == (1, 0)
+    assert (len(call.outcome.responses), call.outcome.status) == (1, 0)
     nothing_is_left(line)
 
 
@@ -326,7 +327,7 @@ def test_a_wire_that_has_more_to_write_has_no_fast_output(server):
     line.most = 100
     assert line.wire.fast_output(100, line.clock.now) is None
     line.pump()
-    assert bob.answer.responses[-1].notification.offer.sdp == request.offer.sdp
+    assert bob.outcome.responses[-1].notification.offer.sdp == request.offer.sdp
 
 
 def test_a_client_that_opens_no_window_is_a_slow_consumer(clock: Clock) -> None:

@@ -1,80 +1,24 @@
-"""HTTP byte by byte, without a socket: pages, errors, keep-alive, and clients that never come to the point."""
+"""HTTP byte by byte, without a socket: pages, errors, keep-alive, and the time that clients have."""
 
-import weakref
 from itertools import pairwise
 
-import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clock import Clock
-from lines import ADDRESS, Line
+from http_lines import PAGES, TIMEOUT, BodyLine, HttpLine, get
 from sigbridge import Instant, Settings
-from sigbridge.errors import internal_error
-from sigbridge.pending import Pending
 from sigbridge_http.wire import KEPT_SECONDS, MAX_HEADER_BYTES, HttpWire, http_wires
+from sigbridge_net.forwarding import Forwarding
 from sigbridge_net.pages import Page, Site
-from sigbridge_net.unfinished import TotalUnfinished, Unfinished
+from sigbridge_net.unfinished import TotalUnfinished
 from sigbridge_net.wire import Client
-
-PAGES = {
-    "/metrics": lambda: Page(200, b"up 1\n", content_type="text/plain; version=1.0.0"),
-    "/healthz": lambda: Page(200, b"alive\n"),
-    "/readyz": lambda: Page(503, b"draining\n"),
-    "/empty": lambda: Page(200, b""),
-}
-TIMEOUT = 10.0
-
-
-def get(path: str, *headers: str, method: str = "GET", version: str = "1.1") -> bytes:
-    lines = [f"{method} {path} HTTP/{version}", "Host: server", *headers, "", ""]
-    return "\r\n".join(lines).encode()
-
-
-class HttpLine(Line):
-    """A client's HTTP/1.1, of any pages."""
-
-    wire: HttpWire
-
-    def __init__(self, pages=PAGES):
-        super().__init__(http_wires(Site(pages), Settings(handshake_timeout_seconds=TIMEOUT)), Clock())
-
-    def sweep(self) -> bool:
-        """Does what a carrier's sweep does; returns whether the connection is dropped."""
-        self.expire()
-        return self.wire.aborted
-
-    def answers(self, *methods: str) -> list[tuple[int, dict[str, str], bytes]]:
-        """Status, headers and body of each answer, read by a client that sent these methods."""
-        client = h11.Connection(h11.CLIENT)
-        client.receive_data(self.output)
-        answers = []
-        for method in methods:
-            client.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
-            client.send(h11.EndOfMessage())
-            response = client.next_event()
-            assert isinstance(response, h11.Response), response
-            body = b""
-            while isinstance(event := client.next_event(), h11.Data):
-                body += bytes(event.data)
-            assert isinstance(event, h11.EndOfMessage), event
-            headers = {name.decode(): value.decode() for name, value in response.headers}
-            answers.append((response.status_code, headers, body))
-            if client.their_state is h11.DONE and client.our_state is h11.DONE:
-                client.start_next_cycle()
-        assert not client.trailing_data[0], "more than was asked for"
-        return answers
-
-
-@pytest.fixture
-def line():
-    return HttpLine()
 
 
 def test_a_page(line):
     line.feed(get("/metrics"))
-    ((status, headers, body),) = line.answers("GET")
+    ((status, headers, body),) = line.responses("GET")
     assert (status, body) == (200, b"up 1\n")
     assert headers["content-type"] == "text/plain; version=1.0.0"
     assert headers["content-length"] == "5"
@@ -100,14 +44,14 @@ def test_a_page(line):
 )
 def test_paths(line, path, status, body):
     line.feed(get(path))
-    assert [(answer[0], answer[2]) for answer in line.answers("GET")] == [(status, body)]
+    assert [(response[0], response[2]) for response in line.responses("GET")] == [(status, body)]
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/nothing"])
 def test_head_is_get_without_the_body(path):
     shown, bare = HttpLine().feed(get(path)), HttpLine().feed(get(path, method="HEAD"))
-    ((status, headers, body),) = shown.answers("GET")
-    ((bare_status, bare_headers, bare_body),) = bare.answers("HEAD")
+    ((status, headers, body),) = shown.responses("GET")
+    ((bare_status, bare_headers, bare_body),) = bare.responses("HEAD")
     assert (bare_status, bare_body) == (status, b"")
     assert {**headers, "date": ""} == {**bare_headers, "date": ""}
     assert int(bare_headers["content-length"]) == len(body)
@@ -116,7 +60,7 @@ def test_head_is_get_without_the_body(path):
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
 def test_other_methods(line, method):
     line.feed(get("/metrics", "Content-Length: 0", method=method))
-    ((status, headers, _),) = line.answers(method)
+    ((status, headers, _),) = line.responses(method)
     assert (status, headers["allow"]) == (405, "GET, HEAD")
     line.feed(get("/healthz"))
     assert not line.wire.finished
@@ -125,7 +69,7 @@ def test_other_methods(line, method):
 def test_a_body_is_read_and_forgotten(line):
     line.feed(get("/metrics", "Content-Length: 20", method="POST"), b"GET /healthz HTTP/1.")
     line.feed(get("/healthz", "Transfer-Encoding: chunked"), b"5\r\nhello\r\n", b"0\r\n\r\n")
-    assert [(answer[0], answer[2]) for answer in line.answers("POST", "GET")] == [
+    assert [(response[0], response[2]) for response in line.responses("POST", "GET")] == [
         (405, b"method not allowed\n"),
         (200, b"alive\n"),
     ]
@@ -163,11 +107,11 @@ def test_a_body_is_read_and_forgotten(line):
     ],
 )
 @pytest.mark.parametrize("before", [b"", get("/healthz"), get("/healthz", method="HEAD")])
-def test_bad_requests_get_one_answer_and_the_end(line, data, status, before):
+def test_bad_requests_get_one_response_and_the_end(line, data, status, before):
     methods = [before.split(b" ")[0].decode()] if before else []
     line.feed(before + data)
-    answer = line.answers(*methods, "GET")[-1]
-    assert (answer[0], answer[1]["connection"], answer[2]) == (status, "close", b"bad request\n")
+    response = line.responses(*methods, "GET")[-1]
+    assert (response[0], response[1]["connection"], response[2]) == (status, "close", b"bad request\n")
     assert line.wire.finished
     written = line.output
     line.feed(b"more", get("/healthz"))
@@ -177,8 +121,8 @@ def test_bad_requests_get_one_answer_and_the_end(line, data, status, before):
 
 def test_pipelined_requests_are_answered_in_order(line):
     line.feed(get("/healthz") + get("/nothing") + get("/metrics", method="HEAD") + get("/readyz") + get("/metrics"))
-    answers = line.answers("GET", "GET", "HEAD", "GET", "GET")
-    assert [(answer[0], answer[2]) for answer in answers] == [
+    responses = line.responses("GET", "GET", "HEAD", "GET", "GET")
+    assert [(response[0], response[2]) for response in responses] == [
         (200, b"alive\n"),
         (404, b"not found\n"),
         (200, b""),
@@ -187,10 +131,10 @@ def test_pipelined_requests_are_answered_in_order(line):
     ]
 
 
-def test_no_more_is_read_while_an_answer_waits(line):
+def test_no_more_is_read_while_a_response_waits(line):
     line.wire.receive(get("/healthz") * 100, line.clock.now)
     assert not line.wire.reading()
-    assert len(b"".join(line.wire.take_output(65536, line.clock.now))) < 300, "one answer at a time"
+    assert len(b"".join(line.wire.take_output(65536, line.clock.now))) < 300, "one response at a time"
     line.pump()
     assert line.wire.reading()
 
@@ -209,10 +153,10 @@ def test_no_more_is_read_while_an_answer_waits(line):
 )
 def test_keep_alive_and_close(line, request_bytes, stays):
     line.feed(request_bytes)
-    assert len(line.answers("GET")) == 1
+    assert len(line.responses("GET")) == 1
     assert line.wire.finished is not stays
     line.feed(get("/healthz"))
-    assert len(line.answers("GET", *["GET"] * stays)) == 1 + stays
+    assert len(line.responses("GET", *["GET"] * stays)) == 1 + stays
 
 
 CONTINUE = b"HTTP/1.1 100 \r\n\r\n"
@@ -224,7 +168,7 @@ def test_a_client_that_waits_to_be_told_to_go_on_is_told(line):
     assert line.wire.reading()
     line.output = b""
     line.feed(b"hello")
-    assert line.answers("POST")[0][0] == 405
+    assert line.responses("POST")[0][0] == 405
     assert not line.wire.finished
 
 
@@ -244,29 +188,29 @@ def test_who_is_told_to_go_on(line, request_bytes, told):
     assert line.output.startswith(CONTINUE) is told
     line.output = line.output.removeprefix(CONTINUE)
     line.feed(*[body] if body else [])
-    assert [answer[0] for answer in line.answers("POST")] == [405]
+    assert [response[0] for response in line.responses("POST")] == [405]
 
 
 def test_a_body_that_is_too_long_is_refused_before_it_comes():
     line = BodyLine(TotalUnfinished(Settings()), Clock())
     line.feed(get("/echo", "Content-Length: 500001", "Expect: 100-continue", method="POST"))
-    assert [(answer[0], answer[1]["connection"]) for answer in line.answers("POST")] == [(413, "close")]
+    assert [(response[0], response[1]["connection"]) for response in line.responses("POST")] == [(413, "close")]
     assert line.wire.finished
     line = BodyLine(TotalUnfinished(Settings()), Clock())
     line.feed(get("/echo", "Transfer-Encoding: chunked", method="POST"), b"7a121\r\n" + bytes(500_001))
-    assert [(answer[0], answer[1]["connection"]) for answer in line.answers("POST")] == [(413, "close")]
+    assert [(response[0], response[1]["connection"]) for response in line.responses("POST")] == [(413, "close")]
 
 
 def test_the_end_of_the_input_ends_the_output(line):
     line.feed(get("/healthz")).end_input()
     assert line.wire.finished
-    assert len(line.answers("GET")) == 1
+    assert len(line.responses("GET")) == 1
 
 
 def test_pipelined_requests_are_answered_although_the_input_has_ended(line):
     line.wire.receive(get("/healthz") + get("/metrics"), line.clock.now)
     line.end_input()
-    assert [answer[0] for answer in line.answers("GET", "GET")] == [200, 200]
+    assert [response[0] for response in line.responses("GET", "GET")] == [200, 200]
     assert line.wire.finished
 
 
@@ -292,18 +236,18 @@ STREAM = (
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))
-def test_any_split_gives_the_same_answers(cuts):
+def test_any_split_gives_the_same_response(cuts):
     places = [0, *sorted(cuts), len(STREAM)]
     # An empty piece would be the end of the input, which a carrier tells otherwise.
     pieces = [STREAM[a:b] for a, b in pairwise(places) if a != b]
     line = HttpLine().feed(*pieces)
-    assert [answer[0] for answer in line.answers("GET", "POST", "HEAD", "GET")] == [200, 405, 404, 200]
+    assert [response[0] for response in line.responses("GET", "POST", "HEAD", "GET")] == [200, 405, 404, 200]
     assert line.wire.finished
 
 
 def test_byte_by_byte():
     line = HttpLine().feed(*(STREAM[i : i + 1] for i in range(len(STREAM))))
-    assert [answer[2] for answer in line.answers("GET", "POST", "HEAD", "GET")] == [
+    assert [response[2] for response in line.responses("GET", "POST", "HEAD", "GET")] == [
         b"alive\n",
         b"method not allowed\n",
         b"",
@@ -353,7 +297,7 @@ def test_between_requests_a_connection_is_kept_for_longer_than_proxies_keep_thei
         line.clock.advance(KEPT_SECONDS - 1)
         assert not line.sweep()
         line.feed(get("/healthz"))
-    assert len(line.answers(*["GET"] * 6)) == 6
+    assert len(line.responses(*["GET"] * 6)) == 6
     line.clock.advance(KEPT_SECONDS - 1)
     line.sweep()
     assert not line.wire.finished
@@ -362,7 +306,7 @@ def test_between_requests_a_connection_is_kept_for_longer_than_proxies_keep_thei
     assert not line.sweep()
     assert line.wire.finished
     line.feed(get("/healthz"))
-    assert len(line.answers(*["GET"] * 6)) == 6
+    assert len(line.responses(*["GET"] * 6)) == 6
     line.clock.advance(TIMEOUT)
     assert line.sweep()
 
@@ -375,7 +319,7 @@ def test_each_request_has_the_whole_time_from_its_first_byte_on(line):
         line.clock.advance(TIMEOUT - 1)
         assert not line.sweep()
         line.feed(get("/healthz").removeprefix(b"GET"))
-    assert len(line.answers(*["GET"] * 4)) == 4
+    assert len(line.responses(*["GET"] * 4)) == 4
     line.clock.advance(1)
     line.feed(b"G")
     for byte in b"ET /he":
@@ -396,17 +340,17 @@ def test_a_shutdown_ends_connections_that_ask_for_nothing():
 
 
 @pytest.mark.parametrize("cut", [1, 20, len(get("/metrics", "Content-Length: 5", method="POST")), -1])
-def test_what_has_begun_to_come_is_answered_and_the_answer_says_that_it_is_the_last(line, cut):
+def test_what_has_begun_to_come_is_answered_and_the_response_says_that_it_is_the_last(line, cut):
     whole = get("/metrics", "Content-Length: 5", method="POST") + b"hello"
     line.feed(whole[:cut])
     line.wire.drain(line.clock.now)
     assert not line.wire.finished
     line.feed(whole[cut:])
-    assert [(answer[0], answer[1]["connection"]) for answer in line.answers("POST")] == [(405, "close")]
+    assert [(response[0], response[1]["connection"]) for response in line.responses("POST")] == [(405, "close")]
     assert line.wire.finished
 
 
-def test_an_answer_that_is_being_taken_at_a_shutdown_is_the_last():
+def test_a_response_that_is_being_taken_at_a_shutdown_is_the_last():
     line = HttpLine({"/large": lambda: Page(200, b"x" * 150_000)})
     line.push(get("/large"))
     (first,) = line.wire.take_output(60_000, line.clock.now)
@@ -414,7 +358,7 @@ def test_an_answer_that_is_being_taken_at_a_shutdown_is_the_last():
     assert not line.wire.finished
     line.output = first
     line.pump()
-    assert [len(answer[2]) for answer in line.answers("GET")] == [150_000]
+    assert [len(response[2]) for response in line.responses("GET")] == [150_000]
     assert line.wire.finished
 
 
@@ -447,7 +391,7 @@ def test_a_request_that_is_another_wires_is_left_to_it_with_all_that_has_come(be
     assert line.wire.foreign.startswith(get("/strange", "Content-Length: 3"))
     assert not line.wire.finished
     assert not line.wire.reading()
-    assert len(line.answers(*(["GET"] if before.startswith(b"GET") else ["POST"] if before else []))) == bool(before)
+    assert len(line.responses(*(["GET"] if before.startswith(b"GET") else ["POST"] if before else []))) == bool(before)
 
 
 def test_a_request_without_a_head_that_is_any_good_is_nobody_elses():
@@ -460,7 +404,7 @@ def test_a_request_without_a_head_that_is_any_good_is_nobody_elses():
         assert line.output.startswith(b"HTTP/1.1 4")
 
 
-def test_a_client_that_does_not_close_after_the_last_answer_is_dropped(line):
+def test_a_client_that_does_not_close_after_the_last_response_is_dropped(line):
     line.feed(get("/healthz", "Connection: close"))
     # Where it closes, that is seen.
     assert (line.wire.finished, line.wire.reading()) == (True, True)
@@ -478,7 +422,7 @@ def test_a_page_is_made_when_it_is_asked_for():
     line = HttpLine({"/count": page})
     assert not made
     line.feed(get("/count"), get("/count"), get("/other"))
-    assert [answer[2] for answer in line.answers("GET", "GET", "GET")] == [b"1", b"2", b"not found\n"]
+    assert [response[2] for response in line.responses("GET", "GET", "GET")] == [b"1", b"2", b"not found\n"]
 
 
 def test_a_page_that_cannot_be_made_is_the_carrier_s_to_see():
@@ -493,254 +437,13 @@ def test_a_page_that_cannot_be_made_is_the_carrier_s_to_see():
 
 def test_a_wire_by_itself():
     wire = HttpWire(
-        Site(PAGES), Settings(), wake=lambda: None, now=Instant(0.0, 0.0), unfinished=TotalUnfinished(Settings())
+        Site(PAGES),
+        Settings(),
+        wake=lambda: None,
+        now=Instant(0.0, 0.0),
+        forwarding=Forwarding(),
+        unfinished=TotalUnfinished(Settings()),
     )
     assert wire.reading()
     assert wire.take_output(1, Instant(0.0, 0.0)) == []
     assert (wire.finished, wire.aborted) == (False, False)
-
-
-# Clients that ask and do not read.
-
-
-def test_a_large_answer_leaves_in_pieces_and_what_comes_behind_it_waits():
-    made = []
-    line = HttpLine({"/large": lambda: made.append(1) or Page(200, b"x" * 150_000)})
-    line.push(get("/large") * 10)
-    # A carrier takes no more than it asks for, and while it may not write it asks for nothing.
-    for number in range(3):
-        assert len(made) == 1
-        assert not line.wire.reading()
-        (piece,) = line.wire.take_output(60_000, line.clock.now)
-        assert len(piece) <= 60_000, number
-        line.output += piece
-    woken = line.woken
-    assert line.wire.take_output(60_000, line.clock.now) == []
-    # The next one is answered in the next turn, for which the wire asks.
-    assert (len(made), line.woken, line.wire.reading()) == (1, woken + 1, False)
-    assert line.wire.take_output(60_000, line.clock.now) != []
-    assert len(made) == 2
-
-
-def test_pipelined_requests_are_answered_one_in_a_turn():
-    made = []
-    line = HttpLine({"/page": lambda: made.append(1) or Page(200, b"page\n")})
-    line.push(get("/page") * 50)
-    for turn in range(1, 51):
-        while output := line.wire.take_output(65536, line.clock.now):
-            line.output += b"".join(output)
-        assert len(made) == turn
-    assert [body for _, _, body in line.answers(*["GET"] * 50)] == [b"page\n"] * 50
-    assert line.wire.reading()
-    assert not line.pull()
-
-
-def test_a_client_that_takes_nothing_of_its_answer_is_dropped_and_one_that_does_is_not():
-    line = HttpLine({"/large": lambda: Page(200, b"x" * 150_000)})
-    line.push(get("/large"))
-    for _ in range(3):
-        assert line.wire.take_output(60_000, line.clock.now)
-        line.clock.advance(TIMEOUT - 1)
-        assert not line.sweep()
-    line.clock.advance(1)
-    assert line.sweep()
-
-
-def test_the_last_request_of_a_client_that_sends_no_more_is_answered():
-    line = HttpLine()
-    line.push(get("/metrics") * 3)
-    line.end_input()
-    assert [body for _, _, body in line.answers(*["GET"] * 3)] == [b"up 1\n"] * 3
-    assert line.wire.finished
-
-
-# Bodies that are not whole.
-
-
-class Echo:
-    """A service that says how long a body was."""
-
-    paths = frozenset({"/echo"})
-    max_body_bytes = 500_000
-
-    def answer(self, request, now):
-        return Page(200, b"%d" % len(request.body))
-
-
-class BodyLine(HttpLine):
-    """A client of that service, one of several that have a bound together."""
-
-    def __init__(self, total, clock):
-        Line.__init__(self, http_wires(Site({}, Echo()), Settings(), unfinished=total), clock)
-
-    def send(self, size, *, whole=400_000):
-        self.feed(get("/echo", f"Content-Length: {whole}", method="POST"), b"x" * size)
-        return self
-
-
-@pytest.fixture
-def bodies():
-    """The unfinished bodies of a server, and a function that begins a connection."""
-    total, clock = TotalUnfinished(Settings(max_unfinished_bytes=500_000)), Clock()
-    return total, clock, lambda: BodyLine(total, clock)
-
-
-def test_what_is_kept_of_a_body_counts(bodies):
-    total, clock, connect = bodies
-    whole = connect().send(1000, whole=1000)
-    assert [answer[2] for answer in whole.answers("POST")] == [b"1000"]
-    lines = [connect().send(1000) for _ in range(4)]
-    assert total.kept == 4000
-    lines[0].wire.connection_lost(clock.now)
-    lines[1].end_input()
-    lines[2].feed(b"x" * 399_000)
-    assert [answer[2] for answer in lines[2].answers("POST")] == [b"400000"]
-    assert total.kept == 1000
-    clock.advance(TIMEOUT)
-    assert lines[3].sweep()
-    lines[3].wire.connection_lost(clock.now)
-    assert total.kept == 0
-
-
-def test_above_the_bound_nothing_more_is_read_of_the_largest_body(bodies):
-    total, clock, connect = bodies
-    large = connect().send(300_000)
-    other = connect().send(250_000)
-    large.pump()
-    assert (large.wire.reading(), other.wire.reading()) == (False, True)
-    clock.advance(9)
-    assert not large.sweep()
-    other.feed(b"x" * 150_000)
-    assert [answer[2] for answer in other.answers("POST")] == [b"400000"]
-    large.pump()
-    assert large.wire.reading()
-    # Its time begins anew.
-    clock.advance(9)
-    assert not large.sweep()
-    large.feed(b"x" * 100_000)
-    assert [answer[2] for answer in large.answers("POST")] == [b"400000"]
-    assert total.kept == 0
-
-
-def test_what_goes_on_at_the_end_of_another_ones_bytes_has_lost_no_time(bodies):
-    total, clock, connect = bodies
-    body = connect().send(300_000)
-    clock.advance(10)
-    message = Unfinished(total, lambda: None, lambda reason, now: None, clock.now)
-    whole_time = message.due - clock.now.monotonic
-    message.grow(0, 350_000, clock.now)
-    more_for_its_size = message.due - clock.now.monotonic - whole_time
-    message.grow(350_000, 350_000, clock.now)
-    assert message.is_stopped
-    clock.advance(5)
-    body.end_input()
-    assert not message.is_stopped
-    assert message.due == clock.now.monotonic + whole_time + more_for_its_size
-
-
-def test_without_room_the_largest_body_is_refused(bodies):
-    total, clock, connect = bodies
-    large = connect().send(350_000)
-    other = connect().send(300_000)
-    large.pump()
-    clock.advance(29)
-    assert not large.sweep()
-    clock.advance(1)
-    assert not large.sweep()
-    large.pump()
-    assert [(answer[0], answer[2]) for answer in large.answers("POST")] == [(503, b"try again later\n")]
-    assert large.wire.finished
-    assert total.kept == 300_000
-    assert other.wire.reading()
-
-
-# Answers that come later.
-
-
-class Slow:
-    """A service that answers when a test says so."""
-
-    paths = frozenset({"/later", "/other"})
-    max_body_bytes = 1000
-
-    def __init__(self):
-        self.waiting = []
-        self.turned = []
-
-    def turned_away(self, client):
-        self.turned.append(client.address)
-
-    def answer(self, request, now):
-        if request.path != "/later":
-            return Page(200, b"at once")
-        self.waiting.append(Pending())
-        return self.waiting[-1]
-
-
-class SlowLine(HttpLine):
-    """A client of that service."""
-
-    def __init__(self):
-        self.service = Slow()
-        settings = Settings(handshake_timeout_seconds=TIMEOUT)
-        Line.__init__(self, http_wires(Site({}, self.service), settings), Clock())
-
-    def answer_with(self, outcome):
-        woken = self.woken
-        self.service.waiting.pop(0).resolve(outcome, self.clock.now)
-        assert self.woken > woken
-        self.pump()
-
-
-def test_an_answer_may_come_later_and_nothing_is_read_meanwhile():
-    line = SlowLine().feed(get("/later") + get("/other"))
-    assert (line.output, line.wire.reading()) == (b"", False)
-    line.answer_with(Page(200, b"later"))
-    assert [answer[2] for answer in line.answers("GET", "GET")] == [b"later", b"at once"]
-    assert line.wire.reading()
-
-
-def test_an_answer_that_never_comes_is_not_waited_for():
-    line = SlowLine()
-    line.clock.advance(TIMEOUT - 1)
-    line.feed(get("/later"))
-    line.clock.advance(TIMEOUT - 1)
-    assert not line.sweep()
-    line.clock.advance(1)
-    assert line.sweep()
-
-
-def test_a_client_that_has_ended_its_input_gets_its_answer():
-    line = SlowLine().feed(get("/later")).end_input()
-    line.answer_with(Page(200, b"later"))
-    assert [answer[2] for answer in line.answers("GET")] == [b"later"]
-    assert line.wire.finished
-
-
-def test_nothing_is_said_to_a_client_that_has_gone():
-    line = SlowLine().feed(get("/later"))
-    line.wire.connection_lost(line.clock.now)
-    kept = weakref.ref(line.wire)
-    (waiting,) = line.service.waiting
-    # The line and its wire hold each other, as a carrier and a wire do until the connection is lost.
-    del line.wire
-    assert kept() is None
-    waiting.resolve(Page(200, b"later"), Instant(1.0, 1.0))
-
-
-def test_who_waits_when_the_server_shuts_down_is_refused():
-    line = SlowLine().feed(get("/later"))
-    line.wire.drain(line.clock.now)
-    line.pump()
-    assert [answer[0] for answer in line.answers("GET")] == [503]
-    assert line.service.turned == [ADDRESS]
-    line.service.waiting[0].resolve(Page(200, b"later"), line.clock.now)
-    line.pump()
-    assert line.output.count(b"HTTP/1.1") == 1
-    assert line.wire.finished
-
-
-def test_an_answer_that_fails_is_one():
-    line = SlowLine().feed(get("/later"))
-    line.answer_with(internal_error())
-    assert [answer[0] for answer in line.answers("GET")] == [503]

@@ -442,11 +442,15 @@ class Script:
             assert ours.ended == theirs.ended
             told = ours.requests.keys() - self.we_reset - (self.client_ended & self.finished)
             assert ours.gone & told == theirs.gone & told
-            assert {id_: stream.untaken for id_, stream in ours.server._active.items() if stream.untaken} == {}
+            assert {
+                id_: stream.unacknowledged_bytes
+                for id_, stream in ours.server._active.items()
+                if stream.unacknowledged_bytes
+            } == {}
             assert not ours.server._windows.blocked
 
     def compare_seen(self, stream_id: int, *, torn: bool) -> None:
-        """What the client saw of a stream is the same; of one that was torn down, one saw no more than the other."""
+        """Asserts that both clients saw the same of a stream; of one that was torn down, one saw a beginning of it."""
         seen = [played.seen.get(stream_id, []) for played in self.both]
         if torn:
             seen = [[part for part in parts if isinstance(part, bytes)] for parts in seen]

@@ -51,6 +51,7 @@ def test_a_slow_client_may_take_back_as_many_calls_as_it_likes() -> None:
     assert not client.server.broken
 
 
+@pytest.mark.thorough
 def test_frames_that_nobody_reads_are_bounded_whatever_causes_them() -> None:
     """Refusals behind a bucket that fills again: a client that never reads has 4 MiB of them, and no more."""
     client = RawClient(max_streams=1)

@@ -2,7 +2,7 @@
 
 import hpack
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from http2_bytes import END_HEADERS, HEADERS, REQUEST, RST_STREAM, RawClient, block, frame, number
@@ -94,6 +94,7 @@ def test_malformed_trailers_reset_their_stream(field: Header) -> None:
     st.lists(st.tuples(st.binary(min_size=1, max_size=300), st.binary(max_size=40_000)), max_size=6),
     st.booleans(),
 )
+@example(b"200", [(b":status", b"\0\0\0\x81")], False)
 def test_what_we_write_hpack_reads(status: bytes, fields: list[Header], resized: bool) -> None:
     fields = [(b":status", status), *fields]
     decoder = hpack.Decoder(max_header_list_size=1 << 30)

@@ -40,8 +40,10 @@ def in_state(state: int) -> tuple[RawClient, int]:
         client.receive(client.request())
         return client, 1
     client.receive(client.request(end=state in (streams.HALF_CLOSED_REMOTE, streams.CLOSED)))
-    if state in (streams.HALF_CLOSED_LOCAL, streams.CLOSED):
+    if state in (streams.HALF_CLOSED_LOCAL, streams.DISMISSED, streams.CLOSED):
         client.server.send_headers(1, [(b":status", b"200")], end=True)
+    if state == streams.DISMISSED:
+        client.server.dismiss(1, client.now)
     if state == streams.CLOSED_BY_RESET:
         client.server.reset(1, ErrorCode.CANCEL)
     client.sent()

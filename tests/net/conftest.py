@@ -37,7 +37,7 @@ class CarriedHub:
         self.timer.stop()
 
     def connect(self, **options):
-        return connect(f"{'wss' if options else 'ws'}://127.0.0.1:{self.port}/", **options)
+        return connect(f"{'wss' if options else 'ws'}://127.0.0.1:{self.port}/", resume=False, **options)
 
     async def raw(self, first: bytes = HANDSHAKE, *, receive_buffer: int = 0) -> socket.socket:
         """A socket that has said `first` and read nothing."""

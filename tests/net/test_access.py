@@ -1,4 +1,4 @@
-"""What a client shows, which no log must."""
+"""Secrets that a client shows, which no log must."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_a_token_that_no_header_can_carry(token):
 
 @pytest.mark.parametrize("roots", [b"", b"nonsense", b"\xff\xfe"])
 def test_authorities_that_are_no_certificates(roots):
-    with pytest.raises(AccessError, match=r"^the authorities are no certificates: expected them in PEM$"):
+    with pytest.raises(AccessError, match=r"^the authorities are not certificates: expected them in PEM$"):
         Access(root_certificates=roots)
 
 

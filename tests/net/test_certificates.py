@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certificates import Authority
 from sigbridge.auth import Certificate
 from sigbridge_grpc.credentials import certificate_of
-from sigbridge_net.carrier import _certificate
+from sigbridge_net import tls
 
 OID = x509.NameOID
 
@@ -71,7 +71,7 @@ def authority(tmp_path_factory):
 
 
 def shown(authority, files):
-    """What the library shows a server of a client's certificate."""
+    """A client's certificate, as the library shows it to a server."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(*authority.issue("server"))
     server.load_verify_locations(authority.file)
@@ -94,13 +94,13 @@ def test_both_engines_make_the_same_of_it(authority, case):
     pem = Path(files[0]).read_bytes()
     expires_at = x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
     certificate = Certificate(expected, expires_at)
-    assert _certificate(shown(authority, files)) == certificate
+    assert tls.certificate_of(shown(authority, files)) == certificate
     assert certificate_of({"x509_pem_cert": [pem]}) == certificate
 
 
 def test_without_a_certificate_there_is_none():
-    assert _certificate(None) is None
-    assert _certificate({}) is None
+    assert tls.certificate_of(None) is None
+    assert tls.certificate_of({}) is None
     assert certificate_of({}) is None
     assert certificate_of({"transport_security_type": [b"ssl"], "x509_pem_cert": [b""]}) is None
 
@@ -108,7 +108,7 @@ def test_without_a_certificate_there_is_none():
 def test_an_empty_common_name_is_none():
     end = "Jan  1 00:00:00 2030 GMT"
     shown = {"subject": ((("commonName", ""),),), "subjectAltName": (("DNS", "a.example"),), "notAfter": end}
-    assert _certificate(shown) == Certificate(
+    assert tls.certificate_of(shown) == Certificate(
         "a.example", datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC).timestamp()
     )
 

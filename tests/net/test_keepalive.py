@@ -5,7 +5,7 @@ import pytest
 from sigbridge import DisconnectReason, Settings
 from sigbridge_net.keepalive import (
     SHORT_CLOSING_SECONDS,
-    Silence,
+    KeepaliveStep,
     closing_seconds,
     first_pinged_at,
     judge_silence,
@@ -20,32 +20,34 @@ OFTEN = Settings(ping_interval_seconds=5, ping_timeout_seconds=20)
     ("heard_at", "sent_at", "pinged_at", "moment", "verdict"),
     [
         # Never pinged.
-        (100.0, 100.0, -1.0, 100.0, Silence.WAIT),
-        (100.0, 100.0, -1.0, 129.999, Silence.WAIT),
-        (100.0, 100.0, -1.0, 130.0, Silence.PING),
-        (100.0, 100.0, -1.0, 1000.0, Silence.PING),
+        (100.0, 100.0, -1.0, 100.0, KeepaliveStep.WAIT),
+        (100.0, 100.0, -1.0, 129.999, KeepaliveStep.WAIT),
+        (100.0, 100.0, -1.0, 130.0, KeepaliveStep.PING),
+        (100.0, 100.0, -1.0, 1000.0, KeepaliveStep.PING),
         # Silent, whatever is sent to it.
-        (100.0, 129.0, -1.0, 129.999, Silence.WAIT),
-        (100.0, 129.0, -1.0, 130.0, Silence.PING),
+        (100.0, 129.0, -1.0, 129.999, KeepaliveStep.WAIT),
+        (100.0, 129.0, -1.0, 130.0, KeepaliveStep.PING),
         # It talks, and needs no answer.
-        (129.0, 100.0, -1.0, 129.999, Silence.WAIT),
-        (129.0, 100.0, -1.0, 130.0, Silence.PING),
+        (129.0, 100.0, -1.0, 129.999, KeepaliveStep.WAIT),
+        (129.0, 100.0, -1.0, 130.0, KeepaliveStep.PING),
         # Pinged, and nothing heard since.
-        (100.0, 130.0, 130.0, 130.0, Silence.WAIT),
-        (100.0, 130.0, 130.0, 139.999, Silence.WAIT),
-        (100.0, 130.0, 130.0, 140.0, Silence.END),
-        (100.0, 130.0, 130.0, 1000.0, Silence.END),
+        (100.0, 130.0, 130.0, 130.0, KeepaliveStep.WAIT),
+        (100.0, 130.0, 130.0, 139.999, KeepaliveStep.WAIT),
+        (100.0, 130.0, 130.0, 140.0, KeepaliveStep.END),
+        (100.0, 130.0, 130.0, 1000.0, KeepaliveStep.END),
         # Heard since, or at that very moment.
-        (130.0, 130.0, 130.0, 140.0, Silence.WAIT),
-        (135.0, 130.0, 130.0, 140.0, Silence.WAIT),
-        (135.0, 140.0, 130.0, 164.999, Silence.WAIT),
-        (135.0, 140.0, 130.0, 165.0, Silence.PING),
-        (135.0, 130.0, 130.0, 160.0, Silence.PING),
+        (130.0, 130.0, 130.0, 140.0, KeepaliveStep.WAIT),
+        (135.0, 130.0, 130.0, 140.0, KeepaliveStep.WAIT),
+        (135.0, 140.0, 130.0, 164.999, KeepaliveStep.WAIT),
+        (135.0, 140.0, 130.0, 165.0, KeepaliveStep.PING),
+        (135.0, 130.0, 130.0, 160.0, KeepaliveStep.PING),
         # However long it was silent before, a client that was never pinged is pinged first.
-        (0.0, 0.0, -1.0, 100_000.0, Silence.PING),
+        (0.0, 0.0, -1.0, 100_000.0, KeepaliveStep.PING),
     ],
 )
-def test_silence_is_judged(heard_at: float, sent_at: float, pinged_at: float, moment: float, verdict: Silence) -> None:
+def test_silence_is_judged(
+    heard_at: float, sent_at: float, pinged_at: float, moment: float, verdict: KeepaliveStep
+) -> None:
     assert judge_silence(SETTINGS, heard_at, sent_at, pinged_at, moment) is verdict
 
 
@@ -57,8 +59,8 @@ def test_silence_is_judged_again_when_the_answer_changes(
     settings: Settings, heard_at: float, sent_at: float, pinged_at: float
 ) -> None:
     due = silence_due(settings, heard_at, sent_at, pinged_at)
-    assert judge_silence(settings, heard_at, sent_at, pinged_at, due - 0.001) is Silence.WAIT
-    assert judge_silence(settings, heard_at, sent_at, pinged_at, due) is not Silence.WAIT
+    assert judge_silence(settings, heard_at, sent_at, pinged_at, due - 0.001) is KeepaliveStep.WAIT
+    assert judge_silence(settings, heard_at, sent_at, pinged_at, due) is not KeepaliveStep.WAIT
 
 
 class Life:
@@ -67,7 +69,7 @@ class Life:
     def __init__(self, settings: Settings, *, until: float, says_at: tuple[float, ...] = ()) -> None:
         heard_at, sent_at, pinged_at = 0.0, 0.0, -1.0
         to_say = list(says_at)
-        self.steps: list[tuple[float, Silence]] = []
+        self.steps: list[tuple[float, KeepaliveStep]] = []
         while True:
             moment = silence_due(settings, heard_at, sent_at, pinged_at)
             if to_say and to_say[0] <= min(moment, until):
@@ -77,31 +79,31 @@ class Life:
                 break
             verdict = judge_silence(settings, heard_at, sent_at, pinged_at, moment)
             self.steps.append((moment, verdict))
-            if verdict is Silence.END:
+            if verdict is KeepaliveStep.END:
                 break
             pinged_at, sent_at = first_pinged_at(heard_at, pinged_at, moment), moment
 
 
 def test_a_silent_client_s_life() -> None:
     life = Life(SETTINGS, until=1000, says_at=(31.0,))
-    assert life.steps == [(30.0, Silence.PING), (60.0, Silence.PING), (70.0, Silence.END)]
+    assert life.steps == [(30.0, KeepaliveStep.PING), (60.0, KeepaliveStep.PING), (70.0, KeepaliveStep.END)]
 
 
 def test_an_interval_shorter_than_the_timeout_is_kept() -> None:
     life = Life(OFTEN, until=1000)
-    pings = [(moment, Silence.PING) for moment in (5.0, 10.0, 15.0, 20.0)]
+    pings = [(moment, KeepaliveStep.PING) for moment in (5.0, 10.0, 15.0, 20.0)]
     # The second ping and those behind it buy the client no time.
-    assert life.steps == [*pings, (25.0, Silence.END)]
+    assert life.steps == [*pings, (25.0, KeepaliveStep.END)]
 
 
 def test_who_talks_and_is_told_nothing_is_pinged() -> None:
     life = Life(SETTINGS, until=100, says_at=tuple(float(second) for second in range(1, 100)))
-    assert life.steps == [(moment, Silence.PING) for moment in (30.0, 60.0, 90.0)]
+    assert life.steps == [(moment, KeepaliveStep.PING) for moment in (30.0, 60.0, 90.0)]
 
 
 def test_who_stops_talking_is_gone_a_timeout_after_the_ping_that_follows() -> None:
     life = Life(SETTINGS, until=1000, says_at=tuple(float(second) for second in range(1, 41)))
-    assert life.steps == [(30.0, Silence.PING), (60.0, Silence.PING), (70.0, Silence.END)]
+    assert life.steps == [(30.0, KeepaliveStep.PING), (60.0, KeepaliveStep.PING), (70.0, KeepaliveStep.END)]
 
 
 @pytest.mark.parametrize(("setting", "short"), [(5.0, 1.0), (1.0, 1.0), (0.25, 0.25)])

@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from clock import Clock
-from sigbridge import Settings
+from sigbridge import DisconnectReason, Offer, Settings
 from sigbridge_net import clock as clock_module
 from sigbridge_net.carrier import Carrier, Connection
 from sigbridge_net.clock import HubTimer
 from sigbridge_net.lateness import CATCH_UP_SECONDS, LATE_SECONDS, NOBODY, Lateness
+from stage import Stage
 
 PAUSE = 0.25
 
@@ -120,10 +121,26 @@ async def test_a_sweep_that_comes_late_judges_nobody(clock: Clock) -> None:
         assert wire.judged == 1
 
 
-async def test_a_hub_s_timer_that_is_late_does_not_call(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def by_clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets timers read the test's clock."""
+
+    class Time:
+        monotonic = staticmethod(lambda: clock.now.monotonic)
+        time = staticmethod(lambda: clock.now.unix)
+
+    monkeypatch.setattr(clock_module, "time", Time)
+
+
+@pytest.mark.usefixtures("by_clock")
+async def test_a_hub_s_timer_that_is_late_does_not_call(clock: Clock) -> None:
     calls: list[float] = []
+    forgiven: list[float] = []
 
     class Called:
+        def forgive(self, seconds, now):
+            forgiven.append(seconds)
+
         def expire(self, now):
             calls.append(now.monotonic)
             return now.monotonic + 1000
@@ -131,11 +148,6 @@ async def test_a_hub_s_timer_that_is_late_does_not_call(clock: Clock, monkeypatc
         def spread_farewells(self, later, now):
             pass
 
-    class Time:
-        monotonic = staticmethod(lambda: clock.now.monotonic)
-        time = staticmethod(lambda: clock.now.unix)
-
-    monkeypatch.setattr(clock_module, "time", Time)
     timer = HubTimer(Called())
     timer.start()
     try:
@@ -144,10 +156,45 @@ async def test_a_hub_s_timer_that_is_late_does_not_call(clock: Clock, monkeypatc
         timer._tick()
         assert timer.lag_seconds > 50
         assert len(calls) == 1
+        assert forgiven == [timer.lag_seconds]
         clock.advance(CATCH_UP_SECONDS + 0.005)
         timer._tick()
         assert calls[1:] == [clock.now.monotonic]
         assert timer.lag_seconds < LATE_SECONDS
+        assert len(forgiven) == 1
     finally:
         timer.stop()
     await asyncio.sleep(0)
+
+
+@pytest.mark.usefixtures("by_clock")
+@pytest.mark.parametrize("late_again", [0.0, 3.0, 9.0], ids=str)
+async def test_a_freeze_counts_neither_for_newcomers_nor_for_slow_readers(clock: Clock, late_again: float) -> None:
+    # Tasks have not written yet what was in an outbox, nor read who announces itself, when the first turns are over.
+    stage = Stage(announce_timeout_seconds=20.0, send_deadline_seconds=20.0)
+    stage.now = clock.now
+    timer = HubTimer(stage.hub)
+    timer.start()
+    newcomer, reader, talker = stage.open(), stage.open("reader"), stage.open("talker")
+    talker.do(Offer("reader", "v=0"))
+    talker.took()
+    try:
+        clock.advance(8)
+        timer._lateness.expect(clock.now.monotonic)
+        clock.advance(60)
+        timer._tick()
+        clock.advance(CATCH_UP_SECONDS + late_again)
+        timer._tick()
+        # Not by the delay of each look, so that a loop that is always late ends them all the same.
+        clock.advance(10.5 - late_again)
+        timer._tick()
+        assert newcomer.session.open
+        assert reader.session.open
+        for _ in range(12):
+            talker.took()
+            clock.advance(CATCH_UP_SECONDS)
+            timer._tick()
+        reasons = [actor.session.end_reason for actor in (newcomer, reader, talker)]
+        assert reasons == [DisconnectReason.ANNOUNCE_TIMEOUT, DisconnectReason.SLOW_CONSUMER, None]
+    finally:
+        timer.stop()

@@ -260,7 +260,7 @@ async def test_a_port_that_is_not_free_at_all_addresses_of_a_name_is_given_back(
 
 @pytest.mark.parametrize("ipv6_alone", [False, True])
 async def test_without_ipv6_both_families_are_ipv4(monkeypatch, ipv6_alone):
-    """What a kernel does that was started with `ipv6.disable=1`."""
+    """A kernel that was started with `ipv6.disable=1` refuses such sockets."""
     taken = free_loopback_port()
 
     class WithoutIpv6(socket.socket):
@@ -307,7 +307,7 @@ def test_an_address_in_use_by_so_many_who_wait_is_no_stale_socket(tmp_path):
 def test_a_socket_that_was_handed_over_is_served_and_its_file_is_not_ours(tmp_path):
     with socket.socket(socket.AF_UNIX) as theirs:
         theirs.bind(str(tmp_path / "theirs"))
-        with pytest.raises(ListenError, match="is no socket that listens"):
+        with pytest.raises(ListenError, match="is not a listening socket"):
             adopt(theirs)
         theirs.listen()
         bound = adopt(theirs)

@@ -60,8 +60,9 @@ def test_an_error_without_a_word_has_an_answer_too(error, status, names):
     [
         (401, "", "", ("unauthenticated", False, None)),
         (403, "", "", ("origin", False, None)),
-        (503, "", "", ("refused with HTTP 503", None, None)),
-        (502, "", "5", ("refused with HTTP 502", None, None)),
+        (503, "", "", ("refused with HTTP 503", True, None)),
+        (502, "", "5", ("refused with HTTP 502", True, None)),
+        (404, "", "", ("refused with HTTP 404", None, None)),
         (503, "brewing", "", ("brewing", None, None)),
         (429, "throttled", "soon", ("throttled", True, None)),
         (429, "throttled", "-1", ("throttled", True, None)),

@@ -16,7 +16,7 @@ from sigbridge.messages import Authenticate, Authenticated, Relayed
 from sigbridge_net.client_session import ClientSession
 from sigbridge_net.errors import AccessError
 from sigbridge_net.renewal import Renewal, ask, end_of_jwt
-from skipping_loop import SkippingLoop
+from skipping_loop import VirtualLoop
 from waiting import TIME_LIMIT_SECONDS
 
 CANARY = "canary"
@@ -29,13 +29,6 @@ def encoded(value):
 def jwt(end, note=""):
     """A JWT that nobody has signed, and that ends so many seconds after the beginning of the test."""
     return f"{encoded({'alg': 'none'})}.{encoded({'exp': NOW.unix + end, 'note': CANARY + note})}.{CANARY}"
-
-
-class VirtualLoop(SkippingLoop):
-    """A loop whose time is only what has been skipped, so that a busy machine changes nothing."""
-
-    def time(self):
-        return self._skipping.skipped
 
 
 class Session(ClientSession):
@@ -67,6 +60,9 @@ class Session(ClientSession):
             self._on_end(closed)
         else:
             self._on_reply(number, Authenticated("alice", None if end is None else int(NOW.unix + end)))
+
+    def _abort(self):
+        raise NotImplementedError
 
     def events(self):
         raise NotImplementedError
@@ -175,6 +171,19 @@ def test_a_clock_that_is_wrong_asks_no_more_often_than_twice_a_minute():
     assert shown[0][0] == 22.5
 
 
+def test_a_server_whose_ends_are_always_near_does_not_have_the_program_asked_without_pause():
+    number = 0
+
+    async def source(session):
+        nonlocal number
+        number += 1
+        return f"{number} at {session.passed}"
+
+    shown = played(lambda token: float(token.rpartition(" ")[2]) + 0.5, source, jwt(600), until_seconds=1000.0)
+    assert shown[0][0] == 525.0
+    assert len(shown) < 25
+
+
 @pytest.mark.parametrize("end", [11 * 365 * 86400, 1e300])
 def test_what_ends_in_ten_years_never_does(end):
     async def source(_):
@@ -208,7 +217,7 @@ def test_a_server_that_knows_no_authenticate_is_shown_one_fresh_token_and_never_
 
     assert played(server, source, jwt(600)) == [(525, jwt(9000))]
     assert lines(caplog) == [
-        ("WARNING", "the server takes no fresh token: the session ends with the one that it has"),
+        ("WARNING", "the server accepts no fresh token: the session ends with its current one"),
     ]
 
 
@@ -234,7 +243,7 @@ def test_a_source_that_fails_is_asked_again_after_pauses_until_the_old_token_end
     said = lines(caplog)
     assert len(said) == len(asked)
     assert said[0] == ("WARNING", "no fresh token yet: OSError; trying again in 1 s")
-    assert said[-1] == ("WARNING", "no fresh token, and the old one ends: OSError")
+    assert said[-1] == ("WARNING", "no fresh token before the current one ends: OSError")
 
 
 @pytest.mark.parametrize(
@@ -337,7 +346,7 @@ async def test_a_reply_of_another_kind_ends_the_renewal_with_an_error():
         session._on_reply(number, Relayed("bob"))
 
     session._send = answer
-    with pytest.raises(TypeError, match="answered Relayed where Authenticated was due"):
+    with pytest.raises(TypeError, match="replied Relayed where Authenticated was due"):
         await asyncio.wait_for(renewal._task, TIME_LIMIT_SECONDS)
 
 

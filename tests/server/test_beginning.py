@@ -1,4 +1,4 @@
-"""What a server says of itself when it begins, in one record: never what is secret."""
+"""A server's one record of itself when it begins: never what is secret."""
 
 import json
 import logging
@@ -36,6 +36,12 @@ async def test_a_stranger_learns_what_runs_and_where():
     limits = record["limits"]
     assert (limits["SIGNALING_MAX_SESSIONS"], limits["SIGNALING_RATE_PER_SEC"]) == (5, 2.0)
     assert limits["SIGNALING_MAX_CONNECTIONS"] == 7
+
+
+async def test_whose_addresses_count_is_said():
+    assert (said()["client_address_from"], said()["trusted_proxies"]) == ("none", [])
+    record = said(client_address_from="forwarded", trusted_proxies=("10.0.0.0/8", "unix"))
+    assert (record["client_address_from"], record["trusted_proxies"]) == ("forwarded", ["10.0.0.0/8", "unix"])
 
 
 TOKEN = {"auth_tokens": (CANARY,)}

@@ -53,7 +53,7 @@ class Chosen:
         return False
 
     def __getattr__(self, word: str) -> Any:
-        return lambda now: self.told.append(word)
+        return lambda *_: self.told.append(word)
 
 
 class Doors:

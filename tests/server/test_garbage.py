@@ -3,6 +3,8 @@
 import asyncio
 import gc
 
+import pytest
+
 from sigbridge_server.garbage import LEAST_ENDED, PATIENCE_SECONDS, QUIET_BEGUN, YOUNG_COLLECTIONS, Census, GarbageWatch
 
 
@@ -58,6 +60,7 @@ def test_of_many_a_quarter_has_to_end():
     assert watched.second(end=200) == 1
 
 
+@pytest.mark.thorough
 async def test_python_gets_its_own_way_back():
     before, frozen = gc.get_threshold(), gc.get_freeze_count()
     watch = Watched().watch
@@ -74,6 +77,7 @@ async def test_python_gets_its_own_way_back():
     assert gc.get_freeze_count() <= frozen
 
 
+@pytest.mark.thorough
 async def test_it_goes_on_looking(monkeypatch):
     monkeypatch.setattr("sigbridge_server.garbage.CHECK_SECONDS", 0)
     watched = Watched()

@@ -170,6 +170,7 @@ def test_addresses_that_come_once_are_named_again_in_the_next_window(log):
         assert log.wait(WINDOW_SECONDS) == []
 
 
+@pytest.mark.thorough
 def test_what_is_kept_has_a_bound(log):
     for address in range(2 * MAX_ADDRESSES):
         for peer in range(2 * MAX_LINES_OF_ADDRESS):

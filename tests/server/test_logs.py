@@ -24,7 +24,7 @@ from sigbridge_websocket.encoding import BARE_JSON
 
 LATER = Instant(1012.5, 1_700_000_012.5)
 BREAKS = "a\nb\r\x1b[31m\u2028\u0085\x0b\x0c\x1c"
-"""What might begin a new line, or colour the rest of it."""
+"""Characters that might begin a new line, or colour the rest of it."""
 
 
 class Color(StrEnum):

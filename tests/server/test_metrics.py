@@ -20,11 +20,20 @@ from sigbridge import (
     IceCandidate,
     ListPeers,
     Offer,
+    OfferForAnswer,
     Settings,
     SignalingError,
     __version__,
 )
-from sigbridge.counters import REFUSAL_REASONS, SECONDS_BOUNDS, TCP_REFUSALS
+from sigbridge.counters import (
+    AWAITED_ANSWER_ENDS,
+    HELD_ENDS,
+    REFUSAL_REASONS,
+    RESUMES_OF_KNOWN,
+    SECONDS_BOUNDS,
+    TAKEOVERS,
+    TCP_REFUSALS,
+)
 from sigbridge.session import Caller
 from sigbridge_client import connect
 from sigbridge_net.clock import HubTimer, read_clock
@@ -33,6 +42,7 @@ from sigbridge_server.server import Server
 from sigbridge_server.versions import is_compiled
 from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.encoding import BARE_JSON
+from sigbridge_websocket.wire import websocket_wires
 from stage import Recorder
 
 WITH_HTTP = ANY_PORT | {"http_bind_address": "127.0.0.1:0"}
@@ -42,11 +52,21 @@ LABELS = {
     "grpc_webrtc_signaling_pending_offers": (),
     "grpc_webrtc_signaling_streams_active": (),
     "sigbridge_sessions": ("protocol",),
+    "sigbridge_dialect_changes_total": ("dialect",),
     "sigbridge_requests_total": ("protocol", "method", "outcome"),
     "sigbridge_relays_total": ("from_protocol", "to_protocol", "type"),
     "sigbridge_request_seconds_bucket": ("protocol", "method", "le"),
     "sigbridge_request_seconds_count": ("protocol", "method"),
     "sigbridge_request_seconds_sum": ("protocol", "method"),
+    "sigbridge_awaited_answers": (),
+    "sigbridge_awaited_answers_ended_total": ("end",),
+    "sigbridge_held_peers": (),
+    "sigbridge_held_bytes": (),
+    "sigbridge_held_peers_ended_total": ("end",),
+    "sigbridge_resumes_total": ("from_protocol", "to_protocol", "outcome"),
+    "sigbridge_takeovers_total": ("outcome",),
+    "sigbridge_repeated_requests_total": ("protocol",),
+    "sigbridge_repeated_events_total": ("protocol",),
     "sigbridge_disconnects_total": ("protocol", "reason"),
     "sigbridge_refusals_total": ("protocol", "reason"),
     "sigbridge_ignored_responses_total": (),
@@ -65,9 +85,19 @@ TYPES = {
     "grpc_webrtc_signaling_pending_offers": "gauge",
     "grpc_webrtc_signaling_streams_active": "gauge",
     "sigbridge_sessions": "gauge",
+    "sigbridge_dialect_changes": "counter",
     "sigbridge_requests": "counter",
     "sigbridge_relays": "counter",
     "sigbridge_request_seconds": "histogram",
+    "sigbridge_awaited_answers": "gauge",
+    "sigbridge_awaited_answers_ended": "counter",
+    "sigbridge_held_peers": "gauge",
+    "sigbridge_held_bytes": "gauge",
+    "sigbridge_held_peers_ended": "counter",
+    "sigbridge_resumes": "counter",
+    "sigbridge_takeovers": "counter",
+    "sigbridge_repeated_requests": "counter",
+    "sigbridge_repeated_events": "counter",
     "sigbridge_disconnects": "counter",
     "sigbridge_refusals": "counter",
     "sigbridge_ignored_responses": "counter",
@@ -152,6 +182,7 @@ def busy(measured):
     measured.do(alice, Disconnect("nobody"))
     assert isinstance(measured.do(alice, Offer("nobody", "v=0")), SignalingError)
     measured.hub.end(measured.open("websocket"), DisconnectReason.CONNECTION_LOST, NOW)
+    websocket_wires(measured.hub)
     return measured
 
 
@@ -231,6 +262,17 @@ def test_results_and_errors_of_clients_are_shown(measured):
     assert measured.samples("sigbridge_ignored_responses_total") == {(): 3}
 
 
+def test_sessions_of_another_dialect_are_shown(measured):
+    assert measured.samples("sigbridge_dialect_changes_total") == {}
+    websocket_wires(measured.hub)
+    assert measured.samples("sigbridge_dialect_changes_total") == {("dotted",): 0}
+    for _ in range(2):
+        conversation = Conversation(measured.hub, measured.open("websocket"), BARE_JSON)
+        for method in (b"list_peers", b"peer.list", b"server.info"):
+            conversation.receive(b'{"jsonrpc":"2.0","method":"%b","id":1}' % method, NOW)
+    assert measured.samples("sigbridge_dialect_changes_total") == {("dotted",): 2}
+
+
 def test_values(busy):
     assert busy.samples("grpc_webrtc_signaling_peers_total") == {(): 2}
     assert busy.samples("grpc_webrtc_signaling_streams_active") == {(): 1}
@@ -256,6 +298,52 @@ def test_values(busy):
     assert busy.samples("sigbridge_disconnects_total") == {("websocket", "connection_lost"): 1}
     assert busy.samples("sigbridge_rooms") == {(): 1}
     assert busy.samples("sigbridge_event_loop_lag_seconds") == {(): 0.25}
+
+
+def test_offers_whose_answer_is_the_result_are_shown(measured):
+    caller, server = measured.open("websocket"), measured.open("websocket")
+    measured.do(caller, Announce("page"))
+    measured.do(server, Announce("remotemedia-server"))
+    ended = dict.fromkeys([(end,) for end in AWAITED_ANSWER_ENDS], 0)
+    assert measured.samples("sigbridge_awaited_answers_ended_total") == ended
+    measured.hub.apply(caller, OfferForAnswer("remotemedia-server", "v=0"), 1, NOW)
+    assert measured.samples("sigbridge_awaited_answers") == {(): 1}
+    measured.do(server, Answer("page", "v=0"))
+    assert measured.samples("sigbridge_awaited_answers") == {(): 0}
+    assert measured.samples("sigbridge_awaited_answers_ended_total") == {**ended, ("answered",): 1}
+
+
+def test_peers_that_outlive_their_sessions_are_shown(measured):
+    ends, takeovers = dict.fromkeys(HELD_ENDS, 0), dict.fromkeys(TAKEOVERS, 0)
+    pairs = [(one, other) for one in ("grpc", "websocket") for other in ("grpc", "websocket")]
+    resumes = {(*pair, outcome): 0 for pair in pairs for outcome in RESUMES_OF_KNOWN}
+    resumes |= {("none", protocol, "unknown"): 0 for protocol in ("grpc", "websocket")}
+    none = {("grpc",): 0, ("websocket",): 0}
+
+    def shown():
+        return [
+            measured.samples(f"sigbridge_{name}_total")
+            for name in ("held_peers_ended", "takeovers", "resumes", "repeated_requests", "repeated_events")
+        ]
+
+    def by_word(counts):
+        return {(word,): count for word, count in counts.items()}
+
+    assert shown() == [by_word(ends), by_word(takeovers), resumes, none, none]
+    bob = measured.open("grpc")
+    measured.do(bob, Announce("bob"))
+    alice = measured.open("grpc")
+    token = measured.do(alice, Announce("alice", resumable=True)).resume_token
+    measured.hub.end(alice, DisconnectReason.CONNECTION_LOST, NOW)
+    measured.do(bob, IceCandidate("alice", "c"))
+    assert measured.samples("sigbridge_held_peers") == {(): 1}
+    assert measured.samples("sigbridge_held_bytes")[()] > 0
+    measured.do(measured.open("websocket"), Announce("alice", resume_token=token, last_seq=1))
+    measured.do(measured.open("websocket"), Announce("carol", resume_token="x" * 36))
+    assert (measured.samples("sigbridge_held_peers"), measured.samples("sigbridge_held_bytes")) == ({(): 0}, {(): 0})
+    resumes[("grpc", "websocket", "resumed")] = resumes[("none", "websocket", "unknown")] = 1
+    ends["resumed"] = 1
+    assert shown() == [by_word(ends), by_word(takeovers), resumes, none, {("grpc",): 0, ("websocket",): 1}]
 
 
 def test_peers_total_falls_when_peers_leave(measured):

@@ -195,7 +195,7 @@ async def test_a_socket_that_nobody_answers_at_is_replaced(start, tmp_path):
 async def test_a_file_that_is_no_socket_is_left_alone(engine, tmp_path, name):
     (tmp_path / "file").write_text("kept")
     settings = ANY_PORT | {f"{name}_bind_address": f"unix:{tmp_path}/file", "grpc_engine": engine}
-    with pytest.raises(ListenError, match=f"there is a file that is no socket \\({name.upper()}_BIND_ADDRESS\\)"):
+    with pytest.raises(ListenError, match=f"there is a file that is not a socket \\({name.upper()}_BIND_ADDRESS\\)"):
         await Server(Settings(**settings)).start()
     assert (tmp_path / "file").read_text() == "kept"
 

@@ -185,7 +185,7 @@ async def test_a_file_that_is_emptied_counts_when_the_next_look_finds_it_so_too(
     (watched,) = reloader._watched
 
     def look(*, reread=False):
-        return [read.content for read in reloader._look(watched, reread=reread)]
+        return [read.content for read in reloader._read_if_changed(watched, reread=reread)]
 
     file.write_text("")
     assert look() == []
@@ -345,7 +345,7 @@ async def test_a_fault_of_one_costs_none_of_the_others(file, caplog):
         it.look_again().then(lambda *_: told.append("told"))
         replace(file, "two")
         await until(lambda: broken.put_texts and fine.put_texts and told)
-    for text in ("files could not be read again", "what was read again cannot be used", "who waited for a look"):
+    for text in ("reloading files failed", "reloaded files cannot be used", "a client that waited"):
         assert text in caplog.text
 
 

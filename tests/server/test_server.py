@@ -59,8 +59,8 @@ async def test_as_many_connections_may_wait_at_each_address_as_the_system_allows
 async def test_both_protocols_meet_on_one_hub(start):
     server = await start()
     async with (
-        await connect(f"grpc://127.0.0.1:{server.grpc_port}") as alice,
-        await connect(f"ws://127.0.0.1:{server.websocket_port}") as bob,
+        await connect(f"grpc://127.0.0.1:{server.grpc_port}", resume=False) as alice,
+        await connect(f"ws://127.0.0.1:{server.websocket_port}", resume=False) as bob,
     ):
         await alice.announce("alice")
         assert (await bob.announce("bob")).other_peers == ("alice",)
@@ -104,8 +104,8 @@ async def test_a_certificate_that_is_none_leaves_nothing_half_started(tmp_path):
 async def test_rights_to_rooms_are_the_same_on_both_protocols(start):
     server = await start(authenticator=OnlyLobby())
     async with (
-        await connect(f"grpc://127.0.0.1:{server.grpc_port}") as alice,
-        await connect(f"ws://127.0.0.1:{server.websocket_port}") as bob,
+        await connect(f"grpc://127.0.0.1:{server.grpc_port}", resume=False) as alice,
+        await connect(f"ws://127.0.0.1:{server.websocket_port}", resume=False) as bob,
     ):
         await alice.announce("alice", room="lobby")
         for room in ("secret", "", None):
@@ -151,8 +151,8 @@ async def test_a_server_that_leaves_takes_nobody_in_and_serves_who_is_here(start
 
     async with (
         asyncio.timeout(TIME_LIMIT_SECONDS),
-        await connect(f"grpc://127.0.0.1:{server.grpc_port}") as alice,
-        await connect(f"ws://127.0.0.1:{server.websocket_port}") as bob,
+        await connect(f"grpc://127.0.0.1:{server.grpc_port}", resume=False) as alice,
+        await connect(f"ws://127.0.0.1:{server.websocket_port}", resume=False) as bob,
     ):
         await alice.announce("alice")
         await bob.announce("bob")
@@ -163,7 +163,7 @@ async def test_a_server_that_leaves_takes_nobody_in_and_serves_who_is_here(start
         assert await ready() == b"503"
         for url in (f"grpc://127.0.0.1:{server.grpc_port}", f"ws://127.0.0.1:{server.websocket_port}"):
             with pytest.raises((ConnectionClosed, SignalingError)):
-                async with await connect(url) as newcomer:
+                async with await connect(url, resume=False) as newcomer:
                     await newcomer.announce("newcomer")
         assert (await bob.health()).status == "unhealthy"
         offered = await alice.offer("bob", "v=0")
@@ -182,8 +182,8 @@ async def test_a_server_that_leaves_takes_nobody_in_and_serves_who_is_here(start
 async def test_a_stop_tells_everybody_and_gives_the_ports_back(start):
     server = await start(shutdown_grace_seconds=20)
     clients = [
-        await connect(f"grpc://127.0.0.1:{server.grpc_port}"),
-        await connect(f"ws://127.0.0.1:{server.websocket_port}"),
+        await connect(f"grpc://127.0.0.1:{server.grpc_port}", resume=False),
+        await connect(f"ws://127.0.0.1:{server.websocket_port}", resume=False),
     ]
     for number, client in enumerate(clients):
         await client.announce(str(number))
@@ -198,7 +198,7 @@ async def test_a_stop_tells_everybody_and_gives_the_ports_back(start):
     assert is_free(server.grpc_port)
     assert is_free(server.websocket_port)
     with pytest.raises(ConnectionClosed):
-        await connect(f"ws://127.0.0.1:{server.websocket_port}")
+        await connect(f"ws://127.0.0.1:{server.websocket_port}", resume=False)
 
 
 async def test_a_server_that_was_not_started_may_be_stopped():
@@ -212,7 +212,10 @@ async def test_a_client_is_told_that_its_message_did_not_become_whole(start):
         yield "{"
         await asyncio.Event().wait()
 
-    async with await connect(f"ws://127.0.0.1:{server.websocket_port}") as client, asyncio.timeout(TIME_LIMIT_SECONDS):
+    async with (
+        await connect(f"ws://127.0.0.1:{server.websocket_port}", resume=False) as client,
+        asyncio.timeout(TIME_LIMIT_SECONDS),
+    ):
         sending = asyncio.create_task(client._connection.send(pieces()))
         assert [event async for event in client.events()] == []
         with pytest.raises(ConnectionClosed) as closed:

@@ -277,7 +277,7 @@ async def test_unary_calls_that_keep_coming_are_held_off_for_as_long_as_they_do(
             *_, said = await asyncio.gather(*(world.get_peers("mallory", channel) for _ in range(20)))
         return said
 
-    held = world.hub._held.until
+    held = world.hub._parts.held_off.until
     assert (await ask_until(lambda: held)).startswith(("Too many", "Held off"))
     ((whom, first),) = held.items()
     assert whom == ("mallory", "")

@@ -62,7 +62,7 @@ class Raw:
     async def head(self) -> tuple[int, dict[str, str]]:
         return read_head(await self.reader.readuntil(b"\r\n\r\n"))
 
-    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+    async def response(self) -> tuple[int, dict[str, str], bytes]:
         status, headers = await self.head()
         return status, headers, await self.reader.readexactly(int(headers.get("content-length", "0")))
 
@@ -130,7 +130,7 @@ async def test_nor_do_requests_that_are_sent_ahead(start: StartServer, engine: s
     server = await start(grpc_engine=engine)
     async with raw(server.websocket_port) as one:
         await one.say(READY + web() + NOTHING + HANDSHAKE + masked(1, ANNOUNCE % b"early"))
-        assert [(await one.answer())[0] for _ in range(3)] == [200, 200, 404]
+        assert [(await one.response())[0] for _ in range(3)] == [200, 200, 404]
         assert (await one.head())[0] == 101
         assert (await one.reader.readexactly(1)) == b"\x81"
 
@@ -139,7 +139,7 @@ async def test_with_the_native_engine_all_this_is_so_on_the_port_of_grpc_too(sta
     server = await start(grpc_engine="native")
     async with raw(server.grpc_port) as one:
         await one.say(READY)
-        assert (await one.answer())[0] == 200
+        assert (await one.response())[0] == 200
         await one.say(HANDSHAKE)
         assert (await one.head())[0] == 101
 
@@ -148,11 +148,11 @@ async def test_tokens_are_asked_for_behind_a_probe_too(start: StartServer, engin
     server = await start(grpc_engine=engine, auth_tokens=("secret",))
     async with raw(server.websocket_port) as one:
         await one.say(READY)
-        assert (await one.answer())[0] == 200
+        assert (await one.response())[0] == 200
         await one.say(web())
-        assert b"grpc-status: 16\r\n" in (await one.answer())[2]
+        assert b"grpc-status: 16\r\n" in (await one.response())[2]
         await one.say(web("Authorization: Bearer secret"))
-        assert b"grpc-status: 0\r\n" in (await one.answer())[2]
+        assert b"grpc-status: 0\r\n" in (await one.response())[2]
         await one.say(HANDSHAKE)
         assert (await one.head())[0] == 401
 
@@ -184,13 +184,13 @@ async def test_an_upgrade_to_http2_is_ignored(
         HANDSHAKE.replace(b"Upgrade: websocket\r\nConnection: Upgrade\r\n", b""),
     ],
 )
-async def test_no_answer_to_a_plain_request_has_what_a_proxy_must_not_pass_on(
+async def test_no_response_to_a_plain_request_has_what_a_proxy_must_not_pass_on(
     start: StartServer, engine: str, request_bytes: bytes
 ) -> None:
     server = await start(grpc_engine=engine)
     async with raw(server.websocket_port) as one:
         await one.say(request_bytes)
-        status, headers, body = await one.answer()
+        status, headers, body = await one.response()
         assert (status, "upgrade" in headers) == (400 if b"Sec-WebSocket-Key" in request_bytes else 404, False)
         assert (b"a proxy may have dropped it" in body) is (status == 400)
 
@@ -217,11 +217,11 @@ async def test_what_others_may_read_in_another_way_is_refused_and_ends_the_conne
     async with raw(server.websocket_port) as one:
         if before:
             await one.say(before)
-            assert (await one.answer())[0] == 200
+            assert (await one.response())[0] == 200
         # The rest may come too late for anybody to take it.
         with contextlib.suppress(ConnectionError):
             await one.say(bad, piece=piece)
-        status, headers, _ = await one.answer()
+        status, headers, _ = await one.response()
         assert (status, headers["connection"].lower()) == (400, "close")
         with contextlib.suppress(ConnectionError):
             assert await one.is_closed()
@@ -235,7 +235,7 @@ async def test_who_waits_to_be_told_to_go_on_is_told(start: StartServer, engine:
         assert await one.reader.readexactly(16) == b"HTTP/1.1 100 \r\n\r"
         assert await one.reader.readexactly(1) == b"\n"
         await one.say(body)
-        assert (await one.answer())[0] == 200
+        assert (await one.response())[0] == 200
 
 
 async def test_a_shutdown_ends_connections_that_are_kept(start: StartServer, engine: str) -> None:
@@ -243,14 +243,14 @@ async def test_a_shutdown_ends_connections_that_are_kept(start: StartServer, eng
     async with raw(server.websocket_port) as idle, raw(server.websocket_port) as busy:
         for one in (idle, busy):
             await one.say(READY)
-            assert (await one.answer())[0] == 200
+            assert (await one.response())[0] == 200
         head, _, body = web().partition(b"\r\n\r\n")
         await busy.say(head)
         await until(lambda: any(wire._wire._unread for wire in front_wires_of(server)))
         stopping = asyncio.create_task(server.stop(grace_seconds=TIME_LIMIT_SECONDS))
         assert await idle.is_closed()
         await busy.say(b"\r\n\r\n" + body)
-        status, headers, _ = await busy.answer()
+        status, headers, _ = await busy.response()
         assert (status, headers["connection"]) == (200, "close")
         assert await busy.is_closed()
         busy.writer.close()
@@ -264,7 +264,7 @@ async def test_who_asks_for_nothing_more_is_kept_where_there_is_room(start: Star
     async with raw(server.websocket_port) as client, raw(server.http_port or 0) as operator:
         for one in (client, operator):
             await one.say(READY)
-            assert (await one.answer())[0] == 200
+            assert (await one.response())[0] == 200
         (kept,), (few,) = server._carrier._connections, server._operators_carrier._connections
         # Of the operator's few connections the one whose deadline is next gives way: it must be the idlest.
         assert few.wire.due <= read_clock().monotonic + server.settings.handshake_timeout_seconds
@@ -307,16 +307,16 @@ class PoolingProxy:
         writer.close()
 
     async def _pass_on(self, client: Raw) -> bool:
-        """Passes one request on, and its answer back; returns whether there may be another one."""
+        """Passes one request on, and its response back; returns whether there may be another one."""
         head = await client.reader.readuntil(b"\r\n\r\n")
         size = int(read_head(head)[1].get("content-length", "0"))
         body = await client.reader.readexactly(size)
         server = self._pool.pop() if self._pool else await self._open()
         await server.say(head + body)
-        answer = await server.reader.readuntil(b"\r\n\r\n")
-        status, headers = read_head(answer)
+        response = await server.reader.readuntil(b"\r\n\r\n")
+        status, headers = read_head(response)
         body = await server.reader.readexactly(int(headers.get("content-length", "0")))
-        await client.say(answer + body)
+        await client.say(response + body)
         if status == 101:
             await asyncio.gather(self._tunnel(client, server), self._tunnel(server, client))
             return False
@@ -342,7 +342,7 @@ async def test_a_proxy_that_pools_connections_lets_every_client_do_all(start: St
     async with PoolingProxy(server.websocket_port) as proxy, raw(proxy.port) as prober:
         for _ in range(3):
             await prober.say(READY)
-            assert (await prober.answer())[0] == 200
+            assert (await prober.response())[0] == 200
         assert proxy.opened == 1
         # Another client's WebSocket gets the connection on which the probe was.
         async with await connect(f"ws://127.0.0.1:{proxy.port}") as alice:
@@ -350,9 +350,9 @@ async def test_a_proxy_that_pools_connections_lets_every_client_do_all(start: St
             assert proxy.opened == 1
             async with raw(proxy.port) as browser:
                 await browser.say(web())
-                assert b'"websocket":1' in (await browser.answer())[2]
+                assert b'"websocket":1' in (await browser.response())[2]
                 await prober.say(READY)
-                assert (await prober.answer())[0] == 200
+                assert (await prober.response())[0] == 200
             assert proxy.opened == 2
             async with await connect(f"ws://127.0.0.1:{proxy.port}") as bob:
                 assert (await bob.announce("bob")).other_peers == ("alice",)
@@ -365,7 +365,7 @@ async def test_two_clients_take_turns_on_one_socket(start: StartServer, engine: 
         # A client's probe; another one's call without a token; again the first; then the other one's WebSocket.
         for request, status in ((READY, 200), (web(), 200), (get("/favicon.ico"), 404), (READY, 200)):
             await shared.say(request)
-            assert (await shared.answer())[0] == status
+            assert (await shared.response())[0] == status
         await shared.say(HANDSHAKE)
         assert (await shared.head())[0] == 101
         await shared.announces(b"bob")
@@ -416,4 +416,4 @@ async def expect_offer(port: int, tls: ssl.SSLContext, expected: str | None) -> 
         assert one.writer.get_extra_info("ssl_object").selected_alpn_protocol() == expected
         if expected != "h2":
             await one.say(READY)
-            assert (await one.answer())[0] == 200
+            assert (await one.response())[0] == 200

@@ -60,9 +60,9 @@ class BytesCall:
         """Sends offers to a peer that does not read, until one is refused; returns the refusal."""
         while True:
             await self.send("f", offer=pb.OfferRequest(to_peer_id=peer_id, sdp=BIG_SDP))
-            answer = await self.receive()
-            if answer.HasField("error"):
-                return answer
+            response = await self.receive()
+            if response.HasField("error"):
+                return response
 
 
 class Channels:
@@ -95,10 +95,10 @@ class Channels:
     async def unary(
         self, method: str, message: bytes = b"", channel: grpc.aio.Channel | None = None, **options: Any
     ) -> bytes:
-        """The answer of a unary method."""
+        """The response of a unary method."""
         multi: Any = (channel or self.channel()).unary_unary(method, None, None)
-        answer: bytes = await multi(message, **options)
-        return answer
+        response: bytes = await multi(message, **options)
+        return response
 
     async def close_channels(self) -> None:
         for channel in self._channels:

@@ -1,6 +1,6 @@
 """Stand-ins for other nodes: who owns a peer id, and what becomes of a message to a peer that is elsewhere.
 
-A `Deferral`, of `sigbridge_compat`, is a whole one; these answer, and do nothing else.
+A `Deferral`, of `sigbridge_compat`, is a whole one; these response, and do nothing else.
 """
 
 from sigbridge import Event, Instant, SignalingError
@@ -31,7 +31,7 @@ class Elsewhere:
 
 
 class KnownAtOnce:
-    """A bus whose answer, always the same, is known before anybody waits for it."""
+    """A bus whose response, always the same, is known before anybody waits for it."""
 
     def __init__(self, outcome: SignalingError | None = None) -> None:
         self._outcome = outcome
@@ -39,6 +39,6 @@ class KnownAtOnce:
     def relay(
         self, room: str, to_peer_id: str, event: Event, from_protocol: ProtocolName, now: Instant
     ) -> Pending[None]:
-        answer: Pending[None] = Pending()
-        answer.resolve(self._outcome, now)
-        return answer
+        pending: Pending[None] = Pending()
+        pending.resolve(self._outcome, now)
+        return pending

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 TOGETHER = {
+    "the TypeScript client": ("tests/typescript/*",),
+    "the WebRTC stacks": ("tests/stacks/*",),
     "the compiled wheel": ("tests/wheel/test_compiled.py::*",),
     "the run of the benchmark": (
         "tests/bench/test_bench.py::test_a_run_says_with_what_*",
@@ -19,6 +21,14 @@ TOGETHER = {
         "tests/bench/test_bench.py::test_a_report_is_written_*",
         "tests/bench/test_bench.py::test_runs_are_compared",
     ),
+    # Each name in brackets is that of a proxy, in tests/shared/proxies.py.
+    "nginx": ("tests/deploy/test_proxies.py::*[[]nginx-*",),
+    "Envoy": ("tests/deploy/test_proxies.py::*[[]Envoy-*",),
+    "HAProxy": ("tests/deploy/test_proxies.py::*[[]HAProxy-*",),
+    "Caddy": ("tests/deploy/test_proxies.py::*[[]Caddy-*",),
+    "Apache": ("tests/deploy/test_proxies.py::*[[]Apache-*",),
+    "HAProxy in mode http": ("tests/deploy/test_proxies.py::*[[]HAProxy in mode http-*",),
+    "the page whose clients are driven": ("compat_tests/test_scenarios.py::*ts-chromium*",),
     "the scenarios, counted": (
         "compat_tests/test_scenarios.py::test_every_kind_occurs",
         "compat_tests/test_scenarios.py::test_a_meeting_leaves_nothing_behind",
@@ -33,7 +43,10 @@ FIRST = (
     "tests/foreign/test_autobahn.py::*",
     "tests/wheel/*",
     "tests/bench/*",
+    "tests/server/test_freeze.py::*",
+    "tests/server/test_server_resuming.py::*",
     "tests/deploy/test_prometheus.py::*",
+    "compat_tests/test_chaos.py::*",
 )
 """Patterns of the node ids of tests that take longest, or wait longest, in their order."""
 
@@ -59,7 +72,7 @@ def _group(node_id: str) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Distribute as this module says where nothing else is asked for; `--dist` asks for something else."""
+    """Distributes as this module says where nothing else is asked for; `--dist` asks for something else."""
     if config.getvalue("dist") != "load":
         return None
     # Not the plugin's own groups: it would know them by node ids that it changes, which pytest 9.2 does not let it.
@@ -70,7 +83,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return _group(nodeid)
 
         def remove_node(self, node: Any) -> str | None:
-            """Hand on what a worker that has ended leaves; returns the test that it ended in, if any.
+            """Hands on what a worker that has ended leaves; returns the test that it ended in, if any.
 
             The plugin's own would run that test again, to the end of the next worker, and hand on what has been done, after
             which a worker waits for ever.

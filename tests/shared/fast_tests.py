@@ -19,10 +19,13 @@ OUTSIDE = (
     # Whole folders, and files.
     "tests/auth/test_imports*",
     "tests/browser/*",
-    "tests/client/*",
+    "tests/client/test_[!r]*",  # all but the states of clients that reconnect
+    "tests/client/test_reaching*",
+    "tests/client/test_resuming.py*",
     "tests/command/test_[!s]*",  # all but the table of settings
     "tests/command/test_serving*",
     "tests/deploy/*",
+    "tests/examples/test_by_hand*",
     "tests/examples/test_embedding*",
     "tests/examples/test_host*",
     "tests/examples/test_mounting*",
@@ -41,27 +44,37 @@ OUTSIDE = (
     "tests/net/test_carrier*",
     "tests/net/test_first_bytes*",
     "tests/net/test_listening*",
+    "tests/net/test_proxy_connections*",
     "tests/server/test_beginning.py::test_a_server_says_it_once*",
     "tests/server/test_certificate_watch.py::test_a_certificate_that_is_read_again*",
+    "tests/server/test_client_script.py::test_[ai]*",
+    "tests/server/test_client_script.py::test_who*",
     "tests/server/test_freeze*",
     "tests/server/test_front*",
     "tests/server/test_places*",
     "tests/server/test_server*",
     "tests/server/test_shared_ports*",
+    "tests/stacks/*",
+    "tests/turn/*",
+    "tests/typescript/*",
+    "tests/webrtc/test_real*",
     "tests/websocket/test_client*",
     "tests/wheel/*",
+    "compat_tests/test_chaos*",
     "compat_tests/test_webrtc*",
     # Some tests of others.
     "compat_tests/test_random_scripts.py::test_scripts_on_[!a]*",  # all but those on a bare hub
     "compat_tests/test_random_scripts.py::test_scripts_on_all*",
     "compat_tests/test_scenarios.py::*-server-*",
     "compat_tests/test_scenarios.py::*-deferred_server-*",
+    "compat_tests/test_scenarios.py::*-brief_server-*",
     "compat_tests/test_scenarios.py::test_every_kind_occurs",
     "compat_tests/test_scenarios.py::test_a_meeting_leaves_nothing_behind",
     "compat_tests/test_scenarios.py::test_every_way_into_a_server_is_paired",
     "tests/fuzz/*::test_it_finds_nothing*",
     "tests/grpc/test_generated.py::test_the_checked_in_code_is_current",
     "tests/grpc/test_generated.py::test_the_stub_is_importable_where_it_lies",
+    "tests/test_prose.py::test_a_checkout_*",
     "tests/server/test_memory.py::test_a_server_over_its_limit_is_degraded_from_the_start",
     "tests/server/test_metrics.py::test_a_server_that_is_short_of_memory_is_ready_all_the_same",
     "tests/server/test_metrics.py::test_health_and_readiness*",
@@ -73,8 +86,12 @@ OUTSIDE = (
     "tests/test_suite.py::test_[!w]*",
     "tests/test_project.py::test_the_example_of_the_document_*",
     "tests/test_project.py::test_the_examples_call_each_other_over_both_protocols",
+    "tests/test_project.py::test_an_example_that_reaches_nobody_says_so",
+    "tests/test_project.py::test_the_backend_of_the_readme_ends_by_ctrl_c_*",
     "tests/test_project.py::test_the_jsonrpc_session_of_a_page_*",
-    "tests/test_project.py::test_the_settings_page_is_current",
+    "tests/test_project.py::test_the_whole_description_*",
+    "tests/test_project.py::test_the_session_of_the_page_on_resuming_*",
+    "tests/test_project.py::test_what_is_made_is_current*",
 )
 """Patterns of the node ids of tests that do start processes or open sockets."""
 
@@ -89,7 +106,7 @@ def _is_outside(node_id: str) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out whole files where only fast tests are asked for: reading them takes seconds in every worker."""
+    """Leaves out whole files where only fast tests are asked for: reading them takes seconds in every worker."""
     if not config.getoption("markexpr").startswith("fast") or not collection_path.is_file():
         return None
     return _is_outside(f"{collection_path.relative_to(config.rootpath)}::test") or None
@@ -113,7 +130,7 @@ class Watch:
 
     @contextlib.contextmanager
     def over(self, item: pytest.Item) -> Iterator[None]:
-        """Fail a fast test that opens a socket or starts a process, whether or not it notices."""
+        """Fails a fast test that opens a socket or starts a process, whether or not it notices."""
         if item.get_closest_marker("fast") is None:
             yield
             return

@@ -22,6 +22,7 @@ from sigbridge_grpc.health import HealthBoard
 from sigbridge_grpc.methods import signaling_methods
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.wire import GrpcWire, grpc_wires
+from sigbridge_http2.streams import DISMISSAL_SECONDS
 from sigbridge_net.pages import Site
 
 SIGNAL = f"/{SERVICE_NAME}/Signal"
@@ -53,7 +54,7 @@ def make_server(
     return WiredServer(Hub(Settings(**options), clock.now, directory=directory), clock, auth_tokens, site)
 
 
-class Answer:
+class CallOutcome:
     """All that has come back on one stream."""
 
     def __init__(self) -> None:
@@ -100,7 +101,7 @@ class GrpcLine(Line):
             ngh2.Configuration(auto_window_update=window is None, max_send_header_block_length=1 << 20),
         )
         self.http2.initiate_connection({} if window is None else {ngh2.Setting.INITIAL_WINDOW_SIZE: window})
-        self.answers: dict[int, Answer] = {}
+        self.outcomes: dict[int, CallOutcome] = {}
         self.pings_answered = 0
         self.pinged = 0
         self.pump()
@@ -122,22 +123,22 @@ class GrpcLine(Line):
     def _on_event(self, event: object) -> None:
         match event:
             case ngh2.ResponseReceived():
-                answer = self.answers[event.stream_id]
-                answer.headers = {name.decode(): value.decode() for name, value in event.headers}
-                answer.ended = event.end_stream
-                answer.order.append("headers")
+                outcome = self.outcomes[event.stream_id]
+                outcome.headers = {name.decode(): value.decode() for name, value in event.headers}
+                outcome.ended = event.end_stream
+                outcome.order.append("headers")
             case ngh2.DataReceived():
-                answer = self.answers[event.stream_id]
-                answer.body += event.data
-                answer.order.append("data")
+                outcome = self.outcomes[event.stream_id]
+                outcome.body += event.data
+                outcome.order.append("data")
             case ngh2.TrailersReceived():
-                answer = self.answers[event.stream_id]
-                answer.trailers = {name.decode(): value.decode() for name, value in event.headers}
-                answer.ended = True
-                answer.order.append("trailers")
+                outcome = self.outcomes[event.stream_id]
+                outcome.trailers = {name.decode(): value.decode() for name, value in event.headers}
+                outcome.ended = True
+                outcome.order.append("trailers")
             case ngh2.StreamReset():
-                self.answers[event.stream_id].reset = event.error_code
-                self.answers[event.stream_id].order.append("reset")
+                self.outcomes[event.stream_id].reset = event.error_code
+                self.outcomes[event.stream_id].order.append("reset")
             case ngh2.PingAcknowledged():
                 self.pings_answered += 1
             case ngh2.PingReceived():
@@ -169,17 +170,19 @@ class GrpcLine(Line):
             fields[{"method": b":method", "content_type": b"content-type"}.get(name, name.encode())] = value
         given = [(name, value) for name, value in fields.items() if value is not None]
         stream_id = self.http2.send_request([*given, *headers], end_stream=end)
-        self.answers[stream_id] = Answer()
+        self.outcomes[stream_id] = CallOutcome()
         return stream_id
 
-    def call(self, path: str, *messages: bytes, headers: Iterable[tuple[bytes, bytes]] = (), **replaced: Any) -> Answer:
+    def call(
+        self, path: str, *messages: bytes, headers: Iterable[tuple[bytes, bytes]] = (), **replaced: Any
+    ) -> CallOutcome:
         """A call that sends these messages and closes its half."""
         stream_id = self.open(path, *headers, **replaced)
         for message in messages:
             self.http2.send_data(stream_id, framed(message))
         self.http2.end_stream(stream_id)
         self.pump()
-        return self.answers[stream_id]
+        return self.outcomes[stream_id]
 
     def session(self, peer_id: str = "") -> "SignalCall":
         call = SignalCall(self)
@@ -192,19 +195,25 @@ class GrpcLine(Line):
         self.server.hub.expire(self.clock.now)
         super().expire()
 
+    def outlast_dismissals(self) -> None:
+        """Ends its side of no stream for so long that those whose responses are whole are reset."""
+        self.clock.advance(DISMISSAL_SECONDS)
+        self.expire()
+        self.pump()
+
 
 class SignalCall:
     """A session of the line."""
 
-    def __init__(self, line: GrpcLine) -> None:
+    def __init__(self, line: GrpcLine, *headers: tuple[bytes, bytes]) -> None:
         self.line = line
-        self.stream_id = line.open(SIGNAL)
+        self.stream_id = line.open(SIGNAL, *headers)
         line.pump()
-        self.answer = line.answers[self.stream_id]
+        self.outcome = line.outcomes[self.stream_id]
 
     def send(self, request_id: str = "", **request: Any) -> list[pb.SignalingResponse]:
         self.send_bytes(framed(pb.SignalingRequest(request_id=request_id, **request).SerializeToString()))
-        return self.answer.responses
+        return self.outcome.responses
 
     def send_bytes(self, data: bytes) -> None:
         self.line.http2.send_data(self.stream_id, data)
@@ -229,5 +238,5 @@ def nothing_is_left(line: GrpcLine) -> None:
     wire = line.wire
     assert (wire._calls, wire.first_touched, wire._turn.resting) == ({}, None, {})
     long = wire._long
-    assert (long.calls, long._withheld, long._let_in) == ({}, {}, 0)
+    assert (long.calls, long._withheld, long._credited_early_bytes) == ({}, {}, 0)
     assert wire._door.unfinished.kept == 0

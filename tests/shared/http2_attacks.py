@@ -73,7 +73,7 @@ def victim() -> RawClient:
 
 
 def play(attack: Attack, most: int) -> tuple[RawClient, int]:
-    """Attack until the connection is over, or until so many bytes are sent; returns how many were."""
+    """Attacks until the connection is over, or until so many bytes are sent; returns how many were."""
     client, sent = victim(), 0
     for chunk in attack.chunks():
         client.receive(chunk)

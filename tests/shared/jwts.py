@@ -20,9 +20,9 @@ from sigbridge_auth.verdicts import BadToken
 
 SECRET = b"a secret of 64 bytes, which is as long as HS512 would have it be"
 MARK = "alice"
-"""What stands in every token, and in no reason for a refusal."""
+"""Word that stands in every token, and in no reason for a refusal."""
 CLAIMS = {"sub": MARK, "exp": NOW.unix + 60}
-"""What a token must say at least."""
+"""Claims that a token must have at least."""
 
 _ALGORITHMS: Any = get_default_algorithms()
 
@@ -123,7 +123,7 @@ def jwt_settings(files: dict[str, str], **others: Any) -> Settings:
 
 
 def reason(source: Any, token: str, kind: type[BadToken] = BadToken) -> str:
-    """Why a token is refused, which is for the log; asserts that nothing of the token can be found out from it."""
+    """Reason why a token is refused, for the log; asserts that nothing of the token can be found out from it."""
     with pytest.raises(BadToken) as caught:
         source.verify(token, NOW)
     error = caught.value

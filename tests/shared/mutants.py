@@ -7,243 +7,41 @@ scenario fail with AssertionError.
 
 import copy
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeAlias, get_args
+from contextlib import contextmanager
+from typing import Any
 from unittest.mock import patch
 
 import msgspec
 
+import message_mutants  # noqa: F401 — adds its own
+from mutations import MUTANTS, Mutation, around, mutant
 from sigbridge import (
-    Announced,
-    Authenticated,
+    Claimed,
     Code,
     Disconnect,
-    Disconnected,
-    Event,
-    Health,
-    Hub,
     IceCandidate,
-    IceCandidateReceived,
-    OfferRelayed,
-    PeerJoined,
-    PeerList,
-    Relayed,
     SignalingError,
     checks,
     errors,
     standing,
 )
 from sigbridge.auth import ANNOUNCE, ANYBODY, LIST, RELAY, Identity
+from sigbridge.awaited_answers import AwaitedAnswers
 from sigbridge.delivery import Delivery
 from sigbridge.instant import NEVER
 from sigbridge.offers import Offers
-from sigbridge.outbox import NOTICE, Outbox
+from sigbridge.parts import Parts
+from sigbridge.questions import Questions
 from sigbridge.rooms import Rooms
-from sigbridge.rules import announce, relay
+from sigbridge.rules import announce, control, relay
 from sigbridge.rules import list as listing
 from sigbridge.rules.announce import AnnounceRule
+from sigbridge.rules.control import ControlRule
 from sigbridge.rules.leave import LeaveRule
 from sigbridge.rules.list import ListRule
 from sigbridge.rules.relay import RelayRules
 from sigbridge.standing import Standing
-from sigbridge_compat.hub_client import HubEncoding
-
-Mutation: TypeAlias = Callable[[], AbstractContextManager[Any]]
-
-MUTANTS: dict[str, Mutation] = {}
-"""All mutants, by name: each is on for as long as its context is."""
-
-
-def _mutant(name: str, mutation: Mutation) -> None:
-    if name in MUTANTS:
-        raise ValueError(f"two mutants are called {name}")
-    MUTANTS[name] = mutation
-
-
-def _around(owner: Any, name: str, make: Any) -> Mutation:
-    """Replace a function by what `make` makes of it."""
-    return lambda: patch.object(owner, name, make(getattr(owner, name)))
-
-
-def _is(frame: bytes, kind: type) -> bool:
-    return frame.startswith(f"event 0 {kind.__name__} ".encode())
-
-
-# Events on their way: dropped, doubled, out of order.
-
-
-def _events_on_their_way() -> None:
-    def dropped(kind: type) -> Callable[[Any], Callable[..., Any]]:
-        return lambda put: lambda self, frame, *how: _is(frame, kind) or put(self, frame, *how)
-
-    def doubled(kind: type) -> Callable[[Any], Callable[..., Any]]:
-        def make(put: Any) -> Callable[..., Any]:
-            def put_twice(self: Outbox, frame: bytes, *how: Any) -> Any:
-                if _is(frame, kind):
-                    put(self, frame, *how)
-                return put(self, frame, *how)
-
-            return put_twice
-
-        return make
-
-    for kind in get_args(Event):
-        _mutant(f"{kind.__name__} is dropped", _around(Outbox, "put_event", dropped(kind)))
-        _mutant(f"{kind.__name__} comes twice", _around(Outbox, "put_event", doubled(kind)))
-    _mutant("a newcomer hears no roster", _around(Outbox, "follow_up", dropped(PeerJoined)))
-    _mutant("a newcomer hears the roster twice", _around(Outbox, "follow_up", doubled(PeerJoined)))
-
-    def swapping(put: Any) -> Callable[..., Any]:
-        def put_swapped(self: Outbox, frame: bytes, *how: Any) -> Any:
-            fitted = put(self, frame, *how)
-            if len(self._frames) > 1 and self._frames[-2].startswith(b"event"):
-                self._frames[-1], self._frames[-2] = self._frames[-2], self._frames[-1]
-            return fitted
-
-        return put_swapped
-
-    _mutant("two events change places", _around(Outbox, "put_event", swapping))
-
-    def at_once(self: Outbox, frame: bytes) -> None:
-        self.put_event(frame, 0.0, NOTICE)
-
-    _mutant("the roster comes before the reply", lambda: patch.object(Outbox, "follow_up", at_once))
-
-    def reversing(release: Any) -> Callable[..., Any]:
-        def release_reversed(self: Outbox, now: float) -> None:
-            if self._held:
-                self._held.reverse()
-            release(self, now)
-
-        return release_reversed
-
-    _mutant("the roster is reversed", _around(Outbox, "_release", reversing))
-
-
-# Fields: of events, replies and refusals.
-
-
-def _altered(value: Any) -> Any:
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int):
-        return value + 1
-    if isinstance(value, str):
-        return value + "!"
-    if isinstance(value, dict):
-        return {**value, "more": 1}
-    if isinstance(value, tuple):
-        return value[::-1] if len(value) > 1 else value
-    return "!"
-
-
-def _replaced(message: Any, field: str, change: Any) -> Any:
-    return msgspec.structs.replace(message, **{field: change(getattr(message, field))})
-
-
-def _in_events(kind: type, field: str, change: Any) -> Mutation:
-    def make(encode: Any) -> Callable[..., Any]:
-        def encode_changed(self: HubEncoding, event: Any) -> Any:
-            if type(event) is kind:
-                event = _replaced(event, field, change)
-            return encode(self, event)
-
-        return encode_changed
-
-    return _around(HubEncoding, "encode_event", make)
-
-
-def _in_outcomes(change: Any) -> Mutation:
-    def make(encode: Any) -> Callable[..., Any]:
-        return lambda self, outcome, request_id: encode(self, change(outcome), request_id)
-
-    return _around(HubEncoding, "encode_response", make)
-
-
-def _in_replies(kind: type, field: str, change: Any) -> Mutation:
-    return _in_outcomes(lambda outcome: _replaced(outcome, field, change) if type(outcome) is kind else outcome)
-
-
-def _fields() -> None:
-    for kind in get_args(Event):
-        for field in kind.__struct_fields__:
-            if field == "capabilities":
-                for one in ("audio", "video", "data", "extensions"):
-                    _mutant(
-                        f"{kind.__name__}.capabilities.{one} is altered",
-                        _in_events(
-                            kind,
-                            field,
-                            lambda value, one=one: msgspec.structs.replace(
-                                value, **{one: _altered(getattr(value, one))}
-                            ),
-                        ),
-                    )
-            else:
-                _mutant(f"{kind.__name__}.{field} is altered", _in_events(kind, field, _altered))
-        if "sdp" in kind.__struct_fields__:
-            for name, change in {
-                "trimmed": str.strip,
-                "with other line ends": lambda sdp: sdp.replace("\r\n", "\n"),
-                "without NUL": lambda sdp: sdp.replace("\x00", ""),
-                "normalised": lambda sdp: unicodedata.normalize("NFC", sdp),
-                "split at U+2028": lambda sdp: "\n".join(sdp.split("\u2028")),
-                "cut": lambda sdp: sdp[:65536],
-            }.items():
-                _mutant(f"{kind.__name__}.sdp arrives {name}", _in_events(kind, "sdp", change))
-    for field, empty in (("sdp_mid", ""), ("sdp_mline_index", 0), ("username_fragment", "")):
-        _mutant(
-            f"an absent {field} becomes {empty!r}",
-            _in_events(IceCandidateReceived, field, lambda value, empty=empty: empty if value is None else value),
-        )
-        _mutant(
-            f"{field} of {empty!r} becomes absent", _in_events(IceCandidateReceived, field, lambda value: value or None)
-        )
-    _mutant("Authenticated.subject is altered", _in_replies(Authenticated, "subject", _altered))
-    _mutant("a token is said to have no end", _in_replies(Authenticated, "expires_at", lambda _: None))
-    _mutant("every token is said to have an end", _in_replies(Authenticated, "expires_at", lambda end: end or 1))
-    for kind in (Announced, OfferRelayed, Relayed, Disconnected, PeerList, Health):
-        for field in kind.__struct_fields__:
-            # What is measured cannot be told from what is altered a little.
-            if field not in ("uptime_seconds", "connected_peers", "metrics"):
-                _mutant(f"{kind.__name__}.{field} is altered", _in_replies(kind, field, _altered))
-    _mutant("health has no metrics", _in_replies(Health, "metrics", lambda metrics: {}))
-    for field, value in {"state": "busy", "metadata": {}, "connected_at": 0, "peer_id": "x"}.items():
-        _mutant(
-            f"a list shows another {field}",
-            _in_replies(
-                PeerList,
-                "peers",
-                lambda peers, field=field, value=value: tuple(
-                    msgspec.structs.replace(peer, **{field: value}) for peer in peers
-                ),
-            ),
-        )
-    for code in (
-        Code.INVALID_ARGUMENT,
-        Code.NOT_FOUND,
-        Code.ALREADY_EXISTS,
-        Code.PERMISSION_DENIED,
-        Code.RESOURCE_EXHAUSTED,
-        Code.FAILED_PRECONDITION,
-        Code.UNAUTHENTICATED,
-    ):
-        for what, refusal in {
-            "code": lambda error: SignalingError(Code.ABORTED, error.message, **error.extra),
-            "text": lambda error: SignalingError(error.code, error.message + "!", **error.extra),
-            "data": lambda error: SignalingError(error.code, error.message, **{**error.extra, "more": 1}),
-        }.items():
-            _mutant(
-                f"{code.name} has another {what}",
-                _in_outcomes(
-                    lambda outcome, code=code, refusal=refusal: (
-                        refusal(outcome) if isinstance(outcome, SignalingError) and outcome.code is code else outcome
-                    )
-                ),
-            )
-
 
 # Rules: forgotten, or applied to the wrong ones.
 
@@ -282,8 +80,8 @@ def _rules_of_announcing() -> None:
         return announce_and_take
 
     # The rules are looked up when a hub is made, so that a patched one is in every hub made afterwards.
-    _mutant("a refused announce takes the peer over", _around(AnnounceRule, "announce", taking_over))
-    _mutant("an id may be taken twice", lambda: patch.object(AnnounceRule, "_check_free", lambda self, request: None))
+    mutant("a refused announce takes the peer over", around(AnnounceRule, "announce", taking_over))
+    mutant("an id may be taken twice", lambda: patch.object(AnnounceRule, "_check_free", lambda self, request: None))
 
     def forgetting(announce: Any) -> Callable[..., Any]:
         def announce_again(self: AnnounceRule, session: Any, request: Any, now: Any) -> Any:
@@ -292,7 +90,7 @@ def _rules_of_announcing() -> None:
 
         return announce_again
 
-    _mutant("a session may announce twice", _around(AnnounceRule, "announce", forgetting))
+    mutant("a session may announce twice", around(AnnounceRule, "announce", forgetting))
 
 
 def _rules_of_leaving() -> None:
@@ -305,7 +103,7 @@ def _rules_of_leaving() -> None:
 
         return disconnect_and_stay
 
-    _mutant("who leaves stays announced", _around(LeaveRule, "disconnect", staying))
+    mutant("who leaves stays announced", around(LeaveRule, "disconnect", staying))
 
     def evicting(disconnect: Any) -> Callable[..., Any]:
         def disconnect_and_evict(self: LeaveRule, session: Any, request: Disconnect, now: Any) -> Any:
@@ -317,8 +115,8 @@ def _rules_of_leaving() -> None:
 
         return disconnect_and_evict
 
-    _mutant("a hang-up removes its target", _around(LeaveRule, "disconnect", evicting))
-    _mutant("nobody is removed", lambda: patch.object(LeaveRule, "remove", lambda self, peer, now: None))
+    mutant("a hang-up removes its target", around(LeaveRule, "disconnect", evicting))
+    mutant("nobody is removed", lambda: patch.object(LeaveRule, "remove", lambda self, peer, now: None))
 
 
 def _rules_of_rooms() -> None:
@@ -332,7 +130,7 @@ def _rules_of_rooms() -> None:
 
         return send_anywhere
 
-    _mutant("rooms do not part those who signal", _with_all_rooms(_around(RelayRules, "send", everywhere)))
+    mutant("rooms do not part those who signal", _with_all_rooms(around(RelayRules, "send", everywhere)))
 
     def telling_all(tell: Any) -> Callable[..., Any]:
         def tell_everybody(self: Delivery, peers: Any, *event: Any) -> None:
@@ -340,18 +138,18 @@ def _rules_of_rooms() -> None:
 
         return tell_everybody
 
-    _mutant("roster events go to all rooms", _with_all_rooms(_around(Delivery, "tell", telling_all)))
-    _mutant("every announce is for the default room", _around(AnnounceRule, "announce", _in_default_room))
+    mutant("roster events go to all rooms", _with_all_rooms(around(Delivery, "tell", telling_all)))
+    mutant("every announce is for the default room", around(AnnounceRule, "announce", _in_default_room))
 
     def any_room(page: Any) -> Callable[..., Any]:
         return lambda self, request, identity, own_room=None: page(
             self, request, identity, own_room if request.room is None else request.room
         )
 
-    _mutant("a peer may list other rooms", _around(ListRule, "_page", any_room))
-    _mutant("page sizes do not count", _around(ListRule, "_page", _without_page_size))
-    _mutant("pages overlap", _around(listing, "position", lambda position: lambda token: max(0, position(token) - 1)))
-    _mutant("any page token is good", _around(listing, "position", _forgiving))
+    mutant("a peer may list other rooms", around(ListRule, "_page", any_room))
+    mutant("page sizes do not count", around(ListRule, "_page", _without_page_size))
+    mutant("pages overlap", around(listing, "token_incarnation", lambda read: lambda token: max(0, read(token) - 1)))
+    mutant("any page token is good", around(listing, "token_incarnation", _forgiving))
 
 
 def _rules_of_candidates() -> None:
@@ -359,7 +157,7 @@ def _rules_of_candidates() -> None:
         def make(ice_candidate: Any) -> Callable[..., Any]:
             def relay_with_index(self: RelayRules, session: Any, request: IceCandidate, now: Any) -> Any:
                 def send(session: Any, relay: Any, now: Any) -> Any:
-                    relay.event = _replaced(relay.event, "sdp_mline_index", lambda _: index(request))
+                    relay.event = msgspec.structs.replace(relay.event, sdp_mline_index=index(request))
                     return RelayRules.send(self, session, relay, now)
 
                 with patch.object(self, "send", send):
@@ -367,7 +165,7 @@ def _rules_of_candidates() -> None:
 
             return relay_with_index
 
-        return _around(RelayRules, "ice_candidate", make)
+        return around(RelayRules, "ice_candidate", make)
 
     def also_the_last(request: IceCandidate) -> int | None:
         return 0 if request.sdp_mid is None and request.sdp_mline_index is None else request.sdp_mline_index
@@ -375,9 +173,9 @@ def _rules_of_candidates() -> None:
     def also_with_a_mid(request: IceCandidate) -> int | None:
         return 0 if request.candidate and request.sdp_mline_index is None else request.sdp_mline_index
 
-    _mutant("a candidate may name no media section", with_index(lambda request: request.sdp_mline_index))
-    _mutant("the end of candidates is given a media section", with_index(also_the_last))
-    _mutant("a candidate with a mid is given an index", with_index(also_with_a_mid))
+    mutant("a candidate may name no media section", with_index(lambda request: request.sdp_mline_index))
+    mutant("the end of candidates is given a media section", with_index(also_the_last))
+    mutant("a candidate with a mid is given an index", with_index(also_with_a_mid))
 
 
 def _rules_of_targets() -> None:
@@ -391,8 +189,8 @@ def _rules_of_targets() -> None:
 
         return make
 
-    _mutant("a hang-up on nobody is refused", _around(RelayRules, "send", with_absent(is_fine=False)))
-    _mutant("an unknown target is no error", _around(RelayRules, "send", with_absent(is_fine=True)))
+    mutant("a hang-up on nobody is refused", around(RelayRules, "send", with_absent(is_fine=False)))
+    mutant("an unknown target is no error", around(RelayRules, "send", with_absent(is_fine=True)))
 
     def hasty(offer: Any) -> Callable[..., Any]:
         def announced_first(self: Any, session: Any, request: Any, now: Any) -> Any:
@@ -402,13 +200,13 @@ def _rules_of_targets() -> None:
 
         return announced_first
 
-    _mutant("announced or not comes before the fields", _around(RelayRules, "offer", hasty))
-    _mutant("health needs an announce", _around(Hub, "_health_check", hasty))
-    _mutant("a list needs an announce", _around(ListRule, "list_peers", hasty))
-    _mutant("one may signal oneself", _signalling_oneself)
-    _mutant("offer ids repeat", lambda: patch.object(Offers, "next_id", lambda self, a, b, now: f"{a}_{b}_{10**13}"))
-    _mutant("no answer is stale", lambda: patch.object(Offers, "is_stale", lambda self, key, offer_id, now: False))
-    _mutant("an answer that says an offer is stale", lambda: patch.object(Offers, "is_stale", lambda *_: True))
+    mutant("announced or not comes before the fields", around(RelayRules, "offer", hasty))
+    mutant("health needs an announce", around(Questions, "health_check", hasty))
+    mutant("a list needs an announce", around(ListRule, "list_peers", hasty))
+    mutant("one may signal oneself", _signalling_oneself)
+    mutant("offer ids repeat", lambda: patch.object(Offers, "next_id", lambda self, a, b, now: f"{a}_{b}_{10**13}"))
+    mutant("no answer is stale", lambda: patch.object(Offers, "is_stale", lambda self, key, offer_id, now: False))
+    mutant("an answer that says an offer is stale", lambda: patch.object(Offers, "is_stale", lambda *_: True))
 
     def forgetful(is_stale: Any) -> Callable[..., bool]:
         return lambda self, key, offer_id, now: key in self and is_stale(self, key, offer_id, now)
@@ -419,9 +217,9 @@ def _rules_of_targets() -> None:
     def of_both(is_stale: Any) -> Callable[..., bool]:
         return lambda self, key, *which: is_stale(self, key, *which) or is_stale(self, (key[0], key[2], key[1]), *which)
 
-    _mutant("what is over is forgotten", _around(Offers, "is_stale", forgetful))
-    _mutant("a newer offer replaces none", _around(Offers, "is_stale", only_over))
-    _mutant("an offer the other way makes answers stale", _around(Offers, "is_stale", of_both))
+    mutant("what is over is forgotten", around(Offers, "is_stale", forgetful))
+    mutant("a newer offer replaces none", around(Offers, "is_stale", only_over))
+    mutant("an offer the other way makes answers stale", around(Offers, "is_stale", of_both))
 
     def whatever_it_says(end: Any) -> Callable[..., None]:
         return lambda self, key, offer_id, now: end(self, key, "", now)
@@ -429,8 +227,8 @@ def _rules_of_targets() -> None:
     def only_what_it_says(end: Any) -> Callable[..., None]:
         return lambda self, key, offer_id, now: end(self, key, offer_id or "none", now)
 
-    _mutant("a hang-up ends all, whatever it says", _around(Offers, "end", whatever_it_says))
-    _mutant("a hang-up that says nothing ends nothing", _around(Offers, "end", only_what_it_says))
+    mutant("a hang-up ends all, whatever it says", around(Offers, "end", whatever_it_says))
+    mutant("a hang-up that says nothing ends nothing", around(Offers, "end", only_what_it_says))
 
     def provisional(answer: Any) -> Callable[..., Any]:
         def answer_and_end(self: RelayRules, session: Any, request: Any, now: Any) -> Any:
@@ -441,15 +239,15 @@ def _rules_of_targets() -> None:
 
         return answer_and_end
 
-    _mutant("a pranswer ends its offer", _around(RelayRules, "answer", provisional))
-    _mutant("offers are never pending", lambda: patch.object(Offers, "add", lambda self, key, offer_id, now: None))
+    mutant("a pranswer ends its offer", around(RelayRules, "answer", provisional))
+    mutant("offers are never pending", lambda: patch.object(Offers, "add", lambda self, key, offer_id, now: None))
 
 
 def _rules_of_identities() -> None:
     for right in (ANNOUNCE, LIST, RELAY):
-        _mutant(f"everybody has the right {right}", lambda right=right: _with_right(right))  # type: ignore[misc]
-    _mutant("any peer id may be announced", lambda: patch.object(Identity, "_may_have", lambda *_: True))
-    _mutant("any room may be entered", lambda: patch.object(Identity, "check_room", lambda self, room: None))
+        mutant(f"everybody has the right {right}", lambda right=right: _with_right(right))  # type: ignore[misc]
+    mutant("any peer id may be announced", lambda: patch.object(Identity, "_may_have", lambda *_: True))
+    mutant("any room may be entered", lambda: patch.object(Identity, "check_room", lambda self, room: None))
 
     def to_nobody(give: Any) -> Callable[..., Any]:
         return lambda self, session, identity, now: give(self, session, ANYBODY, now)
@@ -463,13 +261,43 @@ def _rules_of_identities() -> None:
 
         return give_the_first
 
-    _mutant("a new token makes one nobody", _around(Standing, "give", to_nobody))
-    _mutant("a new token ends nothing", _around(Standing, "give", and_stays))
-    _mutant("a new token changes nothing", _around(Standing, "give", first))
-    _mutant("no token is too long", lambda: patch.object(checks, "MAX_TOKEN_BYTES", 2**20))
-    _mutant("tokens never end", lambda: patch.object(standing, "end_of", lambda identity, now: NEVER))
-    _mutant("one may become somebody else", lambda: patch.object(Identity, "name", "one"))
-    _mutant("an earlier end does not count", _around(standing, "end_of", lambda end: lambda *of: end(*of) + 1e6))
+    mutant("a new token makes one nobody", around(Standing, "give", to_nobody))
+    mutant("a new token ends nothing", around(Standing, "give", and_stays))
+    mutant("a new token changes nothing", around(Standing, "give", first))
+    mutant("no token is too long", lambda: patch.object(checks, "MAX_TOKEN_BYTES", 2**20))
+    mutant("tokens never end", lambda: patch.object(standing, "end_of", lambda identity, now: NEVER))
+    mutant("one may become somebody else", lambda: patch.object(Identity, "name", "one"))
+    mutant("an earlier end does not count", around(standing, "end_of", lambda end: lambda *of: end(*of) + 1e6))
+
+
+def _rules_of_answers_in_results() -> None:
+    def by_event(answer: Any) -> Callable[..., bool]:
+        return lambda self, event, key, tally, now: False
+
+    def provisional(answer: Any) -> Callable[..., bool]:
+        return lambda self, event, *more: answer(self, msgspec.structs.replace(event, type="answer"), *more)
+
+    mutant("an answer is told as an event, and the offer waits on", around(AwaitedAnswers, "answer", by_event))
+    mutant("a pranswer is the reply", around(AwaitedAnswers, "answer", provisional))
+    for verb in ("withdraw", "hang_up", "end_all_of"):
+        mutant(f"what waits survives `{verb}`", lambda verb=verb: patch.object(AwaitedAnswers, verb, _does_nothing))  # type: ignore[misc]
+    for verb in ("withdraw", "hang_up"):
+        mutant(
+            f"`{verb}` ends what waits whatever the offer",
+            around(AwaitedAnswers, verb, lambda end: lambda self, key, offer_id, now: end(self, key, "", now)),
+        )
+    mutant("nobody answers in results", lambda: patch.object(AwaitedAnswers, "begin", _does_nothing))
+
+    def unsigned(self: Parts, session: Any, request: Claimed, now: Any) -> Any:
+        return self.rules[type(request.request)](session, request.request, now)
+
+    mutant("anybody may send in another's name", lambda: patch.object(Parts, "_apply_claimed", unsigned))
+    mutant("control reaches those who do not take it", lambda: patch.object(ControlRule, "check_takes", _does_nothing))
+    mutant("control needs no call", lambda: patch.object(control, "_has_called", lambda caller, answerer_id: True))
+
+
+def _does_nothing(*_: Any) -> None:
+    """In place of a method that does something."""
 
 
 @contextmanager
@@ -488,25 +316,25 @@ def _with_right(right: str) -> Iterator[None]:
 
 def _limits() -> None:
     for more in (-1, 1):
-        _mutant(
+        mutant(
             f"texts may be {more:+d} byte",
-            _around(
+            around(
                 relay,
                 "check_size",
                 lambda check, more=more: lambda field, text, limit, most: check(field, text, limit, most + more),
             ),
         )
-        _mutant(
+        mutant(
             f"announced objects may be {more:+d} byte",
-            _around(
+            around(
                 announce,
                 "check_json",
                 lambda check, more=more: lambda field, value, limit, most: check(field, value, limit, most + more),
             ),
         )
-        _mutant(f"ids may be {more:+d} byte", lambda more=more: patch.object(checks, "MAX_ID_BYTES", 256 + more))  # type: ignore[misc]
-    _mutant("sizes are counted in characters", lambda: patch.object(relay, "check_size", _in_characters))
-    _mutant(
+        mutant(f"ids may be {more:+d} byte", lambda more=more: patch.object(checks, "MAX_ID_BYTES", 256 + more))  # type: ignore[misc]
+    mutant("sizes are counted in characters", lambda: patch.object(relay, "check_size", _in_characters))
+    mutant(
         "only ASCII's control characters count",
         lambda: patch.object(checks, "_CONTROL_CHARACTERS", re.compile("[\x00-\x1f\x7f]")),
     )
@@ -520,10 +348,10 @@ def _without_page_size(page: Any) -> Callable[..., Any]:
     return lambda self, request, *whose: page(self, msgspec.structs.replace(request, page_size=0), *whose)
 
 
-def _forgiving(position: Any) -> Callable[..., Any]:
+def _forgiving(read: Any) -> Callable[..., Any]:
     def forgive(token: str) -> Any:
         try:
-            return position(token)
+            return read(token)
         except SignalingError:
             return 0
 
@@ -539,7 +367,7 @@ def _signalling_oneself() -> Iterator[None]:
 
     # Pending offers to oneself would end the run by an error of another kind.
     never_pending = patch.object(Offers, "add", lambda self, key, offer_id, now: None)
-    with patch.object(RelayRules, "_sender", any_sender), never_pending:
+    with patch.object(RelayRules, "sender_of", any_sender), never_pending:
         yield
 
 
@@ -550,17 +378,16 @@ def _in_characters(field: str, text: str, limit: str, most: int) -> None:
 
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
-    """Put a mutant in for as long as the block runs; hubs must be made within it."""
+    """Puts a mutant in for as long as the block runs; hubs must be made within it."""
     with MUTANTS[name]():
         yield
 
 
-_events_on_their_way()
-_fields()
 _rules_of_announcing()
 _rules_of_leaving()
 _rules_of_rooms()
 _rules_of_candidates()
 _rules_of_targets()
 _rules_of_identities()
+_rules_of_answers_in_results()
 _limits()

@@ -35,7 +35,7 @@ def namespace() -> list[str]:
 
 
 def reached(*cases: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is reached of servers with these settings, one after the other, in a network of their own."""
+    """Outcomes of `reach` with each of these settings, one after the other, in a network of their own."""
     done = subprocess.run(
         [*namespace(), sys.executable, __file__],
         input=json.dumps(cases),

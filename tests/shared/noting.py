@@ -19,7 +19,7 @@ class Noting:
     def receive_eof(self, now):
         self.ends.append("eof")
 
-    def drain(self, now):
+    def drain(self, now, grace_seconds=0.0):
         self.ends.append("drain")
 
     def connection_lost(self, now):

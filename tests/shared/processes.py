@@ -50,6 +50,11 @@ async def python(*arguments, env, stdout=asyncio.subprocess.PIPE, limit_seconds=
             await process.wait()
 
 
+def sigbridge_words(*arguments: str) -> list[str]:
+    """The words that run the command `sigbridge` of this environment."""
+    return [sys.executable, "-m", "sigbridge_command", *arguments]
+
+
 def sigbridge(*arguments, **options):
     """Runs the command `sigbridge`."""
     return python("-m", "sigbridge_command", *arguments, **options)

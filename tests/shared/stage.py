@@ -1,5 +1,6 @@
 """A bare hub with actors: time stands still unless a test moves it, and encodings are trivial."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -24,9 +25,13 @@ KINDS = {name: kind for name, kind in vars(messages).items() if isinstance(kind,
 class PlainEncoding:
     """The class's name and JSON; it remembers what it encoded, and can be made to fail."""
 
-    def __init__(self):
+    def __init__(self, takes_control=False):
         self.encoded = []
         self.fails_on = ()
+        self.takes_control = takes_control
+
+    def encode_relay(self, event, to_peer_id):
+        return self.encode_event(event)
 
     def encode_event(self, event):
         if type(event) in self.fails_on:
@@ -34,13 +39,26 @@ class PlainEncoding:
         self.encoded.append(event)
         return f"{type(event).__name__} ".encode() + msgspec.json.encode(event)
 
+    def encode_numbered_relay(self, event, to_peer_id, number):
+        return self.number_event(self.encode_relay(event, to_peer_id), number)
+
     def number_event(self, frame, number):
         return b"%b #%d" % (frame, number)
 
     def encode_response(self, outcome, request_id):
         """The name of the outcome's class; the outcome itself goes into the list that names the request."""
         request_id.append(outcome)
-        return b"reply " + type(outcome).__name__.encode()
+        return b"reply " + (SignalingError if isinstance(outcome, SignalingError) else type(outcome)).__name__.encode()
+
+
+class Outcomes(list):
+    """The outcomes of one request, and its id as text; a request without an id is never taken for another one."""
+
+    def __init__(self, id):
+        self.id = id
+
+    def __str__(self):
+        return self.id
 
 
 class Recorder:
@@ -71,16 +89,19 @@ class Actor:
     def _wake(self):
         self.wakes += 1
 
-    def do(self, request) -> Any:
-        """Apply a request; returns the reply or the refusal, or, where it is awaited, the list that it will be in."""
-        outcomes = []
+    def do(self, request, *, id="") -> Any:
+        """Applies a request; returns the reply or the refusal, or, where it is awaited, the list that it will be in.
+
+        So is an offer's that waits for its answer, which holds up nothing.
+        """
+        outcomes = Outcomes(id)
         # An ended session has no outbox to respond to.
         sink = None if self.session.open else Recorder()
         self.stage.hub.apply(self.session, request, outcomes, self.stage.now, sink=sink)
-        return outcomes if self.session.awaiting else outcomes[0]
+        return outcomes if self.session.awaiting or not outcomes else outcomes[0]
 
-    def refused(self, request) -> SignalingError:
-        outcome = self.do(request)
+    def refused(self, request, *, id="") -> SignalingError:
+        outcome = self.do(request, id=id)
         assert isinstance(outcome, SignalingError), outcome
         return outcome
 
@@ -88,12 +109,17 @@ class Actor:
         """Everything in the outbox, taken out: events, and the names of replies as text."""
         return [self._read(frame) for frame in self.session.outbox.take(10**12)]
 
+    def numbered(self) -> list[tuple[int, Any]]:
+        """The numbered events among what is in the outbox, with their numbers, taken out."""
+        frames = [frame.rpartition(b" #") for frame in self.session.outbox.take(10**12)]
+        return [(int(number), self._read(frame)) for frame, mark, number in frames if mark]
+
     def heard(self) -> list[Any]:
         """The events among what is in the outbox, taken out."""
         return [one for one in self.took() if not isinstance(one, str)]
 
     def close(self, reason=DisconnectReason.CLIENT_LEFT):
-        """End the session as a carrier does whose connection is gone."""
+        """Ends the session as a carrier does whose connection is gone."""
         self.session.on_end = no_end
         self.stage.hub.end(self.session, reason, self.stage.now)
 
@@ -102,6 +128,8 @@ class Actor:
         name, _, text = frame.partition(b" ")
         if name == b"reply":
             return text.decode()
+        # Without the number of an event for a resumable peer.
+        text = re.sub(rb" #[0-9]+$", b"", text)
         return msgspec.json.decode(text, type=KINDS[name.decode()])
 
 
@@ -112,13 +140,15 @@ class Stage:
         self.now = NOW
         self.hub = Hub(Settings(**settings), self.now, directory=directory, bus=bus)
         self.encodings = {"grpc": PlainEncoding(), "websocket": PlainEncoding()}
+        self.dotted = PlainEncoding(takes_control=True)
+        """The encoding of WebSocket sessions that take control messages."""
 
     def wait(self, seconds):
-        """Let time pass, without telling the hub."""
+        """Lets time pass, without telling the hub."""
         self.now = Instant(self.now.monotonic + seconds, self.now.unix + seconds)
 
     def set_unix(self, unix):
-        """Turn the wall clock, as an operator might."""
+        """Turns the wall clock, as an operator might."""
         self.now = Instant(self.now.monotonic, unix)
 
     def expire(self):
@@ -138,7 +168,7 @@ class Stage:
         certificate=None,
         **announced,
     ) -> Actor:
-        """Open a session; with an id, announce it and forget what that told it."""
+        """Opens a session; with an id, announces it and forgets what that told it."""
         ends = []
         caller = Caller(identity, remote, authenticator=authenticator, certificate=certificate)
         session = self.hub.open(protocol, encoding or self.encodings[protocol], ends.append, self.now, caller)
@@ -149,6 +179,19 @@ class Stage:
             assert not isinstance(reply, SignalingError), reply
             actor.took()
         return actor
+
+    def resumable(self, peer_id, **how):
+        """Opens a session and announces a resumable peer, whose roster is taken out; returns its actor and its token."""
+        actor = self.open(**how)
+        reply = actor.do(Announce(peer_id, room=how.get("room", ""), resumable=True))
+        assert reply.resumable, reply
+        actor.took()
+        return actor, reply.resume_token
+
+    def come_back(self, peer_id, token, last_seq=0, *, room="", **how):
+        """Opens a session and announces by a token; returns its actor and the outcome."""
+        actor = self.open(**how)
+        return actor, actor.do(Announce(peer_id, room=room, resume_token=token, last_seq=last_seq))
 
     def pair(self):
         """Two peers, `alice` on gRPC and `bob` on WebSocket, who know of each other."""
@@ -170,6 +213,6 @@ class Stage:
             len(hub._rooms),
             hub.pending_offer_count,
             hub.session_count,
-            set(hub._announcing.claiming),
+            set(hub._parts.announcing.claiming),
             [(session.peer, session.awaiting, session.end_reason) for session in hub._sessions.values()],
         )

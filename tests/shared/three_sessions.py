@@ -10,7 +10,7 @@ from sigbridge.messages import Announce
 from sigbridge.session import no_end
 from sigbridge_compat.deferred import Deferral
 from sigbridge_websocket.conversation import Conversation
-from sigbridge_websocket.encoding import BARE_JSON
+from sigbridge_websocket.encoding import BARE_JSON, BareJson
 
 SETTINGS = Settings(max_sdp_bytes=200, max_candidate_bytes=200, max_metadata_bytes=200)
 NAMES = ("alice", "bob", "")
@@ -20,13 +20,15 @@ NAMES = ("alice", "bob", "")
 class ThreeSessions:
     """Alice and Bob, who are peers, and Carol, who is none yet."""
 
-    def __init__(self, settings: Settings = SETTINGS, deferral: Deferral | None = None) -> None:
+    def __init__(
+        self, settings: Settings = SETTINGS, deferral: Deferral | None = None, encoding: BareJson = BARE_JSON
+    ) -> None:
         """Begins; with a deferral the two become peers when it has completed both claims."""
         self.hub = Hub(settings, NOW, directory=deferral, bus=deferral)
         if deferral is not None:
             deferral.attach(self.hub)
-        self.sessions = [self.hub.open("websocket", BARE_JSON, no_end, NOW) for _ in NAMES]
-        self.conversations = [Conversation(self.hub, session, BARE_JSON) for session in self.sessions]
+        self.sessions = [self.hub.open("websocket", encoding, no_end, NOW) for _ in NAMES]
+        self.conversations = [Conversation(self.hub, session, encoding) for session in self.sessions]
         for name, session, conversation in zip(NAMES, self.sessions, self.conversations, strict=True):
             session.on_ready = conversation.resume
             if name:
@@ -45,5 +47,7 @@ class ThreeSessions:
             counters.events,
             counters.disconnects,
             counters.ignored_responses,
+            counters.dialects,
+            counters.awaited_answers,
         )
         return texts, offers, peers, ends, counted

@@ -12,7 +12,7 @@ from typing import TextIO
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
-ALL_SECONDS = 300.0
+ALL_SECONDS = 600.0
 """The time of all tests of a process, where none has a limit of its own (`faulthandler_timeout` is 0)."""
 
 _stderr: list[int] = []
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def allow(seconds: float) -> None:
-    """Give the test that runs so many seconds from now on, and no longer; pytest ends a limit with its test."""
+    """Gives the test that runs so many seconds from now on, and no longer; pytest ends a limit with its test."""
     faulthandler.dump_traceback_later(seconds, exit=True, file=_stderr[0])
 
 

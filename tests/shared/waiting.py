@@ -16,9 +16,9 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def wait_until(probe: Callable[[], Any], what: str, limit_seconds: float = TIME_LIMIT_SECONDS) -> Any:
-    """Asks other processes, on this thread, until the answer is something; returns it."""
+    """Asks other processes, on this thread, until the response is something; returns it."""
     give_up_at = time.monotonic() + limit_seconds
-    while not (answer := probe()):
+    while not (response := probe()):
         assert time.monotonic() < give_up_at, f"waited in vain: {what}"
         time.sleep(0.02)
-    return answer
+    return response

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from sigbridge import Instant, Settings
 from sigbridge.auth import ALLOW_ALL
+from sigbridge.instant import NEVER
 from sigbridge_net.carrier import Carrier
+from sigbridge_net.forwarding import Forwarding
 from sigbridge_net.origins import AllowedOrigins
 from sigbridge_net.wire import Client
 from sigbridge_websocket.closing import CLOSED, CLOSING, OPEN, OPENING, Closing, frame_for
@@ -30,7 +32,7 @@ class EchoWire:
 
     def __init__(self, client: Client, wake: Callable[[], None], now: Instant) -> None:
         self.due = float("inf")
-        self._handshake = Handshake(SETTINGS, client, ALLOW_ALL, AllowedOrigins(SETTINGS))
+        self._handshake = Handshake(SETTINGS, client, ALLOW_ALL, AllowedOrigins(SETTINGS), Forwarding())
         self._closing = Closing()
         self._frames = FrameReader(MAX_MESSAGE_BYTES)
         self._output: list[bytes] = []
@@ -55,7 +57,7 @@ class EchoWire:
             self._closing.open()
         elif self._handshake.refusal:
             self._output.append(self._handshake.refusal)
-            self._closing.answer(b"")
+            self._closing.respond(b"")
         return rest
 
     def _echo(self) -> None:
@@ -67,7 +69,7 @@ class EchoWire:
                     return
                 opcode, payload = received.opcode, received.payload
                 if opcode == CLOSE:
-                    self._closing.answer(frame(FIN | CLOSE, payload))
+                    self._closing.respond(frame(FIN | CLOSE, payload))
                 elif opcode == PING:
                     self._output.append(frame(FIN | opcode + 1, payload))
                 elif opcode <= BINARY and compression is None:
@@ -75,15 +77,15 @@ class EchoWire:
                 elif opcode <= BINARY and compression is not None:
                     self._output.append(frame(FIN | RSV1 | opcode, compression.deflate(payload)))
         except Fault as fault:
-            self._closing.answer(frame_for(fault.reason))
+            self._closing.respond(frame_for(fault.reason))
 
     def receive_eof(self, now: Instant) -> None:
-        self._closing.answer(b"")
+        self._closing.respond(b"")
 
     def connection_lost(self, now: Instant) -> None:
         pass
 
-    def drain(self, now: Instant) -> None:
+    def drain(self, now: Instant, grace_seconds: float = NEVER) -> None:
         pass
 
     def fast_output(self, most: int, now: Instant) -> list[bytes] | None:

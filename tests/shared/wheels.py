@@ -26,7 +26,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def run(*command, seconds=LIMIT_SECONDS, cwd=ROOT, **variables):
-    """Run Python, in such an environment."""
+    """Runs Python, in such an environment."""
     if seconds > LIMIT_SECONDS:
         # Compiling takes longer than tests usually may, and the process that does it has this time limit.
         time_limits.allow(seconds + LIMIT_SECONDS)
@@ -43,7 +43,7 @@ def run(*command, seconds=LIMIT_SECONDS, cwd=ROOT, **variables):
 
 
 def build(folder, source=ROOT, **variables):
-    """Build a wheel as pip does, without a network; what was said, and the wheel if there is one."""
+    """Builds a wheel as pip does, without a network; returns what was said, and the wheel if there is one."""
     options = ("--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--verbose", "--wheel-dir", folder)
     done = run("-m", "pip", "wheel", *options, source, seconds=BUILD_SECONDS, **variables)
     return done, next(Path(folder).glob("*.whl"), None)

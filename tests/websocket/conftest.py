@@ -4,8 +4,10 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from clock import Clock
+from dotted_lines import request as request_of
 from sigbridge import Hub, Settings
 from sigbridge.share import FRESH
 from sigbridge_websocket.conversation import Conversation
@@ -88,6 +90,28 @@ def connect(hub, clock):
         return line
 
     return make
+
+
+@pytest.fixture(params=["framed", "compressed"])
+def enter(request, connect, make_hub):
+    """Makes lines of one hub, whose frames are compressed or not.
+
+    With an id they are announced, in the dotted dialect unless they are `plain`. The settings are the first line's.
+    """
+    compressed = request.param == "compressed"
+
+    def entered(peer_id: str = "", *, plain: bool = False, settings: dict = {}, **params):  # noqa: B006 - none changes it
+        if entered.hub is None:
+            entered.hub = make_hub(websocket_compression=compressed, **settings)
+        line = connect(hub=entered.hub, extensions=[ClientPerMessageDeflateFactory()] if compressed else None)
+        assert bool(line.client.extensions) is compressed
+        if peer_id:
+            announce = "announce" if plain else "peer.announce"
+            assert "result" in line.say(request_of(announce, {"peer_id": peer_id, **params}, id=0))[0]
+        return line
+
+    entered.hub = None
+    return entered
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from websockets.asyncio.server import serve
 from sigbridge import Code, ConnectionClosed, DisconnectReason, PeerLeft, SignalingError
 from sigbridge_client import connect
 from sigbridge_websocket.error_codes import CLOSE_CODES
-from waiting import TIME_LIMIT_SECONDS
+from waiting import TIME_LIMIT_SECONDS, until
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def test_events_in_between_and_strange_ones_do_not_confuse_it(scripted):
         await connection.send(json.dumps({"jsonrpc": "2.0", "result": {"to_peer_id": "b"}, "id": asked["id"]}))
         await connection.wait_closed()
 
-    async with await connect(await scripted(script)) as client:
+    async with await connect(await scripted(script), resume=False) as client:
         assert (await client.answer("b", "v=0")).to_peer_id == "b"
         assert await anext(client.events()) == PeerLeft("x")
 
@@ -50,22 +50,63 @@ async def test_errors_are_the_cores(scripted):
         await connection.send(json.dumps({"jsonrpc": "2.0", "error": error, "id": asked["id"]}))
         await connection.wait_closed()
 
-    async with await connect(await scripted(script)) as client:
+    async with await connect(await scripted(script), resume=False) as client:
         with pytest.raises(SignalingError) as refused:
             await client.answer("b", "v=0")
     assert refused.value == SignalingError(Code.NOT_FOUND, "Peer not found: b", peer_id="b")
 
 
-@pytest.mark.parametrize("text", ["nonsense", "[]", "1", '{"jsonrpc":"2.0"}', '{"method":"peer_left","params":{}}'])
-async def test_a_server_that_talks_nonsense_is_left(scripted, text):
+async def test_a_hang_up_that_was_given_up_leaves_the_sender_certain(scripted):
+    asked = []
+
+    async def script(connection):
+        async for text in connection:
+            asked.append(json.loads(text))
+            if asked[-1]["method"] != "peer.disconnect":
+                held = [one for one in asked[:-1] if one["method"] == "peer.disconnect"]
+                for one in (*held, asked[-1]):
+                    await connection.send(json.dumps({"jsonrpc": "2.0", "result": {}, "id": one["id"]}))
+
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        async with await connect(await scripted(script), dialect="dotted") as client:
+            await client.announce("a")
+            hanging_up = asyncio.ensure_future(client.disconnect("b"))
+            await until(lambda: len(asked) == 2)
+            hanging_up.cancel()
+            await client.answer("b", "v=0")
+            await client.answer("b", "v=0")
+    assert [one["params"].get("from") for one in asked] == [None, "a", None, "a"]
+
+
+NONSENSE = (
+    "nonsense",
+    "[]",
+    "1",
+    '{"jsonrpc":"2.0"}',
+    '{"id":[],"result":{}}',
+    '{"method":5}',
+    '{"method":null}',
+    '{"method":[]}',
+)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [
+        *((dialect, text) for dialect in ("plain", "dotted") for text in NONSENSE),
+        ("plain", '{"method":"peer_left","params":{}}'),
+        ("dotted", '{"method":"peer.left","params":{}}'),
+    ],
+)
+async def test_a_server_that_talks_nonsense_is_left(scripted, dialect, text):
     async def script(connection):
         await connection.recv()
         await connection.send(text)
         await connection.wait_closed()
 
-    client = await connect(await scripted(script))
+    client = await connect(await scripted(script), dialect=dialect, resume=False)
     async with asyncio.timeout(TIME_LIMIT_SECONDS):
-        with pytest.raises(ConnectionClosed):
+        with pytest.raises(ConnectionClosed, match="the server sent an invalid message"):
             await client.health()
     await client.close()
 
@@ -78,7 +119,8 @@ async def test_a_server_that_talks_nonsense_is_left(scripted, text):
         (1000, "", "client_left", None),
         (1001, "", "client_left", None),
         (4999, "weather", "weather", None),
-        (1011, "", "connection_lost", None),
+        (1011, "", "connection_lost", True),
+        (1013, "overload retry-after-ms=250", "overload", True),
     ],
 )
 async def test_who_waits_learns_why_the_connection_ended(scripted, code, word, reason, reconnect):
@@ -86,7 +128,7 @@ async def test_who_waits_learns_why_the_connection_ended(scripted, code, word, r
         await connection.recv()
         await connection.close(code, word)
 
-    client = await connect(await scripted(script))
+    client = await connect(await scripted(script), resume=False)
     async with asyncio.timeout(TIME_LIMIT_SECONDS):
         with pytest.raises(ConnectionClosed) as closed:
             await client.health()
@@ -101,7 +143,7 @@ async def test_who_waits_learns_why_the_connection_ended(scripted, code, word, r
 async def test_a_refused_handshake_says_its_status(scripted):
     url = await scripted(lambda _: None, process_request=lambda connection, _: connection.respond(503, "full\n"))
     with pytest.raises(ConnectionClosed, match="503"):
-        await connect(url)
+        await connect(url, resume=False)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +157,7 @@ async def test_a_refused_handshake_says_its_status(scripted):
     ],
 )
 async def test_a_refusal_by_a_close_frame_is_read_too(scripted, code, said, expected):
-    client = await connect(await scripted(lambda connection: connection.close(code, said)))
+    client = await connect(await scripted(lambda connection: connection.close(code, said)), resume=False)
     async with asyncio.timeout(TIME_LIMIT_SECONDS):
         with pytest.raises(ConnectionClosed) as closed:
             await client.health()
@@ -126,7 +168,7 @@ async def test_a_refusal_by_a_close_frame_is_read_too(scripted, code, said, expe
 
 async def test_nobody_there():
     with pytest.raises(ConnectionClosed, match="cannot connect"):
-        await connect("ws://127.0.0.1:1/")
+        await connect("ws://127.0.0.1:1/", resume=False)
 
 
 @pytest.mark.parametrize("reason", [reason for reason in DisconnectReason if reason in CLOSE_CODES])
@@ -135,7 +177,7 @@ async def test_every_reason_is_read_back(scripted, reason):
         await connection.recv()
         await connection.close(CLOSE_CODES[reason], reason.word)
 
-    client = await connect(await scripted(script))
+    client = await connect(await scripted(script), resume=False)
     with pytest.raises(ConnectionClosed) as closed:
         await client.answer("b", "v=0")
     assert (closed.value.reason, closed.value.reconnect) == (reason.word, reason.reconnect)

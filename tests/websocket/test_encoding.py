@@ -12,6 +12,7 @@ from websockets.uri import parse_uri
 from sigbridge import (
     AnswerReceived,
     Capabilities,
+    ControlReceived,
     HealthCheck,
     IceCandidateReceived,
     OfferReceived,
@@ -21,10 +22,15 @@ from sigbridge import (
     Relayed,
     errors,
 )
-from sigbridge_websocket.encoding import BARE_JSON, FRAMED_JSON, FramedJson, text_frame
+from sigbridge_websocket.encoding import BARE_DOTTED, BARE_JSON, FRAMED_DOTTED, FRAMED_JSON, FramedJson, text_frame
 from sigbridge_websocket.error_codes import INVALID_REQUEST, PARSE_ERROR, NoRequest
 
 ENCODINGS = pytest.mark.parametrize("encoding", [BARE_JSON, FRAMED_JSON], ids=["bare", "framed"])
+ALL_ENCODINGS = pytest.mark.parametrize(
+    "encoding",
+    [BARE_JSON, FRAMED_JSON, BARE_DOTTED, FRAMED_DOTTED],
+    ids=["bare", "framed", "bare dotted", "framed dotted"],
+)
 NUMBERS = (0, 1, 9, 10, 99, 100, 127, 128, 65535, 65536, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**64 - 1)
 EVENTS = {
     "peer_joined": lambda text: PeerJoined("é", Capabilities(audio=True, extensions={"x": [1, {}]}), {"k": {"": text}}),
@@ -36,7 +42,15 @@ EVENTS = {
 }
 BORDERS = (126, 65536)
 """Lengths of a text from which on its frame has a longer head (RFC 6455, section 5.2)."""
-LONGEST_NUMBER = len(',"seq":') + len(str(2**64 - 1))
+LARGE_NUMBERS = (7, 65536, 2**64 - 1)
+"""Those of large texts: few, since reading these takes long."""
+SIZES = sorted(
+    border + beside - grown
+    for border in BORDERS
+    for grown in (0, *(len(f',"seq":{number}') for number in LARGE_NUMBERS))
+    for beside in (-1, 0, 1)
+)
+"""Sizes of texts that are at a border, or one beside it, with a number or without."""
 TEXTS = ("", "}}", '"}},', "\\", "v=0\r\n\0é👋\u2028", '{"seq":5}')
 
 
@@ -61,23 +75,35 @@ def read(text):
     return json.loads(text, object_pairs_hook=members)
 
 
-@ENCODINGS
+def encoded(encoding, event):
+    """The event as it goes into the outbox of a peer."""
+    is_of_a_room = isinstance(event, PeerJoined | PeerLeft)
+    return encoding.encode_event(event) if is_of_a_room else encoding.encode_relay(event, "b")
+
+
+@ALL_ENCODINGS
 @pytest.mark.parametrize("kind", EVENTS)
 def test_a_number_is_read_and_nothing_else_is_changed(encoding, kind):
-    shortest = len(text_of(encoding, encoding.encode_event(EVENTS[kind](""))))
-    # So that texts are a little shorter and longer than each border, numbered or not.
-    sizes = [size - shortest for border in BORDERS for size in range(border - LONGEST_NUMBER - 2, border + 2)]
-    for text in (*TEXTS, *("x" * size for size in sizes if size >= 0)):
+    shortest = len(text_of(encoding, encoded(encoding, EVENTS[kind](""))))
+    for text in (*TEXTS, *("x" * (size - shortest) for size in SIZES if size >= shortest)):
         event = EVENTS[kind](text)
         assert event.kind == kind
-        frame = encoding.encode_event(event)
+        frame = encoded(encoding, event)
         plain = read(text_of(encoding, frame))
-        for number in NUMBERS if len(text) < 20 else (7, 65536, 2**64 - 1):
+        for number in NUMBERS if len(text) < 20 else LARGE_NUMBERS:
             numbered = read(text_of(encoding, encoding.number_event(frame, number)))
             assert list(numbered["params"])[-1] == "seq"
             assert type(numbered["params"]["seq"]) is int
             assert numbered["params"].pop("seq") == number
             assert json.dumps(numbered) == json.dumps(plain), "in the same order, too"
+
+
+@ALL_ENCODINGS
+def test_a_relay_that_is_encoded_with_its_number_is_as_one_that_gets_it_later(encoding):
+    for event in (OfferReceived("a", "i", "s" * 200, "offer"), PeerDisconnected("a", "i", "r")):
+        for number in NUMBERS:
+            later = encoding.number_event(encoding.encode_relay(event, "b"), number)
+            assert encoding.encode_numbered_relay(event, "b", number) == later
 
 
 @ENCODINGS
@@ -91,7 +117,29 @@ def test_a_numbered_event_is_one_text(encoding):
     )
 
 
-@ENCODINGS
+@pytest.mark.parametrize("encoding", [BARE_DOTTED, FRAMED_DOTTED], ids=["bare", "framed"])
+def test_dotted_events(encoding):
+    def text(event):
+        return text_of(encoding, encoded(encoding, event))
+
+    head = b'{"jsonrpc":"2.0","method":"%b","params":%b}'
+    for event, method, params in (
+        (PeerLeft("a"), b"peer.left", b'{"peer_id":"a"}'),
+        (PeerLeft("a", "bye"), b"peer.left", b'{"peer_id":"a","reason":"bye"}'),
+        (PeerJoined("a", Capabilities(data=True), {}), b"peer.joined", b'{"peer_id":"a","capabilities":["data"],"metadata":{}}'),
+        (OfferReceived("a", "i", "s", "offer"), b"peer.offer", b'{"from":"a","to":"b","offer_id":"i","sdp":"s","type":"offer"}'),
+        (AnswerReceived("a", "s", "answer"), b"peer.answer", b'{"from":"a","to":"b","sdp":"s","type":"answer"}'),
+        (IceCandidateReceived("a", "c", None, 0), b"peer.ice_candidate", b'{"from":"a","to":"b","candidate":"c","sdp_m_line_index":0}'),
+        (PeerDisconnected("a"), b"peer.disconnected", b'{"peer_id":"a"}'),
+        (PeerDisconnected("a", "i", "r"), b"peer.disconnected", b'{"peer_id":"a","offer_id":"i","reason":"r"}'),
+        (ControlReceived("x.y", "a", {"n": [1], "from": "z"}), b"control.x.y", b'{"n":[1],"from":"a"}'),
+    ):  # fmt: skip
+        assert text(event) == head % (method, params)
+    with pytest.raises(ValueError, match="offer is for one peer"):
+        encoding.encode_event(OfferReceived("a", "i", "s", "offer"))
+
+
+@ALL_ENCODINGS
 def test_an_event_may_be_numbered_again_and_again(encoding):
     frame = encoding.encode_event(PeerLeft("a"))
     before = bytes(frame)
@@ -120,7 +168,7 @@ def test_the_head_of_a_frame(size, head):
     assert BARE_JSON.frame(b"x" * size) == b"x" * size
 
 
-@ENCODINGS
+@ALL_ENCODINGS
 @pytest.mark.parametrize("outcome", [Relayed("b"), errors.peer_not_found("b"), NoRequest(PARSE_ERROR, "Parse error")])
 def test_a_notification_gets_no_response(encoding, outcome):
     assert encoding.encode_response(outcome, UNSET) is None
@@ -191,6 +239,7 @@ def test_every_method_has_its_kind():
         "disconnect": "disconnect",
         "list_peers": "list_peers",
         "authenticate": "authenticate",
+        "get_ice_servers": "get_ice_servers",
         "health_check": "health_check",
         "rpc.discover": "discover",
     }

@@ -9,7 +9,12 @@ from sigbridge_websocket.error_codes import CLOSE_CODES, jsonrpc_code
 
 @pytest.mark.parametrize("code", Code)
 def test_every_code_has_a_jsonrpc_code(code):
-    expected = {Code.INVALID_ARGUMENT: -32602, Code.UNIMPLEMENTED: -32601, Code.INTERNAL: -32603}
+    expected = {
+        Code.INVALID_ARGUMENT: -32602,
+        Code.UNIMPLEMENTED: -32601,
+        Code.INTERNAL: -32603,
+        Code.DEADLINE_EXCEEDED: -32006,
+    }
     assert jsonrpc_code(code) == expected.get(code, -32000)
 
 

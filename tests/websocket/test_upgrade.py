@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from page_origins import LISTS
 from sigbridge import Settings
 from sigbridge_net.origins import AllowedOrigins
-from sigbridge_websocket.upgrade import MAX_ORDINARY_BYTES, fast_upgrade, upgrade_response
+from sigbridge_websocket.upgrade import MAX_FAST_BYTES, fast_upgrade, upgrade_response
 from websocket_handshakes import (
     BROWSER,
     ENCODED,
@@ -62,7 +62,7 @@ def test_the_response_has_a_date(unix, date):
         written(ORDINARY).replace(b"Host: server", b"Host: \xc3\xa9"),
         written(ORDINARY, path="/\x7f"),
         written(ORDINARY, path="/\xe9"),
-        written(ORDINARY | {"X": "x" * MAX_ORDINARY_BYTES}),
+        written(ORDINARY | {"X": "x" * MAX_FAST_BYTES}),
         written(ORDINARY | {f"X-{number}": "" for number in range(100)}),
     ],
 )

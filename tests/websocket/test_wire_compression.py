@@ -65,6 +65,7 @@ def test_a_decompression_bomb_is_refused_when_it_is_too_big(packed, frame):
     assert alice.closed == (1009, "message_too_big")
 
 
+@pytest.mark.thorough
 def test_what_is_compressed_waits_as_it_is(packed, frame, clock):
     """A client that does not read makes the server keep the bytes that it sent, not the thousand that each holds."""
     alice = packed("alice")

@@ -74,30 +74,30 @@ def test_what_is_left_of_a_batch_that_floods_is_not_carried_out(line, clock):
 
 
 def test_one_batch_is_none_however_large(line, clock):
-    (answers,) = line.say(batch(1000))
-    refused = [answer for answer in answers if "error" in answer]
-    assert (len(answers), len(refused)) == (1000, 990)
-    assert {answer["error"]["data"]["status"] for answer in refused} == {"RESOURCE_EXHAUSTED"}
+    (responses,) = line.say(batch(1000))
+    refused = [response for response in responses if "error" in response]
+    assert (len(responses), len(refused)) == (1000, 990)
+    assert {response["error"]["data"]["status"] for response in refused} == {"RESOURCE_EXHAUSTED"}
     clock.advance(1.0)
     assert "result" in line.call("list_peers")
-    assert (line.closed, line.hub._held.until) == (None, {})
+    assert (line.closed, line.hub._parts.held_off.until) == (None, {})
 
 
 def test_requests_that_were_pipelined_at_once_are_none(line, clock):
-    answers = []
+    responses = []
     for _ in range(1000):
-        answers += line.say(LIST)
-    assert sum("error" in answer for answer in answers) == 990
+        responses += line.say(LIST)
+    assert sum("error" in response for response in responses) == 990
     clock.advance(1.0)
     assert "result" in line.call("list_peers")
 
 
 def test_who_waits_as_long_as_told_is_let_be(line, clock):
     for _ in range(1000):
-        answer = line.call("list_peers")
-        if "error" in answer:
-            assert answer["error"]["data"]["code"] == Code.RESOURCE_EXHAUSTED
-            clock.advance(answer["error"]["data"]["retry_after_ms"] / 1000)
+        response = line.call("list_peers")
+        if "error" in response:
+            assert response["error"]["data"]["code"] == Code.RESOURCE_EXHAUSTED
+            clock.advance(response["error"]["data"]["retry_after_ms"] / 1000)
     assert clock.now.monotonic > 1000 + 10
     assert line.closed is None
 

@@ -190,14 +190,18 @@ def test_a_close_reason_that_is_no_utf8(connect):
     assert line.closed == (1007, "not_utf8")
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1003, 1011, 3000, 4999])
-def test_a_close_frame_is_echoed(connect, hub, code):
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(1000, "client_left"), (1001, "client_left")]
+    + [(code, "connection_lost") for code in (1002, 1003, 1011, 3000, 4000, 4999)],
+)
+def test_a_close_frame_is_echoed(connect, hub, code, reason):
     line = connect("alice")
     line.client.send_close(code, "bye")
     line.flush_client()
     assert line.closed == (code, "bye")
     assert line.wire.finished
-    assert ended(hub, "client_left") == 1
+    assert ended(hub, reason) == 1
 
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, CONT, PING])

@@ -1,6 +1,7 @@
 """The files that a build makes, and those of them that are compiled."""
 
 import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,11 @@ def test_a_wheel_has_what_production_needs_and_neither_the_benchmark_nor_the_mut
         assert packages == {Path(package).name for package in WHEEL["packages"]}
         assert "sigbridge_bench" not in packages
         assert not [name for name in wheel.namelist() if "mutant" in name or "/test_" in name]
+        for name in ("sigbridge.js", "sigbridge-call.js"):
+            script = (ROOT / "adapters" / "sigbridge_server" / name).read_bytes()
+            assert wheel.read(f"sigbridge_server/{name}") == script
+        page = (ROOT / "adapters" / "sigbridge_command" / "demo_page.html").read_bytes()
+        assert wheel.read("sigbridge_command/demo_page.html") == page
 
 
 def test_the_benchmark_is_a_wheel_of_its_own(tmp_path):
@@ -77,6 +83,17 @@ def test_a_wrong_wish_is_refused(tmp_path):
     done, wheel = build(tmp_path, SIGBRIDGE_COMPILE="yes")
     assert (done.returncode, wheel) == (1, None)
     assert "SIGBRIDGE_COMPILE is 'yes': expected 1 (compile or fail), 0 (never) or nothing" in done.stdout + done.stderr
+
+
+def test_a_source_distribution_has_the_typescript_client_without_what_is_made_of_it(tmp_path):
+    done = run("-c", "import sys, hatch_build; print(hatch_build.build_sdist(sys.argv[1]))", tmp_path)
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / done.stdout.strip()) as archive:
+        paths = [name.partition("/")[2] for name in archive.getnames()]
+    client = {path.split("/")[2] for path in paths if path.startswith("clients/typescript/")}
+    assert {"package.json", "package-lock.json", "src", "build.mjs"} <= client
+    assert not {"node_modules", "dist", ".build", ".driver"} & client
+    assert {f"adapters/sigbridge_server/{name}" for name in ("sigbridge.js", "sigbridge-call.js")} <= set(paths)
 
 
 @pytest.fixture

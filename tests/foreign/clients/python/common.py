@@ -1,4 +1,4 @@
-"""What the two Python clients share: how they are told what to do, and how they say what happens."""
+"""Conversation of the two Python clients with a test: commands that they are told, and words on what happens."""
 
 import json
 import sys
