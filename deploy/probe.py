@@ -1,4 +1,4 @@
-"""Ask the server on this machine whether it is ready: exit code 0 where it is, 1 where it is not.
+"""Asks the server on this machine whether it is ready: exit code 0 where it is, 1 where it is not.
 
 For health checks that can run a command and no more. It needs the standard library only, no token and no certificate:
 it asks `/readyz` at the first address of `HTTP_BIND_ADDRESS`.
@@ -11,7 +11,7 @@ import sys
 
 TIMEOUT_SECONDS = 2.0
 WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be asked, not to be bound
-"""Where to ask a server that listens on all addresses, by its host."""
+"""Addresses at which to ask a server that listens on all addresses, by its host."""
 
 
 def connected(address: str) -> socket.socket:
@@ -33,7 +33,7 @@ def connected(address: str) -> socket.socket:
 
 
 def main() -> int:
-    """Ask once."""
+    """Asks once."""
     address = (os.environ.get("HTTP_BIND_ADDRESS") or "127.0.0.1:9090").split(",")[0].strip()
     connection = http.client.HTTPConnection("localhost")
     try:

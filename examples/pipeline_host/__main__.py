@@ -13,7 +13,7 @@ from sigbridge_server.logs import configure_logging
 
 
 async def serve(settings: Settings) -> None:
-    """Run a host until a signal tells it to end."""
+    """Runs a host until a signal tells it to end."""
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
@@ -35,7 +35,7 @@ async def serve(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Read the settings and serve; a wrong one, or an address that is taken, is one line on stderr."""
+    """Reads the settings and serves; a wrong one, or an address that is taken, is one line on stderr."""
     try:
         settings = Settings.from_environment()
         configure_logging(settings)

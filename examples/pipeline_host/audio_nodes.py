@@ -13,7 +13,7 @@ FILTER_TAPS = 63
 FILTER_SHARE = 0.9
 """The filter's edge, as a share of the highest frequency that the new rate can carry."""
 WORKING_BYTES = 64
-"""What resampling takes for each sample that comes in and each that goes out: doubles, and a few of them."""
+"""Memory that resampling takes for each sample that comes in and each that goes out: doubles, and a few of them."""
 
 
 class Gain(Node[Audio]):
@@ -87,7 +87,7 @@ class Resample(Node[Audio]):
         return Audio(rate_out, _single(samples))
 
     def _expect(self, audio: Audio) -> None:
-        """Begin with the format of the first piece, and refuse another one later."""
+        """Begins with the format of the first piece, and refuses another one later."""
         found = (audio.sample_rate_hz, audio.samples.shape[1])
         if self._format is None:
             self._format = found

@@ -44,7 +44,7 @@ def tone(frequency_hz: float, *, seconds: float = 1.0) -> pb.Data:
 
 
 async def execute(channel: grpc.aio.Channel, metadata: Metadata, manifest: pb.Manifest, item: pb.Data) -> None:
-    """Run a pipeline once and print its outputs."""
+    """Runs a pipeline once and prints its outputs."""
     stub: Any = pb_grpc.PipelineExecutionServiceStub(channel)
     print_outputs(
         (
@@ -54,7 +54,7 @@ async def execute(channel: grpc.aio.Channel, metadata: Metadata, manifest: pb.Ma
 
 
 async def stream(channel: grpc.aio.Channel, metadata: Metadata, manifest: pb.Manifest) -> None:
-    """Run a pipeline on each line of stdin, and print its outputs as they come."""
+    """Runs a pipeline on each line of stdin, and prints its outputs as they come."""
 
     async def requests() -> AsyncIterator[pb.StreamPipelineRequest]:
         yield pb.StreamPipelineRequest(manifest=manifest)
@@ -67,7 +67,7 @@ async def stream(channel: grpc.aio.Channel, metadata: Metadata, manifest: pb.Man
 
 
 async def peers(channel: grpc.aio.Channel, metadata: Metadata) -> None:
-    """Print who is connected to signaling, on the same channel and with the same token."""
+    """Prints who is connected to signaling, on the same channel and with the same token."""
     stub: Any = signaling_pb_grpc.WebRtcSignalingStub(channel)
     page = await stub.GetPeers(signaling_pb.GetPeersRequest(), metadata=metadata)
     print(f"{page.count} peers", *(peer.peer_id for peer in page.peers), sep="\n")
@@ -90,7 +90,7 @@ def print_outputs(outputs: list[pb.Output]) -> None:
 
 
 async def run(options: argparse.Namespace) -> None:
-    """Do what the command line says."""
+    """Does what the command line says."""
     metadata: Metadata = (("authorization", f"Bearer {options.token}"),) if options.token else ()
     async with grpc.aio.insecure_channel(options.target) as channel:
         if options.command == "execute":
@@ -103,7 +103,7 @@ async def run(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Read the command line; a call that fails is one line on stderr."""
+    """Reads the command line; a call that fails is one line on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline_host.client",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""What passes between nodes: text, JSON and audio, each with the memory that it holds.
+"""Data that passes between nodes: text, JSON and audio, each with the memory that it holds.
 
 Rule 1: data is never changed, since several nodes may hold it. Rule 2: sizes are what Python really holds, not what
 was sent: a short JSON text can be a large object.
@@ -32,7 +32,7 @@ class Text:
 
     @property
     def size_bytes(self) -> int:
-        """What it holds in memory."""
+        """Size in memory."""
         return sys.getsizeof(self.text)
 
 
@@ -44,7 +44,7 @@ class Json:
 
     @cached_property
     def size_bytes(self) -> int:
-        """What it holds in memory."""
+        """Size in memory."""
         size, left = 0, [self.value]
         while left:
             value = left.pop()
@@ -66,7 +66,7 @@ class Audio:
 
     @property
     def size_bytes(self) -> int:
-        """What it holds in memory."""
+        """Size in memory."""
         return self.samples.nbytes
 
 

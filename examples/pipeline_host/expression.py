@@ -37,9 +37,11 @@ class ExpressionError(ValueError):
 
 
 def parse_expression(text: str) -> Value:
-    """Make a function of an expression; ExpressionError where it is none.
+    """Makes a function of an expression.
 
-    The function raises DataError where a field is missing or no number, or the result is no finite number.
+    If a field is missing or no number, or the result is no finite number, the function refuses with DataError.
+
+    :raises ExpressionError: if it is none.
     """
     if len(text) > MOST_CHARACTERS:
         raise ExpressionError(f"is longer than {MOST_CHARACTERS} characters")

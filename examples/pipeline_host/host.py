@@ -38,11 +38,11 @@ logger = logging.getLogger("pipeline_host")
 SERVICE_NAMES = (EXECUTION_SERVICE_NAME, STREAMING_SERVICE_NAME, SIGNALING_SERVICE_NAME)
 
 LAST_WORDS_SECONDS = 0.5
-"""How long the answers of calls that have ended may take to leave; health watchers, who never end, are cut then."""
+"""Time that the responses of calls that have ended may take to leave; health watchers, who never end, are cut then."""
 CUT_SECONDS = 1.0
-"""How long cutting what is left may take."""
+"""Time that cutting what is left may take."""
 HEALTH_PATIENCE_SECONDS = 1.0
-"""How long those who watch health may take to be told."""
+"""Time that telling those who watch health may take."""
 
 
 class PipelineHost:
@@ -55,9 +55,9 @@ class PipelineHost:
     """The port of `/metrics`, `/healthz` and `/readyz`; known after `start`, `None` where it is off."""
 
     def __init__(self, settings: Settings, *, authenticator: Authenticator | None = None) -> None:
-        """Make a host; `authenticator` replaces the sources that are set.
+        """Makes a host; `authenticator` replaces the sources that are set.
 
-        Raises SettingError where a file of these is no good.
+        :raises SettingError: if a file of these is no good.
         """
         self.settings = settings
         self.hub = Hub(settings, read_clock(), stopwatch=time.perf_counter)
@@ -79,7 +79,11 @@ class PipelineHost:
         self._http = Carrier(settings)
 
     async def start(self) -> None:
-        """Listen; ListenError where an address is not to be had, SettingError where a certificate is no good."""
+        """Listens on every address that is set.
+
+        :raises ListenError: if an address is not to be had.
+        :raises SettingError: if a certificate is no good.
+        """
         settings = self.settings
         try:
             if settings.http_bind_address != "off":
@@ -102,7 +106,7 @@ class PipelineHost:
         await self._health.serving()
 
     async def stop(self) -> bool:
-        """Drain all services and end, within the grace of the settings and a little.
+        """Drains all services and ends, within the grace of the settings and a little.
 
         Returns whether everything has ended: a node is not interrupted, and the connection of a client whose process is
         stopped ends only with its keepalive. A process that will not wait for these must leave by `os._exit`.

@@ -11,11 +11,11 @@ from pipeline_host.expression import ExpressionError, parse_expression
 from pipeline_host.node import Node, ParamError, Params
 
 DEEPEST_JSON = 24
-"""How deep JSON may nest: protobuf reads 100 messages deep, and a member of an object is three of them."""
+"""Deepest nesting of JSON: protobuf reads 100 messages deep, and a member of an object is three of them."""
 JSON_TEXT_GROWTH = 6
-"""How many characters one can become in JSON text, such as a control character."""
+"""Most characters that one can become in JSON text, such as a control character."""
 PARSED_BYTES_PER_CHARACTER = 64
-"""What JSON text can become when parsed: two characters are an object."""
+"""Most memory that JSON text can become when parsed: two characters are an object."""
 _EXACT_INTEGERS = 2.0**53
 
 
@@ -87,7 +87,10 @@ class FromText(Node[Text]):
 
 
 def _floats(value: Any, deepest: int) -> Any:
-    """The value with every number a float, as protobuf has it; DataError where one is too large, or it is too deep."""
+    """Returns the value with every number a float, as protobuf has it.
+
+    :raises DataError: if one is too large, or it is too deep.
+    """
     if deepest < 0:
         raise DataError(f"needs JSON that nests at most {DEEPEST_JSON} deep")
     if isinstance(value, dict):

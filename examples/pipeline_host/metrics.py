@@ -11,7 +11,7 @@ SECONDS_BOUNDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 class PipelineMetrics:
-    """What happens to pipelines, for operators."""
+    """Metrics of pipelines, for operators."""
 
     def __init__(self, registry: CollectorRegistry, *, running: Callable[[], float]) -> None:
         self.calls = Counter(

@@ -1,4 +1,4 @@
-"""What a node is, and how it reads its params.
+"""Nodes of a pipeline, and the reading of their params.
 
 Rule 1: a node is made once for a call or a stream, and may keep state from one item to the next. Rule 2: it reads its
 params when it is made, so that a wrong one refuses the manifest and not the data. Rule 3: it says what it needs before
@@ -25,7 +25,10 @@ class Params:
         self._values = dict(values)
 
     def text(self, name: str, default: str | None = None) -> str:
-        """A string; ParamError where it is missing and has no default, or is something else."""
+        """Returns a string.
+
+        :raises ParamError: if it is missing and has no default, or is something else.
+        """
         value = self._take(name, default)
         if not isinstance(value, str):
             raise ParamError(f"param {name!r} must be a string")
@@ -54,7 +57,10 @@ class Params:
         return int(value)
 
     def refuse_others(self) -> None:
-        """Raise ParamError where there is a param that nobody asked for."""
+        """Refuses params that nobody asked for.
+
+        :raises ParamError: if there is one.
+        """
         for name in sorted(self._values):
             raise ParamError(f"param {name!r} is unknown")
 
@@ -73,11 +79,14 @@ class Node(ABC, Generic[Taken]):
     gives: ClassVar[type[Text | Json | Audio] | None]
     """The kind of its result; `None` is the kind of its input."""
     several_inputs: ClassVar[bool] = False
-    """Whether more than one connection may lead to it."""
+    """True where more than one connection may lead to it."""
 
     @abstractmethod
     def __init__(self, params: Params) -> None:
-        """Read the params; ParamError where one is missing or wrong."""
+        """Reads the params.
+
+        :raises ParamError: if one is missing or wrong.
+        """
 
     @abstractmethod
     def needs_bytes(self, inputs: Sequence[Taken]) -> int:
@@ -85,4 +94,7 @@ class Node(ABC, Generic[Taken]):
 
     @abstractmethod
     def process(self, inputs: Sequence[Taken]) -> Data:
-        """The result; DataError where the inputs cannot be worked with, and the state is what it was then."""
+        """Returns the result.
+
+        :raises DataError: if the inputs cannot be worked with; the state is what it was then.
+        """

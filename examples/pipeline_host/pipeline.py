@@ -39,21 +39,24 @@ class TooMuchMemory(PipelineError):
 
 
 class Stopped(Exception):
-    """Nobody waits for the result any more."""
+    """End of a run whose result is not waited for any more."""
 
 
 class Pipeline:
     """The nodes of one manifest, with their state: made for one call or one stream."""
 
     def __init__(self, manifest: pb.Manifest) -> None:
-        """Check the manifest; ManifestError where it is wrong."""
+        """Checks the manifest, and makes its nodes.
+
+        :raises ManifestError: if it is wrong.
+        """
         _check_size(manifest)
         self.name = manifest.name
         self._nodes: dict[str, Node[Any]] = {}
         for node in manifest.nodes:
             self._nodes[_free_id(node.id, self._nodes)] = _make_node(node)
         self._sources: dict[str, list[str]] = {node_id: [] for node_id in self._nodes}
-        """What leads to each node, in the order of the manifest."""
+        """Ids of the nodes that lead to each node, in the order of the manifest."""
         self._targets: dict[str, list[str]] = {node_id: [] for node_id in self._nodes}
         for connection in manifest.connections:
             self._connect(connection.from_node, connection.to_node)
@@ -63,9 +66,11 @@ class Pipeline:
     def run(
         self, item: Data, *, limit_bytes: int | None = None, stopped: Callable[[], bool] = lambda: False
     ) -> dict[str, Data]:
-        """Take one item through the nodes; returns the outputs by node, in the order of the manifest.
+        """Takes one item through the nodes; returns the outputs by node, in the order of the manifest.
 
-        Raises InputError where a node cannot work with it, TooMuchMemory, or Stopped.
+        :raises InputError: if a node cannot work with it.
+        :raises TooMuchMemory: if a node would exceed the limit.
+        :raises Stopped: if nobody waits for the result any more.
         """
         results: dict[str, Data] = {}
         waited_for = {node_id: len(targets) for node_id, targets in self._targets.items()}
@@ -117,7 +122,7 @@ class Pipeline:
         return node_id
 
     def _check_kinds(self) -> None:
-        """Refuse connections between nodes that cannot understand each other."""
+        """Refuses connections between nodes that cannot understand each other."""
         given: dict[str, type[Text | Json | Audio] | None] = {}
         for node_id in self._order:
             node = self._nodes[node_id]

@@ -1,4 +1,4 @@
-"""What both services share: one way to run an item, one way in which a call ends, and the end of all of them.
+"""Calls of both services: one way to run an item, one way in which a call ends, and the end of all of them.
 
 Rule 1: an item runs on a thread, within the time limit and the memory limit. Rule 2: whatever ends a call is counted
 and logged once, and no text of an unexpected exception leaves the host. Rule 3: while the host drains, calls that have
@@ -133,7 +133,7 @@ class PipelineRunner:
             )
 
     async def run(self, method: str, pipeline: Pipeline, item: pb.Data) -> list[pb.Output]:
-        """Take one item through a pipeline, on a thread."""
+        """Takes one item through a pipeline, on a thread."""
 
         def work(stopped: Stop) -> list[pb.Output]:
             # Large messages take their time, so they are translated on the thread as well.
@@ -147,11 +147,11 @@ class PipelineRunner:
 
     @property
     def idle(self) -> bool:
-        """Whether no thread is at work."""
+        """True while no thread is at work."""
         return self._workers.count == 0
 
     async def drain(self, grace_seconds: float) -> int:
-        """Refuse new calls and wait for those that have begun; returns how many have not ended in time."""
+        """Refuses new calls and waits for those that have begun; returns how many have not ended in time."""
         self.draining.set()
         try:
             async with asyncio.timeout(grace_seconds):
@@ -174,16 +174,22 @@ class Call:
 
     @property
     def begun(self) -> bool:
-        """Whether it has its manifest."""
+        """True once it has its manifest."""
         return self._pipeline is not None
 
     def begin(self, manifest: pb.Manifest) -> None:
-        """Check the manifest; ManifestError where it is wrong."""
+        """Checks the manifest.
+
+        :raises ManifestError: if it is wrong.
+        """
         self._pipeline = Pipeline(manifest)
         self.name = manifest.name
 
     async def run(self, item: pb.Data) -> list[pb.Output]:
-        """Take one item through the pipeline that has begun."""
+        """Takes one item through the pipeline that has begun.
+
+        :raises ManifestError: if none has.
+        """
         if self._pipeline is None:
             raise ManifestError("The first message must hold the manifest")
         outputs = await self._runner.run(self._method, self._pipeline, item)

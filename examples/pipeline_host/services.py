@@ -15,7 +15,7 @@ STREAMING_SERVICE_NAME = "sigbridge.examples.pipeline.v1.StreamingPipelineServic
 
 
 def add_pipelines(server: grpc.aio.Server, runner: PipelineRunner) -> None:
-    """Serve both on a server that has not been started yet."""
+    """Serves both on a server that has not been started yet."""
     pb_grpc.add_PipelineExecutionServiceServicer_to_server(PipelineExecution(runner), server)
     pb_grpc.add_StreamingPipelineServiceServicer_to_server(StreamingPipeline(runner), server)
 
@@ -29,7 +29,7 @@ class PipelineExecution(pb_grpc.PipelineExecutionServiceServicer):
     async def ExecutePipeline(  # noqa: N802  (the contract's name)
         self, request: pb.ExecutePipelineRequest, context: Context
     ) -> pb.ExecutePipelineResponse:
-        """Take the input through the manifest's nodes."""
+        """Takes the input through the manifest's nodes."""
         async with self._runner.call("ExecutePipeline", context) as call:
             call.begin(request.manifest)
             return pb.ExecutePipelineResponse(outputs=await call.run(request.input))
@@ -46,7 +46,7 @@ class StreamingPipeline(pb_grpc.StreamingPipelineServiceServicer):
 
     # The stubs know only generators; but one that is cancelled while its item is written ends at some later time.
     async def StreamPipeline(self, _: object, context: Context) -> None:  # type: ignore[override]  # noqa: N802
-        """Take each input through the nodes of the manifest that comes first."""
+        """Takes each input through the nodes of the manifest that comes first."""
         async with self._runner.call("StreamPipeline", context) as call:
             while (request := await self._next(context)) is not None:
                 if request.WhichOneof("request") == "manifest":

@@ -6,9 +6,9 @@ from pipeline_host.data import Data, Text
 from pipeline_host.node import Node, Params
 
 CHARACTER_BYTES = 4
-"""What a character takes at most: a string is as wide as its widest one."""
+"""Most memory that a character takes: a string is as wide as its widest one."""
 CASE_GROWTH = 3
-"""How many characters one can become in another case, such as U+0390 in upper case."""
+"""Most characters that one can become in another case, such as U+0390 in upper case."""
 
 
 class PassThrough(Node[Data]):

@@ -26,7 +26,10 @@ _SAMPLE = np.dtype("<f4")
 
 
 def data_from_proto(message: pb.Data) -> Data:
-    """The data; DataError where it is none, or not what the contract says."""
+    """Returns the data.
+
+    :raises DataError: if it is none, or not what the contract says.
+    """
     kind = message.WhichOneof("kind")
     if kind == "text":
         return Text(message.text)

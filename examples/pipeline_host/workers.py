@@ -15,7 +15,7 @@ from pipeline_host.pipeline import PipelineError
 T = TypeVar("T")
 
 Stop: TypeAlias = Callable[[], bool]
-"""Whether nobody waits any more."""
+"""Returns True once nobody waits any more."""
 
 
 class TooBusy(PipelineError):
@@ -33,13 +33,15 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """How many pipelines run or wait now."""
+        """Number of pipelines that run or wait now."""
         return self._count
 
     async def run(self, work: Callable[[Stop], T]) -> T:
-        """Do the work on a thread and return its result; TooBusy where too much waits already.
+        """Does the work on a thread and returns its result.
 
         A caller that is cancelled is let go at once; what has not begun is never begun then.
+
+        :raises TooBusy: if too much waits already.
         """
         if self._count >= self._most:
             raise TooBusy(f"Too many pipelines are waiting (limit {self._most}): try again later")
@@ -54,7 +56,7 @@ class Workers:
             stop.set()
 
     def close(self) -> None:
-        """Begin nothing any more; what runs ends by itself."""
+        """Begins nothing any more; what runs ends by itself."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _done(self, _: Future[T]) -> None:
