@@ -1,4 +1,4 @@
-"""Make the Python code of every proto, or with `--check` say whether what is checked in is current.
+"""Makes the Python code of every proto, or with `--check` says whether what is checked in is current.
 
 The generators are pinned among the development dependencies, so that everybody's output is the same, byte for byte.
 """
@@ -36,7 +36,10 @@ CONTRACTS = (
 
 
 def generate(contract: Contract) -> dict[Path, str]:
-    """What the generated files should hold; CalledProcessError where the contract does not compile."""
+    """Returns the right text of each generated file.
+
+    :raises CalledProcessError: if the contract does not compile.
+    """
     with tempfile.TemporaryDirectory() as folder:
         outputs = [f"--{kind}_out={folder}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
         command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{contract.protos}", *outputs]
@@ -52,12 +55,12 @@ def generate(contract: Contract) -> dict[Path, str]:
 
 
 def _with_package(source: str, package: str) -> str:
-    """The generators write `import x_pb2`, which works only where the files lie in a source root."""
+    """Returns generated code that imports from a package: `import x_pb2` works only for files in a source root."""
     return re.sub(r"^import (\w+_pb2)( as \w+)?$", rf"from {package} import \1\2", source, flags=re.MULTILINE)
 
 
 def main() -> int:
-    """Write the files; with `--check` write nothing, and return 1 where one differs."""
+    """Writes the files; with `--check` writes nothing, and returns 1 if one differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file is not current")
     check = parser.parse_args().check

@@ -1,11 +1,13 @@
-"""Build the gRPC clients of other languages, and the conformance programs, that tests/foreign runs the server with.
+"""Build the gRPC clients of other languages and the conformance programs that tests/foreign runs the server with.
 
 Run it by a Python that has this project's development tools: `.venv/bin/python tools/install_foreign_clients.py`. What
 is there already, and was made of the same sources, is left alone, and nothing is fetched then. Everything goes into
 `.cache/foreign`, in the versions that stand in the clients' own files and here; they want Go 1.26, Rust 1.88 and Node
 18 or later, and where a toolchain is missing its clients' tests are skipped. On CI nothing may be skipped, so there
-this must succeed. The packages of the benchmark's baselines on Node, which tests/bench runs, are installed as well,
-beside those baselines: in `bench/baselines/node_modules`.
+this must succeed. The WebRTC peers of tests/stacks (Pion, webrtc-rs, werift) are built likewise, and want Node 20. The
+packages of the benchmark's baselines on Node, which tests/bench runs, are installed as well, beside those baselines:
+in `bench/baselines/node_modules`. So are those that the TypeScript client is built and tested with, in
+`clients/typescript/node_modules`; they want Node 20.
 """
 
 import hashlib
@@ -20,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "tests" / "foreign" / "clients"
 PROTOS = ROOT / "tests" / "foreign" / "protos"
 BASELINES = ROOT / "bench" / "baselines"
+TYPESCRIPT = ROOT / "clients" / "typescript"
 HOME = ROOT / ".cache" / "foreign"
 BIN = HOME / "bin"
 
@@ -35,7 +38,7 @@ CONFORMANCE = {
 
 
 def proto_files() -> list[Path]:
-    """What clients generate their code of."""
+    """Files of which clients generate their code."""
     return [ROOT / "protos" / "webrtc_signaling.proto", PROTOS / "health.proto"]
 
 
@@ -53,7 +56,11 @@ def main() -> int:
         "conformance": ("go", _build_conformance),
         "rust": ("cargo", _build_rust),
         "node": ("npm", _install_node),
+        "pion": ("go", _build_pion),
+        "webrtc-rs": ("cargo", _build_webrtc_rs),
+        "werift": ("npm", _install_werift),
         "baselines": ("npm", _install_baselines),
+        "typescript": ("npm", _install_typescript),
     }
     failed = []
     for name, (toolchain, build) in steps.items():
@@ -74,7 +81,11 @@ def main() -> int:
 
 
 def is_built(name: str) -> bool:
-    """Whether a step (`go`, `rust`, `node`, `conformance`, `baselines`) was done with the sources as they are now."""
+    """Returns True where a step (`go`, `rust`, `node`, `conformance`, …) was done with these sources."""
+    if name == "typescript":
+        # As make sees it, which may have done it.
+        done, lock = TYPESCRIPT / "node_modules" / ".package-lock.json", TYPESCRIPT / "package-lock.json"
+        return done.exists() and done.stat().st_mtime >= lock.stat().st_mtime
     if name == "baselines" and not (BASELINES / "node_modules").is_dir():
         return False
     return _stamp(name).exists() and _stamp(name).read_text(encoding="utf-8") == _fingerprint(name)
@@ -97,19 +108,36 @@ def _fingerprint(name: str) -> str:
 
 
 def _build_go() -> None:
+    work = _go_sources("go")
+    for file, package in zip(proto_files(), ("signaling", "health"), strict=True):
+        _generate_go(file, work, f"M{file.name}=foreign/{package},module=foreign")
+    _run("go", "build", "-o", str(BIN / "client-go"), ".", cwd=work)
+
+
+def _build_pion() -> None:
+    work = _go_sources("pion")
+    (work / "signalingpb").mkdir()
+    # As docs/webrtc.md says it.
+    _generate_go(proto_files()[0], work / "signalingpb", "paths=source_relative")
+    _run("go", "build", "-o", str(BIN / "peer-pion"), ".", cwd=work)
+
+
+def _go_sources(name: str) -> Path:
+    """Returns a fresh copy of a Go client's sources, with the plugins of protoc built."""
     for plugin in GO_PLUGINS:
         _run("go", "install", plugin, env={"GOBIN": str(BIN)})
-    work = HOME / "go"
+    work = HOME / name
     shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(SOURCES / "go", work)
-    for file, package in zip(proto_files(), ("signaling", "health"), strict=True):
-        options = [f"--{kind}_opt=M{file.name}=foreign/{package},module=foreign" for kind in ("go", "go-grpc")]
-        _run(
-            *(sys.executable, "-m", "grpc_tools.protoc", f"-I{file.parent}", str(file), *options),
-            *(f"--go_out={work}", f"--go-grpc_out={work}"),
-            env={"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"},
-        )
-    _run("go", "build", "-o", str(BIN / "client-go"), ".", cwd=work)
+    shutil.copytree(SOURCES / name, work)
+    return work
+
+
+def _generate_go(file: Path, folder: Path, options: str) -> None:
+    _run(
+        *(sys.executable, "-m", "grpc_tools.protoc", f"-I{file.parent}", str(file)),
+        *(f"--go_out={folder}", f"--go_opt={options}", f"--go-grpc_out={folder}", f"--go-grpc_opt={options}"),
+        env={"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"},
+    )
 
 
 def _build_conformance() -> None:
@@ -121,11 +149,19 @@ def _build_conformance() -> None:
 
 
 def _build_rust() -> None:
-    work = HOME / "rust"
+    _build_cargo("rust", "foreign", "client-rust")
+
+
+def _build_webrtc_rs() -> None:
+    _build_cargo("webrtc-rs", "webrtc-rs-peer", "peer-webrtc-rs")
+
+
+def _build_cargo(name: str, made: str, program: str) -> None:
+    work = HOME / name
     lock = work / "Cargo.lock"
     kept = lock.read_bytes() if lock.exists() else None
     shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(SOURCES / "rust", work)
+    shutil.copytree(SOURCES / name, work)
     if kept is not None:
         lock.write_bytes(kept)
     target = HOME / "rust-target"
@@ -134,19 +170,32 @@ def _build_rust() -> None:
         cwd=work,
         env={"FOREIGN_PROTOS": str(HOME / "protos"), "CARGO_TARGET_DIR": str(target)},
     )
-    shutil.copy2(target / "debug" / "foreign", BIN / "client-rust")
+    shutil.copy2(target / "debug" / made, BIN / program)
 
 
 def _install_node() -> None:
-    work = HOME / "node"
+    _install_locked("node")
+
+
+def _install_werift() -> None:
+    _install_locked("werift")
+
+
+def _install_locked(name: str) -> None:
+    work = HOME / name
     work.mkdir(exist_ok=True)
     for file in ("package.json", "package-lock.json"):
-        shutil.copy2(SOURCES / "node" / file, work / file)
-    _run("npm", "ci", "--silent", "--no-audit", "--no-fund", cwd=work)
+        shutil.copy2(SOURCES / name / file, work / file)
+    _run("npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", cwd=work)
 
 
 def _install_baselines() -> None:
     _run("npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", cwd=BASELINES)
+
+
+def _install_typescript() -> None:
+    _run("npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", cwd=TYPESCRIPT)
+    (TYPESCRIPT / "node_modules" / ".package-lock.json").touch()
 
 
 def _run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:

@@ -10,26 +10,26 @@ _skipped: dict[str, None] = {}
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note a skipped test; an expected failure is none."""
+    """Notes a skipped test; an expected failure is none."""
     if report.skipped and not hasattr(report, "wasxfail"):
         _skipped[report.nodeid] = None
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
-    """Note a skipped module."""
+    """Notes a skipped module."""
     if report.skipped:
         _skipped[report.nodeid] = None
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run where anything was skipped."""
+    """Fails the run if anything was skipped."""
     if _skipped and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name what was skipped."""
+    """Prints the names of what was skipped."""
     if _skipped:
         terminalreporter.section("skipped, which fails on CI", red=True)
         for nodeid in _skipped:

@@ -52,7 +52,7 @@ class Transport:
         """Takes any."""
 
     def get_extra_info(self, name: str) -> tuple[str, int] | None:
-        """The address of a client."""
+        """Returns the address of a client; None for what else is asked."""
         return ("127.0.0.1", 1) if name == "peername" else None
 
     def write(self, data: bytes) -> None:
@@ -186,7 +186,7 @@ def page_with(calls: dict[str, list[Call]]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the list, or with `--check` compare it; returns the exit code."""
+    """Writes the list, or with `--check` compares it; returns the exit code."""
     page = page_with(asyncio.run(traced()))
     if arguments == ["--check"]:
         if PAGE.read_text(encoding="utf-8") == page:
