@@ -155,9 +155,15 @@ class Victim:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(what).encode() + b"\n")
 
-    def turn(self, way: str) -> None:
-        """Lets the peer come back on the other way alone, where there is another."""
-        self.proxy.open = {*self.proxy.upstreams} - {way} or {way}
+    def turn(self, link: Link) -> None:
+        """Lets the peer come back on the other way alone, where there is another; this connection is about to be killed.
+
+        A client on a busy machine may have another one, of an attempt that it has given up or that this one has replaced.
+        """
+        self.proxy.open = {*self.proxy.upstreams} - {link.way} or {link.way}
+        for other in self.proxy.links:
+            if other is not link and other.live:
+                other.reset()
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to all that the peer is."""
@@ -179,9 +185,12 @@ class Victim:
         log = self._log.read_text().splitlines()[-LINES_OF_LOG:]
         return "\n".join([ways, *map(str, self.proxy.links), *self.complaints, *log])
 
-    def end(self) -> None:
+    async def end(self) -> None:
+        """Ends all that the peer is, and waits until it has ended."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGKILL)
+        await self.process.wait()
+        await asyncio.gather(self._reading, self._draining)
 
 
 class Killer:
@@ -207,7 +216,7 @@ class Killer:
             share = chance.random()
             if link.live and self._left > 0:
                 self._left -= 1
-                victim.turn(link.way)
+                victim.turn(link)
                 victim.last_kill = f"{kind} of {link}"
                 try:
                     await self._kill(kind, victim, link, share)
@@ -387,5 +396,5 @@ async def _start(
         env=clean_environment(GRPC_VERBOSITY="ERROR"),
     )
     victim = Victim(name, proxy, process, Path(task["log"]), figures)
-    stack.callback(victim.end)
+    stack.push_async_callback(victim.end)
     return victim

@@ -137,7 +137,7 @@ class LossyProxy:
         self.let_in = 0
         """Number of connections that were carried on."""
         self.link: Link | None = None
-        """The latest connection; the client has one at a time."""
+        """The latest connection."""
         self.links: deque[Link] = deque(maxlen=MOST_LINKS)
         """The latest connections, in the order in which they came."""
         self._listeners: list[asyncio.Server] = []
