@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["fast_tests", "time_limits", "distribution"]
+pytest_plugins = ["fast_tests", "time_limits", "distribution", "collected_tests"]
 
 # Hypothesis fails what is slow, which a busy machine is; and on CI it would always try the same.
 settings.register_profile(
