@@ -88,6 +88,15 @@ def test_some(n):
     time.sleep(0.01)
     if n in (5, 6, 29): os._exit(1)
 """
+ENDING_TOGETHER = """
+import os, pathlib, pytest, time
+@pytest.mark.parametrize("n", range(20))
+def test_some(n):
+    if n < 2:
+        pathlib.Path(f"ends-{n}").touch()
+        while not pathlib.Path(f"ends-{1 - n}").exists(): time.sleep(0.001)
+        os._exit(1)
+"""
 HANGING = """
 import threading
 def test_hanging(): threading.Event().wait()
@@ -100,6 +109,11 @@ def test_a_worker_that_ends_costs_one_test(tmp_path):
     done = play(tmp_path, "-p", "distribution", "--numprocesses", "2", test_some=ENDING)
     assert "3 failed, 27 passed" in done.stdout, done.stdout
     assert len(list(tmp_path.glob("played-*"))) == 30
+
+
+def test_two_workers_that_end_together_cost_two(tmp_path):
+    done = play(tmp_path, "-p", "distribution", "--numprocesses", "2", test_some=ENDING_TOGETHER)
+    assert "2 failed, 18 passed" in done.stdout, done.stdout
 
 
 def test_a_time_limit_costs_one_test(tmp_path):

@@ -4,6 +4,7 @@ Workers take one test after the other. Tests that share what is costly to make s
 it once. What takes longest begins first, so that no worker is left alone with it in the end.
 """
 
+import contextlib
 import fnmatch
 from typing import Any
 
@@ -103,7 +104,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _reschedule(self, node: Any) -> None:
             # A worker that takes another one's place has not said yet what tests it knows.
             if node in self.registered_collections:
-                super()._reschedule(node)
+                # One that has ended, of which nothing has been said yet, plays nothing; what it has got here is handed on
+                # with all that it leaves.
+                with contextlib.suppress(OSError):
+                    super()._reschedule(node)
 
     config.option.loadscopereorder = False
     return GroupScheduling(config, log)
