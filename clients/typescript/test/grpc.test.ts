@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { AsyncResource } from "node:async_hooks";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import net from "node:net";
 import { type TestContext, mock, test } from "node:test";
@@ -110,6 +112,36 @@ for (const isGone of [false, true])
     await opening;
     await cut;
   });
+
+test("where no connection could be made, none is made later", LIMIT, async (context) => {
+  let isThere = false;
+  const server = net.createServer((socket) => {
+    if (!isThere) socket.resetAndDestroy();
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const made: net.Socket[] = [];
+  const note = (message: unknown) => made.push((message as { socket: net.Socket }).socket);
+  subscribe("net.client.socket", note);
+  mock.timers.enable({ apis: ["setTimeout"] });
+  // A pretended timer keeps no context by itself.
+  const pretended = setTimeout;
+  globalThis.setTimeout = ((call: () => void, ms: number) => pretended(AsyncResource.bind(call), ms)) as typeof setTimeout;
+  context.after(() => {
+    mock.timers.reset();
+    unsubscribe("net.client.socket", note);
+    for (const socket of made) socket.destroy();
+    server.close();
+  });
+  const { port } = server.address() as net.AddressInfo;
+  const opening = grpcOpener()(new URL(`grpc://127.0.0.1:${port}`), new Heard(), { timeoutMs: 10_000 });
+  await assert.rejects(opening, { reconnect: true });
+  assert.ok(made.length > 0);
+  isThere = true;
+  // The library would connect again.
+  mock.timers.tick(600_000);
+  for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+  assert.deepEqual(made.filter(({ destroyed }) => !destroyed), []);
+});
 
 test("where no server is, that is said", LIMIT, async () => {
   const opening = grpcOpener()(new URL("grpc://127.0.0.1:1"), new Heard(), { timeoutMs: 10_000 });
