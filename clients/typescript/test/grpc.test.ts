@@ -39,6 +39,15 @@ async function refused(context: TestContext, refuse: (call: Call) => void, token
   return error;
 }
 
+/** Lets no time pass but by `mock.timers.tick`, until the test is over. */
+function pretendTimers(context: TestContext): void {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const pretended = setTimeout;
+  // A pretended timer keeps no context by itself.
+  globalThis.setTimeout = ((call: () => void, ms: number) => pretended(AsyncResource.bind(call), ms)) as typeof setTimeout;
+  context.after(() => mock.timers.reset());
+}
+
 const seen = ({ reason, reconnect, retryAfterMs }: ConnectionClosed) => [reason, reconnect, retryAfterMs];
 
 test("a session is one stream, and its token the metadata of it", LIMIT, async (context) => {
@@ -86,9 +95,13 @@ test("a proxy that keeps the metadata back is given a message", LIMIT, async (co
 
 test("a server that says nothing is given up", LIMIT, async (context) => {
   const server = await serve(context);
+  pretendTimers(context);
   const opening = grpcOpener()(server.url, new Heard(), { timeoutMs: 50 });
+  const reason = `cannot connect to ${server.url.host}: no response`;
+  const rejected = assert.rejects(opening, { reason, reconnect: true });
   const call = await server.calls.next();
-  await assert.rejects(opening, { reason: `cannot connect to ${server.url.host}: no response`, reconnect: true });
+  mock.timers.tick(50);
+  await rejected;
   await call.closed;
 });
 
@@ -104,11 +117,13 @@ for (const isGone of [false, true])
     const gone = new AbortController();
     const connected = once(server, "connection");
     const { port } = server.address() as net.AddressInfo;
-    const how = { timeoutMs: isGone ? 60_000 : 200, signal: gone.signal };
+    const how = { timeoutMs: 200, signal: gone.signal };
+    pretendTimers(context);
     const opening = assert.rejects(grpcOpener()(new URL(`grpc://127.0.0.1:${port}`), new Heard(), how), { reconnect: true });
     const [socket] = (await connected) as [net.Socket];
     const cut = once(socket, "close");
     if (isGone) gone.abort();
+    else mock.timers.tick(200);
     await opening;
     await cut;
   });
@@ -122,12 +137,8 @@ test("where no connection could be made, none is made later", LIMIT, async (cont
   const made: net.Socket[] = [];
   const note = (message: unknown) => made.push((message as { socket: net.Socket }).socket);
   subscribe("net.client.socket", note);
-  mock.timers.enable({ apis: ["setTimeout"] });
-  // A pretended timer keeps no context by itself.
-  const pretended = setTimeout;
-  globalThis.setTimeout = ((call: () => void, ms: number) => pretended(AsyncResource.bind(call), ms)) as typeof setTimeout;
+  pretendTimers(context);
   context.after(() => {
-    mock.timers.reset();
     unsubscribe("net.client.socket", note);
     for (const socket of made) socket.destroy();
     server.close();
