@@ -11,11 +11,18 @@ from served import servers
 from sigbridge import ConnectionClosed
 from sigbridge_client import connect
 from sigbridge_grpc.client import get_peers
+from sigbridge_net import reaching
 from sigbridge_net.reaching import tls_hint, unix_path
 from waiting import TIME_LIMIT_SECONDS
 
 ENDLESS = 1000.0
 """Time limit of a server that is to play no part: what fails is told at once."""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """However long the look at a server takes, it is waited for."""
+    monkeypatch.setattr(reaching, "LOOK_SECONDS", TIME_LIMIT_SECONDS)
 
 
 @pytest.fixture(scope="module")

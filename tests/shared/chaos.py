@@ -51,6 +51,8 @@ MOST_COMPLAINTS: Final = 40
 LINES_OF_LOG: Final = 300
 WHEREABOUTS_SECONDS: Final = 5.0
 """Time that a peer that does not come back may take to say where it stands."""
+END_SECONDS: Final = 20.0
+"""Time that a peer may take to end itself, and to be gone when it is killed."""
 LOOK_SECONDS: Final = 0.25
 """Time between two lists of the room that the onlooker asks for."""
 
@@ -188,9 +190,20 @@ class Victim:
     async def end(self) -> None:
         """Ends all that the peer is, and waits until it has ended."""
         self.signal(signal.SIGCONT)
-        self.signal(signal.SIGKILL)
-        await self.process.wait()
-        await asyncio.gather(self._reading, self._draining)
+        try:
+            # It may have started a driver, and not have told: that it ends itself, if it is let.
+            with contextlib.suppress(ProcessLookupError, TimeoutError):
+                self.process.send_signal(signal.SIGINT)
+                async with asyncio.timeout(END_SECONDS):
+                    await self.process.wait()
+            self.signal(signal.SIGKILL)
+            async with asyncio.timeout(END_SECONDS):
+                await self.process.wait()
+                # What it has started may have its pipes still.
+                await asyncio.gather(self._reading, self._draining)
+        finally:
+            # Nothing else closes pipes.
+            self.process._transport.close()  # type: ignore[attr-defined]
 
 
 class Killer:

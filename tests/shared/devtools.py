@@ -15,8 +15,9 @@ from urllib.request import urlopen
 
 from websockets.asyncio.client import ClientConnection, connect
 
+import time_limits
 from chromium import opened
-from waiting import until
+from waiting import TIME_LIMIT_SECONDS, until
 
 OPTIONS = (
     # A WebRTC peer of this machine is reached by the address of the loopback.
@@ -24,7 +25,7 @@ OPTIONS = (
     "--use-fake-device-for-media-stream",
 )
 ALLOWED, DENIED = "--use-fake-ui-for-media-stream", "--deny-permission-prompts"
-LIMIT_SECONDS = 100
+LIMIT_SECONDS = 240
 """Time limit of the browser, from its start to its end."""
 BEEP_HERTZ = 400
 """Tone of Chromium's pretended microphone."""
@@ -110,6 +111,7 @@ class Page:
 @contextlib.asynccontextmanager
 async def looked_at(url: str, profile: Path, microphone: str = ALLOWED) -> AsyncIterator[Page]:
     """The page at a URL, in a browser that ends with the block."""
+    time_limits.allow(LIMIT_SECONDS + TIME_LIMIT_SECONDS)
     async with asyncio.timeout(LIMIT_SECONDS), opened(url, profile, microphone, *OPTIONS):
         port_file = profile / "DevToolsActivePort"
         await until(lambda: port_file.exists() and len(port_file.read_text().splitlines()) == 2)

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { AsyncResource } from "node:async_hooks";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import net from "node:net";
 import { type TestContext, mock, test } from "node:test";
@@ -35,6 +37,15 @@ async function refused(context: TestContext, refuse: (call: Call) => void, token
   assert.ok(error instanceof ConnectionClosed);
   assert.equal(heard.ends.size, 0);
   return error;
+}
+
+/** Lets no time pass but by `mock.timers.tick`, until the test is over. */
+function pretendTimers(context: TestContext): void {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const pretended = setTimeout;
+  // A pretended timer keeps no context by itself.
+  globalThis.setTimeout = ((call: () => void, ms: number) => pretended(AsyncResource.bind(call), ms)) as typeof setTimeout;
+  context.after(() => mock.timers.reset());
 }
 
 const seen = ({ reason, reconnect, retryAfterMs }: ConnectionClosed) => [reason, reconnect, retryAfterMs];
@@ -84,9 +95,13 @@ test("a proxy that keeps the metadata back is given a message", LIMIT, async (co
 
 test("a server that says nothing is given up", LIMIT, async (context) => {
   const server = await serve(context);
+  pretendTimers(context);
   const opening = grpcOpener()(server.url, new Heard(), { timeoutMs: 50 });
+  const reason = `cannot connect to ${server.url.host}: no response`;
+  const rejected = assert.rejects(opening, { reason, reconnect: true });
   const call = await server.calls.next();
-  await assert.rejects(opening, { reason: `cannot connect to ${server.url.host}: no response`, reconnect: true });
+  mock.timers.tick(50);
+  await rejected;
   await call.closed;
 });
 
@@ -102,14 +117,42 @@ for (const isGone of [false, true])
     const gone = new AbortController();
     const connected = once(server, "connection");
     const { port } = server.address() as net.AddressInfo;
-    const how = { timeoutMs: isGone ? 60_000 : 200, signal: gone.signal };
+    const how = { timeoutMs: 200, signal: gone.signal };
+    pretendTimers(context);
     const opening = assert.rejects(grpcOpener()(new URL(`grpc://127.0.0.1:${port}`), new Heard(), how), { reconnect: true });
     const [socket] = (await connected) as [net.Socket];
     const cut = once(socket, "close");
     if (isGone) gone.abort();
+    else mock.timers.tick(200);
     await opening;
     await cut;
   });
+
+test("where no connection could be made, none is made later", LIMIT, async (context) => {
+  let isThere = false;
+  const server = net.createServer((socket) => {
+    if (!isThere) socket.resetAndDestroy();
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const made: net.Socket[] = [];
+  const note = (message: unknown) => made.push((message as { socket: net.Socket }).socket);
+  subscribe("net.client.socket", note);
+  pretendTimers(context);
+  context.after(() => {
+    unsubscribe("net.client.socket", note);
+    for (const socket of made) socket.destroy();
+    server.close();
+  });
+  const { port } = server.address() as net.AddressInfo;
+  const opening = grpcOpener()(new URL(`grpc://127.0.0.1:${port}`), new Heard(), { timeoutMs: 10_000 });
+  await assert.rejects(opening, { reconnect: true });
+  assert.ok(made.length > 0);
+  isThere = true;
+  // The library would connect again.
+  mock.timers.tick(600_000);
+  for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+  assert.deepEqual(made.filter(({ destroyed }) => !destroyed), []);
+});
 
 test("where no server is, that is said", LIMIT, async () => {
   const opening = grpcOpener()(new URL("grpc://127.0.0.1:1"), new Heard(), { timeoutMs: 10_000 });

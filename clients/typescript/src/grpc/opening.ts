@@ -11,7 +11,8 @@
  * Rule 1: the end of the stream is told once, with the server's own word for it where it sent one. Rule 2: writing never
  * waits: the library keeps what the server does not read, and a server that reads nothing is found by its silence.
  * Rule 3: who gives up breaks the connection. A call that the library cancels ends its side of the stream first, which
- * says farewell to the server.
+ * says farewell to the server. Rule 4: what has ended leaves no connection. Where the library could not connect it does
+ * so again a second later, though its client is closed by then, and nothing would end that connection.
  */
 
 import { AsyncLocalStorage } from "node:async_hooks";
@@ -55,12 +56,32 @@ const CHANNEL_OPTIONS: grpc.ChannelOptions = {
 
 type Stream = grpc.ClientDuplexStream<Uint8Array, Uint8Array>;
 
+/** The sockets of one session, which the library shows to nobody. */
+class Sockets {
+  readonly #made = new Set<Socket>();
+  #areOver = false;
+
+  /** Takes one that is about to connect. */
+  add(socket: Socket): void {
+    // One that is destroyed before that connects all the same.
+    if (this.#areOver) process.nextTick(() => socket.destroy());
+    else this.#made.add(socket);
+  }
+
+  /** Destroys them, and whichever are made from now on. */
+  destroy(): void {
+    this.#areOver = true;
+    for (const socket of this.#made) socket.destroy();
+    this.#made.clear();
+  }
+}
+
 /**
- * The sockets of the session in whose context they are made, which the library shows to nobody.
+ * The sockets of the session in whose context they are made.
  *
  * What a program does when it is told something is outside of it: its sockets are its own.
  */
-const sockets = new AsyncLocalStorage<Set<Socket>>();
+const sockets = new AsyncLocalStorage<Sockets>();
 subscribe("net.client.socket", (made) => {
   sockets.getStore()?.add((made as { socket: Socket }).socket);
 });
@@ -85,7 +106,7 @@ export function grpcOpener(tls: TlsOptions = {}): Opener {
     if (!target) return Promise.reject(new SigbridgeError("this is no signaling URL: its host is none"));
     const isSecure = url.protocol === "grpcs:";
     const credentials = isSecure ? (secured ??= credentialsOf({})) : grpc.credentials.createInsecure();
-    const made = new Set<Socket>();
+    const made = new Sockets();
     return sockets.run(made, () => {
       const client = new grpc.Client(`dns:///${target}`, credentials, CHANNEL_OPTIONS);
       return opened(client, url, target, listener, options, made);
@@ -131,7 +152,7 @@ function opened(
   target: string,
   listener: Listener,
   options: OpenOptions,
-  made: ReadonlySet<Socket>,
+  made: Sockets,
 ): Promise<Session> {
   const { token, timeoutMs, signal } = options;
   const stream: Stream = client.makeBidiStreamRequest(`${SERVICE}/Signal`, asBuffer, asItIs, metadataOf(token));
@@ -143,6 +164,7 @@ function opened(
       stop();
       stream.cancel();
       client.close();
+      made.destroy();
       const reason = token ? closed.reason.replaceAll(token, "(hidden)") : closed.reason;
       reject(new ConnectionClosed(reason, closed.reconnect, closed.retryAfterMs));
     };
@@ -151,11 +173,7 @@ function opened(
     const impatient = setTimeout(() => {
       stream.write(requestToBytes({ method: "list_peers", params: { pageSize: 1 } }, ""));
     }, PROXY_PATIENCE_MS);
-    const cut = (why: string) => {
-      refuse(new ConnectionClosed(`cannot connect to ${target}: ${why}`, true));
-      // The library would wait for who says nothing.
-      for (const socket of made) socket.destroy();
-    };
+    const cut = (why: string) => refuse(new ConnectionClosed(`cannot connect to ${target}: ${why}`, true));
     const late = setTimeout(() => cut("no response"), timeoutMs);
     const stop = () => {
       clearTimeout(impatient);
@@ -192,7 +210,7 @@ class StandingSession implements Session {
   listener: Listener;
   readonly #client: grpc.Client;
   readonly #stream: Stream;
-  readonly #sockets: ReadonlySet<Socket>;
+  readonly #sockets: Sockets;
   #token: string | undefined;
   /** The requests that have no reply yet. */
   readonly #asked = new Map<number, StreamRequest>();
@@ -206,7 +224,7 @@ class StandingSession implements Session {
     stream: Stream,
     listener: Listener,
     token: string | undefined,
-    made: ReadonlySet<Socket>,
+    made: Sockets,
   ) {
     this.#client = client;
     this.#stream = stream;
@@ -260,13 +278,14 @@ class StandingSession implements Session {
     this.#ended = true;
     this.#stream.cancel();
     this.#client.close();
+    this.#sockets.destroy();
     this.listener.closed(closed);
     this.#tellOver();
   }
 
   #breakOff(word: string): void {
     if (this.#ended) return;
-    for (const socket of this.#sockets) socket.destroy();
+    this.#sockets.destroy();
     this.end(closedByWord(word));
   }
 
