@@ -240,7 +240,8 @@ async def test_a_handshake_that_never_ends(serving, read_rest):
 
 
 async def test_http_errors_reach_clients_that_go_on_sending(serving, read_rest):
-    async with serving() as served:
+    # Longer than its client takes to send all of that.
+    async with serving(close_timeout_seconds=1000) as served:
         body = b"x" * 5_000_000
         sock = await served.raw(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         answer = b""
