@@ -134,22 +134,27 @@ async def test_a_question_may_be_compressed(client, room):
 async def test_a_client_that_was_stopped_learns_why_its_call_has_ended(client_name, engine, serve, start_client, room):
     """Its window closes in the middle of a message; the trailers wait behind that, with the socket's bytes."""
     server = serve(engine, SIGNALING_SEND_DEADLINE_SEC="0.5")
-    stopped, other = await start_client(client_name, server.grpc), await start_client("grpcio-aio", server.grpc)
-    alice, bob = stopped.open(), other.open()
-    await alice.announce("alice", room)
-    await bob.announce("bob", room)
-    assert (await alice.event("peer_joined"))["peer_id"] == "bob"
-    stopped.signal(signal.SIGSTOP)
-    try:
-        offer = {"to_peer_id": "alice", "sdp": BIG_SDP}
-        bob.send(offer=offer)
-        while "peer_left" not in (said := await bob.next()).get("notification", {}):
-            if "ack" in said:
-                bob.send(offer=offer)
-        assert said["notification"]["peer_left"]["peer_id"] == "alice"
-    finally:
-        stopped.signal(signal.SIGCONT)
-    end = await alice.end()
+    for attempt in range(5):
+        stopped, other = await start_client(client_name, server.grpc), await start_client("grpcio-aio", server.grpc)
+        alice, bob = stopped.open(), other.open()
+        await alice.announce("alice", f"{room}-{attempt}")
+        await bob.announce("bob", f"{room}-{attempt}")
+        assert (await alice.event("peer_joined"))["peer_id"] == "bob"
+        stopped.signal(signal.SIGSTOP)
+        try:
+            offer = {"to_peer_id": "alice", "sdp": BIG_SDP}
+            bob.send(offer=offer)
+            while "peer_left" not in (said := await bob.next()).get("notification", {}):
+                if "ack" in said:
+                    bob.send(offer=offer)
+            assert said["notification"]["peer_left"]["peer_id"] == "alice"
+        finally:
+            stopped.signal(signal.SIGCONT)
+        end = await alice.end()
+        if "signaling-disconnect" in end["trailers"]:
+            break
+        # It has a second to go on in, and then its connection is dropped: on a busy machine that may be too short.
+        assert end["code"] != 0, end
     assert end["trailers"].get("signaling-disconnect") == "slow_consumer", end
     assert end["trailers"]["signaling-reconnect"] == "yes"
     # grpc-go calls a call whose last message is cut INTERNAL, whatever its trailers say.

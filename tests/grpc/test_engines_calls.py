@@ -19,7 +19,7 @@ from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.generated import webrtc_signaling_pb2_grpc as pb_grpc
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_server.server import Server
-from waiting import until
+from waiting import TIME_LIMIT_SECONDS, until
 
 Start = Callable[..., Awaitable[Any]]
 
@@ -67,8 +67,8 @@ def test_the_synchronous_client_works(engine: str) -> None:
         def ask() -> list[str]:
             with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
                 stub: Any = pb_grpc.WebRtcSignalingStub(channel)
-                assert stub.HealthCheck(pb.HealthCheckRequest(), timeout=5).status == "healthy"
-                return [response.request_id for response in stub.Signal(iter(requests), timeout=5)]
+                assert stub.HealthCheck(pb.HealthCheckRequest(), timeout=TIME_LIMIT_SECONDS).status == "healthy"
+                return [response.request_id for response in stub.Signal(iter(requests), timeout=TIME_LIMIT_SECONDS)]
 
         assert await asyncio.to_thread(ask) == ["1"]
         await server.stop(grace_seconds=1)

@@ -11,25 +11,35 @@ import grpc
 import grpc.aio
 import pytest
 
-from channels import ended_grpc, listening_client
+from channels import Ended, ended_grpc, listening_client
 from directories import Elsewhere
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
-from waiting import until
+from waiting import longer_and_longer, until
 
 Start = Callable[..., Awaitable[Any]]
 
 
 async def test_a_client_that_never_reads_is_freed_at_the_deadline(start: Start) -> None:
-    served = await start(send_deadline_seconds=0.5)
-    sender, stalled = await served.call(), await served.call()
-    await stalled.announce("stalled")
-    await sender.announce("sender")
-    assert (await sender.receive()).notification.peer_joined.peer_id == "stalled"
-    assert (await sender.fill("stalled")).error.code == 14
-    assert (await sender.receive()).notification.peer_left.peer_id == "stalled"
-    assert ended_grpc(served.hub) == {"slow_consumer": 1}
+    for seconds in longer_and_longer(0.5):
+        served = await start(send_deadline_seconds=seconds)
+        try:
+            sender, stalled = await served.call(), await served.call()
+            await stalled.announce("stalled")
+            await sender.announce("sender")
+            assert (await sender.receive()).notification.peer_joined.peer_id == "stalled"
+            refused = (await sender.fill("stalled")).error.code
+            assert (await sender.next_event()).peer_left.peer_id == "stalled"
+        except (Ended, grpc.aio.AioRpcError):
+            # Held up for so long, the sender has not read either.
+            assert ended_grpc(served.hub).keys() == {"slow_consumer"}
+            continue
+        assert ended_grpc(served.hub) == {"slow_consumer": 1}
+        if refused != 5:
+            # It was not ended before its outbox was full.
+            break
+    assert refused == 14
     await sender.send("2", offer=pb.OfferRequest(to_peer_id="stalled", sdp="s"))
     assert (await sender.receive()).error.code == 5
     if served.native:
@@ -43,29 +53,34 @@ async def test_a_client_that_never_reads_is_freed_at_the_deadline(start: Start) 
 @pytest.mark.parametrize("talked_to", [True, False])
 async def test_a_stopped_client_is_gone(start: Start, talked_to: bool) -> None:
     """At the send deadline where it is told something, else by its keepalive: the socket too, with the native engine."""
-    limits = {"send_deadline_seconds": 0.5, "ping_interval_seconds": 1.0, "ping_timeout_seconds": 1.0}
-    if talked_to:
-        # Longer than the test may take.
-        limits |= {"ping_interval_seconds": 1000.0, "ping_timeout_seconds": 1000.0}
-    else:
-        limits["send_deadline_seconds"] = 1000.0
-    served = await start(**limits)
-    client = await listening_client(served.target, served.hub, "stopped")
-    try:
-        sender = await served.call()
-        await sender.announce("sender")
-        assert (await sender.receive()).notification.peer_joined.peer_id == "stopped"
-        client.send_signal(signal.SIGSTOP)
+    reasons = {"slow_consumer"} if talked_to else {"keepalive_timeout", "connection_lost"}
+    for seconds in longer_and_longer(0.5):
+        # Of those that are not the subject, longer than the test may take.
+        limits = dict.fromkeys(("send_deadline_seconds", "ping_interval_seconds", "ping_timeout_seconds"), 1000.0)
         if talked_to:
-            await sender.fill("stopped")
-        assert (await sender.receive()).notification.peer_left.peer_id == "stopped"
-        if served.native:
-            await until(lambda: served.connections == 1)
-        reasons = ["slow_consumer"] if talked_to else ["keepalive_timeout", "connection_lost"]
-        assert [reason for reason in ended_grpc(served.hub) if reason not in reasons] == []
-    finally:
-        client.kill()
-        client.wait()
+            limits |= {"send_deadline_seconds": seconds}
+        else:
+            limits |= {"ping_interval_seconds": 2 * seconds, "ping_timeout_seconds": 2 * seconds}
+        served = await start(**limits)
+        client = await listening_client(served.target, served.hub, "stopped")
+        try:
+            sender = await served.call()
+            await sender.announce("sender")
+            assert (await sender.receive()).notification.peer_joined.peer_id == "stopped"
+            client.send_signal(signal.SIGSTOP)
+            if talked_to:
+                await sender.fill("stopped")
+            assert (await sender.next_event()).peer_left.peer_id == "stopped"
+            if served.native:
+                await until(lambda served=served: served.connections == 1)
+            break
+        except (Ended, grpc.aio.AioRpcError):
+            # Held up for so long, the sender has not read either.
+            continue
+        finally:
+            client.kill()
+            client.wait()
+            assert ended_grpc(served.hub).keys() <= reasons
 
 
 async def test_a_killed_client_is_gone_at_once(start: Start) -> None:
@@ -98,9 +113,14 @@ async def test_a_cancelled_call_is_a_lost_connection(
 
 
 async def test_a_deadline_of_the_client(start: Start) -> None:
-    served = await start()
-    call = await served.call(timeout=0.3)
-    await call.announce("a")
+    for seconds in longer_and_longer(0.3):
+        served = await start()
+        try:
+            call = await served.call(timeout=seconds)
+            await call.announce("a")
+        except (Ended, grpc.aio.AioRpcError):
+            continue
+        break
     assert (await call.end())[0] is grpc.StatusCode.DEADLINE_EXCEEDED
     await until(lambda: served.hub.session_count == 0)
     assert ended_grpc(served.hub) == {"connection_lost": 1}
@@ -145,10 +165,13 @@ async def test_a_crowded_session_is_not_read_from(start: Start) -> None:
 
     (session,) = served.hub._sessions.values()
     flooding = asyncio.create_task(flood())
-    await until(lambda: session.outbox.queued_bytes > 256 * 1024)
-    taken = session.request_count
-    await served.unary(f"/{SERVICE_NAME}/GetPeers", b"")
-    assert session.request_count == taken < total
+    taken = -1
+    while session.request_count != taken:
+        # Until it is so because of its client: for a moment it may be, since nothing was written yet.
+        await until(lambda: session.outbox.queued_bytes > 256 * 1024)
+        taken = session.request_count
+        await served.unary(f"/{SERVICE_NAME}/GetPeers", b"")
+    assert taken < total
     responses = [await call.receive() for _ in range(total)]
     assert {response.error.message for response in responses} == {"No request provided"}
     await flooding
@@ -171,4 +194,5 @@ async def test_a_reset_flood_leaves_nothing_and_hurts_nobody(start: Start) -> No
     await other.send("2", list_peers=pb.ListPeersRequest())
     assert (await other.receive()).request_id == "2"
     if served.native:
-        assert sum(len(connection.wire._calls) for connection in served.server._carrier._connections) == 1
+        # The last of them may come only now.
+        await until(lambda: sum(len(one.wire._calls) for one in served.server._carrier._connections) == 1)

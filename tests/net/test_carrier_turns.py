@@ -19,6 +19,7 @@ from sigbridge_net.carrier import (
 )
 from sigbridge_net.clock import read_clock
 from sigbridge_websocket.wire import websocket_wires
+from waiting import TIME_LIMIT_SECONDS
 from websocket_lines import HANDSHAKE
 
 
@@ -80,7 +81,7 @@ class ReadTransport(Transport):
 
 
 async def taken_in_turns(transport: ReadTransport, wire: Noting, size: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         while len(wire.received) < size or not transport.reading:
             await asyncio.sleep(0)
 
@@ -93,7 +94,7 @@ async def test_much_of_one_client_is_taken_a_little_at_a_time():
     connection.data_received(data)
     assert len(wire.pieces) == 1
     turns = 0
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         while len(wire.received) < len(data):
             before = len(wire.pieces)
             await asyncio.sleep(0)
@@ -143,7 +144,7 @@ async def test_whose_bytes_wait_for_their_turn_is_judged_by_the_moment_of_their_
     assert wire.judged_by == []
     # What was due before the bytes came ends all the same.
     assert [came.monotonic <= moment < later.monotonic for moment in overdue.judged_by] == [True]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         while len(wire.received) < 2 * READ_BYTES + 1:
             connections[0].expire(later)
             assert wire.judged_by == []

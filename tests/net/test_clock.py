@@ -8,6 +8,7 @@ from sigbridge_net.clock import HubTimer, read_clock
 from sigbridge_websocket.encoding import BARE_JSON
 from skipping_loop import SkippingLoop
 from stage import Stage
+from waiting import TIME_LIMIT_SECONDS
 
 
 async def test_the_timer_does_what_is_due():
@@ -25,7 +26,7 @@ async def test_the_timer_does_what_is_due():
                 now=read_clock(),
             )
             assert isinstance(session, Session)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(TIME_LIMIT_SECONDS):
                 assert await ended.get() == "announce_timeout"
             assert not session.open
     finally:
@@ -48,7 +49,7 @@ async def test_farewells_of_many_are_told_in_later_turns():
         heard = listeners[0].heard()
         assert 0 < len(heard) < len(leaving)
         turns = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             while len(heard) < len(leaving):
                 await asyncio.sleep(0)
                 heard += listeners[0].heard()
@@ -74,7 +75,7 @@ def test_a_failure_is_not_the_last_call(caplog):
 
     async def call_again():
         timer.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             await again.wait()
         timer.stop()
 

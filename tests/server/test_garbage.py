@@ -6,6 +6,7 @@ import gc
 import pytest
 
 from sigbridge_server.garbage import LEAST_ENDED, PATIENCE_SECONDS, QUIET_BEGUN, YOUNG_COLLECTIONS, Census, GarbageWatch
+from waiting import TIME_LIMIT_SECONDS
 
 
 class Watched:
@@ -86,7 +87,7 @@ async def test_it_goes_on_looking(monkeypatch):
         for _ in range(2):
             watched.begun += 2 * LEAST_ENDED
             before = watched.collections
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(TIME_LIMIT_SECONDS):
                 while watched.collections == before:
                     await asyncio.sleep(0)
     finally:

@@ -13,6 +13,7 @@ from sigbridge_server.memory import FREEING_SECONDS, MemoryWatch, resident_mb
 from sigbridge_server.server import Server
 from sigbridge_websocket.encoding import BARE_JSON
 from stage import outcome_of
+from waiting import TIME_LIMIT_SECONDS
 
 
 def open_session(hub):
@@ -154,7 +155,7 @@ async def test_it_looks_again_until_it_is_stopped(monkeypatch):
     watch = MemoryWatch(hub, read=read, collect=nothing, give_back=nothing, clock=lambda: NOW)
     watch.start()
     assert hub.degraded, "the first look is at once"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         await looked.wait()
     assert not hub.degraded
     watch.stop()

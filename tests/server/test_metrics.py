@@ -44,6 +44,7 @@ from sigbridge_websocket.conversation import Conversation
 from sigbridge_websocket.encoding import BARE_JSON
 from sigbridge_websocket.wire import websocket_wires
 from stage import Recorder
+from waiting import TIME_LIMIT_SECONDS
 
 WITH_HTTP = ANY_PORT | {"http_bind_address": "127.0.0.1:0"}
 LABELS = {
@@ -449,7 +450,7 @@ async def fetch(port: int, path: str, method: str = "GET") -> tuple[int, dict[st
 async def server():
     server = Server(Settings(**WITH_HTTP))
     await server.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
         yield server
     await server.stop(grace_seconds=0.5)
 
@@ -490,7 +491,7 @@ async def test_refusals_at_every_door_are_counted(engine):
     )
     await server.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             grpc, websocket = f"grpc://127.0.0.1:{server.grpc_port}", f"ws://127.0.0.1:{server.websocket_port}"
             for url in (grpc, websocket):
                 with pytest.raises((ConnectionClosed, SignalingError)):
@@ -554,7 +555,7 @@ async def test_the_lag_meter_sees_a_loop_that_is_held_up():
     timer = HubTimer(hub)
     timer.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
             while timer.lag_seconds < 0.05:
                 # Holds up the loop: a timer that was due meanwhile comes late.
                 time.sleep(0.2)  # noqa: ASYNC251

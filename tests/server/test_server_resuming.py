@@ -181,6 +181,8 @@ def serve(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[StartServed
             tokens = tmp_path / "tokens.jsonl"
             tokens.write_text("".join(f"{json.dumps({'token': name, 'subject': name})}\n" for name in subjects))
             settings["SIGNALING_TOKENS_FILE"] = str(tokens)
+        # Longer than a test may take, where it is not what the test is about.
+        settings = {"SIGNALING_RESUME_WINDOW_SEC": "1000"} | settings
         running.append(ServerProcess(HTTP_BIND_ADDRESS="off", GRPC_ENGINE=engine, **settings))
         await asyncio.to_thread(running[-1].ready)
         async with AsyncExitStack() as stack:

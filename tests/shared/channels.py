@@ -1,6 +1,5 @@
 """grpcio's channels to a server, and calls on them that carry bare bytes."""
 
-import asyncio
 import subprocess
 import sys
 from typing import Any
@@ -11,6 +10,7 @@ import grpc.aio
 from sigbridge import Hub
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
+from waiting import until
 
 BIG_SDP = "x" * 100_000
 
@@ -26,11 +26,16 @@ for response in pb_grpc.WebRtcSignalingStub(grpc.insecure_channel(sys.argv[1])).
 """
 
 
+class Ended(AssertionError):
+    """A call has ended where a message was due."""
+
+
 class BytesCall:
-    """A `Signal` call of bare bytes."""
+    """A `Signal` call of bare bytes; `passed_over` are the events that came while a response was awaited."""
 
     def __init__(self, call: Any) -> None:
         self.raw = call
+        self.passed_over: list[pb.SignalingNotification] = []
 
     async def send_bytes(self, message: bytes) -> None:
         await self.raw.write(message)
@@ -44,7 +49,8 @@ class BytesCall:
 
     async def receive(self) -> pb.SignalingResponse:
         message = await self.raw.read()
-        assert isinstance(message, bytes), f"the stream has ended: {self.raw}"
+        if not isinstance(message, bytes):
+            raise Ended(f"the stream has ended: {self.raw}")
         return pb.SignalingResponse.FromString(message)
 
     async def end(self) -> tuple[grpc.StatusCode, str, dict[str, Any]]:
@@ -57,12 +63,21 @@ class BytesCall:
         return await self.raw.code(), await self.raw.details(), dict(await self.raw.trailing_metadata())
 
     async def fill(self, peer_id: str) -> pb.SignalingResponse:
-        """Sends offers to a peer that does not read, until one is refused; returns the refusal."""
+        """Sends offers to a peer that does not read, until one is refused; returns the refusal.
+
+        That says that it is unavailable; or on a busy machine, where it was ended before its outbox was full, that there
+        is no such peer.
+        """
         while True:
             await self.send("f", offer=pb.OfferRequest(to_peer_id=peer_id, sdp=BIG_SDP))
-            response = await self.receive()
+            while (response := await self.receive()).HasField("notification"):
+                self.passed_over.append(response.notification)
             if response.HasField("error"):
                 return response
+
+    async def next_event(self) -> pb.SignalingNotification:
+        """Returns the event that came first of those that nobody has looked at."""
+        return self.passed_over.pop(0) if self.passed_over else (await self.receive()).notification
 
 
 class Channels:
@@ -109,8 +124,8 @@ class Channels:
 async def listening_client(target: str, hub: Hub, peer_id: str) -> subprocess.Popen[bytes]:
     """A client in a process of its own, who is the hub's only peer, and listens."""
     process = subprocess.Popen([sys.executable, "-c", LISTENING_CLIENT, target, peer_id], stderr=subprocess.DEVNULL)
-    while hub.peer_count == 0:
-        await asyncio.sleep(0.005)
+    await until(lambda: hub.peer_count or process.poll() is not None)
+    assert process.poll() is None, "the client has ended"
     return process
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 TIME_LIMIT_SECONDS = 60.0
@@ -13,6 +13,18 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(TIME_LIMIT_SECONDS):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+def longer_and_longer(seconds: float) -> Iterator[float]:
+    """Yields time limits, from a short one on, for tests in which one is to pass, but not too soon.
+
+    A quiet machine is done with the first. On a busy one it may pass before all is ready for it: what was begun then is
+    begun anew with the next.
+    """
+    while seconds < TIME_LIMIT_SECONDS:
+        yield seconds
+        seconds *= 8
+    raise AssertionError("the longest limit, too, has passed too soon")
 
 
 def wait_until(probe: Callable[[], Any], what: str, limit_seconds: float = TIME_LIMIT_SECONDS) -> Any:
