@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from waiting import TIME_LIMIT_SECONDS
+
 SERVICE = "remotemedia.v1.webrtc.WebRtcSignaling"
 TOKEN = "a-token-of-the-test"
 
@@ -58,7 +60,10 @@ class Door:
     def probe(self, command):
         """A grpc-health-probe command: tokens are not asked for, TLS is."""
         tls = f"-tls -tls-ca-cert={shlex.quote(self.authority_file)} -tls-server-name=localhost"
-        return command.replace(":50051", f":{self.server.grpc}") + (f" {tls}" if self.authority_file else "")
+        # It gives up after a second otherwise.
+        patience = f"-connect-timeout={TIME_LIMIT_SECONDS:g}s -rpc-timeout={TIME_LIMIT_SECONDS:g}s"
+        asked = f"{command.replace(':50051', f':{self.server.grpc}')} {patience}"
+        return f"{asked} {tls}" if self.authority_file else asked
 
 
 @pytest.fixture(params=["open", "token", "tls", "token-tls"])
@@ -79,7 +84,7 @@ def shell(tool):
             ["/bin/sh", "-c", command.replace(name, shlex.quote(tool(name)), 1)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=2 * TIME_LIMIT_SECONDS - 20,
             check=False,
         )
 
