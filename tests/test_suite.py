@@ -103,7 +103,7 @@ def test_a_worker_that_ends_costs_one_test(tmp_path):
 
 
 def test_a_time_limit_costs_one_test(tmp_path):
-    limit = ("-o", "faulthandler_timeout=1", "-o", "faulthandler_exit_on_timeout=true")
+    limit = ("-o", "faulthandler_timeout=5", "-o", "faulthandler_exit_on_timeout=true")
     done = play(tmp_path, "-p", "distribution", "--numprocesses", "2", *limit, test_some=HANGING)
     assert "1 failed, 2 passed" in done.stdout, done.stdout
     assert "Timeout" in done.stderr
