@@ -52,10 +52,11 @@ async def check(*arguments):
         return await said_by(process)
 
 
-async def checked(capsys, url, *scenarios, dialect="plain"):
+async def checked(capsys, url, *scenarios, dialect="plain", patience="5"):
     """Runs the command in a thread of this process, which starts faster; returns its exit code, JSON and stderr."""
     chosen = [word for name in scenarios for word in ("--only", name)]
-    code = await asyncio.to_thread(main, ["check", "--ws", url, "--dialect", dialect, "--json", *chosen])
+    words = ["check", "--ws", url, "--dialect", dialect, "--json", "--patience", patience, *chosen]
+    code = await asyncio.to_thread(main, words)
     out, errors = capsys.readouterr()
     return code, json.loads(out), errors
 
@@ -63,7 +64,7 @@ async def checked(capsys, url, *scenarios, dialect="plain"):
 @pytest.mark.parametrize("dialect", ["plain", "dotted"])
 async def test_who_only_passes_on_what_ours_says_matches(ours, capsys, dialect):
     async with deviating(ours) as url:
-        report = await checked(capsys, url, dialect=dialect)
+        report = await checked(capsys, url, dialect=dialect, patience=PATIENT)
     assert report == (0, {"verdict": "matches", "differences": []}, "")
 
 
