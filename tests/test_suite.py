@@ -117,7 +117,7 @@ def test_two_workers_that_end_together_cost_two(tmp_path):
 
 
 def test_a_time_limit_costs_one_test(tmp_path):
-    limit = ("-o", "faulthandler_timeout=1", "-o", "faulthandler_exit_on_timeout=true")
+    limit = ("-o", "faulthandler_timeout=5", "-o", "faulthandler_exit_on_timeout=true")
     done = play(tmp_path, "-p", "distribution", "--numprocesses", "2", *limit, test_some=HANGING)
     assert "1 failed, 2 passed" in done.stdout, done.stdout
     assert "Timeout" in done.stderr

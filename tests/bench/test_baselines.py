@@ -20,7 +20,7 @@ from sigbridge_client import connect
 ROOT = Path(__file__).parents[2]
 BASELINES = ROOT / "bench" / "baselines"
 PROTO = ROOT / "protos" / "webrtc_signaling.proto"
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 100.0
 SIGNALING = {
     "ws_relay.mjs": "ws",
     "websockets_relay.py": "ws",

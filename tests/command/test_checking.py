@@ -13,6 +13,12 @@ NAME = next(name for name, scenario in SCENARIOS.items() if scenario.peers == 2)
 OF_OUR_TOKENS = next(name for name, scenario in SCENARIOS.items() if scenario.identities)
 
 
+LIMIT_SECONDS = 110
+"""Time limit of a check: it plays many scenarios."""
+PATIENT = ("--patience", "30")
+"""Patience with a server that says all that is waited for, though a busy machine may not let it say that soon."""
+
+
 @pytest.fixture
 async def serve():
     async with servers() as start:
@@ -20,7 +26,7 @@ async def serve():
 
 
 async def check(*arguments, **environ):
-    async with sigbridge("check", *arguments, env=clean_environment(**environ)) as process:
+    async with sigbridge("check", *arguments, env=clean_environment(**environ), limit_seconds=LIMIT_SECONDS) as process:
         return await said_by(process)
 
 
@@ -30,7 +36,7 @@ def addresses(server):
 
 async def test_both_protocols_in_every_pairing(serve):
     server = await serve(auth_tokens=("canary",))
-    code, out, errors = await check(*addresses(server), "--only", NAME, SIGBRIDGE_TOKEN="canary")
+    code, out, errors = await check(*addresses(server), *PATIENT, "--only", NAME, SIGBRIDGE_TOKEN="canary")
     assert (code, errors) == (0, "")
     head, row, _, summary = out.splitlines()
     assert head.split() == ["scenario", "grpc-grpc", "grpc-websocket", "websocket-grpc", "websocket-websocket"]
@@ -40,7 +46,7 @@ async def test_both_protocols_in_every_pairing(serve):
 
 async def test_one_protocol_alone(serve):
     server = await serve()
-    code, out, _ = await check(*addresses(server)[2:], "--only", NAME)
+    code, out, _ = await check(*addresses(server)[2:], *PATIENT, "--only", NAME)
     assert code == 0
     assert out.splitlines()[0].split() == ["scenario", "websocket-websocket"]
 
@@ -59,7 +65,7 @@ async def test_what_does_not_hold_fails(serve):
 
 async def test_ours_matches_and_says_so_in_json(serve):
     server = await serve()
-    code, out, errors = await check(*addresses(server), "--json", "--dialect", "plain")
+    code, out, errors = await check(*addresses(server), *PATIENT, "--json", "--dialect", "plain")
     assert (code, json.loads(out), errors) == (0, {"verdict": "matches", "differences": []}, "")
 
 

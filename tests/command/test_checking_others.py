@@ -52,10 +52,11 @@ async def check(*arguments):
         return await said_by(process)
 
 
-async def checked(capsys, url, *scenarios, dialect="plain"):
+async def checked(capsys, url, *scenarios, dialect="plain", patience="5"):
     """Runs the command in a thread of this process, which starts faster; returns its exit code, JSON and stderr."""
     chosen = [word for name in scenarios for word in ("--only", name)]
-    code = await asyncio.to_thread(main, ["check", "--ws", url, "--dialect", dialect, "--json", *chosen])
+    words = ["check", "--ws", url, "--dialect", dialect, "--json", "--patience", patience, *chosen]
+    code = await asyncio.to_thread(main, words)
     out, errors = capsys.readouterr()
     return code, json.loads(out), errors
 
@@ -63,7 +64,7 @@ async def checked(capsys, url, *scenarios, dialect="plain"):
 @pytest.mark.parametrize("dialect", ["plain", "dotted"])
 async def test_who_only_passes_on_what_ours_says_matches(ours, capsys, dialect):
     async with deviating(ours) as url:
-        report = await checked(capsys, url, dialect=dialect)
+        report = await checked(capsys, url, dialect=dialect, patience=PATIENT)
     assert report == (0, {"verdict": "matches", "differences": []}, "")
 
 
@@ -205,10 +206,16 @@ async def nonsense(client):
         await client.send("no JSON")
 
 
-async def is_broken(why, *arguments):
+PATIENT = "30"
+"""Patience with a server that breaks at once, which no busy machine uses up."""
+SHORT = "3"
+"""Patience with one that says nothing: all of it passes, so that it is no longer than a busy machine needs to connect."""
+
+
+async def is_broken(why, *arguments, patience=PATIENT):
     """The command says so in text and in JSON, by its exit code, and why on stderr."""
     for words in ((), ("--json",)):
-        code, out, errors = await check(*arguments, "--patience", "1", *words)
+        code, out, errors = await check(*arguments, "--patience", patience, *words)
         assert code == 2
         assert re.match(rf"sigbridge: the server cannot be checked: .*({why}).*\n", errors), errors
         if words:
@@ -217,32 +224,32 @@ async def is_broken(why, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    ("answer", "why", "patience"),
     [
-        (never, "websocket: no response to announce within 1 s|announce is not answered"),
-        (at_once, "the session ends at announce"),
-        (at_the_first_message, "the session ends at announce: no"),
-        (echo, "no response to announce"),
-        (nonsense, "the server sent an invalid message"),
+        (never, f"websocket: no response to announce within {SHORT} s|announce is not answered", SHORT),
+        (at_once, "the session ends at announce", PATIENT),
+        (at_the_first_message, "the session ends at announce: no", PATIENT),
+        (echo, "no response to announce", SHORT),
+        (nonsense, "the server sent an invalid message", PATIENT),
     ],
 )
-async def test_who_speaks_no_such_protocol_is_broken(answer, why):
+async def test_who_speaks_no_such_protocol_is_broken(answer, why, patience):
     async with talking(answer) as url:
-        await is_broken(why, "--ws", url)
+        await is_broken(why, "--ws", url, patience=patience)
 
 
 @pytest.mark.parametrize("text", [None, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b""])
 async def test_who_speaks_only_http_or_nothing_is_broken(text):
     why = "no response to connect within 1 s|cannot connect|refused with HTTP 200"
     async with saying(text) as port:
-        await is_broken(why, "--ws", f"ws://127.0.0.1:{port}")
-        await is_broken(why, "--grpc", f"127.0.0.1:{port}")
+        await is_broken(why, "--ws", f"ws://127.0.0.1:{port}", patience="1")
+        await is_broken(why, "--grpc", f"127.0.0.1:{port}", patience="1")
 
 
 async def test_who_is_not_there_is_broken():
     await is_broken("cannot connect to ws://127.0.0.1:1", "--ws", "ws://127.0.0.1:1")
     # gRPC's client goes on trying for a while.
-    await is_broken("cannot connect to 127.0.0.1:1|no response to connect", "--grpc", "127.0.0.1:1")
+    await is_broken("cannot connect to 127.0.0.1:1|no response to connect", "--grpc", "127.0.0.1:1", patience="1")
 
 
 async def test_who_asks_for_a_token_cannot_be_checked_without():
@@ -255,7 +262,7 @@ async def test_who_asks_for_a_token_cannot_be_checked_without():
 async def test_who_breaks_in_the_middle_is_broken(ours, silent):
     name = "peers_count counts the newcomer"
     async with deviating(ours, name, broken=BrokenAfter(300, silent)) as url:
-        code, out, errors = await check("--ws", url, "--patience", "1", "--json")
+        code, out, errors = await check("--ws", url, "--patience", SHORT if silent else PATIENT, "--json")
     report = json.loads(out)
     assert (code, report["verdict"]) == (2, "broken")
     assert errors.startswith("sigbridge: the server cannot be checked: websocket: ")

@@ -1,12 +1,14 @@
 """The demo for real: four pairings, and every way in which it can end."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,7 +47,22 @@ def mark():
     mark = Mark()
     yield mark
     for process_id in mark.bearers():
-        os.kill(process_id, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def watched(process_ids: list[int]) -> Iterator[list[int]]:
+    """Descriptors (pidfds) of these processes, of those that run still: some are a library's, and soon end."""
+    process_fds = []
+    try:
+        for process_id in process_ids:
+            with contextlib.suppress(ProcessLookupError):
+                process_fds.append(os.pidfd_open(process_id))
+        yield process_fds
+    finally:
+        for process_fd in process_fds:
+            os.close(process_fd)
 
 
 def ended_within(process_fds: list[int], seconds: float) -> bool:
@@ -140,14 +157,10 @@ def test_no_process_outlives_the_demo(number, exit_code, pairing, mark):
             if pairing == "browser-grpc":
                 while "announce backend" not in running.stdout.readline():
                     pass
-            process_fds = [os.pidfd_open(process_id) for process_id in mark.bearers()]
-            assert len(process_fds) >= 2
-            running.send_signal(number)
-            try:
+            with watched(mark.bearers()) as process_fds:
+                assert len(process_fds) >= 2
+                running.send_signal(number)
                 assert ended_within(process_fds, TIME_LIMIT_SECONDS)
-            finally:
-                for process_fd in process_fds:
-                    os.close(process_fd)
             assert running.wait(TIME_LIMIT_SECONDS) == exit_code
         finally:
             running.kill()

@@ -13,7 +13,7 @@ import pytest
 from page_commands import shell
 from sigbridge_command import demo, demo_browser
 from sigbridge_command.demo_browser import PAGE, PageReport, PageServer, described_json, has_display
-from waiting import TIME_LIMIT_SECONDS, until
+from waiting import TIME_LIMIT_SECONDS, until, wait_until
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,7 @@ def test_a_browser_that_returns_when_it_is_closed_does_not_hold_the_demo_up(monk
     monkeypatch.setattr(demo_browser, "SERVE", (sys.executable, "-c", f"import signal; {LISTENING}; signal.pause()"))
     monkeypatch.setattr(demo_browser, "BACKEND", (sys.executable, "-c", HEARD))
     assert demo.run_demo(("browser", "grpc")) == 1
+    wait_until(lambda: opened, "the page is opened, by a thread")
     assert len(opened) == 1
     may_close.set()
     assert "had not heard the backend" in capsys.readouterr().err

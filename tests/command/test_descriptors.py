@@ -20,6 +20,9 @@ CONNECTIONS = "sigbridge_connections"
 REFUSED = 'sigbridge_refusals_total{protocol="tcp",reason="connections"}'
 SHORT = 'sigbridge_refusals_total{protocol="tcp",reason="descriptors"}'
 
+PATIENT = dict.fromkeys(("SIGNALING_HANDSHAKE_TIMEOUT_SEC", "SIGNALING_ANNOUNCE_TIMEOUT_SEC"), "100")
+"""Settings by which clients that say no more stay for the whole test."""
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of other processes are set by prlimit")
 
 
@@ -68,7 +71,7 @@ def is_well(server: ServerProcess) -> dict[str, float]:
 
 @pytest.mark.parametrize("engine", ["native", "grpcio"])
 def test_probes_and_metrics_answer_while_clients_are_refused(serve, connect, engine):
-    server = serve(ulimit=f"-n {LIMIT}", GRPC_ENGINE=engine).ready()
+    server = serve(ulimit=f"-n {LIMIT}", GRPC_ENGINE=engine, **PATIENT).ready()
     with contextlib.ExitStack() as stack:
         for _ in range(40):
             # Nor do those who only connect to the operator's address take what is kept for it.

@@ -69,7 +69,9 @@ async def test_origins_that_change_count_without_a_restart(option, file, tmp_pat
 
         async def may(origin):
             try:
-                async with connect(url, origin=origin):
+                async with connect(
+                    url, origin=origin, open_timeout=TIME_LIMIT_SECONDS, close_timeout=TIME_LIMIT_SECONDS
+                ):
                     return True
             except InvalidStatus as refused:
                 if refused.response.status_code != 403:

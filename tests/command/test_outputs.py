@@ -30,6 +30,7 @@ class Broken:
         self.how = how
         self.fd = subprocess.DEVNULL
         self.reader = None
+        self.said = bytearray()
         if how == "full":
             self.fd = os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
         elif how in {"gone", "unread"}:
@@ -56,12 +57,18 @@ class Broken:
             os.close(self.fd)
             self.fd = -1
 
+    def read_until(self, text, count):
+        """Reads until a text has come so many times."""
+        while self.said.count(text) < count:
+            part = os.read(self.reader, 2**16)
+            assert part, self.said
+            self.said += part
+
     def all_lines(self):
-        """Reads until the process has let go of it."""
-        said = bytearray()
+        """Reads until the process has let go of it; returns all that was read."""
         while part := os.read(self.reader, 2**16):
-            said += part
-        return bytes(said).lstrip(b"-").decode().splitlines()
+            self.said += part
+        return bytes(self.said).lstrip(b"-").decode().splitlines()
 
 
 STREAMS = {"stdout": 1, "stderr": 2}
@@ -195,6 +202,8 @@ async def test_a_log_that_is_read_late_has_every_line():
     with Broken("unread") as stderr, serving({"stderr": stderr}, GRPC_JSON_LOGGING="true") as (process, ports):
         await sessions(ports, 5)
         assert await asyncio.to_thread(dropped, ports) == 0
+        # The last lines fit into the pipe: an end waits for a second only for who reads, who may be held up for longer.
+        await asyncio.to_thread(stderr.read_until, b'"session ended"', 10)
         process.send_signal(signal.SIGTERM)
         said = await asyncio.to_thread(stderr.all_lines)
         assert await asyncio.to_thread(process.wait, TIME_LIMIT_SECONDS) == 0

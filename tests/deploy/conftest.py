@@ -28,29 +28,43 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def serve() -> Iterator[Callable[..., ServerProcess]]:
     """Start servers that end with the test."""
-    servers: list[ServerProcess] = []
+    with contextlib.ExitStack() as servers:
 
-    def start(*, wait: bool = True, **settings: str) -> ServerProcess:
-        servers.append(ServerProcess(**settings))
-        return servers[-1].ready() if wait else servers[-1]
+        def start(*, wait: bool = True, **settings: str) -> ServerProcess:
+            server = ServerProcess(**settings)
+            servers.callback(server.stop)
+            return server.ready() if wait else server
 
-    yield start
-    for server in servers:
-        server.stop()
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Callable[..., ServerProcess]]:
+    """Servers that tests of a file share: one for each use and its settings, from the first test that asks for it."""
+    with contextlib.ExitStack() as stack:
+        servers: dict[Any, ServerProcess] = {}
+
+        def find(use: str, **settings: str) -> ServerProcess:
+            key = (use, *sorted(settings.items()))
+            if key not in servers:
+                servers[key] = ServerProcess(**settings)
+                stack.callback(servers[key].stop)
+            return servers[key].ready()
+
+        yield find
 
 
 @pytest.fixture
 def run() -> Iterator[Callable[..., Process]]:
     """Start other programs that end with the test."""
-    programs: list[Process] = []
+    with contextlib.ExitStack() as programs:
 
-    def start(*command: str, cwd: Path | None = None, **environment: str) -> Process:
-        programs.append(Process(list(command), environment=clean_environment(**environment), cwd=cwd))
-        return programs[-1]
+        def start(*command: str, cwd: Path | None = None, **environment: str) -> Process:
+            program = Process(list(command), environment=clean_environment(**environment), cwd=cwd)
+            programs.callback(program.stop)
+            return program
 
-    yield start
-    for program in programs:
-        program.stop()
+        yield start
 
 
 @pytest.fixture(scope="session")
@@ -180,6 +194,8 @@ async def clients() -> Any:
                     "proxy": None,
                     "open_timeout": TIME_LIMIT_SECONDS,
                     "close_timeout": TIME_LIMIT_SECONDS,
+                    # The library ends a session that does not answer its pings for 20 s, as a busy machine may not.
+                    "ping_interval": None,
                 } | options
                 host = "localhost" if scheme == "wss" else "127.0.0.1"
                 connecting = websocket_connect(f"{scheme}://{host}:{port}/", **options)

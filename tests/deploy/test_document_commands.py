@@ -8,8 +8,12 @@ import subprocess
 
 import pytest
 
+from certificates import Authority
+from waiting import TIME_LIMIT_SECONDS, wait_until
+
 SERVICE = "remotemedia.v1.webrtc.WebRtcSignaling"
 TOKEN = "a-token-of-the-test"
+PEERS = "grpc_webrtc_signaling_peers_total"
 
 HEALTH_CHECK = """
 grpcurl -plaintext localhost:50051 \\
@@ -58,15 +62,29 @@ class Door:
     def probe(self, command):
         """A grpc-health-probe command: tokens are not asked for, TLS is."""
         tls = f"-tls -tls-ca-cert={shlex.quote(self.authority_file)} -tls-server-name=localhost"
-        return command.replace(":50051", f":{self.server.grpc}") + (f" {tls}" if self.authority_file else "")
+        # It gives up after a second otherwise.
+        patience = f"-connect-timeout={TIME_LIMIT_SECONDS:g}s -rpc-timeout={TIME_LIMIT_SECONDS:g}s"
+        asked = f"{command.replace(':50051', f':{self.server.grpc}')} {patience}"
+        return f"{asked} {tls}" if self.authority_file else asked
 
 
-@pytest.fixture(params=["open", "token", "tls", "token-tls"])
-def door(request, serve, authority, tls_settings):
+@pytest.fixture(scope="module", params=["open", "token", "tls", "token-tls"])
+def shared_door(request, shared, tmp_path_factory):
     token = TOKEN if "token" in request.param else ""
-    tls = "tls" in request.param
-    server = serve(GRPC_AUTH_TOKENS=f"another-token,{token}" if token else "", **(tls_settings if tls else {}))
-    return Door(server, token=token, authority_file=authority.file if tls else "")
+    authority = Authority(tmp_path_factory.mktemp("tls")) if "tls" in request.param else None
+    settings = {"GRPC_AUTH_TOKENS": f"another-token,{token}" if token else ""}
+    if authority is not None:
+        certificate, key = authority.issue("localhost", file="server")
+        settings |= {"SIGNALING_TLS_CERT_FILE": certificate, "SIGNALING_TLS_KEY_FILE": key}
+    server = shared(request.param, **settings)
+    return Door(server, token=token, authority_file=authority.file if authority is not None else "")
+
+
+@pytest.fixture
+def door(shared_door):
+    """A door through which nobody has come who is still there."""
+    wait_until(lambda: shared_door.server.metrics()[PEERS] == 0, "who came by the last test is gone")
+    return shared_door
 
 
 @pytest.fixture
@@ -79,7 +97,7 @@ def shell(tool):
             ["/bin/sh", "-c", command.replace(name, shlex.quote(tool(name)), 1)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=2 * TIME_LIMIT_SECONDS - 20,
             check=False,
         )
 
@@ -130,7 +148,7 @@ def test_grpcurl_pastes_a_stream_and_leaves(door, shell):
     assert response["request_id"] == "1"
     assert json.loads(response["ack"]["data"]) == {"peer_id": "test-peer-1", "peers_count": 0, "other_peers": []}
     # Half-close is "I leave".
-    assert door.server.metrics()["grpc_webrtc_signaling_peers_total"] == 0
+    assert door.server.metrics()[PEERS] == 0
 
 
 def test_grpcurl_lists_and_describes_the_services(door, shell):

@@ -54,7 +54,7 @@ async def test_an_unknown_service_is_told_so(serve, engine, clients):
 
 async def test_readyz_turns_503_and_healthz_stays_while_it_drains(serve, engine, clients):
     # A client that does not answer the closing handshake keeps it draining.
-    server = serve(**engine, SIGNALING_SHUTDOWN_GRACE_SEC="20", SIGNALING_CLOSE_TIMEOUT_SEC="5")
+    server = serve(**engine, SIGNALING_SHUTDOWN_GRACE_SEC="100", SIGNALING_CLOSE_TIMEOUT_SEC="100")
     reader, writer = await asyncio.open_connection("127.0.0.1", server.ws)
     writer.write(
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

@@ -43,7 +43,7 @@ async def test_a_websocket_opens_on_a_connection_that_other_clients_have_used(to
 )
 def test_a_client_that_begins_nothing_is_not_kept(limit, speaks_tls, tool, tmp_path):
     name, _, usual = limit.rpartition(" ")
-    envoy = replace(ENVOY, changes=lambda place: ENVOY.changes(place) | {f"{name} {usual}": f"{name} 0.2s"})
+    envoy = replace(ENVOY, changes=lambda place: ENVOY.changes(place) | {f"{name} {usual}": f"{name} 1s"})
     with running(envoy, tool("envoy"), tmp_path, **SERVER_SETTINGS) as front, contextlib.ExitStack() as open_ones:
         client = open_ones.enter_context(socket.create_connection(("127.0.0.1", front.port), TIME_LIMIT_SECONDS))
         if speaks_tls:

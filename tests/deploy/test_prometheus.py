@@ -4,7 +4,6 @@ import asyncio
 import datetime
 import json
 import re
-import socket
 import subprocess
 import urllib.parse
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from certificates import Authority
+from proxy import free_ports
 from sigbridge import DisconnectReason
 from sigbridge.counters import HELD_ENDS, RESUMES_OF_KNOWN, TAKEOVERS, TCP_REFUSALS
 from sigbridge.disconnects import REFUSALS
@@ -33,12 +33,6 @@ def queries():
             )
             assert "$" not in expression, panel["title"]
             yield pytest.param(expression, id=f"{panel['title']} {target['refId']}")
-
-
-def free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 async def some_traffic(server, clients, room):
@@ -89,7 +83,7 @@ def prometheus(run, tool, tmp_path, fetch_json):
         ]
         path = tmp_path / "prometheus.yml"
         path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
-        port = free_port()
+        (port,) = free_ports(1)
         running = run(
             program,
             f"--config.file={path}",
@@ -126,6 +120,10 @@ async def test_prometheus_scrapes_it_and_every_query_of_the_dashboard_returns_se
     def response(query):
         return ask("query", query=query)["result"]
 
+    async def series_of(query):
+        """Returns the series of a query: after a look that took too long there are none until the next."""
+        return await asyncio.to_thread(wait_until, lambda: response(query), query, 20.0)
+
     # A rate is seen where a series has grown since it was seen first.
     ended = 'sigbridge_disconnects_total{protocol="grpc"}'
     await asyncio.to_thread(wait_until, lambda: response(f"{ended} == 1"), "Prometheus has seen the first half")
@@ -136,12 +134,12 @@ async def test_prometheus_scrapes_it_and_every_query_of_the_dashboard_returns_se
     for parameters in queries():
         (query,) = parameters.values
         with subtests.test(msg=parameters.id, query=query):
-            series = response(query)
-            assert series
+            series = await series_of(query)
             assert all(sample["value"][1] != "NaN" for sample in series)
 
-    assert response("sum(grpc_webrtc_signaling_peers_total)")[0]["value"][1] == "8"
-    relays = response("sum by (from_protocol, to_protocol) (sigbridge_relays_total)")
+    peers = await series_of("sum(grpc_webrtc_signaling_peers_total) == 8")
+    assert peers[0]["value"][1] == "8"
+    relays = await series_of("sum by (from_protocol, to_protocol) (sigbridge_relays_total)")
     assert len(relays) == 4
     rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
     assert len(rules) == len(yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"])

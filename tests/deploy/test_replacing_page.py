@@ -129,7 +129,10 @@ async def test_with_the_settings_of_the_plan_the_check_names_two_differences(ser
     assert settings.keys() >= {"SIGNALING_LEGACY_PEERS_COUNT", "SIGNALING_REPLAY_ROSTER"}
     server = await started(serve, **settings)
     addresses = ("--grpc", f"127.0.0.1:{server.grpc}", "--ws", f"ws://127.0.0.1:{server.ws}")
-    async with sigbridge("check", *addresses, "--json", env=clean_environment()) as process:
+    patient = ("--patience", "30")
+    async with sigbridge(
+        "check", *addresses, *patient, "--json", env=clean_environment(), limit_seconds=110
+    ) as process:
         code, out, errors = await said_by(process)
     assert (code, errors) == (1, "")
     assert {one["what"] for one in json.loads(out)["differences"]} == {

@@ -31,9 +31,21 @@ IN_VAIN = {
 
 
 @pytest.fixture(params=["native", "grpcio"])
-def server(serve, request):
-    """A server that asks for tokens, by each of the two engines of gRPC."""
-    return serve(GRPC_AUTH_TOKENS=f"another-token, {TOKEN}", GRPC_ENGINE=request.param)
+def settings(request):
+    """The settings of a server that asks for tokens, by each of the two engines of gRPC."""
+    return {"GRPC_AUTH_TOKENS": f"another-token, {TOKEN}", "GRPC_ENGINE": request.param}
+
+
+@pytest.fixture
+def closed(shared, settings):
+    """A server that lets nobody in: the tests that share it show nothing that it takes."""
+    return shared("nobody is let in", **settings)
+
+
+@pytest.fixture
+def server(shared, settings):
+    """A server that lets in who shows a token."""
+    return shared("some are let in", **settings)
 
 
 async def status_of(channel, method, metadata=()):
@@ -52,22 +64,22 @@ async def status_of(channel, method, metadata=()):
 
 
 @pytest.mark.parametrize("shown", IN_VAIN.values(), ids=IN_VAIN)
-async def test_grpc_refuses_what_is_no_token(shown, server, clients):
-    channel = await clients.channel(server.grpc)
+async def test_grpc_refuses_what_is_no_token(shown, closed, clients):
+    channel = await clients.channel(closed.grpc)
     for method in METHODS:
         code, details = await status_of(channel, method, [("authorization", value) for value in shown])
         assert (code, details) == (grpc.StatusCode.UNAUTHENTICATED, "Invalid or missing API token")
-    assert no_session_was_made(server)
+    assert no_session_was_made(closed)
 
 
 @pytest.mark.parametrize("shown", IN_VAIN.values(), ids=IN_VAIN)
-async def test_websocket_refuses_what_is_no_token(shown, server, clients):
+async def test_websocket_refuses_what_is_no_token(shown, closed, clients):
     with pytest.raises(InvalidStatus) as refusal:
-        await clients.websocket(server.ws, additional_headers=[("Authorization", value) for value in shown])
+        await clients.websocket(closed.ws, additional_headers=[("Authorization", value) for value in shown])
     response = refusal.value.response
     assert (response.status_code, response.body) == (401, b"Invalid or missing API token\n")
     assert response.headers["WWW-Authenticate"] == "Bearer"
-    assert no_session_was_made(server)
+    assert no_session_was_made(closed)
 
 
 def no_session_was_made(server):
@@ -90,17 +102,18 @@ async def raw_handshake(port, *headers):
 
 
 @pytest.mark.parametrize("token", ["tökén", "\u2028", "\xff"], ids=ascii)
-async def test_a_token_that_is_not_ascii_is_refused_like_any_other(token, server, clients):
+async def test_a_token_that_is_not_ascii_is_refused_like_any_other(token, closed, clients):
     encoded = token.encode()
-    head = await raw_handshake(server.ws, b"Authorization: Bearer " + encoded)
+    head = await raw_handshake(closed.ws, b"Authorization: Bearer " + encoded)
     assert head.startswith(b"HTTP/1.1 401 ")
     browsers = base64.urlsafe_b64encode(encoded).rstrip(b"=").decode()
     with pytest.raises(InvalidStatus, match="HTTP 401"):
-        await clients.websocket(server.ws, subprotocols=["jsonrpc", f"bearer.{browsers}"])
-    assert no_session_was_made(server)
+        await clients.websocket(closed.ws, subprotocols=["jsonrpc", f"bearer.{browsers}"])
+    assert no_session_was_made(closed)
 
 
-async def test_headers_above_the_transports_limit_are_refused_by_it(server, clients):
+async def test_headers_above_the_transports_limit_are_refused_by_it(serve, settings, clients):
+    server = serve(**settings)
     channel = await clients.channel(server.grpc)
     code, _ = await status_of(channel, "HealthCheck", [("authorization", "Bearer " + "x" * 40_000)])
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -141,7 +154,7 @@ def subprotocol_of(token):
 async def test_a_browser_shows_its_token_as_a_subprotocol_that_never_comes_back(offered, chosen, server, clients):
     session = await clients.websocket(server.ws, subprotocols=offered)
     assert session.connection.subprotocol == chosen
-    assert "result" in await session.ask("announce", peer_id="alice")
+    assert "result" in await session.ask("announce", peer_id="alice", room=str(offered))
 
 
 @pytest.mark.parametrize(
@@ -156,31 +169,31 @@ async def test_a_browser_shows_its_token_as_a_subprotocol_that_never_comes_back(
     ],
     ids=str,
 )
-async def test_a_browser_without_a_good_token_is_refused(offered, server, clients):
+async def test_a_browser_without_a_good_token_is_refused(offered, closed, clients):
     with pytest.raises((InvalidStatus, InvalidHandshake)) as refusal:
-        await clients.websocket(server.ws, subprotocols=offered)
+        await clients.websocket(closed.ws, subprotocols=offered)
     assert refusal.value.response.status_code == 401
 
 
-async def test_a_header_counts_where_there_is_one(server, clients):
+async def test_a_header_counts_where_there_is_one(closed, clients):
     with pytest.raises(InvalidStatus, match="HTTP 401"):
-        await clients.websocket(server.ws, token="wrong", subprotocols=["jsonrpc", subprotocol_of(TOKEN)])
+        await clients.websocket(closed.ws, token="wrong", subprotocols=["jsonrpc", subprotocol_of(TOKEN)])
 
 
-async def test_health_asks_nobody_and_reflection_does(server, serve, clients):
-    channel = await clients.channel(server.grpc)
+async def test_health_asks_nobody_and_reflection_does(closed, serve, clients):
+    channel = await clients.channel(closed.grpc)
     for service in ("", "remotemedia.v1.webrtc.WebRtcSignaling"):
         request = health_pb2.HealthCheckRequest(service=service)
         answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIME_LIMIT_SECONDS)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     assert (await status_of(channel, REFLECTION))[0] is grpc.StatusCode.UNAUTHENTICATED
-    assert (await asyncio.to_thread(server.page, "/readyz"))[0] == 200
+    assert (await asyncio.to_thread(closed.page, "/readyz"))[0] == 200
     opened = await asyncio.to_thread(serve, GRPC_AUTH_TOKENS=TOKEN, SIGNALING_REFLECTION_REQUIRE_AUTH="false")
     assert (await status_of(await clients.channel(opened.grpc), REFLECTION))[0] is grpc.StatusCode.OK
 
 
-async def test_a_path_that_looks_like_healths_opens_nothing(server, clients):
-    channel = await clients.channel(server.grpc)
+async def test_a_path_that_looks_like_healths_opens_nothing(closed, clients):
+    channel = await clients.channel(closed.grpc)
     for path in (
         "/grpc.health.v1.Health/../remotemedia.v1.webrtc.WebRtcSignaling/GetPeers",
         "/grpc.health.v1.HealthX/C",
@@ -256,8 +269,10 @@ def test_an_open_server_on_every_address_says_so(serve):
         "",
     ],
 )
-async def test_a_page_of_a_foreign_origin_is_refused(origin, serve, clients):
-    server = serve(SIGNALING_ALLOWED_ORIGINS="https://good.example, https://also-good.example:8443")
+async def test_a_page_of_a_foreign_origin_is_refused(origin, shared):
+    server = shared(
+        "nobody is let in", SIGNALING_ALLOWED_ORIGINS="https://good.example, https://also-good.example:8443"
+    )
     head = await raw_handshake(server.ws, b"Origin: " + origin.encode())
     assert head.startswith(b"HTTP/1.1 403 ")
     head = await raw_handshake(server.ws, b"Origin: https://good.example", b"Origin: " + origin.encode())

@@ -44,5 +44,5 @@ async def test_the_commands_of_the_page_do_what_they_say(at_server):
         assert await helping.ended() == 0
     assert "usage: sigbridge" in helping.stdout
     # Each scenario is played elsewhere.
-    async with shell(f"{check} --only both_sides_learn_of_each_other") as checking:
+    async with shell(f"{check} --only both_sides_learn_of_each_other --patience 30") as checking:
         assert await checking.ended() == 0, checking.stdout + checking.stderr

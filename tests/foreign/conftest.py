@@ -324,9 +324,10 @@ async def websocket() -> AsyncIterator[Callable[..., Any]]:
     async with contextlib.AsyncExitStack() as stack:
 
         async def connect(port: int) -> WebSocketPeer:
-            return WebSocketPeer(
-                await stack.enter_async_context(websocket_connect(f"ws://127.0.0.1:{port}/", proxy=None))
-            )
+            # A busy machine may take its time; by default the library does not give it that.
+            limits = {"open_timeout": TIME_LIMIT_SECONDS, "close_timeout": TIME_LIMIT_SECONDS, "ping_interval": None}
+            connecting = websocket_connect(f"ws://127.0.0.1:{port}/", proxy=None, **limits)
+            return WebSocketPeer(await stack.enter_async_context(connecting))
 
         yield connect
 

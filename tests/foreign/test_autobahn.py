@@ -158,6 +158,25 @@ def play(wstest: str, echo_port: int, tmp_path: Path) -> Callable[..., Report]:
     return run
 
 
+REPLAYS = 2
+"""Times that cases are played again which have not gone as expected: the suite gives an echo a second for most."""
+
+
+def expected(case: str) -> str:
+    return "non-strict" if case in NON_STRICT else "informational" if case in INFORMATIONAL else "passed"
+
+
+def played(play: Callable[..., Report], *patterns: str, seconds: float) -> Report:
+    """The report on cases; of those that go otherwise on a busy machine, the last."""
+    time_limits.allow((REPLAYS + 1) * seconds + 2 * TIME_LIMIT_SECONDS)
+    report = play(*patterns, seconds=seconds)
+    for _ in range(REPLAYS):
+        again = [case for case, said in report.items() if outcome(said) != expected(case)]
+        if again:
+            report |= play(*again, seconds=seconds)
+    return report
+
+
 def fail_where_one_failed(report: Report) -> None:
     assert not cases_with("failed", report), "\n".join(
         f"{case}: {said['behavior']}, {said['result']} {said['behaviorClose']}, {said['resultClose']}"
@@ -174,8 +193,7 @@ def fail_where_one_failed(report: Report) -> None:
     ],
 )
 def test_every_case_passes(numbers: tuple[str, ...], seconds: float, play: Callable[..., Report]) -> None:
-    time_limits.allow(seconds + 2 * TIME_LIMIT_SECONDS)
-    report = play(*(f"{number}.*" for number in numbers), seconds=seconds)
+    report = played(play, *(f"{number}.*" for number in numbers), seconds=seconds)
     fail_where_one_failed(report)
     assert Counter(map(group_of, report)) == {
         group: count for group, count in CASES.items() if group.partition(" ")[0] in numbers
@@ -194,9 +212,7 @@ client, so that one part keeps one core busy; several are played at once."""
 @pytest.mark.autobahn
 @pytest.mark.parametrize("part", COMPRESSION)
 def test_every_case_of_compression_passes(part: str, play: Callable[..., Report]) -> None:
-    seconds = 1200
-    time_limits.allow(seconds + 2 * TIME_LIMIT_SECONDS)
-    report = play(f"{part}.*", seconds=seconds)
+    report = played(play, f"{part}.*", seconds=1200)
     fail_where_one_failed(report)
     assert {case.rpartition(".")[0] for case in report} == {part}
     assert len(report) == 18

@@ -331,10 +331,16 @@ def assert_well_kept(frames: list[Frame]) -> None:
                     assert frame.length == frame.message_bytes
                     assert bool(frame.messages) == bool(frame.length)
             assert "GOAWAY" not in [frame.kind for frame in sent]
-        # The client's pings are all answered, in their order; the last ones of the server may come when it is gone.
-        pings = [frame.ping for frame in of_it if frame.kind == "PING" and frame.sender == "client" and not frame.flags]
+        # The client's pings are all answered, in their order; the last ones of each side may come when the other is gone.
+        pings = [
+            (frame.ping, at)
+            for at, frame in enumerate(of_it)
+            if frame.kind == "PING" and frame.sender == "client" and not frame.flags
+        ]
         pongs = [frame.ping for frame in of_it if frame.kind == "PING" and frame.sender == "server" and frame.flags]
-        assert pings == pongs
+        assert pongs == [ping for ping, _ in pings[: len(pongs)]]
+        last_of_server = max(at for at, frame in enumerate(of_it) if frame.sender == "server")
+        assert all(at > last_of_server for _, at in pings[len(pongs) :])
 
 
 def stream_of(frames: list[Frame], connection: int, sender: str) -> list[Frame]:

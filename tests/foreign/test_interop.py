@@ -15,6 +15,7 @@ from sigbridge.settings import Settings
 from sigbridge_grpc.method import Call, Ending, MethodFactory, SessionlessMethod
 from sigbridge_grpc.wire import grpc_wires
 from sigbridge_net.carrier import Carrier
+from waiting import TIME_LIMIT_SECONDS
 
 PROTOS = Path(__file__).parent / "protos"
 CASES = (
@@ -119,7 +120,12 @@ async def test_a_case(case, port, built):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(30):
-        said = (await process.communicate())[0].decode()
+    try:
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            said = (await process.communicate())[0].decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode == 0, said
     assert re.search(r"\[interop\] .*[Dd]one", said), said

@@ -77,10 +77,9 @@ class Page:
 
     async def loaded(self) -> None:
         """Returns when it is loaded: before that another document is there, which goes."""
-        while (
-            await self.evaluate("location.href + document.readyState + !globalThis.waited")
-            != f"{self._url}completetrue"
-        ):
+        look = "location.href + document.readyState + !globalThis.waited"
+        # A look at a document that goes is answered by an error.
+        while (await self._asked(look)).get("result", {}).get("result", {}).get("value") != f"{self._url}completetrue":
             await asyncio.sleep(0.02)
         await self.evaluate(WAITED)
 
@@ -89,14 +88,19 @@ class Page:
 
         Raises AssertionError with what the page throws, or with which a promise is rejected.
         """
+        said = await self._asked(expression)
+        assert "error" not in said, said
+        assert "exceptionDetails" not in said["result"], said["result"]["exceptionDetails"]
+        return said["result"]["result"].get("value")
+
+    async def _asked(self, expression: str) -> Any:
+        """Returns what the browser says of an expression."""
         number = next(self._ids)
         params = {"expression": expression, "awaitPromise": True, "returnByValue": True, "userGesture": True}
         await self._connection.send(json.dumps({"id": number, "method": "Runtime.evaluate", "params": params}))
         while (said := json.loads(await self._connection.recv())).get("id") != number:
             pass
-        assert "error" not in said, said
-        assert "exceptionDetails" not in said["result"], said["result"]["exceptionDetails"]
-        return said["result"]["result"].get("value")
+        return said
 
     async def holds(self, condition: str) -> Any:
         """Returns what a condition is, as soon as it is true."""
@@ -123,7 +127,9 @@ async def looked_at(url: str, profile: Path, microphone: str = ALLOWED) -> Async
 
         while (page := await asyncio.to_thread(target)) is None:
             await asyncio.sleep(0.02)
-        async with connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None) as connection:
+        # The time limit of the whole is enough: a busy browser may answer no ping in time.
+        limits = {"open_timeout": None, "ping_interval": None}
+        async with connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None, **limits) as connection:
             looked = Page(connection, url)
             await looked.loaded()
             yield looked

@@ -29,6 +29,13 @@ TOGETHER = {
     "Caddy": ("tests/deploy/test_proxies.py::*[[]Caddy-*",),
     "Apache": ("tests/deploy/test_proxies.py::*[[]Apache-*",),
     "HAProxy in mode http": ("tests/deploy/test_proxies.py::*[[]HAProxy in mode http-*",),
+    "the servers that ask for tokens, by the native engine": ("tests/deploy/test_tokens.py::*[[]native*",),
+    "the servers that ask for tokens, by grpcio's": ("tests/deploy/test_tokens.py::*[[]grpcio*",),
+    "the server that asks for origins": ("tests/deploy/test_tokens.py::test_a_page_of_a_foreign_origin_*",),
+    "a server for pasted commands": ("tests/deploy/test_document_commands.py::*[[]open]",),
+    "one that asks for tokens": ("tests/deploy/test_document_commands.py::*[[]token]",),
+    "one with TLS": ("tests/deploy/test_document_commands.py::*[[]tls]",),
+    "one with both": ("tests/deploy/test_document_commands.py::*[[]token-tls]",),
     "the page whose clients are driven": ("compat_tests/test_scenarios.py::*ts-chromium*",),
     "the scenarios, counted": (
         "compat_tests/test_scenarios.py::test_every_kind_occurs",

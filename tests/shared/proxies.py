@@ -1,14 +1,14 @@
 """The proxies whose configurations are in `deploy/`, each in a few lines: what is changed for a test, and what is different.
 
-A time limit of silence of 90 s becomes one of 2 s, which `SILENCE_SECONDS` are longer than; but for Apache's, which is one of
-handshakes as well, and those may take longer on a busy machine.
+A time limit of silence of 90 s becomes one of 4 s, which `SILENCE_SECONDS` are longer than, and which a busy machine does not
+hold up the server's pings for; but for Apache's, which is one of handshakes as well.
 """
 
 from dataclasses import replace
 
 from proxy import Difference, Place, Proxy
 
-SILENCE_SECONDS = 2.5
+SILENCE_SECONDS = 4.5
 
 
 def _nginx(place: Place) -> dict[str, str]:
@@ -23,8 +23,8 @@ def _nginx(place: Place) -> dict[str, str]:
         "/etc/nginx/tls/fullchain.pem": place.certificate,
         "/etc/nginx/tls/privkey.pem": place.key,
         "server_name signaling.example.org;": "server_name localhost;",
-        "proxy_read_timeout 90s;": "proxy_read_timeout 2s;",
-        "proxy_send_timeout 90s;": "proxy_send_timeout 2s;",
+        "proxy_read_timeout 90s;": "proxy_read_timeout 4s;",
+        "proxy_send_timeout 90s;": "proxy_send_timeout 4s;",
         # What only a machine's own nginx may write.
         "http {\n": f"http {{\n    access_log {folder}/access.log;\n{temporary}",
     }
@@ -56,7 +56,7 @@ def _envoy(place: Place) -> dict[str, str]:
         "address: 127.0.0.1, port_value: 8080": f"address: 127.0.0.1, port_value: {place.ws}",
         "/etc/envoy/tls/fullchain.pem": place.certificate,
         "/etc/envoy/tls/privkey.pem": place.key,
-        "idle_timeout: 90s": "idle_timeout: 2s",
+        "idle_timeout: 90s": "idle_timeout: 4s",
         "\n          interval: 1s\n": "\n          interval: 0.1s\n",
         # Its time limit of silence is 5 min, which the routes overrule. It waits a second for a client to close first, which
         # would be most of the time of the tests.
@@ -95,7 +95,7 @@ HAPROXY = Proxy(
     program="haproxy",
     file="haproxy/haproxy.cfg",
     changes=lambda place: (
-        _haproxy(place) | {"timeout client  90s": "timeout client 2s", "timeout server  90s": "timeout server 2s"}
+        _haproxy(place) | {"timeout client  90s": "timeout client 4s", "timeout server  90s": "timeout server 4s"}
     ),
     addresses="proxy",
     command=lambda _, path: ["-db", "-f", path],
@@ -114,7 +114,7 @@ HAPROXY_HTTP = replace(
     changes=lambda place: (
         _haproxy(place)
         | {
-            "timeout tunnel          90s": "timeout tunnel 2s",
+            "timeout tunnel          90s": "timeout tunnel 4s",
             "127.0.0.1:50051": f"127.0.0.1:{place.grpc}",
         }
     ),
@@ -130,7 +130,7 @@ def _caddy(place: Place) -> dict[str, str]:
     return {
         # What only a machine's own Caddy may write, and time limits that end nothing here.
         "\tadmin off\n": f"\tadmin off\n\tpersist_config off\n\tstorage file_system {place.folder}/storage\n",
-        "read_body_idle 1d\n": "read_body_idle 1d\n\t\t\twrite_idle 2s\n\t\t\tidle 2s\n",
+        "read_body_idle 1d\n": "read_body_idle 1d\n\t\t\twrite_idle 4s\n\t\t\tidle 4s\n",
         "signaling.example.org:443 {": f"localhost:{place.port} {{\n\tbind 127.0.0.1",
         "127.0.0.1:50051": f"127.0.0.1:{place.grpc}",
         "127.0.0.1:8080": f"127.0.0.1:{place.ws}",

@@ -218,12 +218,17 @@ def program_path(name: str) -> str | None:
 def ports_of_processes(pid: int) -> set[int]:
     """The TCP ports at which a process and its children listen."""
     pids, found = [pid], set()
+    # Threads and children come and go; who has gone listens nowhere.
+    gone = (FileNotFoundError, ProcessLookupError)
     for each in pids:
-        for thread in Path(f"/proc/{each}/task").iterdir():
-            pids += map(int, (thread / "children").read_text("ascii").split())
-        for opened in Path(f"/proc/{each}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                found.add(str(opened.readlink()))
+        with contextlib.suppress(*gone):
+            for thread in Path(f"/proc/{each}/task").iterdir():
+                with contextlib.suppress(*gone):
+                    pids += map(int, (thread / "children").read_text("ascii").split())
+        with contextlib.suppress(*gone):
+            for opened in Path(f"/proc/{each}/fd").iterdir():
+                with contextlib.suppress(*gone):
+                    found.add(str(opened.readlink()))
     tables = [Path(f"/proc/net/{name}").read_text("ascii").splitlines()[1:] for name in ("tcp", "tcp6")]
     rows = [line.split() for table in tables for line in table]
     # Local address, state and inode; the state is LISTEN.
