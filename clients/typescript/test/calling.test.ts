@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Calls } from "../src/call/calls.js";
 import { isBefore, identityOf, isOther } from "../src/call/connection.js";
 import { refused, settled } from "./played.js";
 import { playCalls, PretendedConnection, sdpOf } from "./played_calls.js";
@@ -150,6 +151,19 @@ test("a peer that leaves, and a client that is closed, end it", () =>
     const late = c.call();
     await settled();
     assert.equal(late.reason, "closed");
+  }));
+
+test("a client has one Calls at a time", () =>
+  playCalls(async (c) => {
+    const another = () => new Calls(c.played.client, () => new PretendedConnection({}));
+    assert.throws(another, /one Calls at a time/);
+    const call = await c.talks();
+    c.calls.close();
+    assert.equal(call.reason, "hung_up");
+    const next = another();
+    c.calls.close();
+    assert.throws(another, /one Calls at a time/);
+    next.close();
   }));
 
 test("a hang-up ends the call that it says, or any where it says none", () =>

@@ -133,6 +133,9 @@ export class Call<C extends Connection = Connection> extends EventTarget {
   }
 }
 
+/** The clients that have calls. */
+const calling = new WeakSet<SignalingClient>();
+
 /**
  * The calls of a client: those that it makes, and those that it is called by, which the event `call` tells.
  *
@@ -155,8 +158,11 @@ export class Calls<C extends Connection> extends EventTarget {
   #serversEndAt = 0;
   readonly #stop = new AbortController();
 
+  /** @throws Error if the client has calls that are not closed: two would both answer whoever calls. */
   constructor(client: SignalingClient, build: Build<C>, timers = timersOfMachine) {
     super();
+    if (calling.has(client)) throw new Error("a client has one Calls at a time");
+    calling.add(client);
     this.#client = client;
     this.#build = build;
     this.#timers = timers;
@@ -190,7 +196,9 @@ export class Calls<C extends Connection> extends EventTarget {
 
   /** Hangs up on all; the client stays open. */
   close(): void {
+    if (this.#stop.signal.aborted) return;
     this.#stop.abort();
+    calling.delete(this.#client);
     this.#each((negotiation) => negotiation.end("hung_up"));
   }
 
