@@ -70,7 +70,7 @@ def _check(options: argparse.Namespace) -> int:
     verdict = BROKEN if broken else DIFFERS if findings.groups() else MATCHES
     if options.json:
         print(json.dumps(findings.report(("matches", "differs", "broken")[verdict])))
-    else:
+    elif findings or not broken:
         _print_findings(findings)
     if broken:
         complain(f"sigbridge: the server cannot be checked: {printable(broken)}")

@@ -45,6 +45,10 @@ class Findings:
     def __init__(self) -> None:
         self._all: list[Finding] = []
 
+    def __len__(self) -> int:
+        """Number of runs of a scenario on a pairing."""
+        return len(self._all)
+
     def add(self, finding: Finding) -> None:
         """Adds the finding of one run."""
         self._all.append(finding)

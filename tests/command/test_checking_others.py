@@ -221,6 +221,8 @@ async def is_broken(why, *arguments, patience=PATIENT):
         if words:
             assert json.loads(out)["verdict"] == "broken"
             assert out.count("\n") == 1
+        else:
+            assert "0 passed" not in out
 
 
 @pytest.mark.parametrize(
