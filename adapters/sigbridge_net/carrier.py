@@ -1,18 +1,17 @@
 """The only code that touches sockets: accept, TLS, read, write, backpressure, timers, closing.
 
 Rule 1: one write per connection and loop tick: whoever has something to say is put on a list, and the list is flushed
-once, in slices: what takes longer goes on in the next tick, before those who were put on the list meanwhile.
-Rule 2: the transport's own buffer stays near a fixed mark; what does not fit waits in the session's outbox, which
-counts against its bound. Rule 3: one sweep for all connections, not a timer or a task each. Rule 4: a connection is
-ended by telling (the end of the stream, then waiting for the client to close) and, where that takes too long, by force.
-Rule 5: of what one client sends, a wire is given a little at a time, and everybody else has a turn between.
-Rule 6: above the limit of connections a new one is closed before anything is made for it, TLS included; so it is where
-it has got one of the last descriptors, which are for others.
-Rule 7: a connection that is lost lets go of its wire, which holds the connection's `wake`: what a client has left
-behind is freed at once, and waits for no cyclic collector.
-Rule 8: a sweep that comes late, as after a freeze of the process, ends nobody whose bytes have not been read; see
-`lateness.py`. Bytes that wait here for their turn have not been read either: their client is judged by the moment since
-which they wait. Rule 9: where proxies must say whose a connection is, nothing of it is looked at before they have; see
+once, in slices: what takes longer goes on in the next tick, before those who were put on the list meanwhile. Rule 2:
+the transport's own buffer stays near a fixed mark; what does not fit waits in the session's outbox, which counts
+against its bound. Rule 3: one sweep for all connections, not a timer or a task each. Rule 4: a connection is ended by
+telling (the end of the stream, then waiting for the client to close) and, where that takes too long, by force. Rule 5:
+of what one client sends, a wire is given a little at a time, and everybody else has a turn between. Rule 6: above the
+limit of connections a new one is closed before anything is made for it, TLS included; so it is where it has got one of
+the last descriptors, which are for others. Rule 7: a connection that is lost lets go of its wire, which holds the
+connection's `wake`: what a client has left behind is freed at once, and waits for no cyclic collector. Rule 8: a sweep
+that comes late, as after a freeze of the process, ends nobody whose bytes have not been read; see `lateness.py`. Bytes
+that wait here for their turn have not been read either: their client is judged by the moment since which they wait.
+Rule 9: where proxies must say whose a connection is, nothing of it is looked at before they have; see
 `proxy_protocol.py`.
 
 The states of a connection, and what leads from one to the next:
@@ -123,17 +122,14 @@ class Carrier:
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._lateness = Lateness()
         self._all_gone: asyncio.Event = asyncio.Event()
-        self._sweep_seconds = min(
-            _LONGEST_SWEEP_SECONDS,
-            min(
-                settings.handshake_timeout_seconds,
-                settings.ping_interval_seconds,
-                settings.ping_timeout_seconds,
-                settings.close_timeout_seconds,
-                settings.message_timeout_seconds,
-            )
-            / _SWEEPS_PER_TIMEOUT,
+        shortest = min(
+            settings.handshake_timeout_seconds,
+            settings.ping_interval_seconds,
+            settings.ping_timeout_seconds,
+            settings.close_timeout_seconds,
+            settings.message_timeout_seconds,
         )
+        self._sweep_seconds = min(_LONGEST_SWEEP_SECONDS, shortest / _SWEEPS_PER_TIMEOUT)
 
     @property
     def connection_count(self) -> int:
@@ -402,11 +398,15 @@ class Connection:
     def made(self, sock: socket.socket, task: asyncio.Task[object]) -> None:
         """Ends the making of its transport; a failure is logged, and counted if it is the client's."""
         self.making = None
+        error = None if task.cancelled() else task.exception()
         if self.is_gone:
             # It was never made, or is lost already, which is known then.
             sock.close()
             self._carrier._gone(self)
-        error = None if task.cancelled() else task.exception()
+        elif task.cancelled() or error is not None:
+            # uvloop closes a transport whose making is cut off at its last step, and does not say that it is lost.
+            self.abort()
+            self.connection_lost(error)
         if isinstance(error, ssl.SSLError):
             note_refused(self._carrier._counters, *TLS_FAILED, self.address, tls_failure(error))
         elif isinstance(error, BadProxyHeader):
@@ -461,7 +461,7 @@ class Connection:
             self._log_and_abort()
         self.flush(read_clock())
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is gone, for whatever reason."""
         if self._transport is None:
             return

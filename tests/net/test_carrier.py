@@ -115,6 +115,39 @@ def test_what_cannot_be_read_of_the_system_has_a_default(tmp_path):
 
 
 @loops()
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_stop_in_the_moment_in_which_a_connection_is_made_ends_it(loop_factory, encrypted, certificate):
+    on_loop(loop_factory, _made_while_it_stops(certificate if encrypted else None))
+
+
+async def _made_while_it_stops(certificate) -> None:
+    carrier, made, closing = Carrier(Settings()), [], []
+
+    def factory(*_):
+        # The event loop has a step to do still, and this comes before it.
+        closing.append(asyncio.create_task(carrier.close(1000)))
+        made.append(Noting())
+        return made[-1]
+
+    tls = None
+    if certificate:
+        cert, key = map(str, certificate)
+        tls = server_tls(Settings(tls_cert_file=cert, tls_key_file=key)).context
+    port = await carrier.listen("127.0.0.1:0", factory, tls=tls)
+    trust = ssl.create_default_context(cafile=str(certificate[0])) if certificate else None
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        with contextlib.suppress(ConnectionError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust)
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+        await asyncio.gather(*closing)
+    assert made[0].ends[-1] == "lost"
+    assert made[0].ends.count("lost") == 1
+    assert carrier.connection_count == 0
+
+
+@loops()
 def test_many_that_wait_are_accepted_a_few_in_each_turn(loop_factory):
     on_loop(loop_factory, _a_few_in_each_turn())
 
