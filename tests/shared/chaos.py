@@ -29,7 +29,7 @@ import whereabouts
 from histories import ACKNOWLEDGED, History, answered_after_resumes, faults
 from lossy_proxy import Link, LossyProxy
 from processes import clean_environment
-from sigbridge import Announce, ListPeers, PeerJoined, PeerLeft
+from sigbridge import ListPeers, PeerJoined, PeerLeft
 from sigbridge_client import connect
 
 WAYS: Final = ("grpc", "websocket")
@@ -257,7 +257,7 @@ class Killer:
 
 
 class Onlooker:
-    """Somebody of the room whom nobody kills."""
+    """Somebody of the room whom nobody kills, and who comes back where a busy machine has kept it from a pong."""
 
     def __init__(self, room: str, names: list[str], figures: Figures) -> None:
         self.history = History("onlooker")
@@ -270,8 +270,8 @@ class Onlooker:
     @contextlib.asynccontextmanager
     async def present(self, url: str) -> AsyncIterator[None]:
         """Is there while the block runs."""
-        async with await connect(url, resume=False) as client:
-            await client.call(Announce(self.history.name, room=self._room))
+        async with await connect(url) as client:
+            await client.announce(self.history.name, room=self._room)
 
             async def listen() -> None:
                 async for event in client.events():
@@ -364,7 +364,7 @@ async def play(
 
 async def _listed(room: str, ports: dict[str, int]) -> list[str]:
     """Ids of the peers in a room, with a session or without."""
-    async with await connect(f"ws://127.0.0.1:{ports['websocket']}", resume=False) as client:
+    async with await connect(f"ws://127.0.0.1:{ports['websocket']}") as client:
         reply: Any = await client.call(ListPeers(room))
         return [peer.peer_id for peer in reply.peers]
 
