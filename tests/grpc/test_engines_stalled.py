@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from channels import Ended, ended_grpc, listening_client
+from channels import Ended, ended_grpc, freed_at_the_deadline, listening_client
 from directories import Elsewhere
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
@@ -22,24 +22,7 @@ Start = Callable[..., Awaitable[Any]]
 
 
 async def test_a_client_that_never_reads_is_freed_at_the_deadline(start: Start) -> None:
-    for seconds in longer_and_longer(0.5):
-        served = await start(send_deadline_seconds=seconds)
-        try:
-            sender, stalled = await served.call(), await served.call()
-            await stalled.announce("stalled")
-            await sender.announce("sender")
-            assert (await sender.receive()).notification.peer_joined.peer_id == "stalled"
-            refused = (await sender.fill("stalled")).error.code
-            assert (await sender.next_event()).peer_left.peer_id == "stalled"
-        except (Ended, grpc.aio.AioRpcError):
-            # Held up for so long, the sender has not read either.
-            assert ended_grpc(served.hub).keys() == {"slow_consumer"}
-            continue
-        assert ended_grpc(served.hub) == {"slow_consumer": 1}
-        if refused != 5:
-            # It was not ended before its outbox was full.
-            break
-    assert refused == 14
+    served, sender, stalled = await freed_at_the_deadline(start, 0.5)
     await sender.send("2", offer=pb.OfferRequest(to_peer_id="stalled", sdp="s"))
     assert (await sender.receive()).error.code == 5
     if served.native:

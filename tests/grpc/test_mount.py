@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from channels import Ended, ended_grpc, listening_client
+from channels import Ended, ended_grpc, freed_at_the_deadline, listening_client
 from clock import NOW
 from directories import Elsewhere
 from leavings import left_behind
@@ -73,24 +73,7 @@ async def test_far_above_the_limit_the_library_ends_the_call(serve: Serve) -> No
 
 
 async def test_a_client_that_never_reads_is_freed_at_the_deadline(serve: Serve) -> None:
-    for seconds in longer_and_longer(1):
-        served = await serve(send_deadline_seconds=seconds)
-        try:
-            sender, stalled = await served.call(), await served.call()
-            await stalled.announce("stalled")
-            await sender.announce("sender")
-            assert (await sender.receive()).notification.peer_joined.peer_id == "stalled"
-            refused = (await sender.fill("stalled")).error.code
-            assert (await sender.next_event()).peer_left.peer_id == "stalled"
-        except (Ended, grpc.aio.AioRpcError):
-            # Held up for so long, the sender has not read either.
-            assert ended_grpc(served.hub).keys() == {"slow_consumer"}
-            continue
-        assert ended_grpc(served.hub) == {"slow_consumer": 1}
-        if refused != 5:
-            # It was not ended before its outbox was full.
-            break
-    assert refused == 14
+    served, sender, stalled = await freed_at_the_deadline(serve, 1)
     await sender.send("2", offer=pb.OfferRequest(to_peer_id="stalled", sdp="s"))
     assert (await sender.receive()).error.code == 5
     # The call itself can be ended only when it reads again, or by its connection.

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ import grpc.aio
 from sigbridge import Hub
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
-from waiting import until
+from waiting import longer_and_longer, until
 
 BIG_SDP = "x" * 100_000
 
@@ -132,3 +133,30 @@ async def listening_client(target: str, hub: Hub, peer_id: str) -> subprocess.Po
 def ended_grpc(hub: Hub) -> dict[str, int]:
     """Returns the number of gRPC sessions that have ended, by the reason."""
     return {reason: count for (protocol, reason), count in hub.counters.disconnects.items() if protocol == "grpc"}
+
+
+async def freed_at_the_deadline(start: Callable[..., Awaitable[Any]], shortest_seconds: float) -> tuple[Any, Any, Any]:
+    """Lets a peer that never reads be freed at its send deadline, the shortest that a quiet machine can keep.
+
+    `start` serves with a deadline. Returns what it serves, the call that has filled the peer's outbox until it was
+    refused, and the peer's call.
+    """
+    for seconds in longer_and_longer(shortest_seconds):
+        served = await start(send_deadline_seconds=seconds)
+        try:
+            sender, stalled = await served.call(), await served.call()
+            await stalled.announce("stalled")
+            await sender.announce("sender")
+            assert (await sender.receive()).notification.peer_joined.peer_id == "stalled"
+            refused = (await sender.fill("stalled")).error.code
+            assert (await sender.next_event()).peer_left.peer_id == "stalled"
+        except (Ended, grpc.aio.AioRpcError):
+            # Held up for so long, the sender has not read either.
+            assert ended_grpc(served.hub).keys() == {"slow_consumer"}
+            continue
+        assert ended_grpc(served.hub) == {"slow_consumer": 1}
+        if refused == 14:
+            return served, sender, stalled
+        # The peer was ended before its outbox was full.
+        assert refused == 5
+    raise AssertionError("no deadline was long enough")
