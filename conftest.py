@@ -1,6 +1,27 @@
 """The rules of every test, wherever it lies; they stand in tests/shared."""
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+# Assertions in tests/shared say what they saw, like those of tests.
+pytest.register_assert_rewrite(
+    "lines",
+    "grpc_lines",
+    "websocket_lines",
+    "websocket_frames",
+    "websocket_handshakes",
+    "channels",
+    "waiting",
+    "processes",
+    "server_process",
+    "proxy",
+    "proxy_clients",
+    "proxy_features",
+    "stage",
+    "result_calls",
+    "turn_allocations",
+    "turn_server",
+)
 
 pytest_plugins = ["fast_tests", "time_limits", "distribution", "collected_tests"]
 
