@@ -1,17 +1,18 @@
 """The only code that touches sockets: accept, TLS, read, write, backpressure, timers, closing.
 
 Rule 1: one write per connection and loop tick: whoever has something to say is put on a list, and the list is flushed
-once, in slices: what takes longer goes on in the next tick, before those who were put on the list meanwhile. Rule 2:
-the transport's own buffer stays near a fixed mark; what does not fit waits in the session's outbox, which counts
-against its bound. Rule 3: one sweep for all connections, not a timer or a task each. Rule 4: a connection is ended by
-telling (the end of the stream, then waiting for the client to close) and, where that takes too long, by force. Rule 5:
-of what one client sends, a wire is given a little at a time, and everybody else has a turn between. Rule 6: above the
-limit of connections a new one is closed before anything is made for it, TLS included; so it is where it has got one of
-the last descriptors, which are for others. Rule 7: a connection that is lost lets go of its wire, which holds the
-connection's `wake`: what a client has left behind is freed at once, and waits for no cyclic collector. Rule 8: a sweep
-that comes late, as after a freeze of the process, ends nobody whose bytes have not been read; see `lateness.py`. Bytes
-that wait here for their turn have not been read either: their client is judged by the moment since which they wait.
-Rule 9: where proxies must say whose a connection is, nothing of it is looked at before they have; see
+once, in slices: what takes longer goes on in the next tick, before those who were put on the list meanwhile.
+Rule 2: the transport's own buffer stays near a fixed mark; what does not fit waits in the session's outbox, which
+counts against its bound. Rule 3: one sweep for all connections, not a timer or a task each. Rule 4: a connection is
+ended by telling (the end of the stream, then waiting for the client to close) and, where that takes too long, by force.
+Rule 5: of what one client sends, a wire is given a little at a time, and everybody else has a turn between.
+Rule 6: above the limit of connections a new one is closed before anything is made for it, TLS included; so it is where
+it has got one of the last descriptors, which are for others.
+Rule 7: a connection that is lost lets go of its wire, which holds the connection's `wake`: what a client has left
+behind is freed at once, and waits for no cyclic collector.
+Rule 8: a sweep that comes late, as after a freeze of the process, ends nobody whose bytes have not been read; see
+`lateness.py`. Bytes that wait here for their turn have not been read either: their client is judged by the moment since
+which they wait. Rule 9: where proxies must say whose a connection is, nothing of it is looked at before they have; see
 `proxy_protocol.py`.
 
 The states of a connection, and what leads from one to the next:
@@ -246,15 +247,14 @@ class Carrier:
         )
 
     async def _make_secure(
-        self, connection: "Connection", sock: socket.socket, tls: ssl.SSLContext, plain: WireFactory | None
+        self, connection: "Connection", sock: socket.socket, tls: ssl.SSLContext | None, plain: WireFactory | None
     ) -> None:
         """Makes the transport of a connection with TLS; of one whose client speaks HTTP without it, one to tell it."""
         if plain is not None:
             async with asyncio.timeout(self._settings.handshake_timeout_seconds):
                 if await begins_like_http(sock):
                     connection.becomes(plain)
-                    await self._make(connection, sock, None)
-                    return
+                    tls = None
         await self._make(connection, sock, tls)
 
     def _has_room(self, descriptor: int, address: str) -> bool:
