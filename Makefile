@@ -39,7 +39,7 @@ AT_ONCE := --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test test-fast coverage square scripts chaos fuzz fuzz-corpus autobahn proxies lint format types walls proto check-proto settings-page check-settings-page typescript-messages check-typescript-messages traces check-traces typescript check-typescript compiled bench bench-report clean
+.PHONY: help serve demo test test-fast coverage square soak scripts chaos fuzz fuzz-corpus autobahn proxies lint format types walls proto check-proto settings-page check-settings-page typescript-messages check-typescript-messages traces check-traces typescript check-typescript compiled bench bench-report clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,13 +80,16 @@ test: $(DEV)  ## run the tests: all but the longest, which .ci/run plays too: th
 	$(PYTEST) $(AT_ONCE) $(PYTEST_ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no process and open no socket, in some seconds
-	$(PYTEST) --numprocesses auto --hypothesis-profile=quick --dist worksteal -o faulthandler_timeout=0 -m "fast and not (thorough or square or fuzz$(if $(SIGBRIDGE_FAST_PATHS), or fast_paths))" $(PYTEST_ARGS)
+	$(PYTEST) --numprocesses auto --hypothesis-profile=quick --dist worksteal -o faulthandler_timeout=0 -m "fast and not (thorough or square or soak or fuzz$(if $(SIGBRIDGE_FAST_PATHS), or fast_paths))" $(PYTEST_ARGS)
 
 coverage: $(DEV)  ## run what `test` does, and show the lines that nothing has run
 	$(PYTEST) $(AT_ONCE) --cov --cov-report=term $(PYTEST_ARGS)
 
 square: $(DEV)  ## play the scenarios on every pairing of two ways in that `test` leaves out, and the calls of WebRTC stacks
 	$(PYTEST) $(AT_ONCE) -m square tests/stacks compat_tests $(PYTEST_ARGS)
+
+soak: $(DEV)  ## play many times what `test` plays a few times, such as a hundred calls that cross
+	$(PYTEST) $(AT_ONCE) -m soak $(PYTEST_ARGS)
 
 scripts: $(DEV)  ## compare N random scripts on every way in with the bare hub (N=10000; SEED=… plays the same again)
 	$(PYTEST) --numprocesses auto compat_tests/test_random_scripts.py --scripts=$(N) $(if $(SEED),--seed=$(SEED)) $(PYTEST_ARGS)
