@@ -2,8 +2,10 @@
 
 import importlib.util
 import os
+import shlex
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -47,6 +49,24 @@ def build(folder, source=ROOT, **variables):
     options = ("--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--verbose", "--wheel-dir", folder)
     done = run("-m", "pip", "wheel", *options, source, seconds=BUILD_SECONDS, **variables)
     return done, next(Path(folder).glob("*.whl"), None)
+
+
+def cached_compiler():
+    """Variables by which a build compiles nothing that has been compiled here before; none where there is no ccache.
+
+    Its results lie in `.cache/ccache` of the checkout, under all that the compiler is given, and which compiler it is.
+    """
+    ccache = Path(sys.executable).with_name("ccache")
+    if not ccache.exists():
+        return {}
+    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC")
+    return {
+        "CC": f"{shlex.quote(str(ccache))} {compiler}",
+        "CCACHE_DIR": str(ROOT / ".cache" / "ccache"),
+        # Each build has a folder of its own, and has written its sources just before they are compiled.
+        "CCACHE_NOHASHDIR": "1",
+        "CCACHE_SLOPPINESS": "include_file_ctime,include_file_mtime",
+    }
 
 
 def backend():

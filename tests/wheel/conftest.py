@@ -1,8 +1,8 @@
-"""The wheels, each of which is built once; compiling takes most of a minute."""
+"""The wheels, each of which is built once; compiling takes a minute where the same has not been compiled here before."""
 
 import pytest
 
-from wheels import backend, build, run
+from wheels import backend, build, cached_compiler, run
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +13,7 @@ def compiler():
 
 @pytest.fixture(scope="session")
 def compiled_wheel(compiler, tmp_path_factory):
-    done, wheel = build(tmp_path_factory.mktemp("compiled"), SIGBRIDGE_COMPILE="1")
+    done, wheel = build(tmp_path_factory.mktemp("compiled"), SIGBRIDGE_COMPILE="1", **cached_compiler())
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return wheel
 
