@@ -6,6 +6,7 @@ it once. What takes longest begins first, so that no worker is left alone with i
 
 import contextlib
 import fnmatch
+import functools
 from typing import Any
 
 import pytest
@@ -70,6 +71,7 @@ def _turn(item: pytest.Item) -> int:
     return next(found, len(FIRST))
 
 
+@functools.cache
 def _group(node_id: str) -> str:
     """Returns the name of what a test shares with others; of one that shares nothing, its own id."""
     for shared, patterns in TOGETHER.items():
@@ -89,6 +91,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class GroupScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return _group(nodeid)
+
+        def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+            """Notes that a test has been played, and forgets its group where that was the last of it.
+
+            The plugin's own keeps all that a worker has played, and counts it anew after each test.
+            """
+            super().mark_test_complete(node, item_index, duration)
+            group = _group(self.registered_collections[node][item_index])
+            if all(self.assigned_work[node][group].values()):
+                del self.assigned_work[node][group]
 
         def remove_node(self, node: Any) -> str | None:
             """Hands on what a worker that has ended leaves; returns the test that it ended in, if any.
