@@ -102,7 +102,11 @@ def cases(worlds):
                 # Where one peer is all, no reference way is beside another one.
                 left_out = (square and one.peers > 1) or PAGE in (sender, receiver)
                 marks = [pytest.mark.square] if left_out else []
-                if world in {"deferred_hub_world", "brief_hub_world"} and not one.dotted and not is_enough(one, sender, receiver):
+                if (
+                    world in {"deferred_hub_world", "brief_hub_world"}
+                    and not one.dotted
+                    and not is_enough(one, sender, receiver)
+                ):
                     marks.append(pytest.mark.thorough)
                 reason = DIFFERENCES.get((one.name, sender, receiver))
                 if DRIVEN.keys() & {sender, receiver}:

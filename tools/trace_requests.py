@@ -23,8 +23,9 @@ from sigbridge_grpc.methods import signaling_methods
 from sigbridge_grpc.service import SERVICE_NAME, SignalingService
 from sigbridge_grpc.wire import grpc_wires
 from sigbridge_http.wire import http_wires
-from sigbridge_net.carrier import Carrier, Connection
+from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import read_clock
+from sigbridge_net.connection import Connection
 from sigbridge_net.pages import Site
 from sigbridge_net.wire import WireFactory
 from sigbridge_server.front import front_wires
@@ -92,7 +93,7 @@ class Trace:
 
 def connect(carrier: Carrier, wires: WireFactory) -> Connection:
     """A connection whose socket is a stand-in."""
-    connection = Connection(carrier, wires)
+    connection = Connection(carrier.connections, wires)
     connection.connection_made(cast("Any", Transport()))
     return connection
 

@@ -266,7 +266,9 @@ class Server:
         carriers = (self._carrier, self._operators_carrier)
         sessions = self.hub.session_count
         return Census(
-            sum(carrier.begun_count for carrier in carriers) + self.hub.counters.disconnects.total() + sessions,
+            sum(carrier.connections.begun_count for carrier in carriers)
+            + self.hub.counters.disconnects.total()
+            + sessions,
             sum(carrier.connection_count for carrier in carriers) + sessions,
         )
 

@@ -80,7 +80,7 @@ async def test_one_address_serves_a_browser_by_both_protocols(
     kinds: list[str] = []
 
     def look() -> None:
-        kinds.extend(type(connection.wire).__name__ for connection in server._carrier._connections)
+        kinds.extend(type(connection.wire).__name__ for connection in server._carrier.connections.there)
 
     try:
         url = f"{'grpcs' if secure else 'grpc'}://localhost:{server.grpc_port}"

@@ -7,8 +7,9 @@ import pytest
 from clock import Clock
 from sigbridge import DisconnectReason, Offer, Settings
 from sigbridge_net import clock as clock_module
-from sigbridge_net.carrier import Carrier, Connection
+from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import HubTimer
+from sigbridge_net.connection import Connection
 from sigbridge_net.lateness import CATCH_UP_SECONDS, LATE_SECONDS, NOBODY, Lateness
 from stage import Stage
 
@@ -102,8 +103,8 @@ class Overdue:
 
 async def test_a_sweep_that_comes_late_judges_nobody(clock: Clock) -> None:
     carrier = Carrier(Settings(), clock=lambda: clock.now)
-    connection = Connection(carrier, lambda client, wake, now: None)
-    carrier._connections.add(connection)
+    connection = Connection(carrier.connections, lambda client, wake, now: None)
+    carrier.connections.there.add(connection)
     connection.wire = wire = Overdue(clock.now.monotonic + 10)
     # What a wire wants to be looked at for, at once.
     for due in (10.0, 0.0):

@@ -11,8 +11,9 @@ from sigbridge_grpc.service import SignalingService
 from sigbridge_grpc.web import GrpcWeb
 from sigbridge_grpc.wire import grpc_wires
 from sigbridge_http.wire import http_wires
-from sigbridge_net.carrier import Carrier, Connection
+from sigbridge_net.carrier import Carrier
 from sigbridge_net.clock import read_clock
+from sigbridge_net.connection import Connection
 from sigbridge_net.pages import Page, Site
 from sigbridge_server.front import asks_for_websocket, front_wires
 from sigbridge_websocket.wire import websocket_wires
@@ -91,7 +92,7 @@ class Carried:
     def __init__(self, place: Place, *, reads: bool) -> None:
         self.place = place
         self.transport = Transport()
-        self.connection = Connection(place.carrier, place.wires)
+        self.connection = Connection(place.carrier.connections, place.wires)
         self.connection.connection_made(self.transport)
         self.transport.connection = self.connection
         self.transport.full = not reads

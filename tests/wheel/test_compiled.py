@@ -43,6 +43,7 @@ SAME_TESTS = (
     "tests/http2",
     "tests/net/test_carrier*.py",
     "tests/net/test_clock.py",
+    "tests/net/test_connection.py",
     "tests/net/test_fast_output.py",
     "tests/net/test_keepalive.py",
     "tests/net/test_listening.py",

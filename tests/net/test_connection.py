@@ -1,4 +1,4 @@
-"""Turns of a carrier, without sockets: writes, much of one client, and flushes of many."""
+"""Turns of connections, without sockets: writes, much of one client, and flushes of many."""
 
 import asyncio
 
@@ -9,15 +9,15 @@ from clock import Clock
 from noting import Noting
 from sigbridge import Hub, Settings
 from sigbridge.instant import Instant
-from sigbridge_net.carrier import (
+from sigbridge_net.clock import read_clock
+from sigbridge_net.connection import (
     FLUSH_SECONDS,
     FLUSHES_PER_LOOK,
     READ_BYTES,
     WRITES_PER_FLUSH,
-    Carrier,
     Connection,
+    Connections,
 )
-from sigbridge_net.clock import read_clock
 from sigbridge_websocket.wire import websocket_wires
 from waiting import TIME_LIMIT_SECONDS
 from websocket_lines import HANDSHAKE
@@ -46,10 +46,11 @@ class Transport(asyncio.Transport):
 
 async def test_one_write_for_each_tick():
     hub = Hub(Settings(), read_clock())
-    carrier = Carrier(hub.settings)
+    all_of_them = Connections()
     connections = []
     for name in ("alice", "bob"):
-        connection, transport = Connection(carrier, websocket_wires(hub)), Transport()
+        connection, transport = Connection(all_of_them, websocket_wires(hub)), Transport()
+        all_of_them.there.add(connection)
         connection.connection_made(transport)
         connection.data_received(HANDSHAKE + announce(name))
         connections.append((connection, transport))
@@ -63,9 +64,12 @@ async def test_one_write_for_each_tick():
     assert [len(one.writes) for one in (alice_hears, bob_hears)] == [2, 2]
     assert bob_hears.writes[1].count(b'"method":"offer"') == 8
     assert alice_hears.writes[1].count(b'"result"') == 8
+    assert all_of_them.begun_count == 2
     for connection in (alice, bob):
+        assert not all_of_them.all_gone.is_set()
         connection.connection_lost(None)
-    assert carrier.connection_count == 0
+    assert all_of_them.there == set()
+    assert all_of_them.all_gone.is_set()
 
 
 class ReadTransport(Transport):
@@ -88,7 +92,7 @@ async def taken_in_turns(transport: ReadTransport, wire: Noting, size: int) -> N
 
 async def test_much_of_one_client_is_taken_a_little_at_a_time():
     wire, transport = Noting(), ReadTransport()
-    connection = Connection(Carrier(Settings()), lambda *_: wire)
+    connection = Connection(Connections(), lambda *_: wire)
     connection.connection_made(transport)
     data = bytes(range(256)) * 400
     connection.data_received(data)
@@ -136,7 +140,7 @@ async def test_whose_bytes_wait_for_their_turn_is_judged_by_the_moment_of_their_
     wire, overdue = Due(due=came.monotonic + 50), Due(due=came.monotonic - 1)
     connections = []
     for one in (wire, overdue):
-        connection = Connection(Carrier(Settings()), lambda *_, one=one: one)
+        connection = Connection(Connections(), lambda *_, one=one: one)
         connection.connection_made(ReadTransport())
         connection.data_received(bytes(2 * READ_BYTES + 1))
         connection.expire(later)
@@ -157,7 +161,7 @@ async def test_whose_bytes_wait_since_it_does_not_read_is_judged_by_the_present(
     came = read_clock()
     later = Instant(came.monotonic + 100, came.unix + 100)
     wire = Due(due=came.monotonic + 50)
-    connection = Connection(Carrier(Settings()), lambda *_: wire)
+    connection = Connection(Connections(), lambda *_: wire)
     connection.connection_made(ReadTransport())
     wire.welcome = False
     connection.data_received(bytes(3 * READ_BYTES))
@@ -191,12 +195,12 @@ class Slow(Noting):
 
 
 def slow_ones(count: int, clock: Clock, order: list[str], *, seconds: float = 0.001) -> list[tuple[Slow, Connection]]:
-    """Connections of one carrier whose flushes take time."""
-    carrier = Carrier(Settings(), clock=lambda: clock.now)
+    """Connections of one server whose flushes take time."""
+    all_of_them = Connections(lambda: clock.now)
     made = []
     for number in range(count):
         wire = Slow(str(number), clock, order, seconds=seconds)
-        connection = Connection(carrier, lambda *_, wire=wire: wire)
+        connection = Connection(all_of_them, lambda *_, wire=wire: wire)
         connection.connection_made(ReadTransport())
         made.append((wire, connection))
     return made
@@ -297,7 +301,7 @@ async def test_one_who_has_much_to_say_lets_others_have_their_turn():
 @pytest.mark.parametrize("how", ["eof", "lost"])
 async def test_what_had_arrived_comes_before_the_end(how):
     wire = Noting()
-    connection = Connection(Carrier(Settings()), lambda *_: wire)
+    connection = Connection(Connections(), lambda *_: wire)
     connection.connection_made(ReadTransport())
     data = bytes(100_000)
     connection.data_received(data)
@@ -315,7 +319,7 @@ async def test_what_had_arrived_comes_before_the_end(how):
 
 async def test_nothing_is_looked_at_after_an_abort():
     wire = Noting()
-    connection = Connection(Carrier(Settings()), lambda *_: wire)
+    connection = Connection(Connections(), lambda *_: wire)
     connection.connection_made(ReadTransport())
     connection.data_received(bytes(100_000))
     connection.abort()
