@@ -225,7 +225,10 @@ def test_settings_are_checked_when_they_are_made():
             "SIGNALING_TURN_URLS is 'stun:t': expected URLs such as turn:turn.example.org:3478",
         ),
         ({"SIGNALING_TURN_URLS": "turn://t", "SIGNALING_TURN_SECRET_FILE": "f"}, "SIGNALING_TURN_URLS is 'turn://t': "),
-        ({"SIGNALING_TURN_TTL_SEC": "0"}, "SIGNALING_TURN_TTL_SEC is 0.0: expected a number of seconds, 1 or more"),
+        (
+            {"SIGNALING_TURN_TTL_SEC": "0"},
+            "SIGNALING_TURN_TTL_SEC is 0.0: expected a number of seconds, at least 1 and below 1e9",
+        ),
     ],
 )
 def test_wrong_settings_name_their_variable(environ, words):

@@ -48,19 +48,19 @@ def test_every_setting_has_one_subject_in_a_file_of_its_own():
         ({"SIGNALING_MAX_SDP_BYTES": "1.5"}, "SIGNALING_MAX_SDP_BYTES is '1.5': expected a whole number, at least 1"),
         (
             {"SIGNALING_SEND_DEADLINE_SEC": "0"},
-            "SIGNALING_SEND_DEADLINE_SEC is 0.0: expected a number of seconds above 0",
+            "SIGNALING_SEND_DEADLINE_SEC is 0.0: expected a number of seconds above 0 and below 1e9",
         ),
         (
             {"SIGNALING_SEND_DEADLINE_SEC": "nan"},
-            "SIGNALING_SEND_DEADLINE_SEC is nan: expected a number of seconds above 0",
+            "SIGNALING_SEND_DEADLINE_SEC is nan: expected a number of seconds above 0 and below 1e9",
         ),
         (
             {"SIGNALING_SEND_DEADLINE_SEC": "inf"},
-            "SIGNALING_SEND_DEADLINE_SEC is inf: expected a number of seconds above 0",
+            "SIGNALING_SEND_DEADLINE_SEC is inf: expected a number of seconds above 0 and below 1e9",
         ),
         (
             {"GRPC_MAX_CONNECTION_AGE_SEC": "-1"},
-            "GRPC_MAX_CONNECTION_AGE_SEC is -1.0: expected a number of seconds, 0 or more",
+            "GRPC_MAX_CONNECTION_AGE_SEC is -1.0: expected a number of seconds, at least 0 and below 1e9",
         ),
         ({"SIGNALING_REPLAY_ROSTER": "maybe"}, "SIGNALING_REPLAY_ROSTER is 'maybe': expected true or false"),
         (

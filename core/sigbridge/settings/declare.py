@@ -22,6 +22,8 @@ _UNIX = "unix:"
 _MAX_PATH_BYTES = 107
 """Bytes of the path of a unix socket; unix(7) has room for 108, with the zero at its end."""
 
+_TOO_MUCH = 1e9
+"""Seconds, and requests per second, are fewer."""
 _LISTED = ("separated by commas", "as a list of texts")
 """The words of variables for several texts, and those of typed files."""
 
@@ -116,21 +118,21 @@ def whole(default: int, env: str, meaning: str, *, least: int = 1) -> Any:
 
 def per_second(default: float, env: str, meaning: str) -> Any:
     """Returns a field that holds a rate."""
-    expects = "a number of requests per second, 0 or more"
-    return setting(default, env, meaning, expects, float, _take_number, lambda value: 0 <= value < 1e9)
+    expects = "a number of requests per second, at least 0 and below 1e9"
+    return setting(default, env, meaning, expects, float, _take_number, lambda value: 0 <= value < _TOO_MUCH)
 
 
 def seconds(default: float, env: str, meaning: str, *, zero: bool = False, least: float = 0.0) -> Any:
     """Returns a field that holds a time of `least` seconds or more; `zero` says whether it may be 0."""
-    expects = f"a number of seconds, {least:g} or more" if zero or least else "a number of seconds above 0"
+    expects = f"a number of seconds, at least {least:g}" if zero or least else "a number of seconds above 0"
     return setting(
         default,
         env,
         meaning,
-        expects,
+        f"{expects} and below 1e9",
         float,
         _take_number,
-        lambda value: (value >= least if zero or least else value > 0) and value < 1e9,
+        lambda value: (value >= least if zero or least else value > 0) and value < _TOO_MUCH,
     )
 
 
