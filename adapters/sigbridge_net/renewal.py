@@ -58,13 +58,19 @@ async def ask(source: TokenSource) -> str | None:
 
     One that is no coroutine function is called in a thread, since it may block.
 
-    :raises AccessError: if it takes too long or returns no text.
+    :raises AccessError: if it is cancelled, takes too long or returns no text.
     """
     try:
         async with asyncio.timeout(SOURCE_TIMEOUT_SECONDS):
             token = source() if _is_coroutine_function(source) else await _in_a_thread(source)
             if inspect.isawaitable(token):
                 token = await token
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Who waits for the token is not cancelled, and goes on as after any other failure.
+        raise AccessError("the source of API tokens was cancelled") from None
     except TimeoutError:
         raise AccessError(f"no API token came within {SOURCE_TIMEOUT_SECONDS:g} s") from None
     if token is not None and not isinstance(token, str):

@@ -293,6 +293,29 @@ async def test_a_fresh_token_is_shown_at_each_connection_and_asked_for_again_whe
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "ws"])
+async def test_a_source_of_tokens_that_is_cancelled_is_asked_again_and_the_client_comes_back(scheme):
+    door, asked = Door(), []
+
+    async def source():
+        asked.append(door.token)
+        if len(asked) == 2:
+            # As of a task that a program has cancelled.
+            raise asyncio.CancelledError
+        return door.token
+
+    async with asyncio.timeout(TIME_LIMIT_SECONDS), servers() as start:
+        server = await start(authenticator=door)
+        port = server.grpc_port if scheme == "grpc" else server.websocket_port
+        async with LossyProxy({"server": port}) as proxy:
+            alice = Program(await connect(f"{scheme}://127.0.0.1:{proxy.ports['server']}", token=source))
+            await alice.client.announce("alice")
+            proxy.link.reset()
+            await until(lambda: alice.heard(Resumed))
+            assert len(asked) == 3
+            await alice.close()
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "ws"])
 async def test_a_token_that_was_shown_in_the_session_is_the_next_ones(scheme):
     door = Door()
     async with asyncio.timeout(TIME_LIMIT_SECONDS), servers() as start:

@@ -384,6 +384,20 @@ async def test_what_a_source_raises_is_raised():
             await ask(source)
 
 
+async def test_a_source_that_is_cancelled_is_no_good_and_who_waits_for_it_is_not_cancelled():
+    fetching = asyncio.get_running_loop().create_future()
+
+    async def source():
+        return await fetching
+
+    asking = asyncio.create_task(ask(source))
+    await asyncio.sleep(0)
+    fetching.cancel()
+    with pytest.raises(AccessError, match="the source of API tokens was cancelled"):
+        await asking
+    assert not asking.cancelled()
+
+
 async def test_a_source_that_blocks_holds_nothing_up():
     """The session goes on being read while the source waits, and a program need not wait for it to end."""
     let_go, asked = threading.Event(), asyncio.Event()
