@@ -47,6 +47,20 @@ async def test_the_version():
     assert await run("--version") == (0, f"sigbridge {__version__}\n", "")
 
 
+GARBAGE = """
+import atexit, gc, sys
+atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 10_000))
+sys.argv = ["sigbridge", "version"]
+from sigbridge_command.start import main
+sys.exit(main())
+"""
+
+
+async def test_no_garbage_is_looked_for_in_what_is_loaded():
+    async with python("-c", GARBAGE, env=clean_environment()) as started:
+        assert await said_by(started) == (0, f"sigbridge {__version__}\nTrue True\n", "")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
 async def test_completion_knows_every_command(shell):
     code, out, errors = await run("completion", shell)
