@@ -1,14 +1,13 @@
 """`sigbridge check` as a process: a table, and an exit code that a pipeline can rely on."""
 
-import asyncio
 import json
 import re
 
 import pytest
 
+from called import called
 from processes import clean_environment, said_by, sigbridge
 from served import servers
-from sigbridge_command.command import main
 from sigbridge_compat.scenarios import SCENARIOS
 
 NAME = next(name for name, scenario in SCENARIOS.items() if scenario.peers == 2)
@@ -25,13 +24,6 @@ PATIENT = ("--patience", "30")
 async def serve():
     async with servers() as start:
         yield start
-
-
-async def said(capsys, *arguments):
-    """Runs it in a thread of this process, which starts faster; returns its exit code, stdout and stderr."""
-    code = await asyncio.to_thread(main, ["check", *arguments])
-    out, errors = capsys.readouterr()
-    return code, out, errors
 
 
 async def check(*arguments, **environ):
@@ -63,7 +55,7 @@ async def test_one_protocol_alone(serve):
 async def test_what_does_not_hold_fails(serve, capsys):
     # Without its roster, and with a smaller limit, a server keeps fewer promises.
     server = await serve(replay_roster=False, max_sdp_bytes=1000)
-    code, out, errors = await said(capsys, *addresses(server)[2:])
+    code, out, errors = await called(capsys, "check", *addresses(server)[2:])
     assert code == 1
     assert "FAILED" in out
     assert re.search(r"^\d+ passed, \d+ differ, \d+ failed$", out, flags=re.MULTILINE)
@@ -93,12 +85,8 @@ async def test_ours_matches_and_says_so_in_json(serve):
         (("--ws", "ws://127.0.0.1:1", "--only", OF_OUR_TOKENS), f"sigbridge: --only is '{OF_OUR_TOKENS}': expected "),
     ],
 )
-def test_a_mistake_is_one_line(arguments, text, capsys):
-    try:
-        code = main(["check", *arguments])
-    except SystemExit as exited:
-        code = exited.code
-    out, errors = capsys.readouterr()
+async def test_a_mistake_is_one_line(arguments, text, capsys):
+    code, out, errors = await called(capsys, "check", *arguments)
     # Not 1, which says that the server differs.
     assert (code, out) == (2, "")
     assert errors.startswith(text)

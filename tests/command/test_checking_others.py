@@ -1,16 +1,15 @@
 """`sigbridge check` against servers that differ, in one way or in many, and against some that are broken."""
 
-import asyncio
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from called import called
 from deviating_server import ASKED, TOLD, BrokenAfter, deviating, saying, talking
 from processes import clean_environment, said_by, sigbridge
 from served import servers
-from sigbridge_command.command import main
 from sigbridge_compat import deviations
 from sigbridge_compat.scenarios import SCENARIOS
 
@@ -52,18 +51,11 @@ async def check(*arguments):
         return await said_by(process)
 
 
-async def said(capsys, *arguments):
-    """Runs the command in a thread of this process, which starts faster; returns its exit code, stdout and stderr."""
-    code = await asyncio.to_thread(main, ["check", *arguments])
-    out, errors = capsys.readouterr()
-    return code, out, errors
-
-
 async def checked(capsys, url, *scenarios, dialect="plain", patience="5"):
-    """Runs it likewise; returns its exit code, JSON and stderr."""
+    """Calls the command; returns its exit code, JSON and stderr."""
     chosen = [word for name in scenarios for word in ("--only", name)]
     words = ["--ws", url, "--dialect", dialect, "--json", "--patience", patience, *chosen]
-    code, out, errors = await said(capsys, *words)
+    code, out, errors = await called(capsys, "check", *words)
     return code, json.loads(out), errors
 
 
@@ -152,8 +144,8 @@ SEVERAL = (
 
 async def test_many_at_once_over_the_whole_suite(ours, capsys):
     async with deviating(ours, *SEVERAL) as url:
-        code, out, errors = await said(capsys, "--ws", url)
-        as_json = await said(capsys, "--ws", url, "--json")
+        code, out, errors = await called(capsys, "check", "--ws", url)
+        as_json = await called(capsys, "check", "--ws", url, "--json")
     assert code == 1
     head, *rows = out.partition("\n\n")[0].splitlines()
     assert head.split() == ["scenario", "websocket-websocket"]
@@ -221,7 +213,7 @@ SHORT = "3"
 async def is_broken(capsys, why, *arguments, patience=PATIENT):
     """The command says so in text and in JSON, by its exit code, and why on stderr."""
     for words in ((), ("--json",)):
-        code, out, errors = await said(capsys, *arguments, "--patience", patience, *words)
+        code, out, errors = await called(capsys, "check", *arguments, "--patience", patience, *words)
         assert code == 2
         assert re.match(rf"sigbridge: the server cannot be checked: .*({why}).*\n", errors), errors
         if words:
@@ -273,7 +265,7 @@ async def test_who_breaks_in_the_middle_is_broken(ours, silent, capsys):
     name = "peers_count counts the newcomer"
     async with deviating(ours, name, broken=BrokenAfter(300, silent)) as url:
         words = ("--ws", url, "--patience", SHORT if silent else PATIENT, "--json")
-        code, out, errors = await said(capsys, *words)
+        code, out, errors = await called(capsys, "check", *words)
     report = json.loads(out)
     assert (code, report["verdict"]) == (2, "broken")
     assert errors.startswith("sigbridge: the server cannot be checked: websocket: ")
