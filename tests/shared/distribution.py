@@ -52,7 +52,6 @@ FIRST = (
     "tests/wheel/*",
     "tests/bench/*",
     "tests/server/test_freeze.py::*",
-    "tests/server/test_server_resuming.py::*",
     "tests/deploy/test_prometheus.py::*",
     "compat_tests/test_chaos.py::*",
 )
