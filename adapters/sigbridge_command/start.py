@@ -1,10 +1,11 @@
 """The start of the `sigbridge` command, before anything is loaded that takes time.
 
 Rule 1: signals and descriptors come first, then what is to be loaded. Rule 2: nothing of this is for a program that
-calls `command.main` itself: signals and streams of a process are its own.
+calls `command.main` itself: signals, streams and garbage of a process are its own.
 """
 
 import atexit
+import gc
 import sys
 
 from sigbridge_command.early_signals import note_signals
@@ -20,8 +21,12 @@ def main() -> int:
         # What is registered later is called before.
         atexit.register(close_streams)
     try:
+        # What is loaded stays until the end: looking for garbage in it, as it comes and when it goes, is in vain.
+        gc.disable()
         from sigbridge_command import command
 
+        gc.freeze()
+        gc.enable()
         return command.main()
     except KeyboardInterrupt:
         return 130

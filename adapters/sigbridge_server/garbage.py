@@ -6,7 +6,7 @@ several, each longer than the one before. They find nothing: what has ended leav
 
 Rule 1: it is for a process of our own; what a host does with its garbage is the host's. Rule 2: garbage has a bound:
 of how many connections it may be, and for how long, the table below says. Rule 3: what was there before the first
-client is looked at once.
+client is looked at once, and not at the end of the process either, which would take as long again.
 
     ended since the last one                                   what is done
     fewer than LEAST_ENDED, or than a quarter of those open    nothing
@@ -65,12 +65,11 @@ class GarbageWatch:
         self._schedule()
 
     def stop(self) -> None:
-        """Gives collections back to Python."""
+        """Gives collections back to Python, without what was there at the start."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
             gc.set_threshold(*self._thresholds)
-            gc.unfreeze()
 
     def check(self) -> None:
         """Collects garbage, if the table says so."""

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from called import called
 from processes import clean_environment, said_by, sigbridge
 from served import servers
 from sigbridge_compat.scenarios import SCENARIOS
@@ -51,10 +52,10 @@ async def test_one_protocol_alone(serve):
     assert out.splitlines()[0].split() == ["scenario", "websocket-websocket"]
 
 
-async def test_what_does_not_hold_fails(serve):
+async def test_what_does_not_hold_fails(serve, capsys):
     # Without its roster, and with a smaller limit, a server keeps fewer promises.
     server = await serve(replay_roster=False, max_sdp_bytes=1000)
-    code, out, errors = await check(*addresses(server)[2:])
+    code, out, errors = await called(capsys, "check", *addresses(server)[2:])
     assert code == 1
     assert "FAILED" in out
     assert re.search(r"^\d+ passed, \d+ differ, \d+ failed$", out, flags=re.MULTILINE)
@@ -84,8 +85,8 @@ async def test_ours_matches_and_says_so_in_json(serve):
         (("--ws", "ws://127.0.0.1:1", "--only", OF_OUR_TOKENS), f"sigbridge: --only is '{OF_OUR_TOKENS}': expected "),
     ],
 )
-async def test_a_mistake_is_one_line(arguments, text):
-    code, out, errors = await check(*arguments)
+async def test_a_mistake_is_one_line(arguments, text, capsys):
+    code, out, errors = await called(capsys, "check", *arguments)
     # Not 1, which says that the server differs.
     assert (code, out) == (2, "")
     assert errors.startswith(text)

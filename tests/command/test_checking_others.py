@@ -1,16 +1,15 @@
 """`sigbridge check` against servers that differ, in one way or in many, and against some that are broken."""
 
-import asyncio
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from called import called
 from deviating_server import ASKED, TOLD, BrokenAfter, deviating, saying, talking
 from processes import clean_environment, said_by, sigbridge
 from served import servers
-from sigbridge_command.command import main
 from sigbridge_compat import deviations
 from sigbridge_compat.scenarios import SCENARIOS
 
@@ -24,7 +23,7 @@ SOME = (
     "an_offer_is_answered_once",
     "an_offer_reaches_its_target",
     "a_candidate_reaches_its_target",
-    "many_messages_arrive_in_order",
+    "kinds_of_messages_keep_their_order",
     "an_unknown_target_is_refused",
     "a_list_shows_the_room",
     "metadata_is_kept",
@@ -53,11 +52,10 @@ async def check(*arguments):
 
 
 async def checked(capsys, url, *scenarios, dialect="plain", patience="5"):
-    """Runs the command in a thread of this process, which starts faster; returns its exit code, JSON and stderr."""
+    """Calls the command; returns its exit code, JSON and stderr."""
     chosen = [word for name in scenarios for word in ("--only", name)]
-    words = ["check", "--ws", url, "--dialect", dialect, "--json", "--patience", patience, *chosen]
-    code = await asyncio.to_thread(main, words)
-    out, errors = capsys.readouterr()
+    words = ["--ws", url, "--dialect", dialect, "--json", "--patience", patience, *chosen]
+    code, out, errors = await called(capsys, "check", *words)
     return code, json.loads(out), errors
 
 
@@ -144,10 +142,10 @@ SEVERAL = (
 """Deviations of the servers of the first generation."""
 
 
-async def test_many_at_once_over_the_whole_suite(ours):
+async def test_many_at_once_over_the_whole_suite(ours, capsys):
     async with deviating(ours, *SEVERAL) as url:
-        code, out, errors = await check("--ws", url)
-        as_json = await check("--ws", url, "--json")
+        code, out, errors = await called(capsys, "check", "--ws", url)
+        as_json = await called(capsys, "check", "--ws", url, "--json")
     assert code == 1
     head, *rows = out.partition("\n\n")[0].splitlines()
     assert head.split() == ["scenario", "websocket-websocket"]
@@ -212,10 +210,10 @@ SHORT = "3"
 """Patience with one that says nothing: all of it passes, so that it is no longer than a busy machine needs to connect."""
 
 
-async def is_broken(why, *arguments, patience=PATIENT):
+async def is_broken(capsys, why, *arguments, patience=PATIENT):
     """The command says so in text and in JSON, by its exit code, and why on stderr."""
     for words in ((), ("--json",)):
-        code, out, errors = await check(*arguments, "--patience", patience, *words)
+        code, out, errors = await called(capsys, "check", *arguments, "--patience", patience, *words)
         assert code == 2
         assert re.match(rf"sigbridge: the server cannot be checked: .*({why}).*\n", errors), errors
         if words:
@@ -235,36 +233,39 @@ async def is_broken(why, *arguments, patience=PATIENT):
         (nonsense, "the server sent an invalid message", PATIENT),
     ],
 )
-async def test_who_speaks_no_such_protocol_is_broken(answer, why, patience):
+async def test_who_speaks_no_such_protocol_is_broken(answer, why, patience, capsys):
     async with talking(answer) as url:
-        await is_broken(why, "--ws", url, patience=patience)
+        await is_broken(capsys, why, "--ws", url, patience=patience)
 
 
 @pytest.mark.parametrize("text", [None, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b""])
-async def test_who_speaks_only_http_or_nothing_is_broken(text):
+async def test_who_speaks_only_http_or_nothing_is_broken(text, capsys):
     why = "no response to connect within 1 s|cannot connect|refused with HTTP 200"
     async with saying(text) as port:
-        await is_broken(why, "--ws", f"ws://127.0.0.1:{port}", patience="1")
-        await is_broken(why, "--grpc", f"127.0.0.1:{port}", patience="1")
+        await is_broken(capsys, why, "--ws", f"ws://127.0.0.1:{port}", patience="1")
+        await is_broken(capsys, why, "--grpc", f"127.0.0.1:{port}", patience="1")
 
 
-async def test_who_is_not_there_is_broken():
-    await is_broken("cannot connect to ws://127.0.0.1:1", "--ws", "ws://127.0.0.1:1")
+async def test_who_is_not_there_is_broken(capsys):
+    await is_broken(capsys, "cannot connect to ws://127.0.0.1:1", "--ws", "ws://127.0.0.1:1")
     # gRPC's client goes on trying for a while.
-    await is_broken("cannot connect to 127.0.0.1:1|no response to connect", "--grpc", "127.0.0.1:1", patience="1")
+    await is_broken(
+        capsys, "cannot connect to 127.0.0.1:1|no response to connect", "--grpc", "127.0.0.1:1", patience="1"
+    )
 
 
-async def test_who_asks_for_a_token_cannot_be_checked_without():
+async def test_who_asks_for_a_token_cannot_be_checked_without(capsys):
     async with servers() as start:
         server = await start(auth_tokens=("canary",))
-        await is_broken("unauthenticated", "--ws", f"ws://127.0.0.1:{server.websocket_port}")
+        await is_broken(capsys, "unauthenticated", "--ws", f"ws://127.0.0.1:{server.websocket_port}")
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["crashes", "hangs"])
-async def test_who_breaks_in_the_middle_is_broken(ours, silent):
+async def test_who_breaks_in_the_middle_is_broken(ours, silent, capsys):
     name = "peers_count counts the newcomer"
     async with deviating(ours, name, broken=BrokenAfter(300, silent)) as url:
-        code, out, errors = await check("--ws", url, "--patience", SHORT if silent else PATIENT, "--json")
+        words = ("--ws", url, "--patience", SHORT if silent else PATIENT, "--json")
+        code, out, errors = await called(capsys, "check", *words)
     report = json.loads(out)
     assert (code, report["verdict"]) == (2, "broken")
     assert errors.startswith("sigbridge: the server cannot be checked: websocket: ")

@@ -1,4 +1,4 @@
-"""The demo for real: four pairings, and every way in which it can end."""
+"""The demo for real: its pairings, and every way in which it can end."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from page_commands import ROOT, commands, shell
-from sigbridge_command import command, demo
+from sigbridge_command import demo
 from sigbridge_command.demo_flow import Report, drawn, heading
 from waiting import TIME_LIMIT_SECONDS
 
@@ -81,8 +81,9 @@ def ended_within(process_fds: list[int], seconds: float) -> bool:
     return True
 
 
-@pytest.mark.parametrize("pairing", command.PAIRINGS)
-def test_bytes_come_through_on_every_pairing(pairing, mark):
+# Each protocol on each side; a side does not know the other's.
+@pytest.mark.parametrize("pairing", ["grpc-websocket", "websocket-grpc"])
+def test_bytes_come_through_whoever_speaks_what(pairing, mark):
     done = subprocess.run(
         [*COMMAND, pairing],
         env=mark.environment,

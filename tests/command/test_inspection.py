@@ -12,6 +12,7 @@ import time
 import jwt
 import pytest
 
+from called import called
 from certificates import Authority
 from lossy_proxy import LossyProxy
 from older_servers import answering_grpc, answering_websocket, scripted_grpc, scripted_websocket
@@ -131,13 +132,13 @@ async def test_a_server_that_leaves_out_what_is_not_needed(protocol):
             assert (event["event"], event["peer_id"], event["metadata"]) == ("peer_joined", "bob", {})
 
 
-async def test_more_peers_than_one_page_holds(serve):
+async def test_more_peers_than_one_page_holds(serve, capsys):
     server = await serve(max_page_peers=2)
     async with contextlib.AsyncExitStack() as stack:
         for number in range(5):
             client = await stack.enter_async_context(await connect(url(server, "websocket")))
             await client.announce(f"p{number}")
-        _, out, _ = await run("peers", url(server, "grpc"))
+        _, out, _ = await called(capsys, "peers", url(server, "grpc"))
     assert [json.loads(line)["peer_id"] for line in out.splitlines()] == [f"p{number}" for number in range(5)]
 
 
@@ -156,33 +157,38 @@ async def test_more_peers_than_one_page_holds(serve):
         ("peers", "ws://[::1"),
         ("peers", "ws://a..b:1"),
         ("peers", "ws://127.0.0.1:99999"),
-        ("peers", b"grpc://\xff:1"),
         ("peers", "ws://127.0.0.1:1", "--token-file", sys.executable),
         ("peers", "grpc://127.0.0.1:1", "--token-file", __file__),
         ("peers", "wss://127.0.0.1:1", "--ca", sys.executable),
     ],
 )
-async def test_a_mistake_is_one_line_and_exit_code_1(arguments):
-    code, out, errors = await run(*arguments)
+async def test_a_mistake_is_one_line_and_exit_code_1(arguments, capsys):
+    code, out, errors = await called(capsys, *arguments)
     assert (code, out) == (1, "")
     assert errors.startswith("sigbridge: ")
     assert errors.count("\n") == 1
 
 
+async def test_bytes_that_are_no_text_are_a_mistake():
+    code, out, errors = await run("peers", b"grpc://\xff:1")
+    assert (code, out, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith("sigbridge: ")
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "websocket"])
-async def test_tokens_come_from_a_file_or_the_environment(serve, tmp_path, protocol):
+async def test_tokens_come_from_a_file_or_the_environment(serve, tmp_path, protocol, capsys):
     server = await serve(auth_tokens=(TOKEN,))
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     right.write_text(f"{TOKEN}\n")
     wrong.write_text("wrong-canary\n")
     where = url(server, protocol)
-    assert (await run("peers", where, "--token-file", str(right)))[0] == 0
-    assert (await run("peers", where, SIGBRIDGE_TOKEN=TOKEN))[0] == 0
-    assert (await run("peers", where, "--token-file", str(right), SIGBRIDGE_TOKEN="wrong-canary"))[0] == 0
+    assert (await called(capsys, "peers", where, "--token-file", str(right)))[0] == 0
+    assert (await called(capsys, "peers", where, SIGBRIDGE_TOKEN=TOKEN))[0] == 0
+    assert (await called(capsys, "peers", where, "--token-file", str(right), SIGBRIDGE_TOKEN="wrong-canary"))[0] == 0
     for code, out, errors in (
-        await run("peers", where),
-        await run("peers", where, "--token-file", str(wrong)),
-        await run("peers", where, "--token-file", str(wrong), SIGBRIDGE_TOKEN=TOKEN),
+        await called(capsys, "peers", where),
+        await called(capsys, "peers", where, "--token-file", str(wrong)),
+        await called(capsys, "peers", where, "--token-file", str(wrong), SIGBRIDGE_TOKEN=TOKEN),
     ):
         # The same words on both protocols.
         assert (code, out, errors) == (
@@ -190,7 +196,7 @@ async def test_tokens_come_from_a_file_or_the_environment(serve, tmp_path, proto
             "",
             "sigbridge: connection closed: unauthenticated: show a token that the server knows, by --token-file or SIGBRIDGE_TOKEN\n",
         )
-    code, _, errors = await run("check", *(("--grpc", where[7:]) if protocol == "grpc" else ("--ws", where)))
+    code, _, errors = await called(capsys, "check", *(("--grpc", where[7:]) if protocol == "grpc" else ("--ws", where)))
     assert (code, errors.count("\n")) == (2, 1)
     assert "by --token-file or SIGBRIDGE_TOKEN" in errors
 
@@ -287,7 +293,7 @@ async def test_listen_prints_events_as_they_come_and_says_why_it_ends(serve, pro
         assert await process.wait() == 1
 
 
-async def test_peers_and_listen_speak_the_dotted_dialect(serve):
+async def test_peers_and_listen_speak_the_dotted_dialect(serve, capsys):
     server = await serve()
     where = url(server, "websocket")
     async with sigbridge(
@@ -296,7 +302,7 @@ async def test_peers_and_listen_speak_the_dotted_dialect(serve):
         async with await connect(where, dialect="dotted") as alice:
             await announced(server)
             await alice.announce("alice", capabilities=Capabilities(extensions={"screen_share": True}))
-            code, out, errors = await run("peers", where, "--dialect", "dotted")
+            code, out, errors = await called(capsys, "peers", where, "--dialect", "dotted")
             assert (code, errors) == (0, "")
             assert json.loads(out.splitlines()[1])["capabilities"]["screen_share"] is True
             await alice.disconnect("watcher", reason="busy")

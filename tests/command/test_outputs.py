@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,9 @@ def listening_ports(process):
     for fd in Path(f"/proc/{process.pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             sockets.add(fd.readlink().name)
+    if sum(name.startswith("socket:") for name in sockets) < len(HOSTS):
+        # Reading the tables takes long where a run has left many connections.
+        return None
     ports = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{process.pid}/net/{table}").read_text().splitlines()[1:]:
@@ -153,15 +157,24 @@ def dropped(ports):
     return float(line.split()[1])
 
 
-@pytest.mark.parametrize("engine", ["native", "grpcio"])
 @pytest.mark.parametrize("how", ["closed", "full", "gone", "unread"])
-@pytest.mark.parametrize("names", [("stdout",), ("stderr",), ("stdout", "stderr")], ids="-".join)
+@pytest.mark.parametrize(
+    ("names", "engine"),
+    [
+        (("stdout",), "native"),
+        (("stderr",), "native"),
+        (("stdout", "stderr"), "native"),
+        # With the other engine nothing is printed in another way; its threads end in another way.
+        (("stdout", "stderr"), "grpcio"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
 async def test_a_server_serves_and_ends_as_ever(names, how, engine):
     with contextlib.ExitStack() as stack:
         broken = {name: stack.enter_context(Broken(how)) for name in names}
         settings = {"GRPC_ENGINE": engine, "SIGNALING_LOG_LEVEL": "debug"}
         process, ports = stack.enter_context(await asyncio.to_thread(lambda: serving(broken, **settings)))
-        await sessions(ports, 10)
+        await sessions(ports, 3)
         for path in ("/healthz", "/readyz"):
             assert (await asyncio.to_thread(page, ports, path))[0] == 200
         if how in {"full", "gone"}:
@@ -176,7 +189,7 @@ async def test_a_server_serves_and_ends_as_ever(names, how, engine):
             assert out.count(b" listening on ") == 3
         if "stderr" not in names:
             assert b"Traceback" not in errors
-            assert errors.count(b"session ended") == 20
+            assert errors.count(b"session ended") == 6
             assert errors.splitlines()[-1].endswith(b"stopped                        [sigbridge.server]")
 
 
@@ -263,9 +276,18 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("how", ["closed", "full", "gone"])
-@pytest.mark.parametrize("name", STREAMS)
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("command", "name", "how"),
+    [
+        # What each command says where nobody hears it. What is closed is opened before a command is looked at.
+        *product(("version", "--version", "--help", "settings", "completion"), ["stdout"], ["full", "gone"]),
+        *product(("a word that is none", "nobody there", "no file"), ["stderr"], ["closed", "full", "gone"]),
+        ("version", "stdout", "closed"),
+        # Nothing is said there.
+        *product(["version"], ["stderr"], ["closed", "full", "gone"]),
+        *product(["nobody there"], ["stdout"], ["closed", "full", "gone"]),
+    ],
+)
 def test_other_commands_end_without_a_traceback(command, name, how):
     arguments, code = COMMANDS[command]
     with Broken(how) as one, started(*arguments, broken={name: one}) as process:

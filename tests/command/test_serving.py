@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from called import called
 from processes import clean_environment, python, said_by, sigbridge
 from server_process import ports_of
 from sigbridge import __version__
@@ -47,16 +48,30 @@ async def test_the_version():
     assert await run("--version") == (0, f"sigbridge {__version__}\n", "")
 
 
+GARBAGE = """
+import atexit, gc, sys
+atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 10_000))
+sys.argv = ["sigbridge", "version"]
+from sigbridge_command.start import main
+sys.exit(main())
+"""
+
+
+async def test_no_garbage_is_looked_for_in_what_is_loaded():
+    async with python("-c", GARBAGE, env=clean_environment()) as started:
+        assert await said_by(started) == (0, f"sigbridge {__version__}\nTrue True\n", "")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-async def test_completion_knows_every_command(shell):
-    code, out, errors = await run("completion", shell)
+async def test_completion_knows_every_command(shell, capsys):
+    code, out, errors = await called(capsys, "completion", shell)
     assert (code, errors) == (0, "")
     for word in ("serve", "demo", "peers", "listen", "check", "bench", "settings", "completion", "version"):
         assert word in out
 
 
-async def test_no_shell_of_that_name():
-    code, out, errors = await run("completion", "fish")
+async def test_no_shell_of_that_name(capsys):
+    code, out, errors = await called(capsys, "completion", "fish")
     assert (code, out) == (2, "")
     assert errors == (
         "sigbridge: argument shell: 'fish' is not one of bash, zsh, tcsh; see `sigbridge completion --help`\n"
@@ -75,31 +90,32 @@ async def test_no_shell_of_that_name():
         (("serve", "--config"), "argument --config: expected one argument; see `sigbridge serve --help`"),
     ],
 )
-async def test_words_that_are_wrong_are_one_line_and_exit_code_2(words, said):
-    code, out, errors = await run(*words)
+async def test_words_that_are_wrong_are_one_line_and_exit_code_2(words, said, capsys):
+    code, out, errors = await called(capsys, *words)
     assert (code, out, errors.count("\n")) == (2, "", 1)
     assert errors.startswith("sigbridge: ")
     assert said in errors
 
 
 @pytest.mark.parametrize("command", ["serve", "demo", "peers", "listen", "check", "bench", "settings", "completion"])
-async def test_help_has_examples(command):
-    code, out, _ = await run(command, "--help")
+async def test_help_has_examples(command, capsys):
+    code, out, _ = await called(capsys, command, "--help")
     assert code == 0
     assert "examples:\n" in out
     assert f"sigbridge {command}" in out
 
 
-async def settings_with(tmp_path, text, *, name="prod.env", **environ):
+async def settings_with(capsys, tmp_path, text, *, name="prod.env", **environ):
     file = tmp_path / name
     file.write_text(text)
-    code, out, errors = await run("settings", "--json", "--env-file", str(file), **environ)
+    code, out, errors = await called(capsys, "settings", "--json", "--env-file", str(file), **environ)
     assert (code, errors) == (0, "")
     return {row["variable"]: row["value"] for row in json.loads(out)}
 
 
-async def test_settings_from_a_file_and_the_environment_before_it(tmp_path):
+async def test_settings_from_a_file_and_the_environment_before_it(tmp_path, capsys):
     values = await settings_with(
+        capsys,
         tmp_path,
         "# production\nSIGNALING_MAX_SDP_BYTES=7\nSIGNALING_MAX_SESSIONS = 8\nexport GRPC_AUTH_TOKENS='can,ary'\n"
         'SIGNALING_LOG_LEVEL="error"\nSIGNALING_RATE_BURST\n\nUNRELATED=1\n',
@@ -112,31 +128,31 @@ async def test_settings_from_a_file_and_the_environment_before_it(tmp_path):
     assert values["GRPC_AUTH_TOKENS"] == "(hidden)"
 
 
-async def test_a_file_s_level_comes_before_that_of_deployments_of_old(tmp_path):
-    values = await settings_with(tmp_path, "SIGNALING_LOG_LEVEL=error\n", RUST_LOG="debug")
+async def test_a_file_s_level_comes_before_that_of_deployments_of_old(tmp_path, capsys):
+    values = await settings_with(capsys, tmp_path, "SIGNALING_LOG_LEVEL=error\n", RUST_LOG="debug")
     assert values["SIGNALING_LOG_LEVEL"] == "error"
 
 
-async def test_tokens_in_a_file_are_taken_as_they_stand(tmp_path):
+async def test_tokens_in_a_file_are_taken_as_they_stand(tmp_path, capsys):
     file = tmp_path / "prod.env"
     file.write_text("GRPC_AUTH_TOKENS=${NOTHING}\nGRPC_REQUIRE_AUTH=true\n")
     # Replaced by nothing it would be no token, and required.
-    assert (await run("settings", "--env-file", str(file)))[0] == 0
+    assert (await called(capsys, "settings", "--env-file", str(file)))[0] == 0
 
 
 @pytest.mark.parametrize("command", ["serve", "settings"])
-async def test_a_file_that_is_not_there(command):
-    assert await run(command, "--env-file", "/no/such/file") == (
+async def test_a_file_that_is_not_there(command, capsys):
+    assert await called(capsys, command, "--env-file", "/no/such/file") == (
         1,
         "",
         "sigbridge: --env-file is '/no/such/file': expected a file of NAME=VALUE lines\n",
     )
 
 
-async def test_a_wrong_value_in_a_file_is_one_line(tmp_path):
+async def test_a_wrong_value_in_a_file_is_one_line(tmp_path, capsys):
     file = tmp_path / "prod.env"
     file.write_text("SIGNALING_MAX_SDP_BYTES=many\n")
-    assert await run("serve", "--env-file", str(file)) == (
+    assert await called(capsys, "serve", "--env-file", str(file)) == (
         1,
         "",
         "sigbridge: SIGNALING_MAX_SDP_BYTES is 'many': expected a whole number, at least 1\n",
@@ -151,18 +167,22 @@ async def test_a_wrong_value_in_a_file_is_one_line(tmp_path):
         ('GRPC_AUTH_TOKENS = "canary"', "GRPC_AUTH_TOKENS is (hidden): expected tokens as a list of texts"),
     ],
 )
-async def test_a_wrong_configuration_file_is_one_line(command, text, said, tmp_path):
+async def test_a_wrong_configuration_file_is_one_line(command, text, said, tmp_path, capsys):
     file = tmp_path / "sigbridge.toml"
     file.write_text(text)
-    assert await run(command, "--config", str(file)) == (1, "", f"sigbridge: --config is {str(file)!r}: {said}\n")
+    assert await called(capsys, command, "--config", str(file)) == (
+        1,
+        "",
+        f"sigbridge: --config is {str(file)!r}: {said}\n",
+    )
 
 
-async def test_settings_show_where_each_value_comes_from(tmp_path):
+async def test_settings_show_where_each_value_comes_from(tmp_path, capsys):
     config, env_file = tmp_path / "sigbridge.toml", tmp_path / "prod.env"
     config.write_text('GRPC_AUTH_TOKENS = ["canary"]\nSIGNALING_MAX_SDP_BYTES = 7\nSIGNALING_RATE_BURST = 8\n')
     env_file.write_text("SIGNALING_MAX_SDP_BYTES=9\nSIGNALING_MAX_SESSIONS=10\n")
     files = ("--config", str(config), "--env-file", str(env_file))
-    code, out, errors = await run("settings", "--json", *files, SIGNALING_MAX_SESSIONS="11")
+    code, out, errors = await called(capsys, "settings", "--json", *files, SIGNALING_MAX_SESSIONS="11")
     assert (code, errors) == (0, "")
     rows = {row["variable"]: (row["value"], row["source"]) for row in json.loads(out)}
     assert rows["GRPC_AUTH_TOKENS"] == ("(hidden)", str(config))
@@ -170,10 +190,10 @@ async def test_settings_show_where_each_value_comes_from(tmp_path):
     assert rows["SIGNALING_MAX_SDP_BYTES"] == (9, str(env_file))
     assert rows["SIGNALING_MAX_SESSIONS"] == (11, "environment")
     assert rows["SIGNALING_RATE_PER_SEC"] == (1000, "default")
-    assert f"SIGNALING_RATE_BURST=8  (default 10000)  # {config}\n" in (await run("settings", *files))[1]
+    assert f"SIGNALING_RATE_BURST=8  (default 10000)  # {config}\n" in (await called(capsys, "settings", *files))[1]
 
 
-async def test_a_server_from_a_configuration_file(tmp_path):
+async def test_a_server_from_a_configuration_file(tmp_path, capsys):
     """Its token counts, its addresses give way to the environment's, and misspelt variables are named without a value."""
     config, env_file = tmp_path / "sigbridge.toml", tmp_path / "prod.env"
     config.write_text(
@@ -186,8 +206,8 @@ async def test_a_server_from_a_configuration_file(tmp_path):
         ports = await ports_of(server)
         urls = f"grpc://127.0.0.1:{ports['gRPC']}", f"ws://127.0.0.1:{ports['WebSocket']}"
         for url in urls:
-            assert (await run("peers", url, SIGBRIDGE_TOKEN="right"))[0] == 0
-            assert (await run("peers", url))[0] == 1
+            assert (await called(capsys, "peers", url, SIGBRIDGE_TOKEN="right"))[0] == 0
+            assert (await called(capsys, "peers", url))[0] == 1
         server.send_signal(signal.SIGTERM)
         _, _, errors = await said_by(server)
     said = [line for line in errors.splitlines() if "unknown setting in the environment" in line]
@@ -197,10 +217,10 @@ async def test_a_server_from_a_configuration_file(tmp_path):
     assert "canary" not in errors
 
 
-async def test_strict_settings_stop_the_start(tmp_path):
+async def test_strict_settings_stop_the_start(tmp_path, capsys):
     env_file = tmp_path / "prod.env"
     env_file.write_text("SIGNALING_STRICT_SETTINGS=true\nWS_BIND_ADRESS=canary\n")
-    assert await run("serve", "--env-file", str(env_file), GRPC_AUTH_TOKEN="canary", **SERVED) == (
+    assert await called(capsys, "serve", "--env-file", str(env_file), GRPC_AUTH_TOKEN="canary", **SERVED) == (
         1,
         "",
         "sigbridge: SIGNALING_STRICT_SETTINGS is true, and there are unknown settings: GRPC_AUTH_TOKEN (meant: GRPC_AUTH_TOKENS), WS_BIND_ADRESS (meant: WS_BIND_ADDRESS)\n",

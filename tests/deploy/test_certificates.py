@@ -54,7 +54,7 @@ def served_certificate(port):
         return x509.load_der_x509_certificate(secure.getpeercert(binary_form=True)).serial_number
 
 
-async def test_a_client_without_a_certificate_is_refused_on_both_ports(
+async def test_a_client_with_a_certificate_is_let_in_on_both_ports_and_no_other(
     serve, mutual, engine, authority, other_authority, clients
 ):
     server = serve(**mutual, **engine)
@@ -68,10 +68,6 @@ async def test_a_client_without_a_certificate_is_refused_on_both_ports(
         with pytest.raises((ssl.SSLError, OSError, InvalidMessage)):
             await clients.websocket(server.ws, scheme="wss", ssl=websocket_context(authority, files))
     assert not server.said("session started")
-
-
-async def test_a_client_with_a_certificate_is_let_in_on_both_ports(serve, mutual, engine, authority, clients):
-    server = serve(**mutual, **engine)
     files = authority.issue("alice")
     over_grpc = await clients.grpc(server.grpc, credentials=grpc_credentials(authority, files))
     assert "ack" in await over_grpc.ask(announce={"peer_id": "alice"})
@@ -109,7 +105,13 @@ async def test_rates_count_against_the_certificates_subject(serve, mutual, engin
     assert "result" in await other.ask("list_peers")
 
 
-@pytest.mark.parametrize("hurried", [False, True], ids=["by itself", "on SIGHUP"])
+@pytest.mark.parametrize(
+    ("engine", "hurried"),
+    # What hurries it knows of no engine.
+    [("native", False), ("native", True), ("grpcio", False)],
+    ids=["native, by itself", "native, on SIGHUP", "grpcio, by itself"],
+    indirect=["engine"],
+)
 async def test_a_reload_serves_the_new_certificate_to_new_connections_while_old_sessions_live(
     serve, tls_settings, engine, authority, clients, hurried
 ):

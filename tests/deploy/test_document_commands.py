@@ -188,9 +188,13 @@ def test_wscat_announces_itself(door, wscat):
     }
 
 
+OPENED = {"GRPC_AUTH_TOKENS": TOKEN, "SIGNALING_REFLECTION_REQUIRE_AUTH": "false"}
+"""The settings of a server that asks for tokens, but not for its reflection."""
+
+
 @pytest.mark.parametrize("header", ["", "authorization: Bearer wrong", "authorization: Basic YTpi"])
-def test_grpcurl_is_told_that_its_token_is_no_good(header, serve, shell):
-    server = serve(GRPC_AUTH_TOKENS=TOKEN, SIGNALING_REFLECTION_REQUIRE_AUTH="false")
+def test_grpcurl_is_told_that_its_token_is_no_good(header, shared, shell):
+    server = shared("reflection is opened", **OPENED)
     door = Door(server, token="", authority_file="")
     command = door.grpcurl(HEALTH_CHECK).replace("-plaintext", f"-plaintext -H {shlex.quote(header or 'a: b')}")
     done = shell(command)
@@ -198,8 +202,8 @@ def test_grpcurl_is_told_that_its_token_is_no_good(header, serve, shell):
     assert done.stderr == "ERROR:\n  Code: Unauthenticated\n  Message: Invalid or missing API token\n"
 
 
-def test_grpcurl_may_send_the_bare_token(serve, shell):
-    door = Door(serve(GRPC_AUTH_TOKENS=TOKEN), token="", authority_file="")
+def test_grpcurl_may_send_the_bare_token(shared, shell):
+    door = Door(shared("reflection is opened", **OPENED), token="", authority_file="")
     command = door.grpcurl(GET_PEERS).replace("-plaintext", f"-plaintext -H 'authorization: {TOKEN}'")
     assert shell(command).returncode == 0
 
@@ -207,15 +211,16 @@ def test_grpcurl_may_send_the_bare_token(serve, shell):
 @pytest.mark.parametrize(
     ("opened", "exit_code"), [("true", 1), ("false", 0)], ids=["reflection asks", "reflection is opened"]
 )
-def test_reflection_asks_for_a_token_unless_it_is_opened(opened, exit_code, serve, shell):
-    door = Door(serve(GRPC_AUTH_TOKENS=TOKEN, SIGNALING_REFLECTION_REQUIRE_AUTH=opened), token="", authority_file="")
+def test_reflection_asks_for_a_token_unless_it_is_opened(opened, exit_code, shared, shell):
+    settings = OPENED | {"SIGNALING_REFLECTION_REQUIRE_AUTH": opened}
+    door = Door(shared(f"reflection is {'asking' if exit_code else 'opened'}", **settings), token="", authority_file="")
     done = shell(door.grpcurl("grpcurl -plaintext localhost:50051 list"))
     assert done.returncode == exit_code
     assert ("Invalid or missing API token" in done.stderr) is bool(exit_code)
 
 
-def test_wscat_is_refused_without_a_token(serve, wscat):
-    server = serve(GRPC_AUTH_TOKENS=TOKEN)
+def test_wscat_is_refused_without_a_token(shared, wscat):
+    server = shared("reflection is opened", **OPENED)
     assert wscat("-c", f"ws://localhost:{server.ws}/") == "error: Unexpected server response: 401"
 
 

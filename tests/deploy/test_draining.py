@@ -29,15 +29,15 @@ async def statuses(watching):
     return seen
 
 
-@pytest.mark.parametrize("service", ["", SERVICE], ids=["the server", "the service"])
-async def test_a_watcher_learns_that_it_drains(service, serve, engine, clients):
+async def test_watchers_of_the_server_and_of_its_service_learn_that_it_drains(serve, engine, clients):
     server = serve(**engine)
     stub = health_pb2_grpc.HealthStub(await clients.channel(server.grpc))
-    watching = stub.Watch(health_pb2.HealthCheckRequest(service=service))
+    watchers = [stub.Watch(health_pb2.HealthCheckRequest(service=service)) for service in ("", SERVICE)]
     async with asyncio.timeout(TIME_LIMIT_SECONDS):
-        assert (await watching.read()).status == SERVING
+        assert [(await watching.read()).status for watching in watchers] == [SERVING, SERVING]
         server.signal(signal.SIGTERM)
-        assert await statuses(watching) == [NOT_SERVING]
+        told = await asyncio.gather(*map(statuses, watchers))
+    assert told == [[NOT_SERVING], [NOT_SERVING]]
     assert await asyncio.to_thread(server.wait) == 0
 
 

@@ -177,8 +177,8 @@ async def test_the_number_of_series_does_not_grow_with_what_clients_make_up(serv
 
     await make_up(0, 100)
     before = set(server.metrics())
-    await make_up(100, 10_000)
+    await make_up(100, 2_000)
     after = server.metrics()
     assert set(after) == before
-    assert after['grpc_webrtc_signaling_messages_total{type="announce"}'] > 10_000
+    assert after['grpc_webrtc_signaling_messages_total{type="announce"}'] > 2_000
     assert "peer-" not in server.page("/metrics")[1]

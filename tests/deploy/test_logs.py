@@ -21,6 +21,14 @@ def engine(request):
     return {"GRPC_ENGINE": request.param}
 
 
+ENGINES_AND_FORMATS = pytest.mark.parametrize(
+    ("engine", "json_logging"),
+    # Whoever has something to log does not know of the format.
+    [("native", "true"), ("native", "false"), ("grpcio", "true")],
+    indirect=["engine"],
+)
+
+
 async def a_call(server, clients, token="", rounds=1, room=""):
     """A call over both protocols, with an end of each kind that a client can bring about."""
     over_grpc = await clients.grpc(server.grpc, token=token)
@@ -38,7 +46,7 @@ async def a_call(server, clients, token="", rounds=1, room=""):
     await over_websocket.connection.close()
 
 
-@pytest.mark.parametrize("json_logging", ["true", "false"])
+@ENGINES_AND_FORMATS
 async def test_a_token_is_in_no_log_at_any_level_and_on_no_page(json_logging, serve, engine, clients):
     # In debug mode the event loop has lines of its own.
     server = serve(
@@ -79,7 +87,7 @@ async def test_a_token_is_in_no_log_at_any_level_and_on_no_page(json_logging, se
     assert encoded not in said
 
 
-@pytest.mark.parametrize("json_logging", ["true", "false"])
+@ENGINES_AND_FORMATS
 async def test_nor_is_a_jwt_a_token_of_a_file_or_one_that_a_session_shows(
     json_logging, serve, engine, clients, tmp_path
 ):
@@ -183,7 +191,7 @@ async def test_no_message_is_worth_a_line_at_info(serve, engine, clients):
     assert counts[0] == counts[1]
 
 
-@pytest.mark.parametrize("json_logging", ["true", "false"])
+@ENGINES_AND_FORMATS
 async def test_ids_make_up_no_lines(json_logging, serve, engine, clients):
     server = serve(GRPC_JSON_LOGGING=json_logging, **engine)
     # Control characters are refused in ids; these are none, though some readers of logs break lines at them.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import clean_environment, said_by, sigbridge
+from called import called
 from sigbridge import Settings
 from sigbridge.settings import setting_infos
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
@@ -123,22 +123,18 @@ async def test_the_id_that_pages_call_can_be_reserved(serve, clients):
     assert (await anybody.error_of("announce", peer_id=ANSWERER))["data"]["status"] == "PERMISSION_DENIED"
 
 
-async def test_with_the_settings_of_the_plan_the_check_names_two_differences(serve):
+async def test_with_the_settings_of_the_plan_the_check_names_two_differences(serve, capsys):
     (step,) = re.findall(r"^2\. \*\*Start\*\*.*?(?=^3\.)", PAGE, flags=re.DOTALL | re.MULTILINE)
     settings = dict(re.findall(r"`([A-Z_]+)=(\w+)`", step))
     assert settings.keys() >= {"SIGNALING_LEGACY_PEERS_COUNT", "SIGNALING_REPLAY_ROSTER"}
     server = await started(serve, **settings)
-    addresses = ("--grpc", f"127.0.0.1:{server.grpc}", "--ws", f"ws://127.0.0.1:{server.ws}")
-    patient = ("--patience", "30")
-    async with sigbridge(
-        "check", *addresses, *patient, "--json", env=clean_environment(), limit_seconds=110
-    ) as process:
-        code, out, errors = await said_by(process)
-    assert (code, errors) == (1, "")
-    assert {one["what"] for one in json.loads(out)["differences"]} == {
-        "peers_count counts the newcomer",
-        "no peer_joined for the peers that are there already",
-    }
+    for address in (("--grpc", f"127.0.0.1:{server.grpc}"), ("--ws", f"ws://127.0.0.1:{server.ws}")):
+        code, out, errors = await called(capsys, "check", *address, "--patience", "30", "--json")
+        assert (code, errors) == (1, "")
+        assert {one["what"] for one in json.loads(out)["differences"]} == {
+            "peers_count counts the newcomer",
+            "no peer_joined for the peers that are there already",
+        }
 
 
 def test_the_metrics_of_the_page_are_there(serve):

@@ -128,15 +128,14 @@ async def test_proxies_are_trusted_and_others_let_in(serve, shell):
             await client.announce("anybody")
 
 
-@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
-async def test_a_shared_token_lets_in(serve, protocol):
-    url = (await asyncio.to_thread(serve, SHARED))[protocol]
-    async with asyncio.timeout(TIME_LIMIT_SECONDS):
-        for token in ("token-of-today", "token-of-yesterday"):
-            async with await connect(url, token=token) as client:
-                await client.announce("anybody")
-        with pytest.raises(ConnectionClosed):
-            await connect(url, token="another")
+async def test_a_shared_token_lets_in(serve):
+    for url in (await asyncio.to_thread(serve, SHARED)).values():
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            for token in ("token-of-today", "token-of-yesterday"):
+                async with await connect(url, token=token) as client:
+                    await client.announce("anybody")
+            with pytest.raises(ConnectionClosed):
+                await connect(url, token="another")
 
 
 def test_a_server_with_tls_and_one_with_low_rates_start(serve):
@@ -144,20 +143,19 @@ def test_a_server_with_tls_and_one_with_low_rates_start(serve):
     serve(RATES)
 
 
-@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
-async def test_a_certificate_of_an_authority_of_ones_own_lets_in(shell, serve, folder, authority, tool, protocol):
+async def test_a_certificate_of_an_authority_of_ones_own_lets_in(shell, serve, folder, authority, tool):
     tool("openssl")
     await asyncio.to_thread(shell, CERTIFICATES)
     commands = f"SIGNALING_TLS_SUBJECT_PEER_ID=true SIGNALING_TLS_CLIENT_CA_FILE=clients-ca.pem {TLS}"
-    url = (await asyncio.to_thread(serve, commands))[protocol]
-    url = url.replace("grpc:", "grpcs:").replace("ws:", "wss:").replace("127.0.0.1", "localhost")
     files = {"certificate_file": str(folder / "alice.pem"), "key_file": str(folder / "alice.key")}
-    async with asyncio.timeout(TIME_LIMIT_SECONDS):
-        with pytest.raises(ConnectionClosed):
-            await connect(url, root_certificates=authority.pem)
-        async with await connect(url, root_certificates=authority.pem, **files) as client:
-            assert await refusal_of(client, "bob") == "Peer ID mismatch"
-            await client.announce("alice")
+    for open_url in (await asyncio.to_thread(serve, commands)).values():
+        url = open_url.replace("grpc:", "grpcs:").replace("ws:", "wss:").replace("127.0.0.1", "localhost")
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            with pytest.raises(ConnectionClosed):
+                await connect(url, root_certificates=authority.pem)
+            async with await connect(url, root_certificates=authority.pem, **files) as client:
+                assert await refusal_of(client, "bob") == "Peer ID mismatch"
+                await client.announce("alice")
 
 
 def test_the_lines_of_a_file_of_tokens_mean_what_is_said_of_them(folder):
@@ -193,8 +191,7 @@ def test_an_entry_is_written(shell, folder, tool):
     assert "alice-2" in alice.peer_ids
 
 
-@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
-async def test_a_jwt_of_these_claims_lets_in_as_it_says(serve, folder, protocol):
+async def test_a_jwt_of_these_claims_lets_in_as_it_says(serve, folder):
     key = ec.generate_private_key(ec.SECP256R1())
     public = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
     (folder / "jwks.json").write_text(json.dumps({"keys": [{**public, "kid": "one"}]}))
@@ -202,17 +199,17 @@ async def test_a_jwt_of_these_claims_lets_in_as_it_says(serve, folder, protocol)
     # The page's own end is a moment that will have come.
     assert claims.pop("exp") == 1_924_991_999
     token = jwt.encode({**claims, "exp": time.time() + 3600}, key, algorithm="ES256", headers={"kid": "one"})
-    url = (await asyncio.to_thread(serve, BY_JWT))[protocol]
-    async with asyncio.timeout(TIME_LIMIT_SECONDS):
-        async with await connect(url, token=token) as client:
-            assert await refusal_of(client, "bob", "lobby") == "Peer ID mismatch"
-            assert await refusal_of(client, "alice", "elsewhere") == "Room mismatch"
-            await client.announce("alice:2", room="team-1")
-            assert (await client.list_peers()).count == 1
-        for wrong in ("iss", "aud"):
-            token = jwt.encode({**claims, "exp": time.time() + 3600, wrong: "other"}, key, algorithm="ES256")
-            with pytest.raises(ConnectionClosed):
-                await connect(url, token=token)
+    for url in (await asyncio.to_thread(serve, BY_JWT)).values():
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            async with await connect(url, token=token) as client:
+                assert await refusal_of(client, "bob", "lobby") == "Peer ID mismatch"
+                assert await refusal_of(client, "alice", "elsewhere") == "Room mismatch"
+                await client.announce("alice:2", room="team-1")
+                assert (await client.list_peers()).count == 1
+            for wrong in ("iss", "aud"):
+                other = jwt.encode({**claims, "exp": time.time() + 3600, wrong: "other"}, key, algorithm="ES256")
+                with pytest.raises(ConnectionClosed):
+                    await connect(url, token=other)
 
 
 def test_a_jwt_is_made_and_looked_at(shell, tool):
@@ -240,13 +237,11 @@ async def test_nobody_in_particular_may_do_what_is_set(serve):
             await recorder.announce("recorder", room="studio-1")
 
 
-@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
-async def test_a_program_reads_its_token_from_a_file(serve, folder, protocol, monkeypatch):
-    url = (await asyncio.to_thread(serve, SHARED))[protocol]
+async def test_a_program_reads_its_token_from_a_file(serve, folder, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / "alice.token").write_text("token-of-today\n")
     defined = {}
     exec(compile(PROGRAM, str(PAGE), "exec"), defined)
-    async with asyncio.timeout(TIME_LIMIT_SECONDS):
-        async with await defined["session"](url) as client:
+    for url in (await asyncio.to_thread(serve, SHARED)).values():
+        async with asyncio.timeout(TIME_LIMIT_SECONDS), await defined["session"](url) as client:
             await client.announce("alice")

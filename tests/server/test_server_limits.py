@@ -29,7 +29,10 @@ GET_PEERS = f"/{SERVICE_NAME}/GetPeers"
 STRICT: dict[str, Any] = {"rate_per_second": 50.0, "rate_burst": 50, "flood_hold_seconds": 1000.0}
 LOW: dict[str, Any] = {"rate_per_second": 5.0, "rate_burst": 5}
 """A rate that one who waits for each response is above on a busy machine, too."""
-
+FLOOD_SECONDS = 0.003
+"""Seconds between two requests of a flood: far more than any limit allows, for as long as it takes until it is one."""
+FLOOD_CALLS = 10
+"""Unary calls that come together, of which each takes more of the processor's time."""
 
 Ending = tuple[object, str]
 """The code or status, and the word."""
@@ -96,7 +99,7 @@ class WebSocketPeer:
             except OSError:
                 # It was closed under its hands.
                 break
-            await asyncio.sleep(0)
+            await asyncio.wait([reading], timeout=FLOOD_SECONDS)
         return await reading
 
     async def close(self) -> None:
@@ -134,7 +137,7 @@ def flood_by_grpc(target: str, name: str) -> Ending:
     ended = threading.Event()
 
     def requests() -> Iterator[bytes]:
-        while not ended.is_set():
+        while not ended.wait(FLOOD_SECONDS):
             yield LIST_BY_GRPC
 
     with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
@@ -276,7 +279,8 @@ async def test_unary_calls_that_keep_coming_are_held_off_for_as_long_as_they_do(
     async def ask_until(enough: Callable[[], object]) -> str:
         said = ""
         while not enough():
-            *_, said = await asyncio.gather(*(world.get_peers("mallory", channel) for _ in range(20)))
+            calls = (world.get_peers("mallory", channel) for _ in range(FLOOD_CALLS))
+            *_, said, _ = await asyncio.gather(*calls, asyncio.sleep(FLOOD_CALLS * FLOOD_SECONDS, ""))
         return said
 
     held = world.hub._parts.held_off.until

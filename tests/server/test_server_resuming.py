@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -11,9 +11,10 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from server_process import ServerProcess
+from served import servers
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.generated.webrtc_signaling_pb2_grpc import WebRtcSignalingStub
+from sigbridge_server.server import Server
 from waiting import TIME_LIMIT_SECONDS
 
 NOBODY_KNOWS = "A" * 36
@@ -141,18 +142,20 @@ class GrpcClient(Client):
 class Served:
     """A server and its clients; all clients end with it."""
 
-    def __init__(self, server: ServerProcess, stack: AsyncExitStack) -> None:
+    def __init__(self, server: Server, stack: AsyncExitStack) -> None:
         self.server = server
         self._stack = stack
 
     async def client(self, protocol: str, token: str = "", address: str = "127.0.0.1") -> Client:
         """A client with that token, from that address (on WebSocket)."""
         if protocol != "websocket":
-            channel = await self._stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{self.server.grpc}"))
+            channel = await self._stack.enter_async_context(
+                grpc.aio.insecure_channel(f"127.0.0.1:{self.server.grpc_port}")
+            )
             metadata = [("authorization", f"Bearer {token}")] if token else []
             return GrpcClient(WebRtcSignalingStub(channel).Signal(metadata=metadata))
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        url, options = f"ws://127.0.0.1:{self.server.ws}/", LIMITS | {"local_addr": (address, 0)}
+        url, options = f"ws://127.0.0.1:{self.server.websocket_port}/", LIMITS | {"local_addr": (address, 0)}
         connection = connect(url, additional_headers=headers, ping_interval=None, max_queue=None, **options)
         return WebSocketClient(await self._stack.enter_async_context(connection))
 
@@ -168,29 +171,26 @@ StartServed = Callable[..., Any]
 
 
 @pytest.fixture
-def serve(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[StartServed]:
+def serve(request: pytest.FixtureRequest, tmp_path: Any) -> StartServed:
     """Starts a server on which each token is of the subject with the same name, where subjects are given."""
-    running: list[ServerProcess] = []
     engine = (
         "grpcio" if "protocol" in request.fixturenames and request.getfixturevalue("protocol") == "grpcio" else "native"
     )
 
     @asynccontextmanager
-    async def start(subjects: tuple[str, ...] = (), **settings: str) -> AsyncIterator[Served]:
+    async def start(subjects: tuple[str, ...] = (), **settings: Any) -> AsyncIterator[Served]:
         if subjects:
             tokens = tmp_path / "tokens.jsonl"
             tokens.write_text("".join(f"{json.dumps({'token': name, 'subject': name})}\n" for name in subjects))
-            settings["SIGNALING_TOKENS_FILE"] = str(tokens)
+            settings["tokens_file"] = str(tokens)
         # Longer than a test may take, where it is not what the test is about.
-        settings = {"SIGNALING_RESUME_WINDOW_SEC": "1000"} | settings
-        running.append(ServerProcess(HTTP_BIND_ADDRESS="off", GRPC_ENGINE=engine, **settings))
-        await asyncio.to_thread(running[-1].ready)
-        async with AsyncExitStack() as stack:
-            yield Served(running[-1], stack)
+        settings = {"resume_window_seconds": 1000.0} | settings
+        async with servers() as start_server:
+            server = await start_server(grpc_engine=engine, **settings)
+            async with AsyncExitStack() as stack:
+                yield Served(server, stack)
 
-    yield start
-    for server in running:
-        server.stop()
+    return start
 
 
 @pytest.fixture(params=["websocket", "grpc", "grpcio"])
@@ -213,7 +213,7 @@ async def away(watcher: Client, count: int) -> list[str]:
 
 
 async def test_who_holds_most_loses_its_own_first(protocol: str, serve: StartServed) -> None:
-    async with serve(("bob", "mallory", "watcher"), SIGNALING_MAX_HELD_PEERS="12") as served:
+    async with serve(("bob", "mallory", "watcher"), max_held_peers=12) as served:
         watcher = await served.client(protocol, "watcher")
         tokens = [await served.held(protocol, f"bob-{number}", "bob") for number in range(3)]
         for number in range(40):
@@ -226,7 +226,7 @@ async def test_who_holds_most_loses_its_own_first(protocol: str, serve: StartSer
 
 
 async def test_nobody_in_particular_counts_by_its_address(serve: StartServed) -> None:
-    async with serve(SIGNALING_MAX_HELD_PEERS="12") as served:
+    async with serve(max_held_peers=12) as served:
         watcher = await served.client("websocket")
         tokens = [await served.held("websocket", f"bob-{number}", address="127.0.0.2") for number in range(3)]
         for number in range(40):
@@ -240,7 +240,7 @@ async def test_many_identities_with_several_each_leave_the_one_of_another_alone(
     protocol: str, serve: StartServed
 ) -> None:
     many = tuple(f"mallory-{number}" for number in range(10))
-    async with serve(("bob", "watcher", *many), SIGNALING_MAX_HELD_PEERS="12") as served:
+    async with serve(("bob", "watcher", *many), max_held_peers=12) as served:
         watcher = await served.client(protocol, "watcher")
         token = await served.held(protocol, "bob", "bob")
         for number in range(4):
@@ -255,7 +255,7 @@ async def test_many_identities_with_several_each_leave_the_one_of_another_alone(
 
 
 async def test_what_is_kept_for_the_held_is_taken_from_who_has_most(serve: StartServed) -> None:
-    settings = {"SIGNALING_MAX_HELD_BYTES": "300000", "SIGNALING_RESUME_MAX_BYTES": "200000"}
+    settings = {"max_held_bytes": 300_000, "resume_max_bytes": 200_000}
     async with serve(("bob", "mallory", "watcher"), **settings) as served:
         sender = await served.client("websocket", "watcher")
         await sender.announce("sender")
@@ -285,7 +285,7 @@ async def test_what_is_kept_for_the_held_is_taken_from_who_has_most(serve: Start
 async def test_a_guess_is_an_announce_like_any_other_and_counts_against_the_rate(
     protocol: str, serve: StartServed
 ) -> None:
-    settings = {"SIGNALING_RATE_PER_SEC": "0.001", "SIGNALING_RATE_BURST": "20"}
+    settings = {"rate_per_second": 0.001, "rate_burst": 20}
     async with serve(("bob", "mallory"), **settings) as served:
         token = await served.held(protocol, "bob", "bob")
         mallory = await served.client(protocol, "mallory")
@@ -375,7 +375,7 @@ async def test_an_identity_is_defended_against_others_alone(protocol: str, serve
 
 
 async def test_nor_is_it_defended_for_longer_than_its_window(protocol: str, serve: StartServed) -> None:
-    async with serve(("bob", "mallory", "watcher"), SIGNALING_RESUME_WINDOW_SEC="0.5") as served:
+    async with serve(("bob", "mallory", "watcher"), resume_window_seconds=0.5) as served:
         watcher = await served.client(protocol, "watcher")
         await watcher.announce("watcher")
         token = await served.held(protocol, "bob", "bob")
@@ -386,7 +386,7 @@ async def test_nor_is_it_defended_for_longer_than_its_window(protocol: str, serv
 
 
 async def test_two_that_take_an_id_from_each_other_are_stopped_and_both_told(protocol: str, serve: StartServed) -> None:
-    async with serve(("bob", "watcher"), SIGNALING_TAKEOVER_PER_MINUTE="4") as served:
+    async with serve(("bob", "watcher"), takeover_per_minute=4) as served:
         watcher = await served.client(protocol, "watcher")
         await watcher.announce("watcher")
         holder = await served.client(protocol, "bob")
@@ -442,7 +442,7 @@ async def test_a_thousand_resumes_leave_others_served(serve: StartServed) -> Non
 
 
 async def test_a_request_that_comes_again_has_one_effect_however_often(protocol: str, serve: StartServed) -> None:
-    async with serve(SIGNALING_RATE_PER_SEC="0.001", SIGNALING_RATE_BURST="1500") as served:
+    async with serve(rate_per_second=0.001, rate_burst=1500) as served:
         alice, bob = await served.client(protocol), await served.client("websocket")
         await bob.announce("bob")
         await alice.announce("alice", resumable=True)

@@ -33,6 +33,12 @@ TOGETHER = {
     "the servers that ask for tokens, by the native engine": ("tests/deploy/test_tokens.py::*[[]native*",),
     "the servers that ask for tokens, by grpcio's": ("tests/deploy/test_tokens.py::*[[]grpcio*",),
     "the server that asks for origins": ("tests/deploy/test_tokens.py::test_a_page_of_a_foreign_origin_*",),
+    "a server that refuses pasted commands": (
+        "tests/deploy/test_document_commands.py::test_grpcurl_is_told_*",
+        "tests/deploy/test_document_commands.py::test_grpcurl_may_*",
+        "tests/deploy/test_document_commands.py::test_reflection_asks_*",
+        "tests/deploy/test_document_commands.py::test_wscat_is_refused_*",
+    ),
     "a server for pasted commands": ("tests/deploy/test_document_commands.py::*[[]open]",),
     "one that asks for tokens": ("tests/deploy/test_document_commands.py::*[[]token]",),
     "one with TLS": ("tests/deploy/test_document_commands.py::*[[]tls]",),
@@ -53,7 +59,6 @@ FIRST = (
     "tests/wheel/*",
     "tests/bench/*",
     "tests/server/test_freeze.py::*",
-    "tests/server/test_server_resuming.py::*",
     "tests/deploy/test_prometheus.py::*",
     "compat_tests/test_chaos.py::*",
 )

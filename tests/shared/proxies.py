@@ -181,7 +181,7 @@ APACHE = Proxy(
     differences={
         "early_headers": Difference("with the first message", "it holds the headers of a response back"),
         "streams_of_a_connection": Difference("6", "it works on no more at once, whatever `H2MaxSessionStreams` says"),
-        "many_streams": Difference("on 267 connections", "six on each"),
+        "many_streams": Difference("on 184 connections", "six on each"),
     },
 )
 

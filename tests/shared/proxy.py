@@ -3,6 +3,7 @@
 A `Proxy` describes one: its program, its file, and how it differs from what every proxy does. `running` starts one.
 """
 
+import atexit
 import contextlib
 import http.client
 import os
@@ -204,9 +205,25 @@ def free_ports(count: int) -> list[int]:
         port = random.randrange(10_000, max(first_ephemeral, 20_000))
         with contextlib.suppress(OSError), socket.socket() as listening:
             listening.bind(("127.0.0.1", port))
-            if port not in found:
+            if _is_ours(port):
                 found.append(port)
     return found
+
+
+def _is_ours(port: int) -> bool:
+    """Takes a port's name, which this process has until it ends; returns False where a process of tests has it.
+
+    Two of them might find the same port free, and only one would get it in the end.
+    """
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        # In no folder: it goes with the socket.
+        name.bind(f"\0the port {port} of tests")
+    except OSError:
+        name.close()
+        return False
+    atexit.register(name.close)
+    return True
 
 
 def program_path(name: str) -> str | None:

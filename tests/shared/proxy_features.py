@@ -50,7 +50,7 @@ SERVER_SETTINGS = {
 """The settings of the server behind every proxy."""
 
 PAIRINGS = tuple(product(("grpc", "websocket"), repeat=2))
-CONNECTIONS, STREAMS = 16, 100
+CONNECTIONS, STREAMS = 11, 100
 """Of the sessions at once: their number is the product. The streams are as many as most proxies let one connection have."""
 
 
