@@ -70,10 +70,12 @@ def test_without_a_mutant_every_scenario_holds(scenarios, run):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", MUTANTS)
-def test_the_suite_fails_on(name, scenarios, run):
+def test_the_suite_fails_on(name, scenarios, run, caplog):
     with mutated(name):
         failed = run(first_failure(scenarios))
     assert failed is not None
+    raised = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert not [error for error in raised if isinstance(error, TypeError)], "the mutant does not fit into the hub"
     assert run(holds(failed)), "the mutant is still in"
 
 
