@@ -5,6 +5,7 @@ calls `command.main` itself: signals and streams of a process are its own.
 """
 
 import atexit
+import gc
 import sys
 
 from sigbridge_command.early_signals import note_signals
@@ -15,6 +16,8 @@ def main() -> int:
     """Runs the command; returns its exit code."""
     open_closed_descriptors()
     if sys.argv[1:2] == ["serve"]:
+        # Nearly all that is loaded stays: the server looks for garbage once, when it serves, and then now and then.
+        gc.disable()
         note_signals()
         queue_streams()
         # What is registered later is called before.

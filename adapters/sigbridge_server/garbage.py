@@ -57,11 +57,12 @@ class GarbageWatch:
         """Seconds for which enough have ended, and none was quiet."""
 
     def start(self) -> None:
-        """Takes over collections from Python, on the running event loop."""
+        """Takes over collections from Python, which may have none until now, on the running event loop."""
         self._thresholds = gc.get_threshold()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*self._thresholds[:2], YOUNG_COLLECTIONS)
+        gc.enable()
         self._schedule()
 
     def stop(self) -> None:
