@@ -90,6 +90,7 @@ square: $(DEV)  ## play the scenarios on every pairing of two ways in that `test
 
 soak: $(DEV)  ## play many times what `test` plays a few times, such as a hundred calls that cross
 	$(PYTEST) $(AT_ONCE) -m soak $(PYTEST_ARGS)
+	$(PYTEST) $(AT_ONCE) --hypothesis-profile=soak -m "hypothesis and not (square or soak or fuzz or autobahn)" $(PYTEST_ARGS)
 
 scripts: $(DEV)  ## compare N random scripts on every way in with the bare hub (N=10000; SEED=… plays the same again)
 	$(PYTEST) --numprocesses auto compat_tests/test_random_scripts.py --scripts=$(N) $(if $(SEED),--seed=$(SEED)) $(PYTEST_ARGS)

@@ -27,8 +27,15 @@ pytest_plugins = ["fast_tests", "time_limits", "distribution", "collected_tests"
 
 # Hypothesis fails what is slow, which a busy machine is; and on CI it would always try the same.
 settings.register_profile(
-    "sigbridge", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=False, print_blob=True
+    "sigbridge",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=False,
+    print_blob=True,
+    max_examples=50,
 )
 settings.load_profile("sigbridge")
 # For `make test-fast`: what is tried at random is tried less often, tests that ask for a multiple of it included.
 settings.register_profile("quick", max_examples=20)
+# For `make soak`.
+settings.register_profile("soak", max_examples=200)

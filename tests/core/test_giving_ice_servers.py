@@ -286,8 +286,8 @@ def test_others_are_told_once_though_they_change_again_meanwhile(stage):
 
 
 @pytest.mark.parametrize("change", [False, True], ids=["due at once", "other servers"])
-def test_ten_thousand_are_told_one_after_another(stage, change):
-    everyone = [asking(stage, f"p{n}", room=f"r{n}") for n in range(10_000)]
+def test_two_thousand_are_told_one_after_another(stage, change):
+    everyone = [asking(stage, f"p{n}", room=f"r{n}") for n in range(2000)]
     if change:
         stage.hub.put_ice_servers(IceStock(FIXED, TURN._replace(urls=("turn:other",))))
     else:
@@ -300,7 +300,8 @@ def test_ten_thousand_are_told_one_after_another(stage, change):
         assert due > stage.now.monotonic
     assert set(counts) == {TOLD_PER_STEP}
     seconds = stage.now.monotonic - began
-    assert seconds == pytest.approx(10.0, rel=0.01)
+    # A thousand in a second; the first at once.
+    assert seconds == pytest.approx(2.0 - STEP_SECONDS)
     assert after(stage, DUE - seconds - 1.0) > 0
     assert [changed(one) for one in everyone[:100]] == [[]] * 100
 

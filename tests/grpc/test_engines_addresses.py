@@ -169,7 +169,11 @@ async def test_sessions_are_counted_and_named_by_their_clients(start: Start, cap
     assert sorted(ended) == sorted([A, B])
 
 
-async def test_calls_that_keep_coming_hold_off_their_client_and_nobody_beside_it(start: Start) -> None:
+async def test_calls_that_keep_coming_hold_off_their_client_and_nobody_beside_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All that comes until then takes CPU time.
+    monkeypatch.setattr("sigbridge.floods.RUN_SECONDS", 1)
     served = await start(rate_per_second=0.001, rate_burst=1, flood_hold_seconds=1000.0, **BEHIND)
     call = served.channel().unary_unary(GET_PEERS)
 

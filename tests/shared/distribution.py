@@ -23,6 +23,14 @@ TOGETHER = {
         "tests/bench/test_bench.py::test_a_report_is_written_*",
         "tests/bench/test_bench.py::test_runs_are_compared",
     ),
+    "a comparison of this environment with itself": (
+        "tests/bench/test_pair.py::test_this_environment_*",
+        "tests/bench/test_pair.py::test_resumable_sessions_are_compared_*",
+    ),
+    "a comparison on grpcio's engine": (
+        "tests/bench/test_pair.py::test_grpcio_is_compared_*",
+        "tests/bench/test_pair.py::test_a_limit_that_is_exceeded_*",
+    ),
     # Each name in brackets is that of a proxy, in tests/shared/proxies.py.
     "nginx": ("tests/deploy/test_proxies.py::*[[]nginx-*",),
     "Envoy": ("tests/deploy/test_proxies.py::*[[]Envoy-*",),
@@ -44,6 +52,7 @@ TOGETHER = {
     "one with TLS": ("tests/deploy/test_document_commands.py::*[[]tls]",),
     "one with both": ("tests/deploy/test_document_commands.py::*[[]token-tls]",),
     "the page whose clients are driven": ("compat_tests/test_scenarios.py::*ts-chromium*",),
+    "the scenarios, those first that mutants fail": ("compat_tests/test_mutants.py::*",),
     "the scenarios, counted": (
         "compat_tests/test_scenarios.py::test_every_kind_occurs",
         "compat_tests/test_scenarios.py::test_a_meeting_leaves_nothing_behind",

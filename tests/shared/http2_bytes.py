@@ -41,10 +41,11 @@ def reset(stream_id: int, code: int = 8) -> bytes:
 def frames_of(data: bytes) -> list[tuple[int, int, int, bytes]]:
     """Kind, flags, stream and payload of frames that are whole."""
     found = []
-    while data:
-        end = 9 + int.from_bytes(data[:3], "big")
-        found.append((data[3], data[4], int.from_bytes(data[5:9], "big"), data[9:end]))
-        data = data[end:]
+    at = 0
+    while at < len(data):
+        end = at + 9 + int.from_bytes(data[at : at + 3], "big")
+        found.append((data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9], "big"), data[at + 9 : end]))
+        at = end
     return found
 
 

@@ -81,7 +81,7 @@ def _rules_of_announcing() -> None:
 
     # The rules are looked up when a hub is made, so that a patched one is in every hub made afterwards.
     mutant("a refused announce takes the peer over", around(AnnounceRule, "announce", taking_over))
-    mutant("an id may be taken twice", lambda: patch.object(AnnounceRule, "_check_free", lambda self, request: None))
+    mutant("an id may be taken twice", lambda: patch.object(AnnounceRule, "_check_free", lambda *_: None))
 
     def forgetting(announce: Any) -> Callable[..., Any]:
         def announce_again(self: AnnounceRule, session: Any, request: Any, now: Any) -> Any:
@@ -116,7 +116,7 @@ def _rules_of_leaving() -> None:
         return disconnect_and_evict
 
     mutant("a hang-up removes its target", around(LeaveRule, "disconnect", evicting))
-    mutant("nobody is removed", lambda: patch.object(LeaveRule, "remove", lambda self, peer, now: None))
+    mutant("nobody is removed", lambda: patch.object(LeaveRule, "remove", lambda *_, **__: None))
 
 
 def _rules_of_rooms() -> None:
