@@ -18,6 +18,8 @@ TOGETHER = {
         "tests/foreign/test_clients.py::*-native*",
     ),
     "the foreign clients of grpcio's": ("tests/foreign/test_clients.py::*",),
+    "the browsers of pages": ("tests/browser/test_browser.py::*", "tests/browser/test_browser_page.py::*"),
+    "the browsers of pages that call": ("tests/browser/test_browser_calls.py::*",),
     "the compiled wheel": ("tests/wheel/test_compiled.py::*",),
     "the run of the benchmark": (
         "tests/bench/test_bench.py::test_a_run_says_with_what_*",
