@@ -1,6 +1,7 @@
 """Clients of five gRPC libraries, each on both engines: whatever the one does, the other does."""
 
 import asyncio
+import functools
 import json
 import signal
 
@@ -334,6 +335,7 @@ async def test_an_old_connection_is_left_for_a_new_one(client_name, engine, shar
     assert (await announced_again(client, room))["peers_count"] == 0
 
 
+@functools.cache
 def request_of(size):
     """A request of exactly so many bytes."""
     request = {"request_id": "big", "offer": {"to_peer_id": "bob", "sdp": ""}}
