@@ -5,6 +5,7 @@ soon as the hub drains, before any session is ended. Rule 3: reflection is serve
 ask for `v1` first and older ones only for `v1alpha`; their messages are the same.
 """
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,7 +29,7 @@ class StandardHealth:
     """`grpc.health.v1.Health` for a server as a whole and for each of its services."""
 
     def __init__(self, server: grpc.aio.Server, services: Iterable[str] = (SERVICE_NAME,)) -> None:
-        self._servicer = _health.aio.HealthServicer()
+        self._servicer = _HealthServicer()
         self._services = ("", *services)
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
@@ -38,8 +39,47 @@ class StandardHealth:
             await self._servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def not_serving(self) -> None:
-        """Sets the status to NOT_SERVING, which those who watch are told."""
+        """Sets the status to NOT_SERVING; returns when those who watch have been told."""
         await self._servicer.enter_graceful_shutdown()
+        for watcher in list(self._servicer.watchers):
+            await watcher.turned.wait()
+
+
+class _Watcher:
+    """The context of a call of `Watch`."""
+
+    def __init__(self, context: Any) -> None:
+        self.turned = asyncio.Event()
+        """Set unless it has been told SERVING, and nothing since."""
+        self.turned.set()
+        self._context = context
+
+    async def write(self, response: health_pb2.HealthCheckResponse) -> None:
+        await self._context.write(response)
+        if response.status == health_pb2.HealthCheckResponse.SERVING:
+            self.turned.clear()
+        else:
+            self.turned.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+class _HealthServicer(_health.aio.HealthServicer):  # type: ignore[misc]
+    """The library's servicer, which tells those who watch one after the other, and does not say when it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watchers: set[_Watcher] = set()
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802 - the contract's
+        watcher = _Watcher(context)
+        self.watchers.add(watcher)
+        try:
+            await super().Watch(request, watcher)
+        finally:
+            self.watchers.discard(watcher)
+            watcher.turned.set()
 
 
 def add_reflection(server: grpc.aio.Server, services: Iterable[str] = (SERVICE_NAME, HEALTH_SERVICE_NAME)) -> None:

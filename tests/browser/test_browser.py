@@ -6,14 +6,14 @@ With TLS its calls come over HTTP/2, which the address offers, and its WebSocket
 import asyncio
 import base64
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from browsing import NEEDS_CHROMIUM, Origin, origin_of, results_in
+from browsing import NEEDS_CHROMIUM, Origin, results_in
 from certificates import Authority
+from chromium import Browsers
 from sigbridge import (
     Answer,
     Control,
@@ -38,13 +38,6 @@ BROWSERS_CANDIDATE = "candidate:1 1 udp 1 127.0.0.1 9 typ host"
 pytestmark = NEEDS_CHROMIUM
 
 
-@pytest.fixture
-def origin() -> Iterator[Origin]:
-    """An origin of its own, that serves the pages of this folder."""
-    with origin_of(Path(__file__).parent) as server:
-        yield server
-
-
 async def answer_a_candidate(peer: SignalingClient) -> IceCandidateReceived:
     """Waits for a browser's candidate, and sends one back that names no media section."""
     async for event in peer.events():
@@ -58,7 +51,7 @@ async def answer_a_candidate(peer: SignalingClient) -> IceCandidateReceived:
     ("engine", "secure", "speaks_http2"), [("native", False, False), ("native", True, True), ("grpcio", True, False)]
 )
 async def test_one_address_serves_a_browser_by_both_protocols(
-    origin: Origin, tmp_path: Path, engine: str, secure: bool, speaks_http2: bool
+    origin: Origin, browsers: Browsers, tmp_path: Path, engine: str, secure: bool, speaks_http2: bool
 ) -> None:
     files, roots = {}, None
     if secure:
@@ -88,7 +81,7 @@ async def test_one_address_serves_a_browser_by_both_protocols(
             await peer.announce("grpc-peer")
             answering = group.create_task(answer_a_candidate(peer))
             address = f"127.0.0.1:{server.websocket_port}"
-            results = await results_in(origin, address, tmp_path, secure=secure, look=look)
+            results = await results_in(origin, address, browsers, secure=secure, look=look)
             assert "error" not in results, results
     finally:
         await server.stop()
@@ -112,7 +105,7 @@ async def test_one_address_serves_a_browser_by_both_protocols(
     assert all("grpc-status: 0\r\n" in results[name]["bytes"] for name in ("binary", "text"))
 
 
-async def test_a_page_of_another_origin_gets_neither(origin: Origin, tmp_path: Path) -> None:
+async def test_a_page_of_another_origin_gets_neither(origin: Origin, browsers: Browsers) -> None:
     server = Server(
         Settings(
             grpc_bind_address="127.0.0.1:0",
@@ -124,7 +117,7 @@ async def test_a_page_of_another_origin_gets_neither(origin: Origin, tmp_path: P
     )
     await server.start()
     try:
-        results = await results_in(origin, f"127.0.0.1:{server.websocket_port}", tmp_path)
+        results = await results_in(origin, f"127.0.0.1:{server.websocket_port}", browsers)
     finally:
         await server.stop()
     assert results == {"error": "Error: the WebSocket failed"}
@@ -143,7 +136,12 @@ async def test_a_page_of_another_origin_gets_neither(origin: Origin, tmp_path: P
     ids=["unauthenticated", "compressed", "throttled", "draining"],
 )
 async def test_a_page_reads_why_its_websocket_was_refused(
-    origin: Origin, tmp_path: Path, settings: dict[str, Any], expected: tuple[int, str], encrypted: bool
+    origin: Origin,
+    browsers: Browsers,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    expected: tuple[int, str],
+    encrypted: bool,
 ) -> None:
     settings = dict(settings)
     guesses, leaving = settings.pop("guesses", 0), settings.pop("leaving", False)
@@ -174,7 +172,7 @@ async def test_a_page_reads_why_its_websocket_was_refused(
     query = f"&refused&subprotocol=bearer.{encoded}"
     try:
         address = f"127.0.0.1:{server.websocket_port}"
-        results = await results_in(origin, address, tmp_path / "profile", query, secure=encrypted)
+        results = await results_in(origin, address, browsers, query, secure=encrypted)
     finally:
         await server.stop()
     assert len(results["refusals"]) == 2, results
@@ -223,7 +221,7 @@ class Called(RtcPeer):
 
 
 async def called_by_a_page(
-    origin: Origin, tmp_path: Path, *, engine: str = "native", dialect: str = "", query: str = ""
+    origin: Origin, browsers: Browsers, *, engine: str = "native", dialect: str = "", query: str = ""
 ) -> tuple[dict[str, Any], Called]:
     """Results posted by a page that calls a peer, which came by gRPC, or over WebSocket in a dialect; and that peer."""
     server = Server(
@@ -246,7 +244,7 @@ async def called_by_a_page(
                 await client.announce("remotemedia-server")
                 echoing = asyncio.create_task(answerer.echo())
                 try:
-                    return await results_in(origin, address, tmp_path, query, page=CALLING_PAGE), answerer
+                    return await results_in(origin, address, browsers, query, page=CALLING_PAGE), answerer
                 finally:
                     echoing.cancel()
                     await asyncio.gather(echoing, *answerer.says, return_exceptions=True)
@@ -272,22 +270,26 @@ def check_call(results: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("engine", "query"), [("native", ""), ("native", "&bare"), ("grpcio", "")])
-async def test_a_deployed_page_calls_a_peer_on_grpc(origin: Origin, tmp_path: Path, engine: str, query: str) -> None:
-    results, _ = await called_by_a_page(origin, tmp_path, engine=engine, query=query)
+async def test_a_deployed_page_calls_a_peer_on_grpc(
+    origin: Origin, browsers: Browsers, engine: str, query: str
+) -> None:
+    results, _ = await called_by_a_page(origin, browsers, engine=engine, query=query)
     check_call(results)
 
 
 @pytest.mark.parametrize("query", ["&control", "&control&bare"])
-async def test_a_deployed_page_subscribes_to_a_peer_of_its_dialect(origin: Origin, tmp_path: Path, query: str) -> None:
-    results, answerer = await called_by_a_page(origin, tmp_path, dialect="dotted", query=query)
+async def test_a_deployed_page_subscribes_to_a_peer_of_its_dialect(
+    origin: Origin, browsers: Browsers, query: str
+) -> None:
+    results, answerer = await called_by_a_page(origin, browsers, dialect="dotted", query=query)
     check_call(results)
     assert results["subscribed"] == {"success": True}
     assert answerer.control == [ControlReceived("subscribe", "calculator-client", {"topics": ["all"]})]
     assert results["control"] == {"to": "calculator-client", "subscribed": ["all"], "from": "remotemedia-server"}
 
 
-async def test_a_page_that_subscribes_to_a_peer_on_grpc_is_refused(origin: Origin, tmp_path: Path) -> None:
-    results, _ = await called_by_a_page(origin, tmp_path, query="&control")
+async def test_a_page_that_subscribes_to_a_peer_on_grpc_is_refused(origin: Origin, browsers: Browsers) -> None:
+    results, _ = await called_by_a_page(origin, browsers, query="&control")
     assert results["answer"]["from"] == "remotemedia-server"
     assert results["error"] == "Peer not found: remotemedia-server"
     assert "echoed" not in results

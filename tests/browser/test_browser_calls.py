@@ -1,16 +1,16 @@
 """Calls of the TypeScript client in a real browser, as servers serve them: each scenario of `calls.html`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 
-from browsing import NEEDS_CHROMIUM, Origin, origin_of, results_in
+from browsing import NEEDS_CHROMIUM, Origin, results_in
+from chromium import Browsers
 from sigbridge import IceCandidateReceived, OfferReceived, PeerJoined, Settings
 from sigbridge.delivery import Delivery
 from sigbridge.session import Peer
@@ -20,15 +20,10 @@ from sigbridge_compat.rtc_peer import stay_on_loopback
 from sigbridge_server.server import Server
 
 PAGE = "calls.html"
+OFTEN = pytest.mark.parametrize("rounds", [10, pytest.param(100, marks=pytest.mark.soak)])
+"""Rounds of calls that cross: what goes wrong in one of many is looked for by `make soak`."""
 
 pytestmark = NEEDS_CHROMIUM
-
-
-@pytest.fixture
-def origin() -> Iterator[Origin]:
-    """An origin of its own, that serves the pages of this folder."""
-    with origin_of(Path(__file__).parent) as server:
-        yield server
 
 
 @asynccontextmanager
@@ -49,11 +44,11 @@ async def serving(**settings: Any) -> AsyncIterator[Server]:
         await server.stop()
 
 
-async def played(origin: Origin, tmp_path: Path, scenario: str, query: str = "", **settings: Any) -> dict[str, Any]:
+async def played(origin: Origin, browsers: Browsers, scenario: str, query: str = "", **settings: Any) -> dict[str, Any]:
     """Results of a scenario."""
     async with serving(**settings) as server:
         address = f"127.0.0.1:{server.websocket_port}"
-        results = await results_in(origin, address, tmp_path, f"&scenario={scenario}{query}", page=PAGE)
+        results = await results_in(origin, address, browsers, f"&scenario={scenario}{query}", page=PAGE)
     assert "error" not in results, results["error"]
     return results
 
@@ -61,16 +56,16 @@ async def played(origin: Origin, tmp_path: Path, scenario: str, query: str = "",
 # Between pages.
 
 
-async def test_one_calls_and_the_other_one_hangs_up(origin: Origin, tmp_path: Path) -> None:
-    results = await played(origin, tmp_path, "call", "&rounds=5")
+async def test_one_calls_and_the_other_one_hangs_up(origin: Origin, browsers: Browsers) -> None:
+    results = await played(origin, browsers, "call", "&rounds=5")
     assert results == {"ends": [["peer_hung_up"] * 5, ["hung_up"] * 5], "built": [5, 5]}
 
 
+@OFTEN
 @pytest.mark.parametrize("names", [("alice", "bob"), ("\U00010000", "\uffff")])
-async def test_both_call_at_once_a_hundred_times(origin: Origin, tmp_path: Path, names: tuple[str, str]) -> None:
-    rounds = 100
+async def test_both_call_at_once(origin: Origin, browsers: Browsers, names: tuple[str, str], rounds: int) -> None:
     query = f"&rounds={rounds}&one={quote(names[0])}&other={quote(names[1])}"
-    results = await played(origin, tmp_path, "glare", query)
+    results = await played(origin, browsers, "glare", query)
     in_turns = ["peer_hung_up", "hung_up"] * (rounds // 2)
     assert results["ends"] == [in_turns, ["hung_up", "peer_hung_up"] * (rounds // 2)]
     assert results["crossed"] == rounds
@@ -78,50 +73,50 @@ async def test_both_call_at_once_a_hundred_times(origin: Origin, tmp_path: Path,
     assert sum(results["built"]) < 2 * rounds + 10
 
 
-async def test_one_hangs_up_and_calls_again_within_ten_milliseconds(origin: Origin, tmp_path: Path) -> None:
-    results = await played(origin, tmp_path, "again", "&rounds=30")
+async def test_one_hangs_up_and_calls_again_within_ten_milliseconds(origin: Origin, browsers: Browsers) -> None:
+    results = await played(origin, browsers, "again", "&rounds=30")
     assert all(count >= 30 for count in results["ends"])
 
 
-async def test_one_hangs_up_before_it_is_heard(origin: Origin, tmp_path: Path) -> None:
-    results = await played(origin, tmp_path, "hasty", "&rounds=20")
+async def test_one_hangs_up_before_it_is_heard(origin: Origin, browsers: Browsers) -> None:
+    results = await played(origin, browsers, "hasty", "&rounds=20")
     assert set(results["ends"][0]) <= {"hung_up", "peer_hung_up"}
 
 
-async def test_the_other_page_is_loaded_again_in_mid_call(origin: Origin, tmp_path: Path) -> None:
-    assert await played(origin, tmp_path, "reload", "&rounds=3") == {"ends": ["peer_left"] * 3}
+async def test_the_other_page_is_loaded_again_in_mid_call(origin: Origin, browsers: Browsers) -> None:
+    assert await played(origin, browsers, "reload", "&rounds=3") == {"ends": ["peer_left"] * 3}
 
 
-async def test_calls_go_on_where_sessions_resume(origin: Origin, tmp_path: Path) -> None:
-    results = await played(origin, tmp_path, "resume", "&rounds=3")
+async def test_calls_go_on_where_sessions_resume(origin: Origin, browsers: Browsers) -> None:
+    results = await played(origin, browsers, "resume", "&rounds=3")
     assert results["ends"] == [["peer_hung_up"] * 3, ["hung_up"] * 3]
     assert "session_lost" not in results["events"]
     assert results["built"] == [3, 3]
 
 
-async def test_an_offer_is_made_again_where_the_session_is_lost(origin: Origin, tmp_path: Path) -> None:
-    results = await played(origin, tmp_path, "lost", resume_window_seconds=0.0)
+async def test_an_offer_is_made_again_where_the_session_is_lost(origin: Origin, browsers: Browsers) -> None:
+    results = await played(origin, browsers, "lost", resume_window_seconds=0.0)
     assert results == {"ends": [[], ["peer_left"]], "endsThen": [[], ["peer_left", "peer_left"]]}
 
 
-async def test_ice_is_restarted_where_a_connection_fails(origin: Origin, tmp_path: Path) -> None:
-    assert await played(origin, tmp_path, "iceRestart") == {"restarts": 3, "ends": [[], []], "built": [1, 1]}
+async def test_ice_is_restarted_where_a_connection_fails(origin: Origin, browsers: Browsers) -> None:
+    assert await played(origin, browsers, "iceRestart") == {"restarts": 3, "ends": [[], []], "built": [1, 1]}
 
 
-async def test_a_connection_is_replaced_that_never_came_about(origin: Origin, tmp_path: Path) -> None:
-    results = await played(origin, tmp_path, "restart")
+async def test_a_connection_is_replaced_that_never_came_about(origin: Origin, browsers: Browsers) -> None:
+    results = await played(origin, browsers, "restart")
     assert "failed" in results["states"]
     assert results["ends"] == [[], []]
     assert all(count > 1 for count in results["built"])
 
 
-async def test_both_add_tracks_at_once_in_mid_call(origin: Origin, tmp_path: Path) -> None:
-    results = await played(origin, tmp_path, "tracks", "&rounds=10")
+async def test_both_add_tracks_at_once_in_mid_call(origin: Origin, browsers: Browsers) -> None:
+    results = await played(origin, browsers, "tracks", "&rounds=10")
     assert results == {"seen": {"alice": 10, "bob": 10}, "built": [1, 1], "ends": [[], []]}
 
 
-async def test_every_end_has_its_reason(origin: Origin, tmp_path: Path) -> None:
-    assert await played(origin, tmp_path, "ends") == {
+async def test_every_end_has_its_reason(origin: Origin, browsers: Browsers) -> None:
+    assert await played(origin, browsers, "ends") == {
         "notFound": "peer_not_found",
         "refused": "refused",
         "behind": "closed",
@@ -216,7 +211,7 @@ class Backend:
 
 async def conducted(
     origin: Origin,
-    tmp_path: Path,
+    browsers: Browsers,
     way: str,
     names: tuple[str, str],
     rounds: int,
@@ -233,7 +228,7 @@ async def conducted(
             query = f"&scenario=conducted&rounds={rounds}&one={quote(page)}&other={quote(other)}"
             address = f"127.0.0.1:{server.websocket_port}"
             with stay_on_loopback():
-                results = await results_in(origin, address, tmp_path, query, page=PAGE, **browser)
+                results = await results_in(origin, address, browsers, query, page=PAGE, **browser)
             assert "error" not in results, (results["error"], backend.ends, backend.built)
             await conducting
         finally:
@@ -244,24 +239,25 @@ async def conducted(
     return results, backend
 
 
+@OFTEN
 @pytest.mark.parametrize("way", ["ws", "grpc"])
 @pytest.mark.parametrize("names", [("alice", "bob"), ("bob", "alice")], ids=["polite", "impolite"])
-async def test_a_page_and_aiortc_call_each_other_at_once_a_hundred_times(
-    origin: Origin, tmp_path: Path, way: str, names: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+async def test_a_page_and_aiortc_call_each_other_at_once(
+    origin: Origin, browsers: Browsers, way: str, names: tuple[str, str], rounds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crossing = Crossing(monkeypatch)
-    results, _ = await conducted(origin, tmp_path, way, names, 100, crossing)
-    assert results["crossed"] == crossing.rounds == 100
+    results, _ = await conducted(origin, browsers, way, names, rounds, crossing)
+    assert results["crossed"] == crossing.rounds == rounds
 
 
 @pytest.mark.parametrize("names", [("\uffff", "\U00010000"), ("\U00010000", "\uffff")])
 async def test_both_order_ids_by_their_utf_8(
-    origin: Origin, tmp_path: Path, names: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    origin: Origin, browsers: Browsers, names: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results, _ = await conducted(origin, tmp_path, "ws", names, 20, Crossing(monkeypatch))
-    assert results["crossed"] == 20
+    results, _ = await conducted(origin, browsers, "ws", names, 6, Crossing(monkeypatch))
+    assert results["crossed"] == 6
 
 
-async def test_a_page_that_hides_its_addresses_is_reached(origin: Origin, tmp_path: Path) -> None:
-    _, backend = await conducted(origin, tmp_path, "ws", ("alice", "bob"), rounds=4, hides_addresses=True)
+async def test_a_page_that_hides_its_addresses_is_reached(origin: Origin, browsers: Browsers) -> None:
+    _, backend = await conducted(origin, browsers, "ws", ("alice", "bob"), rounds=4, hides_addresses=True)
     assert any(".local " in candidate for candidate in backend.candidates)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from browsing import NEEDS_CHROMIUM, origin_of, results_in
+from chromium import Browsers
 from sigbridge import Settings
 from sigbridge_server.server import Server
 
@@ -32,7 +33,7 @@ FRAMES = """<!doctype html>
 """
 
 
-async def test_two_pages_of_the_document_hear_each_other(tmp_path: Path) -> None:
+async def test_two_pages_of_the_document_hear_each_other(browsers: Browsers, tmp_path: Path) -> None:
     (page,) = re.findall(r"^```html\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
     settings = Settings(
         grpc_bind_address="127.0.0.1:0", ws_bind_address="127.0.0.1:0", http_bind_address="off", serve_client=True
@@ -47,7 +48,7 @@ async def test_two_pages_of_the_document_hear_each_other(tmp_path: Path) -> None
         (folder / "index.html").write_text(page.replace("127.0.0.1:8080", address))
         (folder / "frames.html").write_text(FRAMES)
         with origin_of(folder) as origin:
-            results = await results_in(origin, address, tmp_path / "profile", page="frames.html")
+            results = await results_in(origin, address, browsers, page="frames.html")
     finally:
         await server.stop()
     assert [text.partition("-")[0] for text in results.get("heard", [])] == ["hello from page"] * 2, results

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from websockets.asyncio.client import connect as websocket_connect
 
 from processes import clean_environment
@@ -123,6 +124,9 @@ class ForeignCall:
         self._client = client
         self.id = call_id
         self.said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.cancelled = False
+        self.over = asyncio.Event()
+        """Set when it has ended, whether anybody has taken notice of that or not."""
 
     def tell(self, op: str, **more: Any) -> None:
         self._client.tell(op, id=self.id, **more)
@@ -134,7 +138,14 @@ class ForeignCall:
         self.tell("half_close")
 
     def cancel(self) -> None:
+        self.cancelled = True
         self.tell("cancel")
+
+    def take(self, said: dict[str, Any]) -> None:
+        """Notes what the client says of it."""
+        self.said.put_nowait(said)
+        if "code" in said:
+            self.over.set()
 
     async def first(self) -> dict[str, Any]:
         """The next message, or how the call has ended."""
@@ -182,8 +193,12 @@ class Client:
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self.name = name
+        self.channel = ""
+        """Name of the channel of calls that name none."""
+        self.ended = False
         self._process = process
         self._calls: dict[str, ForeignCall] = {}
+        self._open: list[ForeignCall] = []
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
@@ -224,26 +239,45 @@ class Client:
         self._process.stdin.write(json.dumps({"op": op, **more}).encode() + b"\n")
 
     def open(self, method: str = SIGNAL, **more: Any) -> ForeignCall:
-        """Open a call, on the channel that is named, or on the one without a name."""
-        call_id = str(len(self._calls))
-        call = self._calls[call_id] = ForeignCall(self, call_id)
-        self.tell("open", id=call_id, method=method, **more)
+        """Open a call, on the channel that is named, or on that of calls that name none."""
+        call = self._new_call()
+        self._open.append(call)
+        self.tell("open", id=call.id, method=method, **{"channel": self.channel, **more})
         return call
 
     async def unary(self, method: str, request: Any = None, **more: Any) -> dict[str, Any]:
         """Returns the end of a unary call, with its response where there is one."""
-        call_id = str(len(self._calls))
-        call = self._calls[call_id] = ForeignCall(self, call_id)
-        self.tell("unary", id=call_id, method=method, request=request or {}, **more)
+        call = self._new_call()
+        self.tell("unary", id=call.id, method=method, request=request or {}, **{"channel": self.channel, **more})
         async with asyncio.timeout(TIME_LIMIT_SECONDS):
             said = await call.said.get()
             return said if "code" in said else said | await call.said.get()
 
+    async def end_calls(self) -> None:
+        """Ends all calls that are open, so that another test finds none."""
+        for call in self._open:
+            if not (call.cancelled or call.over.is_set()):
+                call.cancel()
+        async with asyncio.timeout(TIME_LIMIT_SECONDS):
+            for call in self._open:
+                await call.over.wait()
+        self._open.clear()
+
+    def _new_call(self) -> ForeignCall:
+        call_id = str(len(self._calls))
+        call = self._calls[call_id] = ForeignCall(self, call_id)
+        return call
+
     async def _read(self) -> None:
         assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            said = json.loads(line)
-            self._calls[said["id"]].said.put_nowait(said)
+        try:
+            while line := await self._process.stdout.readline():
+                said = json.loads(line)
+                self._calls[said["id"]].take(said)
+        finally:
+            self.ended = True
+            for call in self._open:
+                call.over.set()
 
 
 def command_of(name: str) -> list[str]:
@@ -263,7 +297,7 @@ def require_built(step: str) -> None:
         pytest.skip(f"{step} is not built of these sources: python tools/install_foreign_clients.py")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def start_client() -> AsyncIterator[Callable[..., Any]]:
     """Start clients that end with the test."""
     clients: list[Client] = []
@@ -282,11 +316,41 @@ def client_name(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture
-async def client(client_name: str, server: EngineProcess, start_client: Callable[..., Any]) -> Client:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_clients(shared_servers: Callable[..., EngineProcess]) -> AsyncIterator[Callable[..., Any]]:
+    """Clients that are started once for each server; tests keep apart by channels."""
+    clients: dict[tuple[str, int], Client] = {}
+
+    async def client(name: str, port: int) -> Client:
+        key = name, port
+        if key not in clients or clients[key].ended:
+            clients[key] = await Client.start(name, port)
+        return clients[key]
+
+    yield client
+    await asyncio.gather(*(client.stop() for client in clients.values()))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def share_client(room: str, shared_clients: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]]:
+    """Clients that other tests use, too, with a channel and so a connection of this test's own."""
+    clients: list[Client] = []
+
+    async def share(name: str, port: int) -> Client:
+        clients.append(await shared_clients(name, port))
+        clients[-1].channel = room
+        return clients[-1]
+
+    yield share
+    for client in clients:
+        await client.end_calls()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(client_name: str, server: EngineProcess, share_client: Callable[..., Any]) -> Client:
     """A client of the shared server."""
-    started: Client = await start_client(client_name, server.grpc)
-    return started
+    shared: Client = await share_client(client_name, server.grpc)
+    return shared
 
 
 class WebSocketPeer:
@@ -318,7 +382,7 @@ class WebSocketPeer:
             return message
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def websocket() -> AsyncIterator[Callable[..., Any]]:
     """Open WebSockets that end with the test."""
     async with contextlib.AsyncExitStack() as stack:

@@ -1,7 +1,7 @@
 """WebSocket's conformance tests, by Autobahn's test suite: every case passes against an echo; docs/engines.md has the counts.
 
 The echo is tests/shared/websocket_echo.py, a process. Compression takes minutes: 216 cases echo a thousand messages each. It
-has the mark `autobahn`; `make autobahn` plays every case, `make test` all others.
+has the mark `autobahn`, as have the limits, of which `make test` plays one case of each kind; `make autobahn` plays every case.
 """
 
 import json
@@ -189,7 +189,7 @@ def fail_where_one_failed(report: Report) -> None:
     ("numbers", "seconds"),
     [
         pytest.param(("1", "2", "3", "4", "5", "6", "7", "10"), 300, id="rules"),
-        pytest.param(("9",), 300, id="limits"),
+        pytest.param(("9",), 300, id="limits", marks=pytest.mark.autobahn),
     ],
 )
 def test_every_case_passes(numbers: tuple[str, ...], seconds: float, play: Callable[..., Report]) -> None:
@@ -202,6 +202,16 @@ def test_every_case_passes(numbers: tuple[str, ...], seconds: float, play: Calla
     assert cases_with("informational", report) == {case for case in INFORMATIONAL if case.partition(".")[0] in numbers}
     in_document = table_of_document()
     assert {group: in_document.get(group) for group in table(report)} == table(report)
+
+
+LIMITS = ("9.1.6", "9.2.6", "9.3.9", "9.4.9", "9.5.6", "9.6.6", "9.7.1", "9.8.1")
+"""A case of each kind of the limits: the largest messages, whole and in the largest pieces, and the shortest, a thousand times."""
+
+
+def test_a_case_of_each_limit_passes(play: Callable[..., Report]) -> None:
+    report = played(play, *LIMITS, seconds=300)
+    fail_where_one_failed(report)
+    assert cases_with("passed", report) == {*report} == {*LIMITS}
 
 
 COMPRESSION = (*(f"12.{number}" for number in range(1, 6)), *(f"13.{number}" for number in range(1, 8)))

@@ -1,6 +1,7 @@
 """Clients of five gRPC libraries, each on both engines: whatever the one does, the other does."""
 
 import asyncio
+import functools
 import json
 import signal
 
@@ -18,6 +19,8 @@ TOKEN = "a-token-of-the-test"
 MAX_MESSAGE_BYTES = 1048576
 BIG_SDP = "v=0\r\n" + "a" * (131072 - 5)
 LANGUAGES = ("grpcio", "grpcio-aio", "grpc-js", "grpc-go", "tonic")
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_every_method(client, room):
@@ -39,8 +42,8 @@ async def test_every_method(client, room):
     assert (await watch.end())["code"] == 1
 
 
-async def test_a_token_is_asked_for(client_name, engine, shared_servers, start_client, room):
-    client = await start_client(client_name, shared_servers(engine, GRPC_AUTH_TOKENS=f"another,{TOKEN}").grpc)
+async def test_a_token_is_asked_for(client_name, engine, shared_servers, share_client, room):
+    client = await share_client(client_name, shared_servers(engine, GRPC_AUTH_TOKENS=f"another,{TOKEN}").grpc)
     for metadata in ({}, {"authorization": "Bearer wrong"}):
         refused = [await client.unary(HEALTH_CHECK, metadata=metadata), await client.open(metadata=metadata).end()]
         for end in refused:
@@ -114,7 +117,7 @@ async def test_a_unary_question_that_is_too_large(client):
 
 @pytest.mark.parametrize("gzip", [False, True], ids=["plain", "gzip"])
 async def test_large_messages_arrive_whole_and_in_order(client, room, gzip):
-    alice, bob = client.open(gzip=gzip), client.open(channel="another", gzip=gzip)
+    alice, bob = client.open(gzip=gzip), client.open(channel=f"{room}-another", gzip=gzip)
     await alice.announce("alice", room)
     await bob.announce("bob", room)
     sdps = [f"{number:02}{BIG_SDP[2:]}" for number in range(12)]
@@ -131,11 +134,14 @@ async def test_a_question_may_be_compressed(client, room):
 
 # The window of grpcio's threads is as wide as what the sockets hold: there it is a matter of luck which fills first.
 @pytest.mark.parametrize("client_name", [name for name in LANGUAGES if name != "grpcio"])
-async def test_a_client_that_was_stopped_learns_why_its_call_has_ended(client_name, engine, serve, start_client, room):
+async def test_a_client_that_was_stopped_learns_why_its_call_has_ended(
+    client_name, engine, shared_servers, start_client, share_client, room
+):
     """Its window closes in the middle of a message; the trailers wait behind that, with the socket's bytes."""
-    server = serve(engine, SIGNALING_SEND_DEADLINE_SEC="0.5")
+    server = shared_servers(engine, SIGNALING_SEND_DEADLINE_SEC="0.5")
+    other = await share_client("grpcio-aio", server.grpc)
     for attempt in range(5):
-        stopped, other = await start_client(client_name, server.grpc), await start_client("grpcio-aio", server.grpc)
+        stopped = await start_client(client_name, server.grpc)
         alice, bob = stopped.open(), other.open()
         await alice.announce("alice", f"{room}-{attempt}")
         await bob.announce("bob", f"{room}-{attempt}")
@@ -206,8 +212,20 @@ async def test_two_hundred_sessions_on_one_channel(client, room):
     assert {end["code"] for end in await asyncio.gather(*(call.end() for call in calls))} == {0}
 
 
-async def test_hundreds_of_channels(client, engine, room):
-    count = 1000 if engine == "native" and client.name in ("grpc-go", "tonic") else 300
+@pytest.mark.parametrize("count", [200, pytest.param(300, marks=pytest.mark.soak)])
+async def test_hundreds_of_channels(client_name, server, start_client, room, count):
+    await open_channels(await start_client(client_name, server.grpc), room, count)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("engine", ["native"])
+@pytest.mark.parametrize("client_name", ["grpc-go", "tonic"])
+async def test_a_thousand_channels(client_name, server, start_client, room):
+    await open_channels(await start_client(client_name, server.grpc), room, 1000)
+
+
+async def open_channels(client, room, count):
+    """Has a session on each of so many connections at once, all of which end with the client's process."""
     calls = [client.open(channel=f"channel-{number}") for number in range(count)]
     await asyncio.gather(*(call.announce("alice", f"{room}-{number}") for number, call in enumerate(calls)))
     health = (await client.unary(HEALTH_CHECK, channel="channel-0"))["response"]
@@ -220,8 +238,8 @@ async def test_hundreds_of_channels(client, engine, room):
 @pytest.mark.parametrize(
     ("caller_name", "callee_name"), list(zip(LANGUAGES, (*LANGUAGES[1:], LANGUAGES[0]), strict=True))
 )
-async def test_two_languages_call_each_other(caller_name, callee_name, server, start_client, room):
-    clients = await asyncio.gather(*(start_client(name, server.grpc) for name in (caller_name, callee_name)))
+async def test_two_languages_call_each_other(caller_name, callee_name, server, share_client, room):
+    clients = await asyncio.gather(*(share_client(name, server.grpc) for name in (caller_name, callee_name)))
     caller, callee = (client.open() for client in clients)
     await caller.announce("caller", room)
     await callee.announce("callee", room)
@@ -271,23 +289,26 @@ async def test_a_call_with_a_websocket_peer(client, server, websocket, room):
     assert (await there.event("peer_left"))["peer_id"] == "here"
 
 
-async def test_a_draining_server_says_so_and_its_successor_is_found(client_name, engine, serve, start_client, room):
+async def test_a_draining_server_says_so_and_its_successor_is_found(engine, serve, start_client, room):
     first = serve(engine)
-    client = await start_client(client_name, first.grpc)
-    watch, call = client.open(WATCH), client.open()
-    watch.send(service="")
-    assert (await watch.next())["status"] in ("SERVING", 1)
-    await call.announce("alice", room)
+    clients = [await start_client(name, first.grpc) for name in LANGUAGES]
+    watches, calls = [client.open(WATCH) for client in clients], [client.open() for client in clients]
+    for client, watch, call in zip(clients, watches, calls, strict=True):
+        watch.send(service="")
+        assert (await watch.next())["status"] in ("SERVING", 1), client.name
+        await call.announce("alice", f"{room}-{client.name}")
     first.signal(signal.SIGTERM)
-    end = await call.end()
-    assert (end["code"], end["message"]) == (14, "Session ended: draining")
-    assert end["trailers"]["signaling-disconnect"] == "draining"
-    assert end["trailers"]["signaling-reconnect"] == "yes"
-    assert (await watch.next())["status"] in ("NOT_SERVING", 2)
-    assert (await watch.end())["code"] != 0
+    for client, watch, call in zip(clients, watches, calls, strict=True):
+        end = await call.end()
+        assert (end["code"], end["message"]) == (14, "Session ended: draining"), client.name
+        assert end["trailers"]["signaling-disconnect"] == "draining", client.name
+        assert end["trailers"]["signaling-reconnect"] == "yes", client.name
+        assert (await watch.next())["status"] in ("NOT_SERVING", 2), client.name
+        assert (await watch.end())["code"] != 0, client.name
     first.stop()
     serve(engine, grpc_port=first.grpc)
-    assert (await announced_again(client, room))["peers_count"] == 0
+    for client in clients:
+        assert (await announced_again(client, f"{room}-{client.name}"))["peers_count"] == 0, client.name
 
 
 async def announced_again(client, room):
@@ -302,9 +323,9 @@ async def announced_again(client, room):
     return json.loads(said["response"]["ack"]["data"])
 
 
-async def test_an_old_connection_is_left_for_a_new_one(client_name, engine, serve, start_client, room):
-    server = serve(engine, GRPC_MAX_CONNECTION_AGE_SEC="1", SIGNALING_SHUTDOWN_GRACE_SEC="1")
-    client = await start_client(client_name, server.grpc)
+async def test_an_old_connection_is_left_for_a_new_one(client_name, engine, shared_servers, share_client, room):
+    server = shared_servers(engine, GRPC_MAX_CONNECTION_AGE_SEC="1", SIGNALING_SHUTDOWN_GRACE_SEC="1")
+    client = await share_client(client_name, server.grpc)
     call = client.open()
     await call.announce("alice", room)
     end = await call.end()
@@ -314,6 +335,7 @@ async def test_an_old_connection_is_left_for_a_new_one(client_name, engine, serv
     assert (await announced_again(client, room))["peers_count"] == 0
 
 
+@functools.cache
 def request_of(size):
     """A request of exactly so many bytes."""
     request = {"request_id": "big", "offer": {"to_peer_id": "bob", "sdp": ""}}

@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, XMLPullParser
 
 import grpc
 import pytest
+import pytest_asyncio
 
 from waiting import TIME_LIMIT_SECONDS
 
@@ -31,6 +32,8 @@ SETTINGS = (
 OF_THE_CONNECTION = ("SETTINGS", "PING", "GOAWAY", "WINDOW_UPDATE")
 WARNING = 0x600000
 """tshark's severity of what is unusual, and below that of an error."""
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 Message = list[tuple[str, Any]]
 """The fields of a message that were sent, in their order: a name, and text or another message."""
@@ -243,7 +246,7 @@ def faults_of(proto: Element) -> list[str]:
     ]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def capture(tmp_path) -> AsyncIterator[Callable[..., Any]]:
     """Capture what passes at ports until the test ends."""
     async with contextlib.AsyncExitStack() as stack:
@@ -256,7 +259,7 @@ async def capture(tmp_path) -> AsyncIterator[Callable[..., Any]]:
         yield start
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def captured(capture, serve, start_client):
     """The frames of one call on an engine: of the caller's connection and of the callee's."""
 

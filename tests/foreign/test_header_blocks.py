@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hpack
 import pytest
+import pytest_asyncio
 
 from sigbridge_http2.decoder import FieldDecoder
 
@@ -58,7 +59,7 @@ class Recorder:
         return []
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def record() -> AsyncIterator[Callable[[int], Awaitable[tuple[Recorder, int]]]]:
     async with AsyncExitStack() as stack:
 
@@ -71,6 +72,7 @@ async def record() -> AsyncIterator[Callable[[int], Awaitable[tuple[Recorder, in
         yield start
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_our_decoder_reads_them_as_hpack_does(client_name, shared_servers, start_client, record):
     recorder, port = await record(shared_servers("native").grpc)
     client = await start_client(client_name, port)

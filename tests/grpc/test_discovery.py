@@ -100,6 +100,26 @@ async def test_who_watches_is_told_when_the_server_drains(server: Server) -> Non
     await channel.close(None)
 
 
+async def test_all_who_watch_are_told_where_the_server_ends_at_once() -> None:
+    server = grpc.aio.server()
+    health = StandardHealth(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    await health.serving()
+    async with asyncio.timeout(TIME_LIMIT_SECONDS), AsyncExitStack() as stack:
+        stack.push_async_callback(server.stop, 0)
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        gone, unknown = stub.Watch(question("")), stub.Watch(question("another.Service"))
+        watches = [stub.Watch(question(service)) for service in ("", SERVICE_NAME) for _ in range(10)]
+        assert [(await watch.read()).status for watch in (gone, *watches)] == [SERVING] * 21
+        assert (await unknown.read()).status == SERVICE_UNKNOWN
+        gone.cancel()
+        await health.not_serving()
+        await server.stop(0)
+        assert [(await watch.read()).status for watch in watches] == [NOT_SERVING] * 20
+
+
 async def test_health_turns_before_sessions_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     channel = channel_to(server.grpc_port)
     stub: Any = health_pb2_grpc.HealthStub(channel)

@@ -15,7 +15,7 @@ import pytest
 
 import time_limits
 import waiting
-from chromium import WHY_NOT_CHROMIUM, opened
+from chromium import WHY_NOT_CHROMIUM, Browsers, opened
 
 NEEDS_CHROMIUM = pytest.mark.skipif(bool(WHY_NOT_CHROMIUM), reason=WHY_NOT_CHROMIUM)
 TIME_LIMIT_SECONDS = 300
@@ -61,26 +61,26 @@ def origin_of(folder: Path) -> Iterator[Origin]:
 def opened_page(
     origin: Origin,
     address: str,
-    profile: Path,
+    where: Path | Browsers,
     query: str = "",
     *,
     page: str = "page.html",
     secure: bool = False,
     hides_addresses: bool = False,
 ) -> contextlib.AbstractAsyncContextManager[object]:
-    """A browser that has opened a page of the origin; it ends with the block.
+    """A page of the origin in a browser of its own, whose profile is a folder, or in one of several; it ends with the block.
 
-    One that hides its addresses names them by mDNS, as browsers do to pages that may not use the microphone.
+    A browser that hides its addresses names them by mDNS, as browsers do to pages that may not use the microphone.
     """
-    return opened(
-        f"{origin}/{page}?address={address}{'&secure' * secure}{query}",
-        profile,
+    url = f"{origin}/{page}?address={address}{'&secure' * secure}{query}"
+    options = (
         # A WebRTC peer of this machine is reached by an address, and by that of the loopback.
         *(() if hides_addresses else ("--disable-features=WebRtcHideLocalIpsWithMdns",)),
         "--allow-loopback-in-peer-connection",
         # Nobody has signed the certificates of tests that it would trust.
         *(("--ignore-certificate-errors",) if secure else ()),
     )
+    return where.page(url, *options) if isinstance(where, Browsers) else opened(url, where, *options)
 
 
 async def next_results(origin: Origin) -> dict[str, Any]:
@@ -92,17 +92,17 @@ async def next_results(origin: Origin) -> dict[str, Any]:
 async def results_in(
     origin: Origin,
     address: str,
-    profile: Path,
+    where: Path | Browsers,
     query: str = "",
     *,
     look: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Returns what the page posted when it was opened: the browser stays open until then.
+    """Returns what the page posted when it was opened: it stays open until then.
 
     Then, before it is closed, `look` is called; `options` are those of `opened_page`.
     """
-    async with opened_page(origin, address, profile, query, **options):
+    async with opened_page(origin, address, where, query, **options):
         results = await next_results(origin)
         look()
         return results

@@ -16,8 +16,8 @@ from urllib.request import urlopen
 from websockets.asyncio.client import ClientConnection, connect
 
 import time_limits
-from chromium import opened
-from waiting import TIME_LIMIT_SECONDS, until
+from chromium import devtools_of, opened
+from waiting import TIME_LIMIT_SECONDS
 
 OPTIONS = (
     # A WebRTC peer of this machine is reached by the address of the loopback.
@@ -117,9 +117,7 @@ async def looked_at(url: str, profile: Path, microphone: str = ALLOWED) -> Async
     """The page at a URL, in a browser that ends with the block."""
     time_limits.allow(LIMIT_SECONDS + TIME_LIMIT_SECONDS)
     async with asyncio.timeout(LIMIT_SECONDS), opened(url, profile, microphone, *OPTIONS):
-        port_file = profile / "DevToolsActivePort"
-        await until(lambda: port_file.exists() and len(port_file.read_text().splitlines()) == 2)
-        port = port_file.read_text().splitlines()[0]
+        port, _ = await devtools_of(profile)
 
         def target() -> Any:
             with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=LIMIT_SECONDS) as found:

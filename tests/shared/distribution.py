@@ -14,6 +14,13 @@ import pytest
 TOGETHER = {
     "the TypeScript client": ("tests/typescript/*",),
     "the WebRTC stacks": ("tests/stacks/*",),
+    "the foreign clients of the native engine": (
+        "tests/foreign/test_clients.py::*[[]native*",
+        "tests/foreign/test_clients.py::*-native*",
+    ),
+    "the foreign clients of grpcio's": ("tests/foreign/test_clients.py::*",),
+    "the browsers of pages": ("tests/browser/test_browser.py::*", "tests/browser/test_browser_page.py::*"),
+    "the browsers of pages that call": ("tests/browser/test_browser_calls.py::*",),
     "the compiled wheel": ("tests/wheel/test_compiled.py::*",),
     "the run of the benchmark": (
         "tests/bench/test_bench.py::test_a_run_says_with_what_*",
