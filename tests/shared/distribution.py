@@ -60,6 +60,7 @@ TOGETHER = {
     "one with both": ("tests/deploy/test_document_commands.py::*[[]token-tls]",),
     "the page whose clients are driven": ("compat_tests/test_scenarios.py::*ts-chromium*",),
     "the scenarios, those first that mutants fail": ("compat_tests/test_mutants.py::*",),
+    "the clients that are driven in Node": ("compat_tests/test_scenarios.py::test_scenario[[]*-ts-*",),
     "the scenarios, counted": (
         "compat_tests/test_scenarios.py::test_every_kind_occurs",
         "compat_tests/test_scenarios.py::test_a_meeting_leaves_nothing_behind",
