@@ -122,5 +122,3 @@ def test_what_cannot_be_compiled_is_named_and_left_to_the_sources(faulty, tmp_pa
     assert wheel.name.endswith("-py3-none-any.whl")
     (line,) = (line for line in (done.stdout + done.stderr).splitlines() if "not compiled" in line)
     assert "sigbridge/offers.py:" in line
-    done, _ = build(tmp_path, faulty, SIGBRIDGE_COMPILE="1")
-    assert done.returncode == 1

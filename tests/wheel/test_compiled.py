@@ -182,7 +182,7 @@ def test_the_units_tests_hold_on_compiled_code(profile, installed):
     files = [sorted(ROOT.glob(pattern)) for pattern in SAME_TESTS]
     assert all(files)
     done = run(
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", plugin.stem, "--numprocesses", "2"),
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", plugin.stem, "--numprocesses", "0"),
         f"--hypothesis-profile={profile}",
         *(file for found in files for file in found),
         seconds=BUILD_SECONDS,
