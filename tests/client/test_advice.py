@@ -1,7 +1,6 @@
 """Both protocols give the same advice for the same fate of a connection, whoever has caused it."""
 
 import asyncio
-import contextlib
 
 import pytest
 from websockets.asyncio.server import serve
@@ -9,31 +8,10 @@ from websockets.asyncio.server import serve
 from http2_bytes import DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, block, frame, reset, settings
 from sigbridge import ConnectionClosed
 from sigbridge_client import connect
+from stream_server import serving
 from waiting import TIME_LIMIT_SECONDS
 
 PROTOCOLS = ["grpc", "ws"]
-
-
-@contextlib.asynccontextmanager
-async def serving(handle):
-    """Serves with a coroutine function of a reader and a writer; yields the address."""
-    handled = set()
-
-    async def served(reader, writer):
-        handled.add(asyncio.current_task())
-        # The loop complains of one that is cancelled.
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            await handle(reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(served, "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in handled:
-            task.cancel()
-        await asyncio.gather(*handled, return_exceptions=True)
 
 
 async def end_of(url):
@@ -103,29 +81,29 @@ def ws_page(status):
 async def test_a_page_of_a_proxy(status, advice):
     response = grpc_headers((b":status", str(status).encode()), (b"content-type", b"text/html"), end=True)
     for protocol, handle in (("grpc", grpc_answer(response)), ("ws", ws_page(status))):
-        async with serving(handle) as address:
-            assert (await end_of(f"{protocol}://{address}")).reconnect is advice, protocol
+        async with serving(handle) as port:
+            assert (await end_of(f"{protocol}://127.0.0.1:{port}")).reconnect is advice, protocol
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_nobody_listens(protocol):
-    async with serving(lambda reader, writer: reader.read()) as address:
+    async with serving(lambda reader, writer: reader.read()) as port:
         pass
-    closed = await end_of(f"{protocol}://{address}")
+    closed = await end_of(f"{protocol}://127.0.0.1:{port}")
     assert closed.reason.startswith("cannot connect to ")
     assert closed.reconnect is True
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_server_that_hangs_up_before_a_word(protocol):
-    async with serving(lambda reader, writer: reader.read(1)) as address:
-        assert (await end_of(f"{protocol}://{address}")).reconnect is True
+    async with serving(lambda reader, writer: reader.read(1)) as port:
+        assert (await end_of(f"{protocol}://127.0.0.1:{port}")).reconnect is True
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 7, 8, 11, 12, 13])
 async def test_a_stream_that_is_reset_at_once(code):
-    async with serving(grpc_answer(STANDS, lambda stream: reset(stream, code))) as address:
-        assert (await end_of(f"grpc://{address}")).reconnect is True
+    async with serving(grpc_answer(STANDS, lambda stream: reset(stream, code))) as port:
+        assert (await end_of(f"grpc://127.0.0.1:{port}")).reconnect is True
 
 
 async def lost_while_it_stands(address, protocol, stands):
@@ -151,8 +129,8 @@ async def test_a_stream_that_is_reset_or_cut_while_it_stands(code):
             writer.write(reset(1, code))
         await asyncio.gather(answering, return_exceptions=True)
 
-    async with serving(handle) as address:
-        await lost_while_it_stands(address, "grpc", stands)
+    async with serving(handle) as port:
+        await lost_while_it_stands(f"127.0.0.1:{port}", "grpc", stands)
 
 
 @pytest.mark.parametrize("code", [None, 1011, 1012, 1013])
@@ -174,8 +152,8 @@ async def test_a_websocket_that_is_closed_without_a_word_or_cut_while_it_stands(
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_what_is_no_message_is_not_to_be_heard_again(protocol, caplog):
     if protocol == "grpc":
-        async with serving(grpc_answer(STANDS, lambda stream: frame(DATA, 0, stream, b"\0\0\0\0\1\xff"))) as address:
-            assert (await end_of(f"grpc://{address}")).reconnect is False
+        async with serving(grpc_answer(STANDS, lambda stream: frame(DATA, 0, stream, b"\0\0\0\0\1\xff"))) as port:
+            assert (await end_of(f"grpc://127.0.0.1:{port}")).reconnect is False
         return
 
     async def script(connection):

@@ -13,6 +13,7 @@ from sigbridge_client import connect
 from sigbridge_grpc.client import get_peers
 from sigbridge_net import reaching
 from sigbridge_net.reaching import tls_hint, unix_path
+from stream_server import serving
 from waiting import TIME_LIMIT_SECONDS
 
 ENDLESS = 1000.0
@@ -119,11 +120,9 @@ async def answering(response):
     async def handle(reader, writer):
         await reader.read(1)
         writer.write(response)
-        writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with serving(handle) as port:
+        yield f"127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ What they send is kept in `tests/http2/blocks`, so that it can be read where no 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import hpack
@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from sigbridge_http2.decoder import FieldDecoder
+from stream_server import serving
 
 SERVICE = "remotemedia.v1.webrtc.WebRtcSignaling"
 KEPT = Path(__file__).parents[1] / "http2" / "blocks"
@@ -32,8 +33,10 @@ class Recorder:
         said = bytearray()
         self.said.append(said)
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
-        with suppress(ConnectionError):
+        try:
             await asyncio.gather(self._pass_on(reader, server_writer, said), self._pass_on(server_reader, writer))
+        finally:
+            server_writer.transport.abort()
 
     async def _pass_on(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray | None = None
@@ -65,9 +68,7 @@ async def record() -> AsyncIterator[Callable[[int], Awaitable[tuple[Recorder, in
 
         async def start(port: int) -> tuple[Recorder, int]:
             recorder = Recorder(port)
-            server = await asyncio.start_server(recorder.serve, "127.0.0.1", 0)
-            stack.callback(server.close)
-            return recorder, server.sockets[0].getsockname()[1]
+            return recorder, await stack.enter_async_context(serving(recorder.serve))
 
         yield start
 

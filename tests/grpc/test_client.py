@@ -31,6 +31,7 @@ from sigbridge_grpc.client import GrpcSignalingClient, get_peers
 from sigbridge_grpc.generated import webrtc_signaling_pb2 as pb
 from sigbridge_grpc.service import SERVICE_NAME
 from sigbridge_net.clock import read_clock
+from stream_server import serving
 from waiting import TIME_LIMIT_SECONDS, until
 
 Serve = Callable[..., Awaitable[Any]]
@@ -175,33 +176,26 @@ async def test_a_server_that_vanishes(serve: Serve) -> None:
 
 
 async def test_a_proxy_that_resets_what_its_server_did_not_end() -> None:
-    ends: list[asyncio.StreamWriter] = []
-
     async def reset_calls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends.append(writer)
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            await reader.readexactly(len(PREFACE))
-            writer.write(settings())
-            while True:
-                head = await reader.readexactly(9)
-                await reader.readexactly(int.from_bytes(head[:3], "big"))
-                kind, stream_id = head[3], int.from_bytes(head[5:9], "big")
-                if kind == HEADERS:
-                    writer.write(frame(HEADERS, END_HEADERS, stream_id, RESPONSE_HEADERS))
-                elif kind == DATA:
-                    writer.write(reset(stream_id, INTERNAL_ERROR))
+        await reader.readexactly(len(PREFACE))
+        writer.write(settings())
+        while True:
+            head = await reader.readexactly(9)
+            await reader.readexactly(int.from_bytes(head[:3], "big"))
+            kind, stream_id = head[3], int.from_bytes(head[5:9], "big")
+            if kind == HEADERS:
+                writer.write(frame(HEADERS, END_HEADERS, stream_id, RESPONSE_HEADERS))
+            elif kind == DATA:
+                writer.write(reset(stream_id, INTERNAL_ERROR))
 
-    async with await asyncio.start_server(reset_calls, "127.0.0.1", 0) as proxy:
-        target = f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    async with serving(reset_calls) as port:
+        target = f"127.0.0.1:{port}"
         client = await GrpcSignalingClient.connect(target)
         for call in (client.announce("a"), get_peers(target)):
             with pytest.raises(ConnectionClosed) as lost:
                 await call
             assert (lost.value.reason, lost.value.reconnect) == ("connection_lost", True)
         await client.close()
-        for end in ends:
-            end.close()
-            await end.wait_closed()
 
 
 async def test_closing_in_the_midst_of_a_request(serve: Serve) -> None:

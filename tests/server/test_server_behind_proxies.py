@@ -17,6 +17,7 @@ from served import ANY_PORT, StartServer, servers
 from sigbridge import Settings
 from sigbridge_client import ConnectionClosed, connect
 from sigbridge_server.server import Server
+from stream_server import serving
 from waiting import TIME_LIMIT_SECONDS, until
 
 BEHIND: dict[str, Any] = {"client_address_from": "proxy", "trusted_proxies": ("127.0.0.1", "unix")}
@@ -48,13 +49,9 @@ async def proxy() -> AsyncIterator[Callable[..., Any]]:
                 try:
                     await asyncio.gather(piped(reader, behind[1]), piped(behind[0], writer))
                 finally:
-                    for end in (writer, behind[1]):
-                        end.transport.abort()
+                    behind[1].transport.abort()
 
-            listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-            stack.callback(listening.close)
-            port: int = listening.sockets[0].getsockname()[1]
-            return port
+            return await stack.enter_async_context(serving(serve))
 
         yield start_proxy
 

@@ -15,6 +15,7 @@ from sigbridge_grpc.framing import framed
 from sigbridge_http.wire import KEPT_SECONDS
 from sigbridge_net.clock import read_clock
 from sigbridge_server.server import Server
+from stream_server import serving
 from waiting import TIME_LIMIT_SECONDS, until
 from websocket_lines import HANDSHAKE, masked
 
@@ -291,9 +292,7 @@ class PoolingProxy:
 
     async def __aenter__(self) -> Self:
         await self._ending.__aenter__()
-        serving = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = serving.sockets[0].getsockname()[1]
-        self._ending.callback(serving.close)
+        self.port = await self._ending.enter_async_context(serving(self._serve))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -301,10 +300,8 @@ class PoolingProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Raw(reader, writer)
-        with contextlib.suppress(OSError, EOFError):
-            while await self._pass_on(client):
-                pass
-        writer.close()
+        while await self._pass_on(client):
+            pass
 
     async def _pass_on(self, client: Raw) -> bool:
         """Passes one request on, and its response back; returns whether there may be another one."""

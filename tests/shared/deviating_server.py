@@ -16,6 +16,8 @@ import websockets
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
+from stream_server import serving
+
 Message: TypeAlias = dict[str, Any]
 
 
@@ -298,28 +300,11 @@ async def talking(answer: Callable[[ServerConnection], Any]) -> AsyncIterator[st
 async def saying(text: bytes | None) -> AsyncIterator[int]:
     """Yields the port of a server that says `text` to each request and closes; None: it listens and says nothing."""
 
-    begun: list[tuple[asyncio.StreamWriter, asyncio.Task[None]]] = []
-
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while await reader.read(65536):
-                if text is not None:
-                    writer.write(text)
-                    break
-        writer.close()
+        while await reader.read(65536):
+            if text is not None:
+                writer.write(text)
+                break
 
-    def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        begun.append((writer, asyncio.create_task(respond(reader, writer))))
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        async with server:
-            yield server.sockets[0].getsockname()[1]
-    finally:
-        # A client may have just come, or be gone without having said so.
-        for writer, task in begun:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+    async with serving(respond) as port:
+        yield port
