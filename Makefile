@@ -33,7 +33,7 @@ PAIRING ?= grpc-websocket
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 # How many tests run at once, which is more than a machine of two cores has: much of the time is waiting for processes.
-WORKERS ?= 5
+WORKERS ?= 6
 PYTEST := $(BIN)/python -m pytest -ra
 AT_ONCE := --numprocesses $(WORKERS)
 
@@ -76,7 +76,7 @@ serve: $(RUNTIME)  ## serve gRPC on 127.0.0.1:50051 and WebSocket on 127.0.0.1:8
 demo: $(DEMO)  ## let two WebRTC peers, one on each protocol, call each other (PAIRING=grpc-grpc, …; browser-grpc: a page and a backend)
 	@$(BIN)/sigbridge demo --pairing $(PAIRING)
 
-test: $(DEV)  ## run the tests: all but the longest, which .ci/run plays too: the full square of ways in, fuzzing, compression
+test: $(DEV)  ## run the tests: all but the longest, which .ci/run plays too: the full square of ways in, soaking, fuzzing, compression
 	$(PYTEST) $(AT_ONCE) $(PYTEST_ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no process and open no socket, in some seconds
