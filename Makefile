@@ -76,7 +76,7 @@ serve: $(RUNTIME)  ## serve gRPC on 127.0.0.1:50051 and WebSocket on 127.0.0.1:8
 demo: $(DEMO)  ## let two WebRTC peers, one on each protocol, call each other (PAIRING=grpc-grpc, …; browser-grpc: a page and a backend)
 	@$(BIN)/sigbridge demo --pairing $(PAIRING)
 
-test: $(DEV)  ## run the tests: all but the longest, which .ci/run plays too: the full square of ways in, soaking, fuzzing, compression
+test: $(DEV)  ## run the tests: all but the longest, which .ci/run plays too: the full square of ways in, soaking, fuzzing, most of Autobahn's
 	$(PYTEST) $(AT_ONCE) $(PYTEST_ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no process and open no socket, in some seconds
@@ -90,7 +90,7 @@ square: $(DEV)  ## play the scenarios on every pairing of two ways in that `test
 
 soak: $(DEV)  ## play many times what `test` plays a few times, such as a hundred calls that cross
 	$(PYTEST) $(AT_ONCE) -m soak $(PYTEST_ARGS)
-	$(PYTEST) $(AT_ONCE) --hypothesis-profile=soak -m "hypothesis and not (square or soak or fuzz or autobahn)" $(PYTEST_ARGS)
+	$(PYTEST) $(AT_ONCE) --hypothesis-profile=soak -o faulthandler_timeout=600 -m "hypothesis and not (square or soak or fuzz or autobahn)" $(PYTEST_ARGS)
 
 scripts: $(DEV)  ## compare N random scripts on every way in with the bare hub (N=10000; SEED=… plays the same again)
 	$(PYTEST) --numprocesses auto compat_tests/test_random_scripts.py --scripts=$(N) $(if $(SEED),--seed=$(SEED)) $(PYTEST_ARGS)

@@ -7,7 +7,7 @@ ask for `v1` first and older ones only for `v1alpha`; their messages are the sam
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -25,12 +25,17 @@ _health: Any = health
 _reflection: Any = reflection
 
 
+WATCHERS_PATIENCE_SECONDS: Final = 1.0
+"""Time that telling those who watch health may take."""
+
+
 class StandardHealth:
     """`grpc.health.v1.Health` for a server as a whole and for each of its services."""
 
     def __init__(self, server: grpc.aio.Server, services: Iterable[str] = (SERVICE_NAME,)) -> None:
         self._servicer = _HealthServicer()
         self._services = ("", *services)
+        self._left = False
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     async def serving(self) -> None:
@@ -38,11 +43,22 @@ class StandardHealth:
         for service in self._services:
             await self._servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
 
-    async def not_serving(self) -> None:
-        """Sets the status to NOT_SERVING; returns when those who watch have been told."""
-        await self._servicer.enter_graceful_shutdown()
-        for watcher in list(self._servicer.watchers):
-            await watcher.turned.wait()
+    async def not_serving(self, patience_seconds: float = WATCHERS_PATIENCE_SECONDS) -> bool:
+        """Sets the status to NOT_SERVING for good; returns whether those who watch have been told within this time.
+
+        A second call has nobody to tell.
+        """
+        if self._left:
+            return True
+        self._left = True
+        try:
+            async with asyncio.timeout(patience_seconds):
+                await self._servicer.enter_graceful_shutdown()
+                for watcher in list(self._servicer.watchers):
+                    await watcher.turned.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 class _Watcher:

@@ -33,8 +33,6 @@ logger = logging.getLogger("sigbridge.server")
 
 CUT_SECONDS = 1.0
 """Time that cutting what is left of gRPC may take."""
-HEALTH_PATIENCE_SECONDS = 1.0
-"""Time that telling those who watch the standard health service may take."""
 _MAX_OPTION = 0x7FFFFFFF
 """The largest number that an option of the library's can be."""
 
@@ -109,10 +107,7 @@ class GrpcioEngine:
 
     async def not_serving(self) -> None:
         """Turns the standard health service to NOT_SERVING."""
-        try:
-            async with asyncio.timeout(min(self._settings.shutdown_grace_seconds, HEALTH_PATIENCE_SECONDS)):
-                await self._health.not_serving()
-        except TimeoutError:
+        if not await self._health.not_serving():
             logger.warning("a health watcher does not read")
 
     async def stop(self, grace_seconds: float) -> bool:

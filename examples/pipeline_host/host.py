@@ -41,8 +41,6 @@ LAST_WORDS_SECONDS = 0.5
 """Time that the responses of calls that have ended may take to leave; health watchers, who never end, are cut then."""
 CUT_SECONDS = 1.0
 """Time that cutting what is left may take."""
-HEALTH_PATIENCE_SECONDS = 1.0
-"""Time that telling those who watch health may take."""
 
 
 class PipelineHost:
@@ -112,10 +110,7 @@ class PipelineHost:
         stopped ends only with its keepalive. A process that will not wait for these must leave by `os._exit`.
         """
         grace = self.settings.shutdown_grace_seconds
-        try:
-            async with asyncio.timeout(min(grace, HEALTH_PATIENCE_SECONDS)):
-                await self._health.not_serving()
-        except TimeoutError:
+        if not await self._health.not_serving():
             logger.warning("a health watcher does not read")
         await asyncio.gather(self._signaling.drain(grace), self.runner.drain(grace))
         stopping = asyncio.ensure_future(self._server.stop(LAST_WORDS_SECONDS))

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 import time_limits
+from called import said_here
 from processes import said_by, sigbridge
-from said_here import said_here
 from sigbridge_bench import records, run
 from sigbridge_bench.header_blocks import CLIENTS
 from sigbridge_bench.load import LoadError, build
@@ -288,8 +288,8 @@ async def test_a_running_server_is_measured_and_goes_on(serve, tmp_path):
     assert code == 0, errors
     assert "attached" in out
     (head,) = of(file, records.Run)
-    cores = [head.machine["server's core"], head.machine["load's core"]]
-    assert cores == [str(core) for core in sorted(os.sched_getaffinity(0))[:2]]
+    cores = {head.machine["server's core"], head.machine["load's core"]}
+    assert cores == {str(core) for core in sorted(os.sched_getaffinity(0))[:2]}
     found = of(file, records.Cpu)
     assert ways(found, "attached") == PAIRINGS
     assert {record.server for record in found} == {"attached"}

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 import time_limits
+from called import said_here
 from environments import environment_with
-from said_here import said_here
 from sigbridge_bench.errors import BenchError
 from sigbridge_bench.header_blocks import CLIENTS
 from sigbridge_bench.load import LoadError

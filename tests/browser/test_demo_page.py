@@ -25,7 +25,7 @@ async def hang_up(page: Page) -> None:
 
 @pytest.mark.parametrize("pairing", command.PAGE_PAIRINGS)
 async def test_a_page_and_a_backend_hear_each_other_until_it_hangs_up(pairing: str, tmp_path: Path) -> None:
-    """They do so anew where the page is loaded again, as one of the two pages is."""
+    """One of the two pages is loaded again, and they hear each other anew."""
     async with shell(f"make demo PAIRING={pairing}") as demo:
         url = (await demo.says(ADDRESS))[1]
         async with looked_at(url, tmp_path) as page:

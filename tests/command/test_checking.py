@@ -55,7 +55,7 @@ async def test_one_protocol_alone(serve):
 async def test_what_does_not_hold_fails(serve, capsys):
     # Without its roster, and with a smaller limit, a server keeps fewer promises.
     server = await serve(replay_roster=False, max_sdp_bytes=1000)
-    code, out, errors = await called(capsys, "check", *addresses(server)[2:])
+    code, out, errors = await called(capsys, "check", *addresses(server)[2:], *PATIENT)
     assert code == 1
     assert "FAILED" in out
     assert re.search(r"^\d+ passed, \d+ differ, \d+ failed$", out, flags=re.MULTILINE)

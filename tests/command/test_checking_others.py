@@ -148,8 +148,8 @@ SEVERAL = (
 
 async def test_many_at_once_over_the_whole_suite(ours, capsys):
     async with deviating(ours, *SEVERAL) as url:
-        code, out, errors = await called(capsys, "check", "--ws", url)
-        as_json = await called(capsys, "check", "--ws", url, "--json")
+        code, out, errors = await called(capsys, "check", "--ws", url, "--patience", PATIENT)
+        as_json = await called(capsys, "check", "--ws", url, "--patience", PATIENT, "--json")
     assert code == 1
     head, *rows = out.partition("\n\n")[0].splitlines()
     assert head.split() == ["scenario", "websocket-websocket"]

@@ -82,7 +82,14 @@ def ended_within(process_fds: list[int], seconds: float) -> bool:
 
 
 # Each protocol on each side; a side does not know the other's.
-@pytest.mark.parametrize("pairing", ["grpc-websocket", "websocket-grpc"])
+@pytest.mark.parametrize(
+    "pairing",
+    [
+        "grpc-websocket",
+        "websocket-grpc",
+        *(pytest.param(same, marks=pytest.mark.soak) for same in ("grpc-grpc", "websocket-websocket")),
+    ],
+)
 def test_bytes_come_through_whoever_speaks_what(pairing, mark):
     done = subprocess.run(
         [*COMMAND, pairing],

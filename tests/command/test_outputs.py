@@ -264,24 +264,28 @@ def test_a_mistake_of_a_server_s_has_the_exit_code_1_whoever_hears_of_it(how):
         assert (process.returncode, out) == (1, b"")
 
 
-COMMANDS = {
+SAYING = {
     "version": (("version",), 0),
     "--version": (("--version",), 0),
     "--help": (("--help",), 0),
     "settings": (("settings",), 0),
     "completion": (("completion", "bash"), 0),
+}
+"""Commands that say something on stdout, and their exit codes."""
+REFUSED = {
     "a word that is none": (("nonsense",), 2),
     "nobody there": (("peers", "ws://127.0.0.1:1"), 1),
     "no file": (("settings", "--env-file", "/no/such/file"), 1),
 }
+"""Commands that say on stderr what is wrong."""
 
 
 @pytest.mark.parametrize(
     ("command", "name", "how"),
     [
         # What each command says where nobody hears it. What is closed is opened before a command is looked at.
-        *product(("version", "--version", "--help", "settings", "completion"), ["stdout"], ["full", "gone"]),
-        *product(("a word that is none", "nobody there", "no file"), ["stderr"], ["closed", "full", "gone"]),
+        *product(SAYING, ["stdout"], ["full", "gone"]),
+        *product(REFUSED, ["stderr"], ["closed", "full", "gone"]),
         ("version", "stdout", "closed"),
         # Nothing is said there.
         *product(["version"], ["stderr"], ["closed", "full", "gone"]),
@@ -289,7 +293,7 @@ COMMANDS = {
     ],
 )
 def test_other_commands_end_without_a_traceback(command, name, how):
-    arguments, code = COMMANDS[command]
+    arguments, code = (SAYING | REFUSED)[command]
     with Broken(how) as one, started(*arguments, broken={name: one}) as process:
         out, errors = process.communicate(timeout=TIME_LIMIT_SECONDS)
         if name == "stdout":

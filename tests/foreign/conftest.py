@@ -126,7 +126,7 @@ class ForeignCall:
         self.said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.cancelled = False
         self.over = asyncio.Event()
-        """Set when it has ended, whether anybody has taken notice of that or not."""
+        """Set when it has ended."""
 
     def tell(self, op: str, **more: Any) -> None:
         self._client.tell(op, id=self.id, **more)

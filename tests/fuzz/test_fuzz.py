@@ -47,13 +47,14 @@ def test_what_is_kept(fuzzer: ModuleType) -> None:
 
 
 @each_fuzzer
+@settings(max_examples=3 * settings().max_examples)
 @given(st.binary(max_size=600))
 def test_a_storm(fuzzer: ModuleType, data: bytes) -> None:
     fuzzer.play(data)
 
 
 @each_fuzzer
-@pytest.mark.parametrize("seed", range(settings().max_examples // 10))
+@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(5, 40))])
 def test_a_long_storm(fuzzer: ModuleType, seed: int) -> None:
     fuzzer.play(random.Random(seed).randbytes(8000))
 

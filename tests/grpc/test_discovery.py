@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from served import ANY_PORT
 from sigbridge import Hub, Settings
+from sigbridge_grpc import discovery
 from sigbridge_grpc.discovery import HEALTH_SERVICE_NAME, REFLECTION_SERVICE_NAMES, StandardHealth, add_reflection
 from sigbridge_grpc.mount import add_signaling
 from sigbridge_grpc.service import SERVICE_NAME
@@ -201,6 +202,17 @@ async def test_every_service_that_is_listed_can_be_described(channel: grpc.aio.C
         channel, name, *(reflection_pb2.ServerReflectionRequest(file_containing_symbol=one) for one in names)
     )
     assert [one for one, response in zip(names, described, strict=True) if response.HasField("error_response")] == []
+
+
+async def test_a_watcher_that_does_not_read_is_waited_for_once() -> None:
+    health = StandardHealth(grpc.aio.server())
+    stuck = discovery._Watcher(None)
+    # It has been told SERVING, and the write of what comes next does not end.
+    stuck.turned.clear()
+    health._servicer.watchers.add(stuck)
+    assert not await health.not_serving(patience_seconds=0.01)
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        assert await health.not_serving(patience_seconds=2 * TIME_LIMIT_SECONDS)
 
 
 async def test_a_host_lists_its_own_services() -> None:

@@ -62,7 +62,7 @@ def test_of_many_a_quarter_has_to_end():
 
 
 @pytest.mark.thorough
-async def test_python_gets_its_own_way_back():
+async def test_python_gets_its_thresholds_back():
     before, frozen = gc.get_threshold(), gc.get_freeze_count()
     watch = Watched().watch
     watch.stop()

@@ -1,7 +1,17 @@
-"""The command `sigbridge` as a function, for tests of what it says: a process of its own takes 0.1 s of the processor's."""
+"""The command `sigbridge` as a function, for tests of what it says: starting a process takes longer than most of what it does.
+
+What it changes of the process is changed back: its handlers of signals, how many files may be open, and its log.
+"""
 
 import asyncio
+import contextlib
+import io
+import logging
 import os
+import resource
+import signal
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 from unittest.mock import patch
 
 import pytest
@@ -10,16 +20,50 @@ from processes import clean_environment
 from sigbridge_command.command import main
 
 
-async def called(capsys: pytest.CaptureFixture[str], *arguments: str, **environ: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of the command, run in a thread of this process with these variables."""
-    with patch.dict(os.environ, clean_environment(**environ), clear=True):
+class Done(NamedTuple):
+    """A command that has ended: its exit code, and what it has printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+async def called(capsys: pytest.CaptureFixture[str], *arguments: object, **environ: str) -> Done:
+    """Calls the command in a thread, with these variables of ours and no others."""
+    with patch.dict(os.environ, clean_environment(**environ), clear=True), _as_it_was():
         code = await asyncio.to_thread(_code, arguments)
-    out, errors = capsys.readouterr()
-    return code, out, errors
+    return Done(code, *capsys.readouterr())
 
 
-def _code(arguments: tuple[str, ...]) -> int:
+def said_here(*arguments: object, **environ: str) -> Done:
+    """Calls the command with these variables, as the main thread does of a process."""
+    out, errors = io.StringIO(), io.StringIO()
+    with (
+        patch.dict(os.environ, environ),
+        _as_it_was(),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+    ):
+        code = _code(arguments)
+    return Done(code, out.getvalue(), errors.getvalue())
+
+
+def _code(arguments: Sequence[object]) -> int:
     try:
-        return main(arguments)
+        return main([str(argument) for argument in arguments])
     except SystemExit as exited:
         return int(exited.code or 0)
+
+
+@contextlib.contextmanager
+def _as_it_was() -> Iterator[None]:
+    handler, files = signal.getsignal(signal.SIGTERM), resource.getrlimit(resource.RLIMIT_NOFILE)
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers.copy()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
+        root.setLevel(level)
+        root.handlers[:] = handlers

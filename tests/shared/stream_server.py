@@ -16,9 +16,11 @@ async def serving(handle: Handle) -> AsyncIterator[int]:
     begun: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def handled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, EOFError):
-            await handle(reader, writer)
-        writer.close()
+        try:
+            with contextlib.suppress(OSError, EOFError):
+                await handle(reader, writer)
+        finally:
+            writer.close()
 
     def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         begun[asyncio.create_task(handled(reader, writer))] = writer

@@ -26,6 +26,7 @@ for (const { file, options } of programs.map((program) => JSON.parse(program))) 
   host.getCurrentDirectory = () => dirname(file);
   const program = ts.createProgram([file], parsed, host);
   const checked = program.getSourceFiles().filter(({ fileName }) => !isBrought(fileName));
+  if (!checked.length) throw new Error(`${file} is not there`);
   const said = checked.flatMap((source) => ts.getPreEmitDiagnostics(program, source));
   for (const { file: where, start, messageText } of [...errors, ...ts.sortAndDeduplicateDiagnostics(said)]) {
     const place = where ? `${where.fileName}:${where.getLineAndCharacterOfPosition(start).line + 1}: ` : "";

@@ -116,6 +116,13 @@ def faulty(compiler, tmp_path):
     return source
 
 
+@pytest.mark.soak
+def test_what_cannot_be_compiled_fails_where_it_must_be(faulty, tmp_path):
+    done, wheel = build(tmp_path, faulty, SIGBRIDGE_COMPILE="1")
+    assert (done.returncode, wheel) == (1, None)
+    assert "sigbridge/offers.py:" in done.stdout + done.stderr
+
+
 def test_what_cannot_be_compiled_is_named_and_left_to_the_sources(faulty, tmp_path):
     done, wheel = build(tmp_path, faulty)
     assert done.returncode == 0, done.stderr
