@@ -61,6 +61,12 @@ TOGETHER = {
     "the page whose clients are driven": ("compat_tests/test_scenarios.py::*ts-chromium*",),
     "the scenarios, those first that mutants fail": ("compat_tests/test_mutants.py::*",),
     "the clients that are driven in Node": ("compat_tests/test_scenarios.py::test_scenario[[]*-ts-*",),
+    # One worker waits for these, while the others work.
+    "what is held, or good, for a second": (
+        "compat_tests/test_scenarios.py::*-brief_*",
+        "compat_tests/test_scenarios.py::test_what_outlives_sessions_occurs",
+    ),
+    "the calls of aiortc, which takes its time": ("compat_tests/test_webrtc.py::*",),
     "the scenarios, counted": (
         "compat_tests/test_scenarios.py::test_every_kind_occurs",
         "compat_tests/test_scenarios.py::test_a_meeting_leaves_nothing_behind",
