@@ -24,7 +24,6 @@ __all__ = ["HEALTH_SERVICE_NAME", "REFLECTION_SERVICE_NAMES", "StandardHealth", 
 _health: Any = health
 _reflection: Any = reflection
 
-
 WATCHERS_PATIENCE_SECONDS: Final = 1.0
 """Time that telling those who watch health may take."""
 

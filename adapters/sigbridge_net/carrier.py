@@ -97,7 +97,7 @@ class Carrier:
     @property
     def connection_count(self) -> int:
         """Connections that are open now, those that are being closed included."""
-        return len(self.connections.there)
+        return len(self.connections.accepted)
 
     async def listen(self, addresses: str, wire_factory: WireFactory, *, tls: ssl.SSLContext | None = None) -> int:
         """Serves a protocol on addresses, as a setting has them; returns the first's port, which the system may choose.
@@ -148,16 +148,16 @@ class Carrier:
         """Waits until every connection is gone; those that are not gone after `grace_seconds` are dropped."""
         await self.stop_listening()
         self.connections.all_gone.clear()
-        for connection in list(self.connections.there):
+        for connection in list(self.connections.accepted):
             if connection.making is not None:
                 connection.making.cancel()
             connection.drain(grace_seconds)
-        if self.connections.there:
+        if self.connections.accepted:
             try:
                 async with asyncio.timeout(grace_seconds):
                     await self.connections.all_gone.wait()
             except TimeoutError:
-                for connection in list(self.connections.there):
+                for connection in list(self.connections.accepted):
                     connection.abort()
                 # A dropped transport reports its end in the next tick, whatever its client does.
                 await self.connections.all_gone.wait()
@@ -165,7 +165,7 @@ class Carrier:
             self._sweep_handle.cancel()
             self._sweep_handle = None
 
-    # What listeners call.
+    # Connections that begin.
 
     def _take(self, sock: socket.socket, address: str, port: "_Port") -> None:
         """Begins a connection that was accepted, or closes it where there is no room."""
@@ -173,7 +173,7 @@ class Carrier:
             sock.close()
             return
         connection = Connection(self.connections, port.wire_factory, address)
-        self.connections.there.add(connection)
+        self.connections.accepted.add(connection)
         if port.proxies is None:
             making = self._make_at(connection, sock, port)
         else:
@@ -244,7 +244,7 @@ class Carrier:
         if descriptor >= limits.descriptors:
             note_refused(self._counters, *DESCRIPTORS_SHORT, address, "file descriptors are short: see RLIMIT_NOFILE")
             return False
-        if len(self.connections.there) < limits.connections:
+        if len(self.connections.accepted) < limits.connections:
             return True
         detail = f"too many connections: {limits.advice}"
         dropped = self._drop_idlest() if limits.idlest_gives_way else None
@@ -253,12 +253,12 @@ class Carrier:
 
     def _drop_idlest(self) -> Connection | None:
         """Drops the connection that has done nothing for longest, and returns it; None where there is none to drop."""
-        made = [connection for connection in self.connections.there if not connection.is_gone]
+        made = [connection for connection in self.connections.accepted if not connection.is_gone]
         if not made:
             return None
         idlest = min(made, key=lambda connection: connection.wire.due)
         idlest.abort()
-        self.connections.there.discard(idlest)
+        self.connections.accepted.discard(idlest)
         return idlest
 
     def _on_shortage(self, error: OSError, turned_away: list[str]) -> None:
@@ -270,11 +270,13 @@ class Carrier:
             # Gathered as what is said of clients is: it comes with each look.
             logger.warning(text, extra={"remote": ""})
 
+    # Deadlines.
+
     def _sweep(self) -> None:
         """Lets the wires whose deadline has come do what is due, and schedules the next sweep."""
         now = self._clock()
         judged_by = Instant(self._lateness.look(now.monotonic), now.unix)
-        for connection in list(self.connections.there):
+        for connection in list(self.connections.accepted):
             if connection.wire.due <= judged_by.monotonic:
                 connection.expire(judged_by)
         self._lateness.expect(self._clock().monotonic + self._sweep_seconds)

@@ -57,7 +57,7 @@ class Connection:
     wire: Wire
 
     __slots__ = (
-        "_all",
+        "_connections",
         "_eof_sent",
         "_flowing",
         "_read_paused",
@@ -73,8 +73,8 @@ class Connection:
         "wire",
     )
 
-    def __init__(self, all_connections: "Connections", wire_factory: WireFactory, address: str = "") -> None:
-        self._all = all_connections
+    def __init__(self, connections: "Connections", wire_factory: WireFactory, address: str = "") -> None:
+        self._connections = connections
         self.address = address
         """The address of its client, without a port; empty where it has none. Behind a proxy it changes once."""
         self._wire_factory = wire_factory
@@ -85,12 +85,14 @@ class Connection:
         self._write_paused = False
         self._read_paused = False
         self._scheduled = False
+        """True while it waits to be flushed."""
         self._eof_sent = False
         self._unread = memoryview(b"")
         """Bytes that have arrived and wait for their turn; meanwhile nothing is read."""
         self._unread_since = NEVER
         """The moment since which there are such, and only their turn is waited for."""
         self._reading_on = False
+        """True while `_receive_more` is due in one of the next ticks."""
         self._flowing = True
         """True where nothing is held up: not writing, not reading, nothing that arrived."""
 
@@ -111,7 +113,7 @@ class Connection:
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         client = Client(self.address, certificate_of(transport.get_extra_info("peercert")))
         self.wire = self._wire_factory(client, self.wake, read_clock())
-        self._all.begun_count += 1
+        self._connections.begun_count += 1
 
     def data_received(self, data: bytes) -> None:
         """Hands bytes to the wire; what they cause is written at the end of the tick."""
@@ -170,7 +172,7 @@ class Connection:
             self.wire.connection_lost(read_clock())
         finally:
             self.wire = _GONE
-            self._all.forget(self)
+            self._connections.forget(self)
 
     def pause_writing(self) -> None:
         """The transport's buffer is over its mark."""
@@ -186,9 +188,9 @@ class Connection:
         """Flushes at the end of this tick."""
         if not self._scheduled:
             self._scheduled = True
-            waiting = self._all.to_flush
+            waiting = self._connections.to_flush
             if not waiting:
-                asyncio.get_running_loop().call_soon(self._all.flush)
+                asyncio.get_running_loop().call_soon(self._connections.flush)
             waiting.append(self)
 
     def drain(self, grace_seconds: float = NEVER) -> None:
@@ -305,7 +307,7 @@ class Connections:
     def __init__(self, clock: Callable[[], Instant] = read_clock) -> None:
         """Begins without any; `clock` times flushes."""
         self._clock = clock
-        self.there: set[Connection] = set()
+        self.accepted: set[Connection] = set()
         """All that were accepted and are not gone, those whose transport is still being made included."""
         self.begun_count = 0
         """Connections that there have been, those that are open included."""
@@ -316,8 +318,8 @@ class Connections:
 
     def forget(self, connection: Connection) -> None:
         """Forgets a connection that is closed, and tells whoever waits for all of them to be."""
-        self.there.discard(connection)
-        if not self.there:
+        self.accepted.discard(connection)
+        if not self.accepted:
             self.all_gone.set()
 
     def flush(self) -> None:

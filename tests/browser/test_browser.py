@@ -73,7 +73,7 @@ async def test_one_address_serves_a_browser_by_both_protocols(
     kinds: list[str] = []
 
     def look() -> None:
-        kinds.extend(type(connection.wire).__name__ for connection in server._carrier.connections.there)
+        kinds.extend(type(connection.wire).__name__ for connection in server._carrier.connections.accepted)
 
     try:
         url = f"{'grpcs' if secure else 'grpc'}://localhost:{server.grpc_port}"

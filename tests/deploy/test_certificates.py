@@ -2,15 +2,14 @@
 
 import asyncio
 import signal
-import socket
 import ssl
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
 from websockets.exceptions import InvalidMessage
 
+from certificates import shown_certificate
 from waiting import TIME_LIMIT_SECONDS, wait_until
 
 
@@ -39,19 +38,6 @@ def websocket_context(authority, files=()):
 
 def spoil(file):
     Path(file).write_text("no certificate", encoding="utf-8")
-
-
-def served_certificate(port):
-    """The serial number of the certificate that a port shows now."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=TIME_LIMIT_SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname="localhost") as secure,
-    ):
-        return x509.load_der_x509_certificate(secure.getpeercert(binary_form=True)).serial_number
 
 
 async def test_a_client_with_a_certificate_is_let_in_on_both_ports_and_no_other(
@@ -121,14 +107,14 @@ async def test_a_reload_serves_the_new_certificate_to_new_connections_while_old_
     await over_grpc.ask(announce={"peer_id": "alice"})
     await over_websocket.ask("announce", peer_id="bob")
     ports = (server.grpc, server.ws)
-    old = [await asyncio.to_thread(served_certificate, port) for port in ports]
+    old = [await asyncio.to_thread(shown_certificate, port) for port in ports]
     assert old[0] == old[1]
 
     authority.issue("localhost", file="server")
     if hurried:
         server.signal(signal.SIGHUP)
     await asyncio.to_thread(wait_until, lambda: server.said("files are read again"), "the reload")
-    new = [await asyncio.to_thread(served_certificate, port) for port in ports]
+    new = [await asyncio.to_thread(shown_certificate, port) for port in ports]
     assert new[0] == new[1] != old[0]
 
     await over_grpc.ask(offer={"to_peer_id": "bob", "sdp": "v=0"})
@@ -140,13 +126,13 @@ async def test_a_reload_serves_the_new_certificate_to_new_connections_while_old_
 
 async def test_a_reload_of_what_is_no_certificate_changes_nothing(serve, tls_settings, engine, authority, clients):
     server = serve(**tls_settings, **engine)
-    old = await asyncio.to_thread(served_certificate, server.ws)
+    old = await asyncio.to_thread(shown_certificate, server.ws)
     spoil(tls_settings["SIGNALING_TLS_CERT_FILE"])
     server.signal(signal.SIGHUP)
     (line,) = await asyncio.to_thread(wait_until, lambda: server.said("files are not read again"), "the refusal")
     assert "SIGNALING_TLS_CERT_FILE" in line
     for port in (server.grpc, server.ws):
-        assert await asyncio.to_thread(served_certificate, port) == old
+        assert await asyncio.to_thread(shown_certificate, port) == old
     session = await clients.websocket(server.ws, scheme="wss", ssl=websocket_context(authority))
     assert "result" in await session.ask("announce", peer_id="alice")
 

@@ -9,27 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from certificates import Authority
+from certificates import Authority, shown_certificate
 from processes import NOT_MEASURED
 from proxies import APACHE, CADDY
 from proxy import running
-from waiting import TIME_LIMIT_SECONDS
-
-
-async def shown_certificate(port: int) -> bytes | None:
-    """The certificate that a port shows (DER); None where the connection ends, as with a configuration that goes."""
-    tls = ssl.create_default_context()
-    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-    try:
-        # Not by the module ssl alone, which leaves a socket open that is reset before the handshake.
-        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
-    except OSError:
-        return None
-    shown: bytes | None = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return shown
+from waiting import wait_until
 
 
 @pytest.mark.parametrize("proxy", [CADDY, APACHE], ids=lambda proxy: proxy.name)
@@ -46,9 +30,13 @@ async def test_a_new_certificate_is_shown_and_sessions_live_on(proxy, tool, tmp_
         front.process.signal(signal.SIGUSR1)
 
         certificate = ssl.PEM_cert_to_DER_cert(await asyncio.to_thread(Path(renewed[0]).read_text, "ascii"))
-        async with asyncio.timeout(TIME_LIMIT_SECONDS):
-            while await shown_certificate(front.port) != certificate:
-                await asyncio.sleep(0.02)
+
+        def shows_it() -> bool:
+            with contextlib.suppress(OSError):  # a connection to the old configuration, which goes
+                return shown_certificate(front.port) == certificate
+            return False
+
+        await asyncio.to_thread(wait_until, shows_it, "the new certificate is shown")
         assert "peer_list" in await over_grpc.ask(list_peers={})
         assert "result" in await over_websocket.ask("list_peers")
         # Their old configurations wait for the ends of sessions when they are ended.

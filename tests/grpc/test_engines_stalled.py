@@ -178,4 +178,4 @@ async def test_a_reset_flood_leaves_nothing_and_hurts_nobody(start: Start) -> No
     assert (await other.receive()).request_id == "2"
     if served.native:
         # The last of them may come only now.
-        await until(lambda: sum(len(one.wire._calls) for one in served.server._carrier.connections.there) == 1)
+        await until(lambda: sum(len(one.wire._calls) for one in served.server._carrier.connections.accepted) == 1)

@@ -50,7 +50,7 @@ async def test_one_write_for_each_tick():
     connections = []
     for name in ("alice", "bob"):
         connection, transport = Connection(all_of_them, websocket_wires(hub)), Transport()
-        all_of_them.there.add(connection)
+        all_of_them.accepted.add(connection)
         connection.connection_made(transport)
         connection.data_received(HANDSHAKE + announce(name))
         connections.append((connection, transport))
@@ -68,7 +68,7 @@ async def test_one_write_for_each_tick():
     for connection in (alice, bob):
         assert not all_of_them.all_gone.is_set()
         connection.connection_lost(None)
-    assert all_of_them.there == set()
+    assert all_of_them.accepted == set()
     assert all_of_them.all_gone.is_set()
 
 

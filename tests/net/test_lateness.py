@@ -104,7 +104,7 @@ class Overdue:
 async def test_a_sweep_that_comes_late_judges_nobody(clock: Clock) -> None:
     carrier = Carrier(Settings(), clock=lambda: clock.now)
     connection = Connection(carrier.connections, lambda client, wake, now: None)
-    carrier.connections.there.add(connection)
+    carrier.connections.accepted.add(connection)
     connection.wire = wire = Overdue(clock.now.monotonic + 10)
     # What a wire wants to be looked at for, at once.
     for due in (10.0, 0.0):

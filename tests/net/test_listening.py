@@ -215,7 +215,7 @@ async def test_the_idlest_gives_way_where_there_is_always_room():
     assert await rest_of(clients[1]) == b""
     await until(lambda: len(wires) == 4)
     assert (carrier.connection_count, counters.refusals[REFUSED]) == (3, 1)
-    assert {type(connection.wire) for connection in carrier.connections.there} == {Noting}
+    assert {type(connection.wire) for connection in carrier.connections.accepted} == {Noting}
     for client in clients:
         client.close()
     await until(lambda: carrier.connection_count == 0)

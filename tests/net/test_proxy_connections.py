@@ -242,7 +242,7 @@ async def _with_tls(certificate, header, address, later):
         first = outgoing.read()
         with port.connect(header if later else header + first) as sock:
             if later:
-                await until(lambda: [one.address for one in port.carrier.connections.there] == [address])
+                await until(lambda: [one.address for one in port.carrier.connections.accepted] == [address])
                 sock.sendall(first)
             sock.setblocking(False)
             await shake_hands(tls.do_handshake, sock)
@@ -379,7 +379,7 @@ async def _probe():
     async with Port() as port:
         for _ in range(3):
             port.connect().close()
-        await until(lambda: len(port.carrier.connections.there) == 0)
+        await until(lambda: len(port.carrier.connections.accepted) == 0)
         assert (port.made, port.counters.refusals[PROXY_HEADER]) == ([], 0)
 
 

@@ -266,14 +266,14 @@ async def test_who_asks_for_nothing_more_is_kept_where_there_is_room(start: Star
         for one in (client, operator):
             await one.say(READY)
             assert (await one.response())[0] == 200
-        (kept,), (few,) = server._carrier.connections.there, server._operators_carrier.connections.there
+        (kept,), (few,) = server._carrier.connections.accepted, server._operators_carrier.connections.accepted
         # Of the operator's few connections the one whose deadline is next gives way: it must be the idlest.
         assert few.wire.due <= read_clock().monotonic + server.settings.handshake_timeout_seconds
         await until(lambda: kept.wire.due >= began + KEPT_SECONDS)
 
 
 def front_wires_of(server: Server) -> list[Any]:
-    return [connection.wire for connection in server._carrier.connections.there]
+    return [connection.wire for connection in server._carrier.connections.accepted]
 
 
 # A proxy.

@@ -1,6 +1,9 @@
 """Certificates that a test makes for itself, in a folder of its own; all are for this machine, by name and by address."""
 
+import asyncio
+import contextlib
 import datetime
+import ssl
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -8,6 +11,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from waiting import TIME_LIMIT_SECONDS
 
 PEM = serialization.Encoding.PEM
 ONE_DAY = datetime.timedelta(days=1)
@@ -87,3 +92,24 @@ class Authority:
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self._key, hashes.SHA256())
+
+
+def shown_certificate(port: int) -> bytes:
+    """The certificate that a port of this machine shows now (DER); raises OSError where it shows none.
+
+    It has an event loop of its own. The module ssl alone leaves a socket open that is reset before the handshake.
+    """
+    return asyncio.run(_shown(port))
+
+
+async def _shown(port: int) -> bytes:
+    tls = ssl.create_default_context()
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    tls.set_alpn_protocols(["h2", "http/1.1"])
+    async with asyncio.timeout(TIME_LIMIT_SECONDS):
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname="localhost")
+        shown: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    return shown

@@ -13,16 +13,22 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
 
 from processes import clean_environment
 from waiting import TIME_LIMIT_SECONDS, until
 
-if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection
-
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WHY_NOT_CHROMIUM = "" if CHROMIUM else "no Chromium: tools/install_test_tools.py installs it"
+IN_THE_BACKGROUND = (
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+)
+"""Options by which no page takes its time because another one is before it."""
+_numbers = itertools.count(1)
 
 
 def _words(profile: Path, *more: str) -> list[str]:
@@ -72,8 +78,6 @@ class Browsers:
     @contextlib.asynccontextmanager
     async def page(self, url: str, *options: str) -> AsyncIterator[None]:
         """A page as in a browser of its own, with its storage, its cache and its connections, which end with the block."""
-        from websockets.asyncio.client import connect
-
         port, path = await devtools_of(self._profile(options))
         # A busy browser may answer no ping in time.
         limits = {"open_timeout": TIME_LIMIT_SECONDS, "ping_interval": None}
@@ -108,16 +112,7 @@ class Browsers:
         return self._running[options][1]
 
 
-IN_THE_BACKGROUND = (
-    "--disable-background-timer-throttling",
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding",
-)
-"""Options by which no page takes its time because another one is before it."""
-_numbers = itertools.count(1)
-
-
-async def _asked(connection: "ClientConnection", method: str, **params: Any) -> dict[str, Any]:
+async def _asked(connection: ClientConnection, method: str, **params: Any) -> dict[str, Any]:
     """Returns the browser's result of a method of the domain `Target`."""
     number = next(_numbers)
     await connection.send(json.dumps({"id": number, "method": f"Target.{method}", "params": params}))

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import socket
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from certificates import Authority
+from certificates import Authority, shown_certificate
 from processes import clean_environment
 from proxy import program_path
 from sigbridge import Settings
@@ -143,25 +142,15 @@ async def test_the_configuration_relays_to_no_network_of_its_own(start_of_page: 
         await one.permit(("203.0.113.7", 9))
 
 
-def served_certificate(server: TurnServer) -> bytes | None:
-    tls = ssl.create_default_context()
-    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-    with (
-        socket.create_connection(("127.0.0.1", server.tls_port), TIME_LIMIT_SECONDS) as connection,
-        tls.wrap_socket(connection) as encrypted,
-    ):
-        return encrypted.getpeercert(binary_form=True)
-
-
 def test_a_renewed_certificate_counts_after_the_signal(
     start_of_page: Callable[..., TurnServer], authority: Authority
 ) -> None:
     server = start_of_page(LETS_LOOPBACK_IN)
-    before = served_certificate(server)
+    before = shown_certificate(server.tls_port)
     authority.issue("localhost", file="turn")
-    assert served_certificate(server) == before
+    assert shown_certificate(server.tls_port) == before
     server.signal(signal.SIGUSR2)
-    wait_until(lambda: served_certificate(server) != before, "coturn serves the renewed certificate")
+    wait_until(lambda: shown_certificate(server.tls_port) != before, "coturn serves the renewed certificate")
 
 
 def test_the_commands_that_try_a_relay_say_whether_it_works(
