@@ -7,6 +7,7 @@ A program takes orders, lines of JSON, of which each says the number of its peer
     send        send it the bytes of `text`
     hang_up     end the call with it
     call_again  the same, and call it in the same breath
+    lose_next   close the next connection before it stands; those with `-calls` alone
     leave       end all calls, and the session
 
 and tells, in lines likewise, by the number of the peer and the word `said`:
@@ -16,6 +17,7 @@ and tells, in lines likewise, by the number of the peer and the word `said`:
     heard       the `text` of bytes that came from it
     ended       the call with it is over, and `why`
     failed      its connection has failed
+    lost_connection    it has closed that one
     fault       what should not be: it fails the test
 
 Several peers are in one program, which stands as long as the tests of a worker.

@@ -137,6 +137,36 @@ async def test_of_two_that_call_each_other_at_once_the_greater_is_heard(smaller,
     assert not [tidings for tidings in (*one.said, *two.said) if tidings["said"] in ("open", "ended")]
 
 
+OF_CALLS = [way for way in FIRST if not negotiates_itself(way)]
+
+
+@pytest.mark.parametrize(
+    ("caller", "callee"),
+    [
+        # The others wait some ten seconds each, and are of the same kinds.
+        pytest.param(
+            caller,
+            callee,
+            id=f"{caller[0]}-and-{callee[0]}",
+            marks=() if (caller[0], callee[0]) == ("chromium-calls", "aiortc-calls") else pytest.mark.square,
+        )
+        for caller, callee in product(OF_CALLS, OF_CALLS)
+    ],
+)
+async def test_a_call_comes_about_though_who_was_called_loses_its_first_connection(caller, callee, meet):
+    meeting = await meet()
+    alice = await meeting.join(*caller, "alice")
+    bob = await meeting.join(*callee, "bob")
+    bob.tell("lose_next")
+    alice.tell("call", to="bob")
+    await bob.hears("lost_connection")
+    # Only who calls makes a channel.
+    await opened(alice, bob)
+    await exchange(alice, bob)
+    bob.tell("hang_up", to="alice")
+    await alice.hears("ended", why="peer_hung_up")
+
+
 @pytest.mark.parametrize("connects_first", [True, False], ids=["connected", "at-once"])
 @pytest.mark.parametrize(("caller", "callee"), pairings())
 async def test_a_call_that_follows_a_hang_up_at_once_stands(caller, callee, connects_first, meet):

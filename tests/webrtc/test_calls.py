@@ -7,7 +7,6 @@ import pytest
 pytest.importorskip("aiortc", reason="the webrtc extra is not installed")
 
 from sigbridge import (
-    Answer,
     Code,
     Disconnect,
     GetIceServers,
@@ -25,7 +24,6 @@ from sigbridge import (
 from sigbridge.messages import NO_CAPABILITIES
 from sigbridge_client.webrtc import CallEnded
 from sigbridge_client.webrtc.call import is_polite
-from sigbridge_client.webrtc.negotiation import CLOSED_SECONDS
 from told_client import answer, candidate, offer, play, refusal
 
 # Calling and taking calls.
@@ -398,138 +396,6 @@ def test_who_offers_to_a_peer_that_leaves_offers_again():
         assert len(tried.said(Offer)) == 2
         await tried.tell(answer("mine_2", answers=2))
         assert call.connection.descriptions[-1][0] == "answer"
-
-    play(program)
-
-
-# Later offers, and connections that fail.
-
-
-def test_a_later_offer_for_the_same_connection_is_answered_by_it():
-    async def program(tried):
-        await tried.tell(offer("theirs_1"))
-        await tried.tell(offer("theirs_2"), candidate("theirs_2", sdp_mid="0"))
-        assert tried.answers == ["theirs_1", "theirs_2"]
-        assert len(tried.ether.made) == 1
-        assert len(tried.ether.made[0].candidates) == 1
-
-    play(program)
-
-
-@pytest.mark.parametrize("new", [{"number": 1001}, {"fragment": "restarted"}])
-def test_a_peer_that_comes_with_another_connection_or_restarts_ice_is_answered_by_a_new_one(new):
-    async def program(tried):
-        await tried.tell(offer("theirs_1"))
-        call = tried.calls.call("zoe")
-        tried.ether.made[0].become("connected")
-        await tried.tell(offer("theirs_2", **new), PeerDisconnected("zoe", "theirs_1"))
-        assert tried.answers == ["theirs_1", "theirs_2"]
-        assert [one.connectionState for one in tried.ether.made] == ["closed", "new"]
-        assert call.connection is tried.ether.made[1]
-        assert call.state == "connecting"
-
-    play(program)
-
-
-def test_an_offer_that_does_not_fit_the_connection_is_answered_by_a_new_one():
-    async def program(tried):
-        await tried.tell(offer("theirs_1"))
-        (first,) = tried.ether.made
-
-        async def set_remote(description):
-            raise ValueError("the media do not fit")
-
-        first.setRemoteDescription = set_remote
-        await tried.tell(offer("theirs_2"))
-        assert tried.answers == ["theirs_1", "theirs_2"]
-        assert len(tried.ether.made) == 2
-
-    play(program)
-
-
-def test_an_answer_that_is_refused_waits_for_the_next_offer():
-    async def program(tried):
-        tried.client.refusals[Answer] = [refusal(Code.FAILED_PRECONDITION)]
-        await tried.tell(offer("theirs_1"))
-        call = tried.calls.call("zoe")
-        assert call.state == "connecting"
-        await tried.tell(offer("theirs_2", number=1001))
-        assert tried.answers == ["theirs_1", "theirs_2"]
-        tried.client.refusals[Answer] = [refusal(Code.FAILED_PRECONDITION)]
-        await tried.tell(offer("theirs_3", number=1002))
-        assert await call.ended() == "failed"
-
-    play(program)
-
-
-@pytest.mark.parametrize("lost", ["failed", "closed"])
-def test_a_connection_that_is_lost_is_replaced_as_often_as_is_allowed(lost):
-    async def program(tried):
-        await tried.tell(offer("theirs_1"))
-        call = tried.calls.call("zoe")
-        for number in range(1, 4):
-            tried.ether.made[-1].become("connected")
-            assert call.state == "connected"
-            tried.ether.made[-1].become(lost)
-            assert call.state == "connecting"
-            await asyncio.sleep(2 * CLOSED_SECONDS)
-            assert len(tried.said(Offer)) == number
-            await tried.tell(answer(f"mine_{number}", 1000 + number, answers=number + 1))
-        for number in range(4, 6):
-            tried.ether.made[-1].become("failed")
-            await tried.settle()
-            await tried.tell(answer(f"mine_{number}", 1000 + number, answers=number + 1))
-        assert call.state == "connecting"
-        tried.ether.made[-1].become("failed")
-        assert await call.ended() == "failed"
-        await tried.settle()
-        assert tried.ether.open == []
-
-    play(program)
-
-
-def test_a_connection_that_does_not_come_about_in_time_is_replaced():
-    async def program(tried):
-        await tried.tell(offer("theirs_1"))
-        await asyncio.sleep(10)
-        assert len(tried.said(Offer)) == 1
-        await tried.tell(PeerDisconnected("zoe", "theirs_1"))
-        # The peer had not heard yet that there is a new offer, which is taken back.
-        assert tried.hang_ups == [("zoe", "mine_1")]
-
-    play(program, connect_seconds=8)
-
-
-def test_a_hang_up_that_comes_behind_the_end_of_its_connection_is_one():
-    async def program(tried):
-        await tried.tell(offer("theirs_1"))
-        call = tried.calls.call("zoe")
-        tried.ether.made[0].become("connected")
-        tried.ether.made[0].become("closed")
-        await tried.tell(PeerDisconnected("zoe", "theirs_1"))
-        assert await call.ended() == "peer_hung_up"
-        assert tried.said(Offer) == []
-
-    play(program)
-
-
-# Sessions.
-
-
-def test_a_call_that_stands_outlives_a_lost_session_and_others_are_made_anew():
-    async def program(tried):
-        await tried.tell(offer("theirs_1"), offer("theirs_1", peer_id="yan"))
-        standing, other = tried.calls.call("zoe"), tried.calls.call("yan")
-        tried.ether.made[0].become("connected")
-        tried.client.silent = {Offer}
-        tried.calls.call("xe")
-        await tried.settle()
-        tried.client.lose()
-        await tried.tell(SessionLost("me", ("xe", "yan", "zoe")))
-        assert standing.state == "connected"
-        assert other.state == "connecting"
-        assert [request.to_peer_id for request in tried.said(Offer)] == ["xe", "yan", "xe"]
-        assert len(tried.ether.open) == 3
 
     play(program)
 

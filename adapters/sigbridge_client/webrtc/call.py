@@ -11,7 +11,9 @@ connection, and what becomes of them leads to the next:
     the peer offers, for the same connection   answers, by that connection
     the peer offers otherwise                  a new connection answers: the peer has made one, or restarts ICE
     our offer is refused                       takes an offer that has come meanwhile, or ends
-    a connection fails, or is closed           a new connection offers, `MAX_RESTARTS` times; connected: from 0 again
+    a connection fails, or is closed           a new connection offers, `MAX_RESTARTS` times; connected: from 0 again.
+                                               Who was called waits `CALLER_SECONDS` for the offer of who has called
+    the peer's offer describes nothing         is answered, and counts as a connection that has failed
     the session is lost, and it is connected   goes on
     the session is lost, and it is not         a new connection offers
     the peer hangs up on an offer of it        ends
@@ -19,7 +21,8 @@ connection, and what becomes of them leads to the next:
 
 Rule 1: who ends a call while an offer of its own is out, which the peer may not have seen, takes that back by a hang-up
 of its id. Rule 2: the offers of a peer cause a bounded number of new connections a minute (`OfferRates`); over it
-its call ends.
+its call ends. Rule 3: who has called offers again where a connection has failed, since programs add to its connection
+what the call is for, and often to that of who was called nothing, or less.
 """
 
 import asyncio
@@ -51,6 +54,8 @@ logger = logging.getLogger("sigbridge.client")
 
 MAX_RESTARTS: Final = 3
 """The most new connections after a failure, until one connects."""
+CALLER_SECONDS: Final = 5.0
+"""So long does who was called wait for the offer of who has called, where a connection has failed."""
 MAX_PAST: Final = 16
 """The offers of before that a call remembers: a hang-up may say one."""
 MAX_WAITING: Final = 2 * MAX_CANDIDATES
@@ -206,8 +211,8 @@ class Call:
         if reason in (EndReason.HUNG_UP, EndReason.PEER_HUNG_UP, EndReason.FAILED, EndReason.REFUSED):
             if negotiation.is_ours and negotiation.asked is not None:
                 telling.append(work.spawn(self._take_back(negotiation.asked), "hang-up"))
-            elif negotiation.offer_id and reason is not EndReason.PEER_HUNG_UP:
-                telling.append(work.spawn(self._say_hang_up(negotiation.offer_id), "hang-up"))
+            elif (last := self._last_offer) and reason is not EndReason.PEER_HUNG_UP:
+                telling.append(work.spawn(self._say_hang_up(last), "hang-up"))
             if self._given_up is not None:
                 telling.append(work.spawn(self._take_back(self._given_up), "hang-up"))
         closing = negotiation.end()
@@ -260,12 +265,12 @@ class Call:
             self._move(CallState.CONNECTING)
 
     def failed(self) -> None:
-        """Offers by a new connection, or ends."""
+        """Goes on with a new connection, or ends."""
         if self._restarts >= MAX_RESTARTS or self._negotiation.state is State.OVERTAKEN:
             self.end(EndReason.FAILED)
             return
         self._restarts += 1
-        self._negotiate(None)
+        self._negotiate(None, CALLER_SECONDS if self.is_incoming else 0.0)
 
     def broken(self, error: BaseException) -> None:
         """Ends the call, by the program's function or by the peer's description."""
@@ -291,6 +296,18 @@ class Call:
         """True while the present connection is for an offer of this side that was not sent yet."""
         return self._negotiation.is_ours and self._negotiation.state is State.BUILDING
 
+    @property
+    def _is_unheard_of(self) -> bool:
+        """True while the peer can know nothing of this call."""
+        return self._is_unsaid and not self._past
+
+    @property
+    def _last_offer(self) -> str:
+        """The last offer that the peer knows of; empty where there is none, or its id is not known."""
+        if self._is_unsaid and self._past:
+            return self._past[-1]
+        return self._negotiation.offer_id
+
     def _hear(self, event: PeerEvent) -> None:
         """Does what an event of the peer asks for, by the table above; whatever is of another offer is ignored."""
         match event:
@@ -307,7 +324,7 @@ class Call:
                     self.end(EndReason.PEER_HUNG_UP)
             case PeerLeft():
                 # A call that nobody has heard of learns by its offer who is there.
-                if not self._is_unsaid or self._past:
+                if not self._is_unheard_of:
                     self.end(EndReason.PEER_LEFT)
 
     def _take_offer(self, offer: OfferReceived) -> None:
@@ -331,28 +348,42 @@ class Call:
     def _is_of_this(self, offer_id: str) -> bool:
         """Returns whether a hang-up that says this offer is meant for this call."""
         negotiation = self._negotiation
-        if negotiation.is_ours and offer_id and offer_id in self._past:
+        if not offer_id:
+            return not self._is_unheard_of
+        if negotiation.is_ours and offer_id in self._past:
             # The peer had not seen yet that we have offered anew.
             return True
         return not self._is_unsaid and negotiation.has(offer_id)
 
     # Connections.
 
-    def _new_negotiation(self, offer: OfferReceived | None, after: asyncio.Task[object] | None = None) -> Negotiation:
+    def _new_negotiation(
+        self, offer: OfferReceived | None, after: asyncio.Task[object] | None = None, wait_seconds: float = 0.0
+    ) -> Negotiation:
         host = self._host
         return Negotiation(
-            self.peer_id, self, host.work, host.limits, lambda: host.build(self), offer=offer, after=after
+            self.peer_id,
+            self,
+            host.work,
+            host.limits,
+            lambda: host.build(self),
+            offer=offer,
+            after=after,
+            wait_seconds=wait_seconds,
         )
 
-    def _negotiate(self, offer: OfferReceived | None) -> None:
-        """Begins a new connection: one that answers this offer, or one that offers; and closes the present one."""
+    def _negotiate(self, offer: OfferReceived | None, wait_seconds: float = 0.0) -> None:
+        """Begins a new connection, and closes the present one.
+
+        It answers this offer; without one it waits so long for one of the peer, and then offers itself.
+        """
         if offer is not None and not self._host.may_offer(self.peer_id):
             self.end(EndReason.FAILED)
             return
         before = self._negotiation
         self._past.extend(before.offers)
         before.end()
-        self._negotiation = self._new_negotiation(offer)
+        self._negotiation = self._new_negotiation(offer, wait_seconds=wait_seconds)
         self._move(CallState.CONNECTING)
 
     def _move(self, state: CallState) -> None:

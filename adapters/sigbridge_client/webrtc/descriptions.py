@@ -86,6 +86,9 @@ def read(sdp: str) -> Description:
         if name == "a=end-of-candidates":
             ends += 1
             continue
+        if name == "a=group" and value.split() == ["BUNDLE"]:
+            # Of no media: aiortc writes it, and browsers refuse it.
+            continue
         if name == "a=fingerprint":
             fingerprints.add(value.strip().lower())
         elif name == "a=ice-ufrag":

@@ -21,6 +21,7 @@ candidates that come before their description wait for it, `MAX_CANDIDATES` at m
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -121,8 +122,12 @@ class Negotiation:
         make: Callable[[], Awaitable[RTCPeerConnection]],
         offer: OfferReceived | None = None,
         after: asyncio.Task[object] | None = None,
+        wait_seconds: float = 0.0,
     ) -> None:
-        """`offer` is the peer's; without one this side offers, behind the request `after`."""
+        """`offer` is the peer's; without one this side offers, behind the request `after`.
+
+        Before that it waits `wait_seconds` for an offer of the peer.
+        """
         self.peer_id = peer_id
         self.state = State.BUILDING
         self.connection: RTCPeerConnection | None = None
@@ -137,6 +142,7 @@ class Negotiation:
         self._limits = limits
         self._make = make
         self._after = after
+        self._wait_seconds = wait_seconds
         self._steps = Steps(work)
         self._offer = offer
         self._offers = deque([self.offer_id] if self.offer_id else [], MAX_OFFERS)
@@ -226,6 +232,9 @@ class Negotiation:
             connection.on("connectionstatechange", self._on_state)
             if self._after is not None:
                 await asyncio.wait({self._after})
+            if self._offer is None and self._wait_seconds:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._offered_again.wait(), self._wait_seconds)
             if self._offer is None:
                 await self._make_offer(connection)
             while True:
@@ -291,6 +300,10 @@ class Negotiation:
         await self._steps.take(connection.setLocalDescription(made))
         self._trickle(connection, offer.offer_id)
         self.state = State.STABLE
+        if self._remote is not None and not self._remote.mids:
+            # No connection comes of it: the peer has nothing to offer, and we may have.
+            self._whole.failed()
+            return
         self._on_state()
 
     async def _set_remote(self, connection: RTCPeerConnection, sdp: str, kind: str, offer_id: str) -> None:

@@ -551,6 +551,22 @@ test("a connection that its program closed is replaced", () =>
     assert.deepEqual([c.built.length, await c.sent()], [2, ["offer"]]);
   }));
 
+test("an offer of nothing is answered, and followed by what this side has", () =>
+  playCalls(async (c) => {
+    const nothing = { more: "a=extmap-allow-mixed" };
+    await c.talks();
+    await c.hearsOffer("b1", "bob-2", nothing);
+    assert.deepEqual([c.built.length, await c.sent()], [2, ["answer b1", "offer"]]);
+    await c.takesOffer("a2");
+    await c.hearsAnswer("a2", "bob-2");
+    // Where neither has anything, neither goes on.
+    c.connection.media = nothing.more;
+    await c.hearsOffer("b2", "bob-2", nothing);
+    assert.deepEqual([c.built.length, await c.sent()], [2, ["answer b2"]]);
+    await c.hearsOffer("b3", "bob-2");
+    assert.deepEqual(await c.sent(), ["answer b3"]);
+  }));
+
 // Sessions.
 
 test("a session that resumes changes nothing", () =>

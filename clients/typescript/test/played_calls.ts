@@ -35,6 +35,8 @@ export class PretendedConnection extends EventTarget {
   faults: Record<string, number> = {};
   restarts = 0;
   relayed = false;
+  /** The media section that it has. */
+  media = "m=audio 9";
   #stable: [Description | null, Description | null] = [null, null];
 
   constructor(configuration: object) {
@@ -51,14 +53,18 @@ export class PretendedConnection extends EventTarget {
     }
   }
 
+  #sdp(): string {
+    return sdpOf(this.name, { fragment: `${this.name}-${this.restarts}`, more: this.media });
+  }
+
   async createOffer(): Promise<Description> {
     this.#begin("createOffer");
-    return { type: "offer", sdp: sdpOf(this.name, { fragment: `${this.name}-${this.restarts}` }) };
+    return { type: "offer", sdp: this.#sdp() };
   }
 
   async createAnswer(): Promise<Description> {
     this.#begin("createAnswer");
-    return { type: "answer", sdp: sdpOf(this.name, { fragment: `${this.name}-${this.restarts}` }) };
+    return { type: "answer", sdp: this.#sdp() };
   }
 
   async setLocalDescription(description: Description): Promise<void> {

@@ -13,6 +13,7 @@ export class CallsPeer {
   #channels = new Map();
   #called = new WeakSet();
   #last = Promise.resolve();
+  #losesNext = false;
 
   constructor(stack, say) {
     this.#stack = stack;
@@ -55,6 +56,10 @@ export class CallsPeer {
     channels.find(({ readyState }) => readyState === "open")?.send(bytes.encode(text));
   }
 
+  lose_next() {
+    this.#losesNext = true;
+  }
+
   async leave() {
     this.#calls.close();
     await this.#client.close();
@@ -92,6 +97,14 @@ export class CallsPeer {
     };
     if (this.#called.has(call)) use(connection.createDataChannel("talk"));
     connection.ondatachannel = ({ channel }) => use(channel);
+    if (this.#losesNext) {
+      this.#losesNext = false;
+      connection.onconnectionstatechange = () => {
+        if (connection.connectionState !== "connecting") return;
+        this.#say("lost_connection", { with: call.peerId });
+        connection.close();
+      };
+    }
     return connection;
   }
 }

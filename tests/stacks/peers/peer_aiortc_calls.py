@@ -17,6 +17,7 @@ class CallsPeer(PeerOfLines):
         self._calls: Calls
         self._channels: dict[RTCPeerConnection, list[RTCDataChannel]] = {}
         self._attended: set[Call] = set()
+        self._loses_next = False
 
     async def join(self, url: str, id: str, room: str) -> None:
         self._client = await connect(url)
@@ -41,6 +42,9 @@ class CallsPeer(PeerOfLines):
         channels = self._channels.get(connection, []) if connection is not None else []
         for channel in [channel for channel in channels if channel.readyState == "open"][:1]:
             channel.send(text.encode())
+
+    async def lose_next(self) -> None:
+        self._loses_next = True
 
     async def leave(self) -> None:
         await self._calls.close()
@@ -88,4 +92,13 @@ class CallsPeer(PeerOfLines):
         if not call.is_incoming:
             use(connection.createDataChannel("talk"))
         connection.on("datachannel", use)
+        if self._loses_next:
+            self._loses_next = False
+
+            async def lose() -> None:
+                if connection.connectionState == "connecting":
+                    self.say("lost_connection", **{"with": call.peer_id})
+                    await connection.close()
+
+            connection.on("connectionstatechange", lose)
         return connection

@@ -52,6 +52,9 @@ export const isOther = (one: Identity, other: Identity): boolean =>
   (!!one.fingerprints && !!other.fingerprints && one.fingerprints !== other.fingerprints) ||
   (one.session !== other.session && one.fragments !== other.fragments);
 
+/** Returns whether a description has a media section, as one of data has, too. */
+export const describes = (sdp = ""): boolean => /^m=/m.test(sdp);
+
 /** Returns whether one id is smaller than another by the bytes of their UTF-8, which is not the order of JavaScript. */
 export function isBefore(one: string, other: string): boolean {
   const bytes = (id: string) => String.fromCharCode(...new TextEncoder().encode(id));

@@ -21,13 +21,14 @@
  * those of an offer that is never set do no harm. Rule 4: a connection that fails is restarted by ICE, and one that
  * never stood is replaced: browsers may find no candidates behind a rollback. That is done TRIES times at most. Rule 5:
  * every hang-up says the offers that it ends. Rule 6: what awaits something throws undefined where the call has ended
- * meanwhile, so that nothing behind it is done.
+ * meanwhile, so that nothing behind it is done. Rule 7: who is offered nothing answers that, and then offers what it
+ * has: the connection of who was called may be replaced, and get what it is for from the other peer alone.
  * Source: `docs/protocol.md`, section "When both call".
  */
 
 import type { Candidate, SignalingClient } from "../client.js";
 import type { AnswerReceived, IceCandidateReceived, OfferReceived } from "../messages.js";
-import { type Connection, type Found, type Identity, identityOf, isBefore, isOther, isRelayed } from "./connection.js";
+import { type Connection, describes, type Found, type Identity, identityOf, isBefore, isOther, isRelayed } from "./connection.js";
 
 /** The reason of the end of a call. */
 export type EndReason =
@@ -81,7 +82,7 @@ export function newNegotiation<C extends Connection>(around: Surroundings<C>) {
   /** True where this connection has been connected. One that never was is replaced: it may be the browser's fault. */
   let hasStood = false;
   /** The need for an offer: where the connection asks for one, its next descriptions may do as well. */
-  let needed: "no" | "by the connection" | "in any case" = "no";
+  let needed: "no" | "by the connection" | "for the peer" | "in any case" = "no";
   let isRunning = false;
   /** Descriptions that came, in their order. */
   let waiting: (OfferReceived | AnswerReceived)[] = [];
@@ -268,6 +269,7 @@ export function newNegotiation<C extends Connection>(around: Surroundings<C>) {
 
   /** Makes an offer and sends it; without effect where the other peer has offered before that. */
   const offer = async () => {
+    const isAsked = needed === "for the peer";
     state = "offering";
     needed = "no";
     over = "";
@@ -279,7 +281,7 @@ export function newNegotiation<C extends Connection>(around: Surroundings<C>) {
     if (by.signalingState !== "have-local-offer") {
       sentAs = undefined;
       const made = await going(by.createOffer());
-      if (isOffered()) return void (state = "stable");
+      if (isOffered() || (isAsked && !describes(made.sdp))) return void (state = "stable");
       await going(by.setLocalDescription(made));
     }
     try {
@@ -318,7 +320,7 @@ export function newNegotiation<C extends Connection>(around: Surroundings<C>) {
   /** Both descriptions are set: where they describe anything, a connection should come about. */
   const settle = () => {
     state = "stable";
-    if (!isConnected && /^m=/m.test(connection!.localDescription?.sdp ?? "")) wait();
+    if (!isConnected && describes(connection!.localDescription?.sdp)) wait();
   };
 
   /** Offers with a new connection. */
@@ -361,6 +363,8 @@ export function newNegotiation<C extends Connection>(around: Surroundings<C>) {
       sent(offerId);
       on = offerId;
       settle();
+      // It has nothing to offer, and this side may have: a browser would say that it needs to negotiate, werift does not.
+      if (!describes(sdp)) needed = "for the peer";
     } catch (error) {
       refused(error, true);
     }
