@@ -10,6 +10,7 @@ import functools
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 TOGETHER = {
     "the TypeScript client": ("tests/typescript/*",),
@@ -97,6 +98,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _turn(item: pytest.Item) -> int:
     found = (number for number, pattern in enumerate(FIRST) if fnmatch.fnmatchcase(item.nodeid, pattern))
     return next(found, len(FIRST))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Runs a test, in a worker, and reports of it what anybody reads: pytest's own tells of its set-up and its end as well.
+
+    A report costs as much time as many a test.
+    """
+    options = item.config.option
+    if not hasattr(item.config, "workerinput") or options.durations is not None or options.xmlpath:
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @functools.cache

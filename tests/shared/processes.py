@@ -13,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
+from forked import Forked
 from waiting import TIME_LIMIT_SECONDS
 
 NOT_MEASURED = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
@@ -70,15 +71,7 @@ class Process:
     """A program that runs beside the test, and every line that it says."""
 
     def __init__(self, command: list[str], *, environment: dict[str, str], cwd: Path | None = None) -> None:
-        self._popen = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._popen = self._start(command, environment, cwd)
         self.stdout: list[str] = []
         self.stderr: list[str] = []
         self._readers = [
@@ -88,6 +81,19 @@ class Process:
         ]
         for reader in self._readers:
             reader.start()
+
+    def _start(
+        self, command: list[str], environment: dict[str, str], cwd: Path | None
+    ) -> "subprocess.Popen[str] | Forked":
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     @property
     def pid(self) -> int:

@@ -2,11 +2,15 @@
 
 import http.client
 import json
+import os
 import re
+import subprocess
 import sys
 from asyncio.subprocess import Process as AwaitedProcess
+from pathlib import Path
 from typing import Any, Self
 
+from forked import Forked
 from processes import Process, clean_environment
 from waiting import TIME_LIMIT_SECONDS, wait_until
 
@@ -15,10 +19,14 @@ LISTENING = re.compile(r"(gRPC|WebSocket|HTTP) listening on \S+:(\d+)\n")
 
 
 class ServerProcess(Process):
-    """A `sigbridge serve` on ports that the system chose; `ulimit` holds options of the shell's word, as `-n 128`."""
+    """A `sigbridge serve` on ports that the system chose.
+
+    It is forked, but for one with `ulimit`, options of the shell's word such as `-n 128`, and where coverage is measured.
+    """
 
     def __init__(self, *, ulimit: str = "", **settings: str) -> None:
         self.settings = dict.fromkeys(ADDRESSES, "127.0.0.1:0") | settings
+        self._is_forked = not ulimit and "COVERAGE_PROCESS_CONFIG" not in os.environ
         super().__init__(
             # What is not our fault: how jsonrpcserver reads its schema.
             [
@@ -28,6 +36,11 @@ class ServerProcess(Process):
             ],
             environment=clean_environment(**self.settings),
         )
+
+    def _start(
+        self, command: list[str], environment: dict[str, str], cwd: Path | None
+    ) -> "subprocess.Popen[str] | Forked":
+        return Forked(["serve"], environment) if self._is_forked else super()._start(command, environment, cwd)
 
     def ready(self) -> Self:
         """Waits until it listens everywhere."""

@@ -175,15 +175,13 @@ def test_random_scripts_on_a_compiled_server_give_what_the_hubs_source_gives(ins
     assert done.returncode == 0, done.stdout[-4000:]
 
 
-# With fewer random tries, and with all.
-@pytest.mark.parametrize("profile", ["quick", pytest.param("sigbridge", marks=pytest.mark.soak)])
-def test_the_units_tests_hold_on_compiled_code(profile, installed):
+@pytest.mark.soak
+def test_the_units_tests_hold_on_compiled_code(installed):
     plugin = Path(__file__).with_name("replacing.py")
     files = [sorted(ROOT.glob(pattern)) for pattern in SAME_TESTS]
     assert all(files)
     done = run(
         *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", plugin.stem, "--numprocesses", "0"),
-        f"--hypothesis-profile={profile}",
         *(file for found in files for file in found),
         seconds=BUILD_SECONDS,
         PYTHONPATH=os.pathsep.join((str(installed), str(plugin.parent))),
