@@ -23,7 +23,7 @@ DEBIAN = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
-    "chromium": "chromium",
+    "chromium-headless-shell": "chromium-headless-shell",
     "curl": "curl",
     "go": "golang-go",
     "npm": "npm",

@@ -20,7 +20,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from processes import clean_environment
 from waiting import TIME_LIMIT_SECONDS, until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+"""The first, which has no windows, starts and opens its pages in a fifth of the others' time, and is the same otherwise."""
+CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
 WHY_NOT_CHROMIUM = "" if CHROMIUM else "no Chromium: tools/install_test_tools.py installs it"
 IN_THE_BACKGROUND = (
     "--disable-background-timer-throttling",
