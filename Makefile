@@ -33,7 +33,7 @@ PAIRING ?= grpc-websocket
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 # How many tests run at once, which is more than a machine of two cores has: much of the time is waiting for processes.
-WORKERS ?= 6
+WORKERS ?= 7
 PYTEST := $(BIN)/python -m pytest -ra
 AT_ONCE := --numprocesses $(WORKERS)
 

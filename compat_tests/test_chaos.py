@@ -14,7 +14,7 @@ from server_process import ServerProcess
 from sigbridge_bench.progress import Progress
 from typescript_drivers import WHY_NOT
 
-FEW_KILLS = 10
+FEW_KILLS = 6
 MANY_KILLS = 50
 """From so many on, the test says how far it is, and gives its figures."""
 KILL_SECONDS = 4.0

@@ -64,6 +64,7 @@ def scenarios() -> list[Scenario]:
     return sorted(taken, key=taken.__getitem__)
 
 
+@pytest.mark.thorough
 def test_without_a_mutant_every_scenario_holds(scenarios, run):
     assert run(first_failure(scenarios)) is None
 

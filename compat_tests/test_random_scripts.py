@@ -34,7 +34,7 @@ from sigbridge_compat.scripts import CLIENTS, Close, ComeBack, Interrupt, Lose, 
 from sigbridge_compat.ways import DOTTED
 from sigbridge_compat.worlds import World, bare_hub, running_server, started_server
 
-FEW_SCRIPTS = 20
+FEW_SCRIPTS = 12
 MANY_SCRIPTS = 500
 """From so many on, a test says how far it is."""
 SCRIPT_SECONDS = 1.0

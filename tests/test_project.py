@@ -1,6 +1,7 @@
 """Promises of the project's pages: links lead somewhere, examples run, pages that are made are current."""
 
 import ast
+import functools
 import json
 import os
 import queue
@@ -39,6 +40,7 @@ def without_code(markdown: str) -> str:
     return re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
 
 
+@functools.cache
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", without_code(page.read_text(encoding="utf-8")), flags=re.MULTILINE)
@@ -57,15 +59,18 @@ def test_there_are_links():
     assert len(links()) > 10
 
 
-@pytest.mark.parametrize(("page", "target"), links(), ids=lambda value: str(value).removeprefix(f"{ROOT}/"))
-def test_every_link_leads_somewhere(page, target):
+def leads_nowhere(page: Path, target: str) -> bool:
     if target.startswith("https://"):
-        return
+        return False
     path, _, anchor = target.partition("#")
     file = (page.parent / path).resolve() if path else page
-    assert file.is_relative_to(ROOT)
-    assert file.exists()
-    assert not anchor or anchor in anchors(file)
+    if not (file.is_relative_to(ROOT) and file.exists()):
+        return True
+    return bool(anchor) and anchor not in anchors(file)
+
+
+def test_every_link_leads_somewhere():
+    assert [(page.name, target) for page, target in links() if leads_nowhere(page, target)] == []
 
 
 def test_the_readme_links_every_page():

@@ -285,6 +285,7 @@ def test_others_are_told_once_though_they_change_again_meanwhile(stage):
 # Many at once.
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("change", [False, True], ids=["due at once", "other servers"])
 def test_two_thousand_are_told_one_after_another(stage, change):
     everyone = [asking(stage, f"p{n}", room=f"r{n}") for n in range(2000)]
@@ -314,6 +315,7 @@ def test_who_looks_more_often_is_told_no_sooner(stage):
     assert sum(len(changed(one)) for one in everyone) == TOLD_PER_STEP
 
 
+@pytest.mark.thorough
 def test_all_are_told_before_short_credentials_end():
     """Of short credentials more are replaced at once: nobody is left with some that have ended."""
     ttl = 8.0

@@ -293,6 +293,7 @@ class Script:
         assert (awaited._sent, awaited._of_caller, awaited._of_answerer) == ({}, {}, {})
 
 
+@pytest.mark.thorough
 @settings(max_examples=2 * settings().max_examples)
 @given(st.lists(steps, min_size=40, max_size=80))
 def test_every_request_has_the_outcome_that_the_model_says(script):

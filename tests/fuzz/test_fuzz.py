@@ -31,6 +31,7 @@ def _load(name: str) -> ModuleType:
 each_fuzzer = pytest.mark.parametrize("fuzzer", list(map(_load, FUZZERS)), ids=lambda fuzzer: fuzzer.__name__)
 
 
+@pytest.mark.thorough
 @each_fuzzer
 def test_what_is_kept(fuzzer: ModuleType) -> None:
     inputs = kept_inputs(fuzzer.__name__)
@@ -46,6 +47,7 @@ def test_what_is_kept(fuzzer: ModuleType) -> None:
             raise
 
 
+@pytest.mark.thorough
 @each_fuzzer
 @settings(max_examples=3 * settings().max_examples)
 @given(st.binary(max_size=600))

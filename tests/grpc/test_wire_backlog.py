@@ -66,6 +66,7 @@ def everything_is_given_back(line: GrpcLine) -> None:
     assert (held(line), backlog.held, backlog.leaving, backlog.waiting) == (0, 0, 0, {})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("window", [0, 1000])
 def test_a_thousand_listings_that_nobody_reads_are_carried_out_as_far_as_the_bound_goes(
     clock: Clock, window: int

@@ -29,6 +29,7 @@ def long_message(size: int) -> bytes:
     return framed(filler)
 
 
+@pytest.mark.thorough
 def test_messages_without_an_end_add_up_to_a_bound(server: WiredServer) -> None:
     line = server.line()
     limit = server.hub.settings.max_message_bytes
@@ -118,6 +119,7 @@ def test_long_messages_take_turns(server: WiredServer, monkeypatch: pytest.Monke
     nothing_is_left(line)
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.lists(st.integers(400, 150_000), min_size=1, max_size=4), min_size=1, max_size=6),

@@ -15,6 +15,13 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 TOGETHER = {
+    "what waits most of its time: one worker does, while the others work": (
+        "tests/server/test_freeze.py::*",
+        "compat_tests/test_scenarios.py::*-brief_*",
+        "compat_tests/test_scenarios.py::test_what_outlives_sessions_occurs",
+        "compat_tests/test_scenarios.py::test_scenario[[]who_s_token_expires_*",
+        "compat_tests/test_webrtc.py::*",
+    ),
     "the TypeScript client": ("tests/typescript/*",),
     "the WebRTC stacks": ("tests/stacks/*",),
     "the foreign clients of the native engine": (
@@ -64,13 +71,6 @@ TOGETHER = {
     "the page whose clients are driven": ("compat_tests/test_scenarios.py::*ts-chromium*",),
     "the scenarios, those first that mutants fail": ("compat_tests/test_mutants.py::*",),
     "the clients that are driven in Node": ("compat_tests/test_scenarios.py::test_scenario[[]*-ts-*",),
-    # One worker waits for these, while the others work.
-    "what is held, or good, for a second": (
-        "compat_tests/test_scenarios.py::*-brief_*",
-        "compat_tests/test_scenarios.py::test_scenario[[]who_s_token_expires_*",
-        "compat_tests/test_scenarios.py::test_what_outlives_sessions_occurs",
-    ),
-    "the calls of aiortc, which takes its time": ("compat_tests/test_webrtc.py::*",),
     "the scenarios, counted": (
         "compat_tests/test_scenarios.py::test_every_kind_occurs",
         "compat_tests/test_scenarios.py::test_a_meeting_leaves_nothing_behind",
@@ -85,7 +85,6 @@ FIRST = (
     "tests/foreign/test_autobahn.py::*",
     "tests/wheel/*",
     "tests/bench/*",
-    "tests/server/test_freeze.py::*",
     "tests/deploy/test_prometheus.py::*",
     "compat_tests/test_chaos.py::*",
 )

@@ -197,6 +197,7 @@ def test_calls_bring_nothing_of_the_client(built):
     assert "WebSocket" not in (built / "sigbridge-call.js").read_text()
 
 
+@pytest.mark.soak
 def test_its_build_is_the_same_again(node, built):
     before = {path: path.read_bytes() for path in sorted(built.rglob("*")) if path.is_file()}
     node("build.mjs")

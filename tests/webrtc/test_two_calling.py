@@ -17,6 +17,7 @@ from sigbridge_compat.hub_client import HubClient
 from sigbridge_compat.worlds import bare_hub
 
 PAIRS = [("alice", "bob"), ("bob", "alice"), ("z", "ä"), ("\U0001f600", "\uffee")]
+SEEDS = [*range(10), *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(10, 30))]
 PAUSES = [0, 0, 0.0005, 0.005, 0.05, 0.5]
 
 
@@ -180,16 +181,16 @@ def play_at_random(seed, actions):
     play(program)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_two_that_call_and_hang_up_at_random_agree_in_the_end(seed):
     play_at_random(seed, ["call", "call", "hang up"])
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_two_whose_connections_fail_agree_in_the_end(seed):
     play_at_random(seed, ["call", "call", "call", "hang up", "fail"])
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_two_whose_sessions_are_lost_agree_in_the_end(seed):
     play_at_random(seed, ["call", "call", "call", "hang up", "lose"])

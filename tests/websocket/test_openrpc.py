@@ -300,6 +300,7 @@ def conversations(talk):
     return said, [(one["method"], one["params"]) for one in heard]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("stock", [IceStock(), STOCK], ids=["no servers", "servers"])
 def test_results_and_events_are_what_their_schemas_say(hub, talk, stock):
     hub.put_ice_servers(stock)
