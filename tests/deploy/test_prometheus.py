@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from certificates import Authority
-from proxy import free_ports
+from free_ports import free_port
 from sigbridge import DisconnectReason
 from sigbridge.counters import HELD_ENDS, RESUMES_OF_KNOWN, TAKEOVERS, TCP_REFUSALS
 from sigbridge.disconnects import REFUSALS
@@ -83,7 +83,7 @@ def prometheus(run, tool, tmp_path, fetch_json):
         ]
         path = tmp_path / "prometheus.yml"
         path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
-        (port,) = free_ports(1)
+        port = free_port()
         running = run(
             program,
             f"--config.file={path}",

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clock import NOW
+from free_ports import free_port
 from served import servers
 from sigbridge import Instant, SettingError, Settings
 from sigbridge_client import connect
 from sigbridge_http.wire import MAX_HEADER_BYTES, http_wires
-from sigbridge_net.errors import ListenError
 from sigbridge_net.pages import Site
 from sigbridge_net.wire import Client
 from sigbridge_server.front import HTTP2_PREFACE, FrontWire, asks_for_websocket, front_wires
@@ -266,24 +265,16 @@ def test_http2_begins_no_later_than_with_the_first_byte() -> None:
 # A real server.
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
 @pytest.fixture
 async def start() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
     """Starts a server with one address for both protocols; it ends with the test."""
     async with servers() as start_server:
 
         async def begin(**settings: Any) -> Server:
-            while True:
-                address = f"127.0.0.1:{free_port()}"
-                # Somebody else may have been given the port meanwhile.
-                with contextlib.suppress(ListenError):
-                    return await start_server(
-                        grpc_engine="native", grpc_bind_address=address, ws_bind_address=address, **settings
-                    )
+            address = f"127.0.0.1:{free_port()}"
+            return await start_server(
+                grpc_engine="native", grpc_bind_address=address, ws_bind_address=address, **settings
+            )
 
         async with asyncio.timeout(TIME_LIMIT_SECONDS):
             yield begin
@@ -354,7 +345,8 @@ def test_grpcio_cannot_share_an_address() -> None:
 
 
 def _run(engine: str, *, same_address: bool = False) -> subprocess.CompletedProcess[str]:
-    address = f"127.0.0.1:{free_port()}"
+    # Of one address nothing is opened: it is refused.
+    address = "127.0.0.1:50051" if same_address else "127.0.0.1:0"
     code = (
         "import asyncio, sys\n"
         "from sigbridge import Settings\n"
@@ -370,7 +362,7 @@ def _run(engine: str, *, same_address: bool = False) -> subprocess.CompletedProc
         **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME")},
         "GRPC_ENGINE": engine,
         "GRPC_BIND_ADDRESS": address,
-        "WS_BIND_ADDRESS": address if same_address else "127.0.0.1:0",
+        "WS_BIND_ADDRESS": address,
         "HTTP_BIND_ADDRESS": "off",
     }
     command = [sys.executable, "-c", code]

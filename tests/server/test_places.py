@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from free_ports import free_port
 from network import reached
 from served import ANY_PORT, servers
 from sigbridge import Settings
@@ -30,11 +31,6 @@ def engine(request):
 async def start(engine):
     async with servers() as start_server:
         yield lambda **settings: start_server(grpc_engine=engine, **settings)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def unix_sockets(folder: Path) -> list[str]:

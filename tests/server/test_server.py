@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from certificates import Authority
+from free_ports import free_port
 from listening import SYSTEM_ALLOWS, backlogs
 from rights import FORBIDDEN, OnlyLobby
 from served import ANY_PORT, servers
@@ -32,11 +33,6 @@ def taken():
     """A port of loopback that somebody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         yield sock.getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def is_free(port: int) -> bool:

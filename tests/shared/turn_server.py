@@ -20,8 +20,9 @@ from pathlib import Path
 
 import pytest
 
+from free_ports import free_port
 from processes import Process, clean_environment
-from proxy import free_ports, program_path
+from proxy import program_path
 from waiting import wait_until
 
 REALM = "sigbridge.test"
@@ -184,7 +185,7 @@ def _text(place: Place, secrets: tuple[str, ...], lines: tuple[str, ...]) -> str
 def _free_port() -> int:
     """A port that is free for datagrams as for connections."""
     while True:
-        (port,) = free_ports(1)
+        port = free_port()
         with contextlib.suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as listening:
             listening.bind(("127.0.0.1", port))
             return port
