@@ -5,10 +5,12 @@ is forked, one of each worker, from the first that is asked for.
 """
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import subprocess
 import sys
+import traceback
 import warnings
 from multiprocessing.connection import Connection
 from typing import TextIO
@@ -47,8 +49,9 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         """Sends a signal, unless it has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            if self.poll() is None:
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self._process.terminate()
@@ -77,6 +80,9 @@ def _run(arguments: list[str], environment: dict[str, str], out: Connection, err
 
     try:
         code = main()
+    except Exception:  # noqa: BLE001 - as the interpreter would print it
+        traceback.print_exc()
+        code = 1
     finally:
         # multiprocessing leaves them out.
         atexit._run_exitfuncs()

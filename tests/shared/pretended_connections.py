@@ -41,7 +41,7 @@ class Ether:
 
 
 class PretendedConnection:
-    """One connection; its number is its fingerprint, its ICE fragment, and the port of its one candidate."""
+    """One connection; its number is its session, its fingerprint, its ICE fragment, and the port of its one candidate."""
 
     def __init__(self, ether: Ether, configuration: RTCConfiguration, call: Call) -> None:
         self.configuration = configuration
@@ -58,6 +58,8 @@ class PretendedConnection:
         self._local = ""
         self._gathered = False
         self._remote: int | None = None
+        self.has_media = True
+        """False: nothing was added to it. It answers with the media that are offered, and connects where there are any."""
         self._stepping = ""
 
     def on(self, event: str, listener: Callable[[], None]) -> None:
@@ -65,23 +67,21 @@ class PretendedConnection:
         self._listeners.append(listener)
 
     def sdp(self, answers: int | None = None) -> str:
-        """Returns a description of this connection."""
-        lines = [
-            "v=0",
-            f"o=- {self.number} 1 IN IP4 0.0.0.0",
-            f"a=fingerprint:sha-256 {self.number}",
-            *([] if answers is None else [f"a=answers:{answers}"]),
-            "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
-            "a=mid:0",
-            "a=setup:actpass",
-            f"a=ice-ufrag:u{self.number}",
-        ]
+        """Returns a description of this connection, as aiortc's: without media it has no marks."""
+        lines = ["v=0", f"o=- {self.number} 1 IN IP4 0.0.0.0", *([] if answers is None else [f"a=answers:{answers}"])]
+        has_media = self.has_media if answers is None else _has_media(self.descriptions[-1][1])
+        if has_media:
+            lines += ["m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "a=mid:0", "a=setup:actpass"]
+            lines += [f"a=fingerprint:sha-256 {self.number}", f"a=ice-ufrag:u{self.number}"]
+        else:
+            lines.append("a=group:BUNDLE ")
         return "".join(f"{line}\r\n" for line in lines)
 
     @property
     def localDescription(self) -> RTCSessionDescription:  # noqa: N802
         gathered = f"a=candidate:1 1 udp 1 127.0.0.1 {self.number} typ host\r\na=end-of-candidates\r\n"
-        return RTCSessionDescription(self._local + (gathered if self._gathered else ""), "offer")
+        has_gathered = self._gathered and _has_media(self._local)
+        return RTCSessionDescription(self._local + (gathered if has_gathered else ""), "offer")
 
     async def createOffer(self) -> RTCSessionDescription:  # noqa: N802
         self._check_open("createOffer")
@@ -105,7 +105,7 @@ class PretendedConnection:
         async with _Step(self, "setRemoteDescription"):
             await self._ether.step()
             fields = dict(line.split(":", 1) for line in description.sdp.splitlines() if ":" in line)
-            number = int(fields["a=fingerprint"].split()[1])  # KeyError: no description
+            number = int(description.sdp.partition("o=- ")[2].split()[0])  # IndexError: no description
             expected = "stable" if description.type == "offer" else "have-local-offer"
             self._expect(self.signalingState == expected, f"a remote {description.type} in {self.signalingState}")
             if description.type == "answer":
@@ -152,7 +152,7 @@ class PretendedConnection:
         if self._remote is None or self._remote > len(self._ether.made):
             return None
         other: Any = self._ether.made[self._remote - 1]
-        return other if other._remote == self.number else None
+        return other if other._remote == self.number and _has_media(self._local) else None
 
     def _look(self) -> None:
         other = self._other
@@ -171,6 +171,10 @@ class PretendedConnection:
         if not holds:
             self._ether.faults.append(fault)
             raise RuntimeError(fault)
+
+
+def _has_media(sdp: str) -> bool:
+    return "m=" in sdp
 
 
 class _Step:

@@ -8,6 +8,7 @@ pytest.importorskip("aiortc", reason="the webrtc extra is not installed")
 
 from sigbridge import (
     Answer,
+    AnswerReceived,
     Code,
     Offer,
     OfferReceived,
@@ -18,7 +19,8 @@ from sigbridge import (
 from sigbridge_client.webrtc.call import CALLER_SECONDS
 from sigbridge_client.webrtc.descriptions import read
 from sigbridge_client.webrtc.negotiation import CLOSED_SECONDS
-from told_client import answer, candidate, offer, play, refusal, sdp
+from sigbridge_client.webrtc.offer_rates import MAX_CONNECTIONS, MINUTE_SECONDS
+from told_client import answer, candidate, offer, play, refusal
 
 # Later offers.
 
@@ -195,7 +197,7 @@ def test_who_waits_for_an_offer_and_hangs_up_says_the_last_one():
 
 
 @pytest.mark.parametrize("calls_first", [True, False])
-def test_an_offer_of_nothing_is_answered_and_followed_by_one_of_ours(calls_first):
+def test_an_offer_without_media_is_answered_and_followed_by_one_of_ours(calls_first):
     async def program(tried):
         call = tried.calls.call("zoe") if calls_first else None
         if call is not None:
@@ -203,7 +205,7 @@ def test_an_offer_of_nothing_is_answered_and_followed_by_one_of_ours(calls_first
             await tried.tell(answer("mine_1"))
             tried.ether.made[0].become("connected")
         before = len(tried.said(Offer))
-        await tried.tell(OfferReceived("zoe", "theirs_1", sdp(1001).partition("m=")[0], "offer"))
+        await tried.tell(without_media("theirs_1"))
         assert tried.answers == ["theirs_1"]
         assert len(tried.said(Offer)) == before + calls_first
         await asyncio.sleep(CALLER_SECONDS)
@@ -244,6 +246,84 @@ def test_a_call_that_stands_outlives_a_lost_session_and_others_are_made_anew():
         assert len(tried.ether.open) == 3
 
     play(program)
+
+
+def without_media(offer_id):
+    """An offer as aiortc's for a connection to which nothing was added."""
+    return OfferReceived("zoe", offer_id, "v=0\r\no=- 1001 1 IN IP4 0.0.0.0\r\na=group:BUNDLE \r\n", "offer")
+
+
+def test_a_call_that_is_taken_back_while_it_waits_stays_ended():
+    async def program(tried):
+        await tried.tell(offer("theirs_1"))
+        call = tried.calls.call("zoe")
+        tried.ether.made[0].become("failed")
+        await tried.settle()
+        await tried.tell(offer("theirs_2", 1001), PeerDisconnected("zoe", "theirs_2"))
+        assert await call.ended() == "peer_hung_up"
+        await asyncio.sleep(CLOSED_SECONDS + CALLER_SECONDS + 1)
+        assert (call.state, tried.ether.open, tried.said(Offer)) == ("ended", [], [])
+
+    play(program)
+
+
+@pytest.mark.parametrize("pause_seconds", [0.1, 0.2, 0.3, 0.4, 0.5])
+def test_offers_without_media_that_follow_each_other_leave_one_connection(pause_seconds):
+    async def program(tried):
+        tried.ether.step_seconds = 0.5
+        tried.calls.call("zoe")
+        await asyncio.sleep(2)
+        for number in range(1, 4):
+            tried.client.tell(without_media(f"theirs_{number}"))
+            await asyncio.sleep(pause_seconds)
+        await asyncio.sleep(2)
+        made = len(tried.ether.made)
+        await asyncio.sleep(2 * CLOSED_SECONDS)
+        assert (len(tried.ether.made), tried.ether.open) == (made, tried.ether.made[-1:])
+
+    play(program)
+
+
+def test_connections_by_offers_without_media_are_bounded_as_others_are():
+    async def program(tried):
+        for number in range(5 * MAX_CONNECTIONS):
+            tried.client.tell(without_media(f"theirs_{number}"))
+            await asyncio.sleep(MINUTE_SECONDS / 6 / MAX_CONNECTIONS)
+        assert len(tried.ether.made) <= MAX_CONNECTIONS
+
+    play(program)
+
+
+def test_a_call_without_media_leaves_no_mark_by_which_the_next_is_refused():
+    async def program(tried):
+        def build(configuration, call):
+            connection = tried.ether.build(configuration, call)
+            connection.has_media = False
+            return connection
+
+        tried.build = build
+        tried.calls.call("zoe")
+        await tried.settle()
+        nothing = without_media("").sdp.replace("a=group", "a=answers:1\r\na=group")
+        await tried.tell(AnswerReceived("zoe", nothing, "answer", "mine_1"))
+        await tried.tell(PeerDisconnected("zoe", "mine_1"), without_media("theirs_1"))
+        assert tried.answers == ["theirs_1"]
+
+    play(program)
+
+
+def test_who_has_lost_its_session_is_the_caller_from_then_on():
+    async def program(tried):
+        await tried.tell(offer("theirs_1"))
+        call = tried.calls.call("zoe")
+        tried.ether.made[0].become("connected")
+        await tried.tell(SessionLost("me", ("zoe",)))
+        assert not call.is_incoming
+        tried.ether.made[0].become("closed")
+        await asyncio.sleep(CLOSED_SECONDS + 1)
+        assert len(tried.said(Offer)) == 1
+
+    play(program, most_incoming=1)
 
 
 def test_a_group_of_no_media_is_said_to_nobody():

@@ -97,17 +97,18 @@ class LosingClient(SignalingClient):
 
 
 class Two:
-    """Two peers of a hub."""
+    """Two peers of a hub; only callers add media, if `asymmetric`."""
 
-    def __init__(self, names, ether, latency=0.0):
+    def __init__(self, names, ether, latency=0.0, asymmetric=False):
         self.names = names
         self.ether = ether
         self.latency = latency
+        self.asymmetric = asymmetric
         self.world = bare_hub()
 
     async def __aenter__(self):
         self.clients = [LosingClient(self.world.hub, self.latency, self.ether.random) for _ in self.names]
-        self.calls = [Calls(client, self.ether.build) for client in self.clients]
+        self.calls = [Calls(client, self.build) for client in self.clients]
         for calls, client, name in zip(self.calls, self.clients, self.names, strict=True):
             await calls.__aenter__()
             await client.announce(name)
@@ -118,6 +119,11 @@ class Two:
             await calls.close()
         for client in self.clients:
             await client.close()
+
+    def build(self, configuration, call):
+        connection = self.ether.build(configuration, call)
+        connection.has_media = not (self.asymmetric and call.is_incoming)
+        return connection
 
     def standing(self, side):
         return self.calls[side]._calls.get(self.names[1 - side])
@@ -165,12 +171,12 @@ def play(program):
         runner.run(run())
 
 
-def play_at_random(seed, actions):
+def play_at_random(seed, actions, *, asymmetric=False):
     chance = random.Random(seed)
 
     async def program():
         ether = Ether(seed, step_seconds=chance.choice([0, 0.001, 0.01, 0.1]))
-        async with Two(chance.choice(PAIRS), ether, chance.choice([0, 0.001, 0.01, 0.1])) as two:
+        async with Two(chance.choice(PAIRS), ether, chance.choice([0, 0.001, 0.01, 0.1]), asymmetric) as two:
             for _ in range(chance.randrange(1, 20)):
                 await two.act(chance.choice(actions), chance.randrange(2))
                 await asyncio.sleep(chance.choice(PAUSES))
@@ -194,3 +200,9 @@ def test_two_whose_connections_fail_agree_in_the_end(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_two_whose_sessions_are_lost_agree_in_the_end(seed):
     play_at_random(seed, ["call", "call", "call", "hang up", "lose"])
+
+
+@pytest.mark.parametrize("actions", [["fail"], ["lose"], ["hang up", "fail", "lose"]], ids="-".join)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_of_which_the_caller_alone_adds_media_agree_in_the_end(seed, actions):
+    play_at_random(seed, ["call", "call", "call", *actions], asymmetric=True)

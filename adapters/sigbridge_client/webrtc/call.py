@@ -11,9 +11,9 @@ connection, and what becomes of them leads to the next:
     the peer offers, for the same connection   answers, by that connection
     the peer offers otherwise                  a new connection answers: the peer has made one, or restarts ICE
     our offer is refused                       takes an offer that has come meanwhile, or ends
-    a connection fails, or is closed           a new connection offers, `MAX_RESTARTS` times; connected: from 0 again.
-                                               Who was called waits `CALLER_SECONDS` for the offer of who has called
-    the peer's offer describes nothing         is answered, and counts as a connection that has failed
+    a connection fails, or is closed           a new connection offers, `MAX_RESTARTS` times; connected: from 0 again;
+                                               who was called waits `CALLER_SECONDS` for the caller's offer before
+    the peer offers without media              answers, and goes on as where a connection has failed
     the session is lost, and it is connected   goes on
     the session is lost, and it is not         a new connection offers
     the peer hangs up on an offer of it        ends
@@ -21,8 +21,8 @@ connection, and what becomes of them leads to the next:
 
 Rule 1: who ends a call while an offer of its own is out, which the peer may not have seen, takes that back by a hang-up
 of its id. Rule 2: the offers of a peer cause a bounded number of new connections a minute (`OfferRates`); over it
-its call ends. Rule 3: who has called offers again where a connection has failed, since programs add to its connection
-what the call is for, and often to that of who was called nothing, or less.
+its call ends. Rule 3: where a connection has failed, the caller offers again, since many programs create channels and
+tracks only where they call. Rule 4: who has lost its session has left for the peer: from then on it is the caller.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ logger = logging.getLogger("sigbridge.client")
 MAX_RESTARTS: Final = 3
 """The most new connections after a failure, until one connects."""
 CALLER_SECONDS: Final = 5.0
-"""So long does who was called wait for the offer of who has called, where a connection has failed."""
+"""Time that who was called waits for the caller's offer where a connection has failed."""
 MAX_PAST: Final = 16
 """The offers of before that a call remembers: a hang-up may say one."""
 MAX_WAITING: Final = 2 * MAX_CANDIDATES
@@ -116,7 +116,7 @@ class Call:
         """`offer` is the peer's, where it has called; where not, this side calls, behind the request `after`."""
         self.peer_id = peer_id
         self.is_incoming = offer is not None
-        """True where the peer has called first."""
+        """True where the peer has called, and this side's session was not lost since."""
         self.error: BaseException | None = None
         """The exception that has ended it: one of the program's function, a refusal, or of a description."""
         self._host = host
@@ -191,6 +191,7 @@ class Call:
     def session_lost(self) -> None:
         """Makes what was under way anew: the offers of before are over, and others were told that this peer left."""
         self._waiting.clear()
+        self.is_incoming = False
         negotiation = self._negotiation
         goes_on = negotiation.state is State.STABLE and negotiation.is_connected
         if not goes_on and not self._is_unsaid:
@@ -280,6 +281,13 @@ class Call:
     def unanswered(self) -> None:
         """Ends the call."""
         self.end(EndReason.FAILED)
+
+    def without_media(self) -> None:
+        """Goes on as where a connection has failed: the peer has nothing to offer, and this side may have."""
+        if self._host.may_offer(self.peer_id):
+            self.failed()
+        else:
+            self.end(EndReason.FAILED)
 
     def does_not_fit(self, offer: OfferReceived) -> None:
         """Answers by a new connection."""

@@ -72,7 +72,8 @@ class Calls:
         self._build = build
         self._most_incoming = most_incoming
         self._calls: dict[str, Call] = {}
-        self._incoming_places = 0
+        self._of_peers: set[Call] = set()
+        """The calls that peers have begun, up to the end of their connections."""
         self._incoming: deque[Call] = deque()
         """The calls of peers that nobody has taken yet, and that have not ended."""
         self._has_come = asyncio.Event()
@@ -152,7 +153,8 @@ class Calls:
 
     def is_over(self, call: Call, closing: asyncio.Task[None], parted: Transport | None) -> None:
         """Hears that a call has ended; `closing` closes its connection, which was with the peer's one `parted`."""
-        if parted is not None:
+        # A description without media has no marks, and is like any other of the kind.
+        if parted is not None and parted.fingerprints:
             self._parted[call.peer_id] = parted
             self._parted.move_to_end(call.peer_id)
             if len(self._parted) > MAX_PARTED:
@@ -161,8 +163,8 @@ class Calls:
             del self._calls[call.peer_id]
         if call.told is not None:
             self._tell_before(call.peer_id, call.told)
-        if call.is_incoming:
-            closing.add_done_callback(self._free_place)
+        if call in self._of_peers:
+            closing.add_done_callback(lambda _: self._of_peers.discard(call))
             if call in self._incoming:
                 self._incoming.remove(call)
 
@@ -227,13 +229,13 @@ class Calls:
         if self._is_parted(offer):
             self._refuse(offer)
             return
-        is_full = self._incoming_places >= self._most_incoming
+        is_full = len(self._of_peers) >= self._most_incoming
         if is_full or not self.may_offer(offer.from_peer_id):
             logger.info("a call is hung up on: there are too many %s", "at a time" if is_full else "of its peer")
             self._refuse(offer)
             return
-        self._incoming_places += 1
         call = Call(offer.from_peer_id, self, offer, after=None)
+        self._of_peers.add(call)
         self._calls[offer.from_peer_id] = call
         self._incoming.append(call)
         self._has_come.set()
@@ -258,9 +260,6 @@ class Calls:
 
     def _refused(self, _: object) -> None:
         self._refusing -= 1
-
-    def _free_place(self, _: object) -> None:
-        self._incoming_places -= 1
 
     def _tell_before(self, peer_id: str, told: asyncio.Task[object]) -> None:
         """Lets the next call with a peer offer only after this hang-up."""

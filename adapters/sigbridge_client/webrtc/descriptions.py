@@ -87,7 +87,7 @@ def read(sdp: str) -> Description:
             ends += 1
             continue
         if name == "a=group" and value.split() == ["BUNDLE"]:
-            # Of no media: aiortc writes it, and browsers refuse it.
+            # aiortc writes it where there is no media, and browsers refuse it.
             continue
         if name == "a=fingerprint":
             fingerprints.add(value.strip().lower())

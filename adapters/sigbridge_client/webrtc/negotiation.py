@@ -18,6 +18,7 @@ the peer works meanwhile. Rule 2: while it is not known what became of our offer
 waits, in order: what it says may name an offer whose id comes with the response. But who is polite takes an offer at
 once. Rule 3: a candidate is added in a task of its own: one of a name under `.local` waits for the network. Rule 4:
 candidates that come before their description wait for it, `MAX_CANDIDATES` at most; those of other offers are dropped.
+Rule 5: who waits for the caller's offer is BUILDING, with a connection that is built, for `wait_seconds` at most.
 """
 
 import asyncio
@@ -105,6 +106,9 @@ class Whole(Protocol):
 
     def unanswered(self) -> None:
         """No answer has come in time."""
+
+    def without_media(self) -> None:
+        """An offer of the peer that has no media section was answered."""
 
     def does_not_fit(self, offer: OfferReceived) -> None:
         """An offer for a connection that stands does not fit it."""
@@ -234,10 +238,12 @@ class Negotiation:
                 await asyncio.wait({self._after})
             if self._offer is None and self._wait_seconds:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._offered_again.wait(), self._wait_seconds)
+                    async with asyncio.timeout(self._wait_seconds):
+                        await self._offered_again.wait()
             if self._offer is None:
                 await self._make_offer(connection)
-            while True:
+            # It may have ended in a step of its own, which its cancellation does not interrupt.
+            while self.state is not State.OVER:
                 self._offered_again.clear()
                 if self._offer is not None:
                     await self._answer_offer(connection, self._offer)
@@ -276,7 +282,10 @@ class Negotiation:
         self._on_state()
 
     async def _answer_offer(self, connection: RTCPeerConnection, offer: OfferReceived) -> None:
-        """Leads to STABLE by an answer of ours, or to OVERTAKEN; an offer that does not fit is handed back."""
+        """Leads to STABLE by an answer of ours, or to OVERTAKEN; an offer that does not fit is handed back.
+
+        No connection comes of one without media: the call is told.
+        """
         self.state = State.ANSWERING
         goes_on = self._remote is not None
         if not goes_on:
@@ -301,8 +310,7 @@ class Negotiation:
         self._trickle(connection, offer.offer_id)
         self.state = State.STABLE
         if self._remote is not None and not self._remote.mids:
-            # No connection comes of it: the peer has nothing to offer, and we may have.
-            self._whole.failed()
+            self._whole.without_media()
             return
         self._on_state()
 

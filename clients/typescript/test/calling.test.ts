@@ -551,7 +551,7 @@ test("a connection that its program closed is replaced", () =>
     assert.deepEqual([c.built.length, await c.sent()], [2, ["offer"]]);
   }));
 
-test("an offer of nothing is answered, and followed by what this side has", () =>
+test("an offer without media is answered, and followed by this side's", () =>
   playCalls(async (c) => {
     const nothing = { more: "a=extmap-allow-mixed" };
     await c.talks();

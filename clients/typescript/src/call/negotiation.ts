@@ -21,8 +21,8 @@
  * those of an offer that is never set do no harm. Rule 4: a connection that fails is restarted by ICE, and one that
  * never stood is replaced: browsers may find no candidates behind a rollback. That is done TRIES times at most. Rule 5:
  * every hang-up says the offers that it ends. Rule 6: what awaits something throws undefined where the call has ended
- * meanwhile, so that nothing behind it is done. Rule 7: who is offered nothing answers that, and then offers what it
- * has: the connection of who was called may be replaced, and get what it is for from the other peer alone.
+ * meanwhile, so that nothing behind it is done. Rule 7: who
+ * is offered no media answers, and then offers its own: programs may create channels and tracks only where they call.
  * Source: `docs/protocol.md`, section "When both call".
  */
 
@@ -81,7 +81,10 @@ export function newNegotiation<C extends Connection>(around: Surroundings<C>) {
   let isConnected = false;
   /** True where this connection has been connected. One that never was is replaced: it may be the browser's fault. */
   let hasStood = false;
-  /** The need for an offer: where the connection asks for one, its next descriptions may do as well. */
+  /**
+   * The need for an offer: where the connection asks for one, its next descriptions may do as well; for a peer that has
+   * offered no media one is sent if it has any.
+   */
   let needed: "no" | "by the connection" | "for the peer" | "in any case" = "no";
   let isRunning = false;
   /** Descriptions that came, in their order. */
@@ -229,7 +232,8 @@ export function newNegotiation<C extends Connection>(around: Surroundings<C>) {
   /** The other peer's description has been set. */
   const set = (offerId: string, of: Identity) => {
     setAs = offerId;
-    identity = of;
+    // One without media has no marks.
+    if (of.fingerprints) identity = of;
     added = 0;
     const now = held.filter((one) => !one.offerId || one.offerId === offerId);
     held = held.filter((one) => !now.includes(one));
@@ -363,7 +367,7 @@ export function newNegotiation<C extends Connection>(around: Surroundings<C>) {
       sent(offerId);
       on = offerId;
       settle();
-      // It has nothing to offer, and this side may have: a browser would say that it needs to negotiate, werift does not.
+      // A browser would ask for it by itself; werift does not.
       if (!describes(sdp)) needed = "for the peer";
     } catch (error) {
       refused(error, true);
