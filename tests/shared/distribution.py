@@ -19,9 +19,9 @@ TOGETHER = {
         "tests/server/test_freeze.py::*",
         "compat_tests/test_scenarios.py::*-brief_*",
         "compat_tests/test_scenarios.py::test_what_outlives_sessions_occurs",
-        "compat_tests/test_scenarios.py::test_scenario[[]who_s_token_expires_*",
         "compat_tests/test_webrtc.py::*",
     ),
+    "what waits for the end of a token": ("compat_tests/test_scenarios.py::test_scenario[[]who_s_token_expires_*",),
     "the TypeScript client": ("tests/typescript/*",),
     "the WebRTC stacks": ("tests/stacks/*",),
     "the foreign clients of the native engine": (
