@@ -71,10 +71,6 @@ TOGETHER = {
     "the page whose clients are driven": ("compat_tests/test_scenarios.py::*ts-chromium*",),
     "the scenarios, those first that mutants fail": ("compat_tests/test_mutants.py::*",),
     "the clients that are driven in Node": ("compat_tests/test_scenarios.py::test_scenario[[]*-ts-*",),
-    "the scenarios, counted": (
-        "compat_tests/test_scenarios.py::test_every_kind_occurs",
-        "compat_tests/test_scenarios.py::test_a_meeting_leaves_nothing_behind",
-    ),
 }
 """Costly things, and the patterns of the node ids of the tests that share each."""
 

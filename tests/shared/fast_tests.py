@@ -68,7 +68,6 @@ OUTSIDE = (
     "compat_tests/test_scenarios.py::*-server-*",
     "compat_tests/test_scenarios.py::*-deferred_server-*",
     "compat_tests/test_scenarios.py::*-brief_server-*",
-    "compat_tests/test_scenarios.py::test_every_kind_occurs",
     "compat_tests/test_scenarios.py::test_a_meeting_leaves_nothing_behind",
     "compat_tests/test_scenarios.py::test_every_way_into_a_server_is_paired",
     "tests/fuzz/*::test_it_finds_nothing*",
