@@ -24,6 +24,7 @@ from typescript_drivers import WHY_NOT, driven_way
 REFERENCES = ("grpc", "websocket")
 OTHERS = ("grpcio", DOTTED)
 WAYS = (*REFERENCES, *OTHERS)
+ENGINES = tuple(way for way in WAYS if way != DOTTED)
 PAGE = "ts-chromium"
 DRIVEN = {"ts-websocket": ("node", "websocket"), "ts-grpc": ("node", "grpc"), PAGE: ("chromium", "websocket")}
 """The driven ways: in what the client in TypeScript runs, and by which protocol."""
@@ -66,9 +67,11 @@ def pairings(world: str, one: Scenario | None = None) -> Iterator[tuple[str, str
                 if {sender, receiver} <= {*REFERENCES}:
                     yield sender, receiver, False
             else:
-                # What waits does so in the hub: each way, a reference or not, shows once as either that it bears it.
-                is_reference = world != "deferred_server_world" and {sender, receiver} <= {*REFERENCES}
-                yield sender, receiver, not is_reference and (sender, receiver) not in beside_references(WAYS)
+                # What waits does so in the hub: each engine shows once as either that it bears it, and no dialect.
+                of_deferral = world == "deferred_server_world"
+                played = beside_references(ENGINES if of_deferral else WAYS)
+                is_of_references = not of_deferral and {sender, receiver} <= {*REFERENCES}
+                yield sender, receiver, not is_of_references and (sender, receiver) not in played
     if world in DRIVEN_WORLDS:
         for driven in DRIVEN:
             for reference in REFERENCES:
