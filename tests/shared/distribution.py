@@ -23,6 +23,7 @@ TOGETHER = {
     ),
     "what waits for the end of a token": ("compat_tests/test_scenarios.py::test_scenario[[]who_s_token_expires_*",),
     "the TypeScript client": ("tests/typescript/*",),
+    "the WebRTC stacks, of which one loses a connection and waits": ("tests/stacks/*::test_a_call_comes_about_*",),
     "the WebRTC stacks": ("tests/stacks/*",),
     "the foreign clients of the native engine": (
         "tests/foreign/test_clients.py::*[[]native*",
