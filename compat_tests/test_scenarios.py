@@ -60,6 +60,9 @@ def pairings(world: str, one: Scenario | None = None) -> Iterator[tuple[str, str
         receivers = (*REFERENCES, DOTTED) if world.endswith("hub_world") else WAYS
         yield from ((DOTTED, receiver, False) for receiver in receivers)
         return
+    of_deferral = world == "deferred_server_world"
+    # What waits does so in the hub: each engine shows once as either that it bears it, and no dialect.
+    beside = beside_references(ENGINES if of_deferral else WAYS)
     for sender in WAYS:
         for receiver in WAYS:
             if world.endswith("hub_world"):
@@ -67,16 +70,14 @@ def pairings(world: str, one: Scenario | None = None) -> Iterator[tuple[str, str
                 if {sender, receiver} <= {*REFERENCES}:
                     yield sender, receiver, False
             else:
-                # What waits does so in the hub: each engine shows once as either that it bears it, and no dialect.
-                of_deferral = world == "deferred_server_world"
-                played = beside_references(ENGINES if of_deferral else WAYS)
                 is_of_references = not of_deferral and {sender, receiver} <= {*REFERENCES}
-                yield sender, receiver, not is_of_references and (sender, receiver) not in played
+                yield sender, receiver, not is_of_references and (sender, receiver) not in beside
     if world in DRIVEN_WORLDS:
         for driven in DRIVEN:
+            beside = beside_references([driven])
             for reference in REFERENCES:
                 for pairing in ((driven, reference), (reference, driven)):
-                    yield *pairing, pairing not in beside_references([driven])
+                    yield *pairing, pairing not in beside
             if one is not None and one.peers == 1:
                 yield driven, driven, False
 

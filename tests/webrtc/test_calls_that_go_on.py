@@ -22,6 +22,14 @@ from sigbridge_client.webrtc.negotiation import CLOSED_SECONDS
 from sigbridge_client.webrtc.offer_rates import MAX_CONNECTIONS, MINUTE_SECONDS
 from told_client import answer, candidate, offer, play, refusal
 
+
+async def called(tried):
+    """Calls zoe, who answers."""
+    tried.calls.call("zoe")
+    await tried.settle()
+    await tried.tell(answer("mine_1"))
+
+
 # Later offers.
 
 
@@ -113,9 +121,7 @@ def test_a_connection_that_is_lost_is_replaced_as_often_as_is_allowed(lost):
 
 def test_a_connection_that_does_not_come_about_in_time_is_replaced():
     async def program(tried):
-        tried.calls.call("zoe")
-        await tried.settle()
-        await tried.tell(answer("mine_1"))
+        await called(tried)
         await asyncio.sleep(9)
         assert len(tried.said(Offer)) == 2
 
@@ -152,9 +158,7 @@ def test_who_was_called_waits_for_the_offer_of_who_has_called():
 
 def test_who_has_called_offers_at_once_where_its_connection_has_failed():
     async def program(tried):
-        tried.calls.call("zoe")
-        await tried.settle()
-        await tried.tell(answer("mine_1"))
+        await called(tried)
         tried.ether.made[0].become("failed")
         await tried.settle()
         assert len(tried.said(Offer)) == 2
@@ -196,20 +200,16 @@ def test_who_waits_for_an_offer_and_hangs_up_says_the_last_one():
     play(program)
 
 
-@pytest.mark.parametrize("calls_first", [True, False])
-def test_an_offer_without_media_is_answered_and_followed_by_one_of_ours(calls_first):
+def test_a_call_that_is_taken_back_while_it_waits_stays_ended():
     async def program(tried):
-        call = tried.calls.call("zoe") if calls_first else None
-        if call is not None:
-            await tried.settle()
-            await tried.tell(answer("mine_1"))
-            tried.ether.made[0].become("connected")
-        before = len(tried.said(Offer))
-        await tried.tell(without_media("theirs_1"))
-        assert tried.answers == ["theirs_1"]
-        assert len(tried.said(Offer)) == before + calls_first
-        await asyncio.sleep(CALLER_SECONDS)
-        assert len(tried.said(Offer)) == before + 1
+        await tried.tell(offer("theirs_1"))
+        call = tried.calls.call("zoe")
+        tried.ether.made[0].become("failed")
+        await tried.settle()
+        await tried.tell(offer("theirs_2", 1001), PeerDisconnected("zoe", "theirs_2"))
+        assert await call.ended() == "peer_hung_up"
+        await asyncio.sleep(CLOSED_SECONDS + CALLER_SECONDS + 1)
+        assert (call.state, tried.ether.open, tried.said(Offer)) == ("ended", [], [])
 
     play(program)
 
@@ -227,25 +227,7 @@ def test_a_hang_up_that_comes_behind_the_end_of_its_connection_is_one():
     play(program)
 
 
-# Sessions.
-
-
-def test_a_call_that_stands_outlives_a_lost_session_and_others_are_made_anew():
-    async def program(tried):
-        await tried.tell(offer("theirs_1"), offer("theirs_1", peer_id="yan"))
-        standing, other = tried.calls.call("zoe"), tried.calls.call("yan")
-        tried.ether.made[0].become("connected")
-        tried.client.silent = {Offer}
-        tried.calls.call("xe")
-        await tried.settle()
-        tried.client.lose()
-        await tried.tell(SessionLost("me", ("xe", "yan", "zoe")))
-        assert standing.state == "connected"
-        assert other.state == "connecting"
-        assert [request.to_peer_id for request in tried.said(Offer)] == ["xe", "yan", "xe"]
-        assert len(tried.ether.open) == 3
-
-    play(program)
+# Offers without media.
 
 
 def without_media(offer_id):
@@ -253,16 +235,18 @@ def without_media(offer_id):
     return OfferReceived("zoe", offer_id, "v=0\r\no=- 1001 1 IN IP4 0.0.0.0\r\na=group:BUNDLE \r\n", "offer")
 
 
-def test_a_call_that_is_taken_back_while_it_waits_stays_ended():
+@pytest.mark.parametrize("calls_first", [True, False])
+def test_an_offer_without_media_is_answered_and_followed_by_one_of_ours(calls_first):
     async def program(tried):
-        await tried.tell(offer("theirs_1"))
-        call = tried.calls.call("zoe")
-        tried.ether.made[0].become("failed")
-        await tried.settle()
-        await tried.tell(offer("theirs_2", 1001), PeerDisconnected("zoe", "theirs_2"))
-        assert await call.ended() == "peer_hung_up"
-        await asyncio.sleep(CLOSED_SECONDS + CALLER_SECONDS + 1)
-        assert (call.state, tried.ether.open, tried.said(Offer)) == ("ended", [], [])
+        if calls_first:
+            await called(tried)
+            tried.ether.made[0].become("connected")
+        before = len(tried.said(Offer))
+        await tried.tell(without_media("theirs_1"))
+        assert tried.answers == ["theirs_1"]
+        assert len(tried.said(Offer)) == before + calls_first
+        await asyncio.sleep(CALLER_SECONDS)
+        assert len(tried.said(Offer)) == before + 1
 
     play(program)
 
@@ -312,6 +296,32 @@ def test_a_call_without_media_leaves_no_mark_by_which_the_next_is_refused():
     play(program)
 
 
+def test_a_group_of_no_media_is_said_to_nobody():
+    """aiortc says one where it offers nothing, and Chromium refuses it."""
+    assert read("v=0\r\na=group:BUNDLE \r\na=group:BUNDLE 0\r\n").sdp == "v=0\r\na=group:BUNDLE 0\r\n"
+
+
+# Sessions.
+
+
+def test_a_call_that_stands_outlives_a_lost_session_and_others_are_made_anew():
+    async def program(tried):
+        await tried.tell(offer("theirs_1"), offer("theirs_1", peer_id="yan"))
+        standing, other = tried.calls.call("zoe"), tried.calls.call("yan")
+        tried.ether.made[0].become("connected")
+        tried.client.silent = {Offer}
+        tried.calls.call("xe")
+        await tried.settle()
+        tried.client.lose()
+        await tried.tell(SessionLost("me", ("xe", "yan", "zoe")))
+        assert standing.state == "connected"
+        assert other.state == "connecting"
+        assert [request.to_peer_id for request in tried.said(Offer)] == ["xe", "yan", "xe"]
+        assert len(tried.ether.open) == 3
+
+    play(program)
+
+
 def test_who_has_lost_its_session_is_the_caller_from_then_on():
     async def program(tried):
         await tried.tell(offer("theirs_1"))
@@ -324,8 +334,3 @@ def test_who_has_lost_its_session_is_the_caller_from_then_on():
         assert len(tried.said(Offer)) == 1
 
     play(program, most_incoming=1)
-
-
-def test_a_group_of_no_media_is_said_to_nobody():
-    """aiortc says one where it offers nothing, and Chromium refuses it."""
-    assert read("v=0\r\na=group:BUNDLE \r\na=group:BUNDLE 0\r\n").sdp == "v=0\r\na=group:BUNDLE 0\r\n"
