@@ -114,9 +114,10 @@ def _turn(item: pytest.Item) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Runs a test, in a worker, and reports of it what anybody reads: pytest's own tells of its set-up and its end as well.
+    """Runs a test in a worker, and reports its call, and a set-up or tear-down that did not pass.
 
-    A report costs as much time as many a test.
+    pytest's own reports those that passed as well, and each report takes as long as a short test. Where durations or a file
+    of results are asked for, pytest's own runs.
     """
     options = item.config.option
     if not hasattr(item.config, "workerinput") or options.durations is not None or options.xmlpath:

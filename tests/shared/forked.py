@@ -1,7 +1,7 @@
-"""The command `sigbridge` in a process that is forked from one which has loaded it; a process of its own takes most of its time to load it.
+"""The command `sigbridge`, forked from a process that has loaded it, since loading takes most of the time of a short run.
 
-It is for tests that start servers and look at what these do, not at how they start. multiprocessing has the process that
-is forked, one of each worker, from the first that is asked for.
+It is for tests of what servers do, not of how they start. Each worker has one process to fork, the fork server of
+multiprocessing, as soon as it starts the first command.
 """
 
 import atexit
